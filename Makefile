@@ -1,0 +1,65 @@
+# Everything the project needs on a machine, and how it is run. `make` alone says what there is.
+
+# The distribution's interpreter: BCC's Python half is built for it and for no other.
+PYTHON := /usr/bin/python3
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+VENV := .venv
+PACKAGES := python3 python3-venv python3-bpfcc
+TEST_PACKAGES := iproute2 bpftool kmod
+CONFIG := config.yaml
+
+.PHONY: help setup install run check demo test fast live clean
+
+help:
+	@echo 'make run     set up, then watch with $(CONFIG)'
+	@echo 'make test    set up, then all tests'
+	@echo 'make setup   .venv/bin/sockbpf beside the code'
+	@echo 'make install sockbpf on the PATH, for: sudo sockbpf -c config.yaml'
+	@echo 'make demo    see an alert arrive'
+	@echo 'make check   what this kernel can do'
+	@echo 'make fast    linters and the tests that need no kernel'
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	dpkg -s $(PACKAGES) >/dev/null 2>&1 || \
+		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		  apt-get install -y -qq --no-install-recommends $(PACKAGES); }
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.ready-for-tests: $(VENV)/.ready
+	dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1 || \
+		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		  apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES); }
+	$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+install: setup
+	$(SUDO) ln -sf $(abspath $(VENV))/bin/sockbpf /usr/local/bin/sockbpf
+
+run: setup
+	$(SUDO) $(VENV)/bin/sockbpf -c $(CONFIG)
+
+check: setup
+	$(SUDO) $(VENV)/bin/sockbpf check -c $(CONFIG)
+
+demo: setup
+	$(SUDO) $(VENV)/bin/sockbpf demo
+
+# What stops a commit first: formatting, lint, types.
+lint: $(VENV)/.ready-for-tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run --Werror bpf/*.c bpf/*.h
+
+fast: lint
+	$(VENV)/bin/pytest tests/unit
+
+test: lint
+	$(SUDO) $(VENV)/bin/pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV)

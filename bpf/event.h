@@ -1,0 +1,44 @@
+/* The wire: what one queue event is, nothing else. sockbpf/event.py reads these bytes. */
+#ifndef SOCKBPF_EVENT_H
+#define SOCKBPF_EVENT_H
+
+enum what {
+	OVER = 1, /* the queue exceeded the threshold: an episode began */
+	BACK = 2, /* it is at or under the clear level, or the socket is gone: it ended */
+};
+
+enum direction {
+	SEND = 0,
+	RECV = 1,
+};
+
+/*
+ * Also the value kept for an episode while it is open, so that its end can say who it was after
+ * the kernel has unhashed the socket. Times are CLOCK_MONOTONIC, sizes bytes, ports host order.
+ * Largest fields first: there is no hole that could carry kernel stack bytes out.
+ */
+struct event {
+	u64 ns;	      /* the instant of `size` */
+	u64 since_ns; /* the crossing */
+	u64 address;  /* of the struct sock */
+	u64 inode;    /* 0: no file holds the socket */
+	u32 size;
+	u32 since_size; /* at the crossing */
+	u32 peak;
+	u32 threshold;
+	u32 netns;
+	u32 pid; /* 0: softirq saw it, the owner is not known here */
+	u16 local_port;
+	u16 remote_port;
+	u8 what;
+	u8 direction;
+	u8 protocol;
+	u8 family;
+	u8 local_ip[16]; /* AF_INET: the first four */
+	u8 remote_ip[16];
+	char comm[16];
+};
+
+_Static_assert(sizeof(struct event) == 112, "struct event is a wire format");
+
+#endif

@@ -1,0 +1,67 @@
+/* What the hooks are made of: from "which socket was hit" to a queue to judge. */
+#ifndef SOCKBPF_HOOK_H
+#define SOCKBPF_HOOK_H
+
+#include "episode.h"
+
+/* BCC finds programs by this section; in an included file it does not put them there itself. */
+#define HOOK(name) __attribute__((section(".bpf.fn." #name))) int name
+
+static __always_inline int judge_tcp(void *ctx, const void *sk, u8 direction, bool caller_owns)
+{
+	struct queue q = {
+		.sk = sk, .protocol = PROTOCOL_TCP, .direction = direction, .caller_owns = caller_owns};
+
+	judge(ctx, &q);
+	return 0;
+}
+
+static __always_inline int judge_udp(void *ctx, const void *sk, u8 direction, bool caller_owns)
+{
+	struct queue q = {
+		.sk = sk, .protocol = PROTOCOL_UDP, .direction = direction, .caller_owns = caller_owns};
+
+	judge(ctx, &q);
+	return 0;
+}
+
+static __always_inline int judge_by_protocol(void *ctx, const void *sk, u8 direction, bool caller_owns)
+{
+	u32 protocol = sock_protocol(sk);
+
+	if (protocol == PROTOCOL_TCP)
+		return judge_tcp(ctx, sk, direction, caller_owns);
+	if (protocol == PROTOCOL_UDP)
+		return judge_udp(ctx, sk, direction, caller_owns);
+	return 0;
+}
+
+/*
+ * A segment is about to be taken in. What sees an ACK sees it before snd_una moves, and nothing follows the
+ * last one, so what it acknowledges is subtracted here.
+ */
+static __always_inline int judge_ack(void *ctx, const void *sk, const void *skb)
+{
+	struct queue q = {.sk = sk, .protocol = PROTOCOL_TCP, .direction = SEND};
+
+	if (is_quiet(&q))
+		return 0;
+	q.leaving = tcp_acked(sk, skb);
+	judge(ctx, &q);
+	return 0;
+}
+
+/* An skb that a UDP socket is charged for is about to be freed: it is still counted. */
+static __always_inline int judge_freed(void *ctx, const void *skb, u8 direction)
+{
+	struct queue q = {.protocol = PROTOCOL_UDP, .direction = direction};
+
+	q.sk = READ(const void *, skb, OFF_skb_sk);
+	if (!q.sk || sock_protocol(q.sk) != PROTOCOL_UDP)
+		return 0;
+	q.leaving = READ(u32, skb, OFF_skb_truesize);
+	judge(ctx, &q);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,101 @@
+/*
+ * Seeing by kprobes, on kernels from 4.4 on: which socket was hit, which queue to judge. Only leading
+ * arguments that kept their place from 4.4 to 7.x are used.
+ */
+#ifndef SOCKBPF_KPROBES_H
+#define SOCKBPF_KPROBES_H
+
+#include <uapi/linux/ptrace.h>
+
+#include "hook.h"
+
+#define KPROBE(name) HOOK(name)(struct pt_regs * ctx)
+#define PARM1 ((const void *)PT_REGS_PARM1(ctx))
+#define PARM2 ((const void *)PT_REGS_PARM2(ctx))
+
+/*
+ * release_sock(sk): ends every socket call, and is passed before a sender falls asleep for want of memory,
+ * which a return probe of tcp_sendmsg would see only when it wakes.
+ */
+KPROBE(kp_release_sock)
+{
+	if (sock_protocol(PARM1) != PROTOCOL_TCP)
+		return 0;
+	judge_tcp(ctx, PARM1, SEND, true);
+	return judge_tcp(ctx, PARM1, RECV, true);
+}
+
+/* sock_def_readable(sk): something was queued for the reader. */
+KPROBE(kp_sock_def_readable)
+{
+	return judge_by_protocol(ctx, PARM1, RECV, false);
+}
+
+/* tcp_ack(sk, skb, …): an acceptable segment, in any state. */
+KPROBE(kp_tcp_ack)
+{
+	return judge_ack(ctx, PARM1, PARM2);
+}
+
+/* tcp_rcv_space_adjust(sk): something was copied out, also by readers inside the kernel. */
+KPROBE(kp_tcp_rcv_space_adjust)
+{
+	return judge_tcp(ctx, PARM1, RECV, false);
+}
+
+/* skb_consume_udp(sk, …), from 4.10: a datagram was read and is no longer counted. */
+KPROBE(kp_skb_consume_udp)
+{
+	return judge_udp(ctx, PARM1, RECV, true);
+}
+
+/* sock_rfree(skb), the destructor of what was received, for UDP before 4.10. */
+KPROBE(kp_sock_rfree)
+{
+	return judge_freed(ctx, PARM1, RECV);
+}
+
+/* udp_sendmsg(sk, …) and udpv6_sendmsg(sk, …); a v4-mapped send passes both, the outer return finds nothing.
+ */
+KPROBE(kp_udp_sendmsg)
+{
+	remember_sending((u64)PARM1);
+	return 0;
+}
+
+KPROBE(kp_udp_sendmsg_returns)
+{
+	const void *sk = (const void *)forget_sending();
+
+	return sk ? judge_udp(ctx, sk, SEND, true) : 0;
+}
+
+/* sock_wfree(skb), the destructor of what was sent. */
+KPROBE(kp_sock_wfree)
+{
+	return judge_freed(ctx, PARM1, SEND);
+}
+
+/* tcp_set_state(sk, state) */
+KPROBE(kp_tcp_set_state)
+{
+	if ((int)PT_REGS_PARM2(ctx) == STATE_CLOSE)
+		gone(ctx, PARM1);
+	return 0;
+}
+
+/* sk_common_release(sk): a UDP socket is closed. */
+KPROBE(kp_sk_common_release)
+{
+	gone(ctx, PARM1);
+	return 0;
+}
+
+/* inet_sock_destruct(sk): the last of a TCP or UDP socket; its memory may be another's next. */
+KPROBE(kp_inet_sock_destruct)
+{
+	gone(ctx, PARM1);
+	return 0;
+}
+
+#endif

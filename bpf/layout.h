@@ -1,0 +1,65 @@
+/*
+ * Where the fields lie, from the kernel's own header package: for kernels without BTF (4.4, 4.15).
+ * With BTF the loader passes the same names by -D, see sockbpf/kernel/layout.py.
+ */
+#ifndef SOCKBPF_LAYOUT_H
+#define SOCKBPF_LAYOUT_H
+
+#include <net/sock.h>
+#include <net/inet_sock.h>
+#include <net/tcp.h>
+#include <linux/udp.h>
+
+#define OFF_skc_daddr offsetof(struct sock, __sk_common.skc_daddr)
+#define OFF_skc_rcv_saddr offsetof(struct sock, __sk_common.skc_rcv_saddr)
+#define OFF_skc_dport offsetof(struct sock, __sk_common.skc_dport)
+#define OFF_skc_num offsetof(struct sock, __sk_common.skc_num)
+#define OFF_skc_family offsetof(struct sock, __sk_common.skc_family)
+#define OFF_skc_state offsetof(struct sock, __sk_common.skc_state)
+#ifdef CONFIG_NET_NS
+#define OFF_skc_net offsetof(struct sock, __sk_common.skc_net)
+#define OFF_net_ns_inum offsetof(struct net, ns.inum)
+#endif
+#if IS_ENABLED(CONFIG_IPV6)
+#define OFF_skc_v6_daddr offsetof(struct sock, __sk_common.skc_v6_daddr)
+#define OFF_skc_v6_rcv_saddr offsetof(struct sock, __sk_common.skc_v6_rcv_saddr)
+#endif
+#define OFF_sk_rmem_alloc offsetof(struct sock, sk_backlog.rmem_alloc)
+#define OFF_sk_wmem_alloc offsetof(struct sock, sk_wmem_alloc)
+#define OFF_sk_socket offsetof(struct sock, sk_socket)
+#define OFF_socket_inode offsetof(struct socket_alloc, vfs_inode.i_ino)
+
+/*
+ * sk_protocol was an 8 bit field until 5.6 (bf9765145b85, "sock: Make sk_protocol a 16-bit value"):
+ * it has no address. It is the second byte of the 32 bit word that ends where the next field begins:
+ * sk_wmem_queued on 4.4, sk_gso_max_segs once 4.14 had moved it.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 6, 0)
+#define OFF_sk_protocol offsetof(struct sock, sk_protocol)
+#define SIZE_sk_protocol 2
+#else
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 14, 0)
+#define OFF_sk_protocol (offsetof(struct sock, sk_gso_max_segs) - 3)
+#else
+#define OFF_sk_protocol (offsetof(struct sock, sk_wmem_queued) - 3)
+#endif
+#define SIZE_sk_protocol 1
+#endif
+
+#define OFF_tcp_copied_seq offsetof(struct tcp_sock, copied_seq)
+#define OFF_tcp_rcv_nxt offsetof(struct tcp_sock, rcv_nxt)
+#define OFF_tcp_write_seq offsetof(struct tcp_sock, write_seq)
+#define OFF_tcp_snd_una offsetof(struct tcp_sock, snd_una)
+#define OFF_tcp_snd_nxt offsetof(struct tcp_sock, snd_nxt)
+
+/* forward_deficit came with 4.13 (6dfb4367cd91, "udp: keep the sk_receive_queue held when splicing") */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 13, 0)
+#define OFF_udp_forward_deficit offsetof(struct udp_sock, forward_deficit)
+#endif
+
+#define OFF_skb_sk offsetof(struct sk_buff, sk)
+#define OFF_skb_destructor offsetof(struct sk_buff, destructor)
+#define OFF_skb_truesize offsetof(struct sk_buff, truesize)
+#define OFF_skb_ack_seq (offsetof(struct sk_buff, cb) + offsetof(struct tcp_skb_cb, ack_seq))
+
+#endif

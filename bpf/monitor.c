@@ -1,0 +1,105 @@
+/*
+ * What BCC compiles: the maps and the few functions that touch them. BCC rewrites map accesses in this file
+ * only, so all of them are here; what is done with them is in episode.h, the hooks in their own headers.
+ */
+#include "event.h"
+
+struct key {
+	u64 address;
+	u64 direction;
+};
+
+/* Written by user space, read here. */
+struct settings {
+	u32 threshold[2]; /* by direction, bytes: over is greater than */
+	u32 clear[2];	  /* by direction, bytes: back is at or under */
+	u32 reaped;	  /* episodes that user space deleted */
+	u32 own_pid;	  /* whose sockets are not to be reported */
+};
+
+/* Written here, read by user space. */
+struct tally {
+	u32 opened;
+	u32 closed;
+	u32 lost; /* the perf buffer had no room */
+	u32 full; /* the table of episodes had no room */
+	u32 own;  /* crossings of the monitor's own sockets */
+};
+
+BPF_ARRAY(settings, struct settings, 1);
+BPF_ARRAY(tally, struct tally, 1);
+BPF_HASH(episodes, struct key, struct event, MAX_EPISODES);
+BPF_HASH(own, u64, u64, 1024); /* address of a socket of ours -> its inode, which tells a later one apart */
+BPF_HASH(sending, u64, u64, 4096); /* thread inside udp_sendmsg -> its socket; for the return probe */
+BPF_PERF_OUTPUT(events);
+
+static inline struct settings *get_settings(void)
+{
+	int first = 0;
+
+	return settings.lookup(&first);
+}
+
+static inline struct tally *get_tally(void)
+{
+	int first = 0;
+
+	return tally.lookup(&first);
+}
+
+static inline struct event *episode_lookup(struct key *key)
+{
+	return episodes.lookup(key);
+}
+
+static inline long episode_insert(struct key *key, struct event *event)
+{
+	return episodes.insert(key, event);
+}
+
+static inline long episode_delete(struct key *key)
+{
+	return episodes.delete(key);
+}
+
+static inline void mark_own(const void *sk, u64 inode)
+{
+	u64 address = (u64)sk;
+
+	own.update(&address, &inode);
+}
+
+static inline bool is_own(const void *sk, u64 inode)
+{
+	u64 address = (u64)sk;
+	u64 *marked = own.lookup(&address);
+
+	return marked && *marked == inode;
+}
+
+static inline long put_event(void *ctx, struct event *event)
+{
+	return events.perf_submit(ctx, event, sizeof(*event));
+}
+
+static inline void remember_sending(u64 sk)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+
+	sending.update(&thread, &sk);
+}
+
+static inline u64 forget_sending(void)
+{
+	u64 thread = bpf_get_current_pid_tgid();
+	u64 *sk = sending.lookup(&thread);
+	u64 address = sk ? *sk : 0;
+
+	if (sk)
+		sending.delete(&thread);
+	return address;
+}
+
+#include "episode.h"
+#include "tracepoints.h"
+#include "kprobes.h"

@@ -1,0 +1,157 @@
+/*
+ * Reading a socket: how long its queues are, who it is. Every kernel difference is here or in the
+ * offsets, OFF_*, which come from BTF (by -D) or from the kernel headers (layout.h).
+ */
+#ifndef SOCKBPF_SOCK_H
+#define SOCKBPF_SOCK_H
+
+#include "event.h"
+#ifdef LAYOUT_FROM_HEADERS
+#include "layout.h"
+#endif
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+/* Fixed numbers of the user space API, absent where no kernel header is included. */
+#define FAMILY_INET 2
+#define FAMILY_INET6 10
+#define PROTOCOL_TCP 6
+#define PROTOCOL_UDP 17
+#define STATE_TIME_WAIT 6
+#define STATE_CLOSE 7
+#define STATE_LISTEN 10
+#define STATE_NEW_SYN_RECV 12
+
+/* The destination is zeroed first: 4.4's verifier wants it initialised. A failed read leaves 0. */
+#define READ(type, base, offset)                                                         \
+	({                                                                               \
+		type value_ = 0;                                                         \
+		bpf_probe_read_kernel(&value_, sizeof(value_), (void *)(base) + offset); \
+		value_;                                                                  \
+	})
+
+static __always_inline u32 sock_protocol(const void *sk)
+{
+#if SIZE_sk_protocol == 1
+	return READ(u8, sk, OFF_sk_protocol);
+#else
+	return READ(u16, sk, OFF_sk_protocol);
+#endif
+}
+
+/* net/ipv4/tcp_diag.c: tcp_diag_get_info */
+static __always_inline u32 tcp_recv_queue(const void *sk)
+{
+	s32 unread = READ(u32, sk, OFF_tcp_rcv_nxt) - READ(u32, sk, OFF_tcp_copied_seq);
+
+	return unread > 0 ? unread : 0;
+}
+
+/* net/ipv4/tcp_diag.c: tcp_diag_get_info */
+static __always_inline u32 tcp_send_queue(const void *sk)
+{
+	return READ(u32, sk, OFF_tcp_write_seq) - READ(u32, sk, OFF_tcp_snd_una);
+}
+
+/*
+ * How many bytes of the send queue the segment `skb` acknowledges; 0 for an acknowledgement of something old
+ * or never sent (net/ipv4/tcp_input.c: tcp_ack).
+ */
+static __always_inline u32 tcp_acked(const void *sk, const void *skb)
+{
+	u32 una = READ(u32, sk, OFF_tcp_snd_una);
+	u32 acked = READ(u32, skb, OFF_skb_ack_seq) - una;
+	u32 unacked = READ(u32, sk, OFF_tcp_snd_nxt) - una;
+
+	return acked <= unacked ? acked : 0;
+}
+
+/* include/net/udp.h: udp_rqueue_get */
+static __always_inline u32 udp_recv_queue(const void *sk)
+{
+	s32 held = READ(s32, sk, OFF_sk_rmem_alloc);
+
+#ifdef OFF_udp_forward_deficit
+	held -= READ(s32, sk, OFF_udp_forward_deficit);
+#endif
+	return held > 0 ? held : 0;
+}
+
+/* include/net/sock.h: sk_wmem_alloc_get; the 1 is the socket's own reference */
+static __always_inline u32 udp_send_queue(const void *sk)
+{
+	s32 held = READ(s32, sk, OFF_sk_wmem_alloc) - 1;
+
+	return held > 0 ? held : 0;
+}
+
+static __always_inline u32 queue_size(const void *sk, u8 protocol, u8 direction)
+{
+	if (protocol == PROTOCOL_TCP)
+		return direction == SEND ? tcp_send_queue(sk) : tcp_recv_queue(sk);
+	return direction == SEND ? udp_send_queue(sk) : udp_recv_queue(sk);
+}
+
+/* The inode number `ls -l /proc/PID/fd` shows for the socket; 0 once no file holds it. */
+static __always_inline u64 sock_inode(const void *sk)
+{
+#ifdef OFF_sk_ino /* 6.18: kept in the sock itself */
+	return READ(u64, sk, OFF_sk_ino);
+#else
+	const void *socket = READ(const void *, sk, OFF_sk_socket);
+
+	return socket ? READ(u64, socket, OFF_socket_inode) : 0;
+#endif
+}
+
+static __always_inline u32 sock_netns(const void *sk)
+{
+#ifdef OFF_skc_net
+	const void *net = READ(const void *, sk, OFF_skc_net);
+
+	return READ(u32, net, OFF_net_ns_inum);
+#else
+	return 0;
+#endif
+}
+
+/*
+ * Has the socket queues that `ss` would show? A listener counts connections, not bytes; a closed one keeps
+ * stale sequence numbers; a minisock is not a struct sock at all.
+ */
+static __always_inline bool sock_has_queues(const void *sk, u8 protocol)
+{
+	u8 state = READ(u8, sk, OFF_skc_state);
+
+	if (protocol != PROTOCOL_TCP)
+		return true;
+	return state != STATE_CLOSE && state != STATE_LISTEN && state != STATE_TIME_WAIT &&
+	       state != STATE_NEW_SYN_RECV;
+}
+
+/* Who the socket is; false for an address family other than IPv4 and IPv6. */
+static __always_inline bool sock_identity(const void *sk, struct event *event)
+{
+	event->family = READ(u16, sk, OFF_skc_family);
+	event->local_port = READ(u16, sk, OFF_skc_num);
+	event->remote_port = __builtin_bswap16(READ(u16, sk, OFF_skc_dport));
+	event->netns = sock_netns(sk);
+	event->inode = sock_inode(sk);
+	if (event->family == FAMILY_INET) {
+		bpf_probe_read_kernel(event->local_ip, 4, (void *)sk + OFF_skc_rcv_saddr);
+		bpf_probe_read_kernel(event->remote_ip, 4, (void *)sk + OFF_skc_daddr);
+		return true;
+	}
+#ifdef OFF_skc_v6_daddr
+	if (event->family == FAMILY_INET6) {
+		bpf_probe_read_kernel(event->local_ip, 16, (void *)sk + OFF_skc_v6_rcv_saddr);
+		bpf_probe_read_kernel(event->remote_ip, 16, (void *)sk + OFF_skc_v6_daddr);
+		return true;
+	}
+#endif
+	return false;
+}
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * Seeing by raw tracepoints: which socket was hit, which queue to judge. sockbpf/kernel/hooks.py says which
+ * of these are used on which kernel and what each leaves unseen.
+ */
+#ifndef SOCKBPF_TRACEPOINTS_H
+#define SOCKBPF_TRACEPOINTS_H
+
+#include "hook.h"
+
+#define TRACEPOINT(name) HOOK(name)(struct bpf_raw_tracepoint_args * ctx)
+#define SK(argument) ((const void *)ctx->args[argument])
+
+/* sock:sk_data_ready(sk): something was queued for the reader. */
+TRACEPOINT(tp_sk_data_ready)
+{
+	return judge_by_protocol(ctx, SK(0), RECV, false);
+}
+
+/* tcp:tcp_rcv_space_adjust(sk): the reader has copied something out; the socket is locked. */
+TRACEPOINT(tp_tcp_rcv_space_adjust)
+{
+	return judge_tcp(ctx, SK(0), RECV, false);
+}
+
+/* sock:sock_recv_length(sk, ret, flags): a receiving call returns. */
+TRACEPOINT(tp_sock_recv_length)
+{
+	if (sock_protocol(SK(0)) != PROTOCOL_UDP)
+		return 0;
+	return judge_udp(ctx, SK(0), RECV, true);
+}
+
+/* tcp:tcp_sendmsg_locked(sk, msg, skb, size_goal): ahead of each chunk, so also before the sender blocks. */
+TRACEPOINT(tp_tcp_sendmsg_locked)
+{
+	return judge_tcp(ctx, SK(0), SEND, true);
+}
+
+/* sock:sock_send_length(sk, ret, flags): a sending call returns. */
+TRACEPOINT(tp_sock_send_length)
+{
+	return judge_by_protocol(ctx, SK(0), SEND, true);
+}
+
+/* tcp:tcp_probe(sk, skb): a segment arrives at an established socket. */
+TRACEPOINT(tp_tcp_probe)
+{
+	return judge_ack(ctx, SK(0), (const void *)ctx->args[1]);
+}
+
+/*
+ * skb:consume_skb(skb, …) where a driver frees after transmission, net:net_dev_start_xmit(skb, …) where it
+ * gives up ownership before: a sender is about to be relieved of a packet. Other destructors than sock_wfree
+ * charge other things.
+ */
+TRACEPOINT(tp_skb_leaves)
+{
+	if (READ(u64, ctx->args[0], OFF_skb_destructor) != SYM_sock_wfree)
+		return 0;
+	return judge_freed(ctx, (const void *)ctx->args[0], SEND);
+}
+
+/* sock:inet_sock_set_state(sk, old, new) */
+TRACEPOINT(tp_inet_sock_set_state)
+{
+	if (ctx->args[2] == STATE_CLOSE && sock_protocol(SK(0)) == PROTOCOL_TCP)
+		gone(ctx, SK(0));
+	return 0;
+}
+
+/* tcp:tcp_destroy_sock(sk): the last of a TCP socket; its memory may be another's next. */
+TRACEPOINT(tp_tcp_destroy_sock)
+{
+	gone(ctx, SK(0));
+	return 0;
+}
+
+#endif

@@ -1,0 +1,3 @@
+"""Watch the queues of every TCP and UDP socket of a host and tell the moment one is over its threshold."""
+
+__version__ = "0.1.0"

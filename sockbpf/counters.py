@@ -1,0 +1,58 @@
+"""Every place where something can be lost or mended has a counter here, and all of them are shown."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+NAMES = {
+    # what the hooks said
+    "events": "queue events read from the kernel",
+    "lost_submit": "events the kernel side could not put into the perf buffer",
+    "lost_ring": "events overwritten in the perf buffer before they were read",
+    "undecodable": "events whose bytes made no sense",
+    "episodes_full": "crossings not followed in the kernel because its table was full",
+    # what the sweeps mended
+    "sweeps": "dumps of the sockets taken",
+    "sweep_failed": "dumps that failed, whole or for one network namespace",
+    "begun_by_sweep": "sockets found over by a sweep that the hooks had not reported",
+    "ended_by_sweep": "episodes ended by a sweep that the hooks had left open",
+    "recovered": "episodes whose beginning or end was lost on the way and found in the kernel's table",
+    # what was told
+    "alerts": "alerts made",
+    "delivered": "alerts answered with 2xx",
+    "retried": "requests that failed and were put back for another try",
+    "dropped": "alerts dropped because the queue was full",
+    "own": "crossings of the monitor's own sockets, not reported",
+}
+"""Name of each counter and what it counts; the order is the order shown."""
+
+LOSSES = (
+    "lost_submit", "lost_ring", "undecodable", "episodes_full", "sweep_failed", "dropped",
+)  # fmt: skip
+"""The counters that say something was lost or not seen; a change of these is a warning in the log."""
+
+
+class Counters:
+    """Counts by name; safe from several threads. An unknown name is a KeyError, not a new counter."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter(dict.fromkeys(NAMES, 0))
+
+    def add(self, name: str, amount: int = 1) -> None:
+        with self._lock:
+            if name not in NAMES:
+                raise KeyError(name)
+            self._counts[name] += amount
+
+    def set(self, name: str, value: int) -> None:
+        """Set a counter that is kept elsewhere (in the kernel) to its value there."""
+        with self._lock:
+            if name not in NAMES:
+                raise KeyError(name)
+            self._counts[name] = value
+
+    def snapshot(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._counts)

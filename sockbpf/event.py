@@ -1,0 +1,149 @@
+"""What the kernel side says: one flat record per event, and how its bytes are read.
+
+The bytes are `struct event` of bpf/event.h; tests/abi checks this file against it field by field.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+
+class What(IntEnum):
+    """What happened to the episode; `enum what` of bpf/event.h."""
+
+    OVER = 1
+    """The queue has exceeded the threshold: the episode began."""
+    BACK = 2
+    """The queue is at or under the clear level, or the socket is gone: the episode ended."""
+
+
+class Direction(IntEnum):
+    """Which queue of the socket; `enum direction` of bpf/event.h."""
+
+    SEND = 0
+    RECV = 1
+
+
+class Protocol(IntEnum):
+    """The IANA protocol number, as the kernel's sk_protocol."""
+
+    TCP = 6
+    UDP = 17
+
+
+class Mode(Enum):
+    """How a queue was seen."""
+
+    EBPF = "ebpf"
+    POLL = "poll"
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """Who a socket is: plain-text addresses as `ss -n` shows them, ports in host order.
+
+    `inode` is the socket's inode number, 0 when no file holds it; `netns` the inode number of its
+    network namespace.
+    """
+
+    protocol: Protocol
+    local_ip: str
+    local_port: int
+    remote_ip: str
+    remote_port: int
+    netns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of state of one socket queue. Times are CLOCK_MONOTONIC nanoseconds, sizes bytes.
+
+    `address` is the kernel's address of the socket (0 when a sweep saw it); with `direction` and `since_ns` it
+    names the episode. `since_size` is the size at the crossing, `size` at `ns`. `pid` is 0 where the owner
+    is not certain.
+    """
+
+    what: What
+    mode: Mode
+    direction: Direction
+    socket: Socket
+    address: int
+    ns: int
+    since_ns: int
+    size: int
+    since_size: int
+    peak: int
+    threshold: int
+    pid: int
+    comm: str
+
+
+FIELDS = (
+    ("ns", "Q"),
+    ("since_ns", "Q"),
+    ("address", "Q"),
+    ("inode", "Q"),
+    ("size", "I"),
+    ("since_size", "I"),
+    ("peak", "I"),
+    ("threshold", "I"),
+    ("netns", "I"),
+    ("pid", "I"),
+    ("local_port", "H"),
+    ("remote_port", "H"),
+    ("what", "B"),
+    ("direction", "B"),
+    ("protocol", "B"),
+    ("family", "B"),
+    ("local_ip", "16s"),
+    ("remote_ip", "16s"),
+    ("comm", "16s"),
+)
+"""The fields of `struct event` in order, with their `struct` codes; native byte order, no implicit padding."""
+
+WIRE = struct.Struct("=" + "".join(code for _, code in FIELDS))
+
+
+def ip_text(family: int, raw: bytes) -> str:
+    """Return an address as `ss -n` shows it; IPv4 uses the first four of the bytes."""
+    return socket.inet_ntop(family, raw[:4] if family == socket.AF_INET else raw[:16])
+
+
+def decode(raw: bytes) -> Event:
+    """Read one `struct event`.
+
+    Raise ValueError (or struct.error) when the bytes are not one.
+    """
+    (
+        ns, since_ns, address, inode,
+        size, since_size, peak, threshold, netns, pid,
+        local_port, remote_port, what, direction, protocol, family,
+        local_ip, remote_ip, comm,
+    ) = WIRE.unpack_from(raw)  # fmt: skip
+    return Event(
+        what=What(what),
+        mode=Mode.EBPF,
+        direction=Direction(direction),
+        socket=Socket(
+            protocol=Protocol(protocol),
+            local_ip=ip_text(family, local_ip),
+            local_port=local_port,
+            remote_ip=ip_text(family, remote_ip),
+            remote_port=remote_port,
+            netns=netns,
+            inode=inode,
+        ),
+        address=address,
+        ns=ns,
+        since_ns=since_ns,
+        size=size,
+        since_size=since_size,
+        peak=peak,
+        threshold=threshold,
+        pid=pid,
+        comm=comm.split(b"\0", 1)[0].decode("utf-8", "replace"),
+    )
