@@ -1,0 +1,158 @@
+"""The request and the log line: names, order and formats of every parameter, and one line whatever is in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Alert, alert_of, log_line, parameters
+from sockbpf.event import Direction, Mode, Protocol, Socket
+from sockbpf.policy import Notice
+
+SOCKET = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, 4026531840, 8191)
+ALERT = Alert(
+    id="6450402e831b56d4", seq=17, event=ONGOING, timestamp_ns=1795343123_482913999, duration_ns=30_000001_999,
+    socket=SOCKET, direction=Direction.RECV, size=2003, threshold=1009, peak=4001, mode=Mode.EBPF, host="web-1",
+    pid=4003, comm="reader",
+)  # fmt: skip
+ALWAYS = (
+    "timestamp", "event", "protocol", "local_ip", "local_port", "remote_ip", "remote_port", "type", "size",
+    "threshold", "peak", "duration", "id", "seq", "host", "netns", "mode",
+)  # fmt: skip
+
+
+def test_every_parameter_has_its_documented_form() -> None:
+    assert parameters(ALERT) == {
+        "timestamp": "1795343123.482913",
+        "event": "ongoing",
+        "protocol": "tcp",
+        "local_ip": "192.0.2.1",
+        "local_port": "443",
+        "remote_ip": "192.0.2.2",
+        "remote_port": "40009",
+        "type": "RECV",
+        "size": "2003",
+        "threshold": "1009",
+        "peak": "4001",
+        "duration": "30.000001",
+        "id": "6450402e831b56d4",
+        "seq": "17",
+        "host": "web-1",
+        "netns": "4026531840",
+        "mode": "ebpf",
+        "pid": "4003",
+        "comm": "reader",
+    }
+
+
+def test_an_unknown_owner_is_absent() -> None:
+    assert tuple(parameters(replace(ALERT, pid=0, comm=""))) == ALWAYS
+    assert tuple(parameters(ALERT)) == (*ALWAYS, "pid", "comm")
+
+
+def test_a_udp_socket_that_sends_in_poll_mode() -> None:
+    socket = Socket(Protocol.UDP, "0.0.0.0", 53, "0.0.0.0", 0, 4026532008, 8209)
+    told = parameters(replace(ALERT, socket=socket, direction=Direction.SEND, mode=Mode.POLL))
+    names = ("protocol", "local_ip", "local_port", "remote_ip", "remote_port", "type", "mode", "netns")
+    assert [told[name] for name in names] == [
+        "udp", "0.0.0.0", "53", "0.0.0.0", "0", "SEND", "poll", "4026532008",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ip", ["::", "::1", "2001:db8::7", "::ffff:192.0.2.1", "fe80::1"])
+def test_addresses_are_plain_text(ip: str) -> None:
+    told = parameters(replace(ALERT, socket=replace(SOCKET, local_ip=ip, remote_ip=ip)))
+    assert (told["local_ip"], told["remote_ip"]) == (ip, ip)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_duration_is_0_when_it_begins(event: str) -> None:
+    told = parameters(replace(ALERT, event=event))
+    assert told["event"] == event
+    assert told["duration"] == ("0" if event == EXCEEDED else "30.000001")
+
+
+@given(ns=st.integers(0, 2**63))
+def test_microseconds_are_exact(ns: int) -> None:
+    """A float of seconds since 1970 has 53 bits, too few for the last digit."""
+    told = parameters(replace(ALERT, timestamp_ns=ns, duration_ns=ns))
+    for text in (told["timestamp"], told["duration"]):
+        assert re.fullmatch(r"\d+\.\d{6}", text)
+        assert int(text.replace(".", "")) == ns // 1000
+
+
+def test_an_alert_says_what_its_notice_says_in_unix_time() -> None:
+    notice = Notice(
+        CLEARED, "6450402e831b56d4", 7_000000_001, 5_000000_000, SOCKET, Direction.RECV, Mode.EBPF, 401, 4001, 1009,
+        4003, "reader",
+    )  # fmt: skip
+    assert alert_of(notice, seq=17, host="web-1", unix_offset_ns=1795343116 * 10**9) == replace(
+        ALERT, event=CLEARED, timestamp_ns=1795343123_000000_001, duration_ns=2_000000_001, size=401
+    )
+
+
+# the log line
+
+FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "\\=]+)(?: |$)')
+
+
+def parsed(line: str) -> dict[str, str]:
+    """Read `key=value` pairs back; a quoted value is an ASCII string literal."""
+    told = {}
+    position = 0
+    while position < len(line):
+        match = FIELD.match(line, position)
+        assert match, line[position:]
+        key, value = match.groups()
+        told[key] = str(ast.literal_eval(value)) if value.startswith('"') else value
+        position = match.end()
+    return told
+
+
+def test_a_plain_line_has_no_quotes() -> None:
+    line = log_line(ALERT)
+    assert '"' not in line
+    assert line.startswith("timestamp=1795343123.482913 event=ongoing protocol=tcp local_ip=192.0.2.1 ")
+    assert line.endswith(" pid=4003 comm=reader")
+
+
+@pytest.mark.parametrize(
+    ("comm", "shown"),
+    [
+        ("a b", '"a b"'),
+        ('a"b', r'"a\"b"'),
+        ("a\\b", r'"a\\b"'),
+        ("a=b", '"a=b"'),
+        ("", '""'),
+        ("x\nevent=cleared", r'"x\nevent=cleared"'),
+        ("\x1b[2J", r'"\x1b[2J"'),
+        ("\u2028", r'"\u2028"'),
+        ("ü", "ü"),
+    ],
+)
+def test_what_could_break_the_line_is_quoted(comm: str, shown: str) -> None:
+    assert log_line(replace(ALERT, comm=comm)).endswith(f" pid=4003 comm={shown}")
+
+
+ANY = st.one_of(st.text(max_size=16), st.text('ab "\\=\n\r\t\0\x1b\x85\u2028', max_size=16))
+
+
+@given(comm=ANY, host=ANY)
+def test_a_line_stays_one_line_and_can_be_read_back(comm: str, host: str) -> None:
+    alert = replace(ALERT, comm=comm, host=host)
+    line = log_line(alert)
+    assert len(line.splitlines()) == 1
+    assert line.isprintable()
+    assert parsed(line) == parameters(alert)
+
+
+@given(comm=ANY)
+def test_a_query_can_be_read_back(comm: str) -> None:
+    told = parameters(replace(ALERT, comm=comm))
+    assert dict(parse_qsl(urlencode(told), keep_blank_values=True, strict_parsing=True)) == told
