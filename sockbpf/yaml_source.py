@@ -1,0 +1,204 @@
+"""A YAML file as plain text values, with the line of every key and the faults met on the way.
+
+YAML's guesses are left out: a scalar stays the text that was written, so `017`, `1:30`, `yes` or `.nan`
+never turn into something else, and what a value means is for the one who knows its key to say. Tags, aliases
+and deep nesting are refused, so no file can run code, refer to itself or grow when read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    Where = tuple[str | int, ...]
+    """The keys (and, in a list, the places from 0) that lead to a value."""
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 8  # PyYAML takes minutes for 64 KiB of nothing but opening brackets
+MAX_SHOWN = 60
+
+
+class Refused:
+    """Stands where a value was refused; the fault is told already."""
+
+    def __repr__(self) -> str:
+        return "(refused)"
+
+
+REFUSED = Refused()
+
+
+class Fault(NamedTuple):
+    """What is wrong and where; line 0 is the file as a whole."""
+
+    line: int
+    where: Where
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a file says, as str, list, dict with str keys, and REFUSED; `lines` is where each of them is."""
+
+    value: object
+    lines: dict[Where, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def line(self, where: Where) -> int:
+        """Return the line of a value, or of the nearest thing around it that is written down."""
+        while where and where not in self.lines:
+            where = where[:-1]
+        return self.lines.get(where, 1)
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: short, on one line, without anything before an `@`."""
+    text = value if isinstance(value, str) else repr(value)
+    text = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", text)
+    text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+    return repr(text) if isinstance(value, str) else text
+
+
+def told(file: Path, faults: list[Fault]) -> list[str]:
+    """Return one message per fault, by line: `config.yaml:7: thresholds > send: expected ..., got ...`."""
+    messages = []
+    for line, where, message in sorted(faults, key=lambda fault: fault.line):
+        place = f"{file}:{line}" if line else str(file)
+        keys = (f"item {key + 1}" if isinstance(key, int) else _key(key) for key in where)
+        messages.append(": ".join(part for part in (place, " > ".join(keys), message) if part))
+    return messages
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[\w.-]{1,60}", key) else shown(key)
+
+
+def read(path: Path) -> Source:
+    """Read a file; never raise: whatever keeps it from being read is a fault, with REFUSED as the value."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        number = getattr(error, "errno", None)
+        return _unreadable(0, f"cannot be read: {os.strerror(number) if number else error}")
+    if len(raw) > MAX_BYTES:
+        return _unreadable(0, f"expected at most {MAX_BYTES} bytes, got more")
+    try:
+        return _parsed(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        return _unreadable(line, f"expected UTF-8 text, got the byte 0x{raw[error.start]:02x}")
+
+
+def _unreadable(line: int, message: str) -> Source:
+    return Source(REFUSED, faults=[Fault(line, (), message)])
+
+
+def _parsed(text: str) -> Source:
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        return _unreadable(line, f"expected printable text, got {text[error.position]!a}")
+    source = Source(REFUSED)
+    events = _events(loader)
+    value: object = ""
+    try:
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent) and source.lines:
+                source.faults.append(Fault(_line(event), (), "expected one document, got a second one"))
+                break
+            if isinstance(event, yaml.NodeEvent):
+                value = _node(event, events, (), source)
+    except (yaml.MarkedYAMLError, ValueError, OverflowError) as error:
+        source.faults.append(_syntax_fault(error, loader, text))
+        return source
+    return Source({} if value == "" else value, source.lines, source.faults)
+
+
+def _syntax_fault(error: Exception, loader: yaml.SafeLoader, text: str) -> Fault:
+    at, problem = loader.line, "a number too large"  # "\UFFFFFFFF": PyYAML lets int() and chr() raise
+    if isinstance(error, yaml.MarkedYAMLError):
+        problem = str(error.problem)
+        at = error.problem_mark.line if error.problem_mark else at
+        if error.context and error.context_mark:
+            problem += f" ({error.context} that begins on line {error.context_mark.line + 1})"
+    last = len(text.rstrip().splitlines()) or 1
+    return Fault(min(at + 1, last), (), f"not valid YAML: {problem}")
+
+
+def _events(loader: yaml.SafeLoader) -> Iterator[yaml.Event]:
+    while loader.check_event():
+        yield loader.get_event()  # type: ignore[no-untyped-call]
+
+
+def _until(end: type[yaml.Event], events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
+    while not isinstance(event := next(events), end):
+        yield event
+
+
+def _mark(event: yaml.Event) -> yaml.Mark:
+    return cast("yaml.Mark", event.start_mark)
+
+
+def _line(event: yaml.Event) -> int:
+    return _mark(event).line + 1
+
+
+def _node(event: yaml.Event, events: Iterator[yaml.Event], where: Where, source: Source) -> object:
+    """Return the value that begins with `event`, taking from `events` to its end."""
+    line = source.lines.setdefault(where, _line(event))
+    value: object = REFUSED
+    fault = None
+    if len(where) > MAX_DEPTH:
+        raise yaml.MarkedYAMLError(None, None, f"more than {MAX_DEPTH} levels deep", _mark(event))
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = enumerate(_until(yaml.SequenceEndEvent, events))
+        value = [_node(item, events, (*where, place), source) for place, item in items]
+    elif isinstance(event, yaml.MappingStartEvent):
+        value = _mapping(events, where, source)
+    elif isinstance(event, yaml.ScalarEvent):
+        value = event.value
+        if not _is_unicode(event.value):
+            fault = "expected Unicode text, got half of a surrogate pair"
+    else:
+        fault = "expected the value itself, got an alias (*name)"
+    if tag := getattr(event, "tag", None):
+        fault = f"expected a value without a tag, got {shown(tag.replace('tag:yaml.org,2002:', '!!'))}"
+    if fault:
+        source.faults.append(Fault(line, where, fault))
+        return REFUSED
+    return value
+
+
+def _mapping(events: Iterator[yaml.Event], where: Where, source: Source) -> dict[str, object]:
+    value: dict[str, object] = {}
+    first: dict[str, int] = {}
+    for event in _until(yaml.MappingEndEvent, events):
+        line = _line(event)
+        if not isinstance(event, yaml.ScalarEvent) or event.tag or not _is_unicode(event.value):
+            source.faults.append(Fault(line, where, "expected a plain word as key"))
+            if isinstance(event, yaml.CollectionStartEvent):
+                _node(event, events, (*where, "?"), source)
+            _node(next(events), events, (*where, "?"), source)
+            continue
+        key = event.value
+        source.lines.setdefault((*where, key), line)
+        if key in first:
+            source.faults.append(Fault(line, (*where, key), f"given twice, first on line {first[key]}"))
+        found = _node(next(events), events, (*where, key), source)
+        first.setdefault(key, line)
+        value.setdefault(key, found)
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
