@@ -1,0 +1,117 @@
+"""A bound on a whole exchange of a requests session.
+
+A timeout of requests bounds one read: a receiver that sends a byte now and then, in its headers or in its body,
+would hold a worker for ever.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import weakref
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import requests
+
+CUT_AGAIN_S = 0.1
+
+
+class Deadline:
+    """Knows the connections and sockets of one session, for another thread to cut when time is up."""
+
+    def __init__(self, session: requests.Session) -> None:
+        self._lock = threading.Lock()
+        self._all: weakref.WeakSet[Any] = weakref.WeakSet()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _Adapter(self._add))
+
+    def _add(self, connection_or_socket: Any) -> None:
+        with self._lock:
+            self._all.add(connection_or_socket)
+
+    @contextmanager
+    def bounded(self, timeout_s: float) -> Iterator[threading.Event]:
+        """Cut every connection `timeout_s` from now, unless left before; the event says it came to that."""
+        done, late = threading.Event(), threading.Event()
+        threading.Thread(
+            target=self._watch, args=(done, late, timeout_s), name="http-deadline", daemon=True
+        ).start()
+        try:
+            yield late
+        finally:
+            done.set()
+
+    def _watch(self, done: threading.Event, late: threading.Event, timeout_s: float) -> None:
+        if done.wait(timeout_s):
+            return
+        late.set()
+        self._cut()
+        # What was still connecting had nothing to cut yet.
+        while not done.wait(CUT_AGAIN_S):
+            self._cut()
+
+    def _cut(self) -> None:
+        with self._lock:
+            for each in self._all:
+                sock: Any = getattr(each, "sock", each)
+                # TLS within TLS (an https proxy) keeps its socket inside. SSLSocket.shutdown would take the
+                # TLS state from under the thread that reads; the plain one just ends the read.
+                with suppress(OSError, TypeError):
+                    socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
+
+
+class _Adapter(HTTPAdapter):
+    """The adapter of requests, telling `opened` of connections and sockets: it is made to be extended so."""
+
+    def __init__(self, opened: Callable[[Any], None]) -> None:
+        self._opened = opened
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        _tell_opened(self.poolmanager, self._opened)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not known:
+            _tell_opened(manager, self._opened)
+        return manager
+
+
+def _tell_opened(manager: Any, opened: Callable[[Any], None]) -> None:
+    manager.pool_classes_by_scheme = {
+        scheme: partial(_telling_pool, make_pool, opened)
+        for scheme, make_pool in manager.pool_classes_by_scheme.items()
+    }
+
+
+def _telling_pool(
+    make_pool: Callable[..., Any], opened: Callable[[Any], None], *args: Any, **kwargs: Any
+) -> Any:
+    pool = make_pool(*args, **kwargs)
+    make_connection = pool.ConnectionCls
+
+    def connection(*args: Any, **kwargs: Any) -> Any:
+        made = make_connection(*args, **kwargs)
+        connect = made.connect
+
+        def connect_and_tell() -> None:
+            connect()
+            opened(made.sock)
+
+        # Both: a connection has a socket before it is through its proxy, and none any more once the headers of
+        # an answer without a length are read, though its body still comes from there.
+        made.connect = connect_and_tell
+        opened(made)
+        return made
+
+    pool.ConnectionCls = connection
+    return pool

@@ -1,0 +1,31 @@
+"""What a destination is: it takes an alert and returns, or says why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sockbpf.alert import Alert
+
+
+class TransportError(Exception):
+    """The alert was not delivered; the text is fit for a log: it names no password and no query of a URL.
+
+    `permanent` says that the same request can never succeed; `retry_after_s` how many seconds the receiver
+    asked us to stay away, None when it did not ask.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool = False, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.permanent = permanent
+        self.retry_after_s = retry_after_s
+
+
+class Destination(Protocol):
+    """Where alerts go. One instance serves one thread."""
+
+    def send(self, alert: Alert) -> None:
+        """Deliver the alert; to return is to have delivered it. Raise TransportError otherwise."""
+
+    def close(self) -> None:
+        """Let go of connections; `send` is not called again."""

@@ -1,0 +1,687 @@
+"""The HTTP GET against real servers, kind and unkind."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import socket
+import ssl
+import struct
+import threading
+import time
+import traceback
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sockbpf import __version__
+from sockbpf.alert import EXCEEDED, ONGOING, Alert, parameters
+from sockbpf.delivery.deadline import Deadline
+from sockbpf.delivery.http_get import BODY_BYTES, HttpGet, redacted, retry_after_s
+from sockbpf.delivery.transport import TransportError
+from sockbpf.event import Direction, Mode, Protocol, Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SOCKET = Socket(Protocol.TCP, "::ffff:192.0.2.1", 80, "2001:db8::1", 40000, 4026531840, 1)
+ALERT = Alert(
+    "episode&1", 7, ONGOING, 1795343123482913000, 1500000000, SOCKET, Direction.SEND, 9, 8, 10, Mode.EBPF,
+    "host", pid=4711, comm="a=b &c",
+)  # fmt: skip
+
+HANGS_S = 30
+"""Far above any timeout of these tests: who takes that long hangs."""
+
+# For 127.0.0.1, signed by itself, good until 2126; it protects nothing.
+CERTIFICATE = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgk2+CPz0/K8Z04Y2j
+mm1wgg6nWXdkGr+n943e4lp2VbGhRANCAATIQ6PNZF/HnaEz9PE+bw/XX3LJyGU7
+PZ6a1hDqATplu15/51fu5U/fpWOCYO60/iWnEbGzcBIpqlJFVzRGltOT
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBpjCCAUygAwIBAgIUedPiSspDlNjf8PbuZqrdittTHzUwCgYIKoZIzj0EAwIw
+FzEVMBMGA1UEAwwMc29ja2JwZiB0ZXN0MCAXDTI2MTEyMjE0MzIyNloYDzIxMjYx
+MDI5MTQzMjI2WjAXMRUwEwYDVQQDDAxzb2NrYnBmIHRlc3QwWTATBgcqhkjOPQIB
+BggqhkjOPQMBBwNCAATIQ6PNZF/HnaEz9PE+bw/XX3LJyGU7PZ6a1hDqATplu15/
+51fu5U/fpWOCYO60/iWnEbGzcBIpqlJFVzRGltOTo3QwcjAdBgNVHQ4EFgQUl1jr
+tkJDPpWncLhLL+4U2wk2PiIwHwYDVR0jBBgwFoAUl1jrtkJDPpWncLhLL+4U2wk2
+PiIwDwYDVR0TAQH/BAUwAwEB/zAOBgNVHQ8BAf8EBAMCAoQwDwYDVR0RBAgwBocE
+fwAAATAKBggqhkjOPQQDAgNIADBFAiBPDTExRpb9auzWhNirevmzmdxPf3W8HUwM
+p9S8Dcd4XAIhAKQWUtxi371NWfG10eIyw2wD70m9QGRqCyltX2jCTBSW
+-----END CERTIFICATE-----
+"""
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No proxy, CA bundle or ~/.netrc of whoever runs the tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "certificate.pem"
+    path.write_text(CERTIFICATE)
+    return path
+
+
+@dataclass
+class Served:
+    """What a server was asked: the targets and headers of the requests, the connections they came on."""
+
+    port: int = 0
+    targets: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    connections: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/alert"
+
+    def query(self, which: int = -1) -> list[tuple[str, str]]:
+        return parse_qsl(urlsplit(self.targets[which]).query, keep_blank_values=True)
+
+
+@contextmanager
+def http_server(
+    answer: Callable[[BaseHTTPRequestHandler], None],
+    *,
+    family: socket.AddressFamily = socket.AF_INET,
+    certificate: Path | None = None,
+) -> Iterator[Served]:
+    served = Served()
+    accepted: list[socket.socket] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            accepted.append(self.request)
+            super().setup()
+
+        def do_GET(self) -> None:
+            served.targets.append(self.path)
+            served.headers.append(dict(self.headers))
+            served.connections.add(self.client_address[:2])
+            answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        address_family = family
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            pass
+
+    server = Server(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    served.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(20)
+        for connection in accepted:
+            with suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+@contextmanager
+def raw_server(serve: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+    """Hand every connection, its request read, to `serve`; the event is set at the end. Yields the URL."""
+    over = threading.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def each(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while not connection.recv(65536).endswith(b"\r\n\r\n"):
+                pass
+            serve(connection, over)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                threading.Thread(target=each, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"http://user:s3cret@127.0.0.1:{listening.getsockname()[1]}/alert?token=s3cret"
+    finally:
+        over.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+
+
+def drip(write: Callable[[bytes], object], over: threading.Event) -> None:
+    """Send a byte every 20 ms until nobody listens any more."""
+    with suppress(OSError):
+        while not over.wait(0.02):
+            write(b"x")
+
+
+def say(status: int, body: bytes = b"ok", **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        if status != 204:
+            handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        if status != 204:
+            handler.wfile.write(body)
+
+    return answer
+
+
+@contextmanager
+def destination(url: str, timeout_s: float = 10) -> Iterator[HttpGet]:
+    http_get = HttpGet(url, timeout_s)
+    try:
+        yield http_get
+    finally:
+        http_get.close()
+
+
+def failure(url: str, timeout_s: float = 10) -> TransportError:
+    """Return the error of one try, and see that it neither hangs nor tells secrets."""
+    begun = time.monotonic()
+    with destination(url, timeout_s) as http_get, pytest.raises(TransportError) as caught:
+        http_get.send(ALERT)
+    assert time.monotonic() - begun < HANGS_S
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+    assert "episode" not in str(caught.value)
+    return caught.value
+
+
+def test_the_alert_is_told_in_the_query() -> None:
+    with http_server(say(200)) as served, destination(served.url) as http_get:
+        http_get.send(ALERT)
+    assert served.query() == list(parameters(ALERT).items())
+    assert urlsplit(served.targets[0]).path == "/alert"
+    assert served.headers[0]["User-Agent"] == f"sockbpf/{__version__}"
+
+
+@pytest.mark.parametrize("query", ["a=1&b=%26%20x&a=2", "flag", "a=b+c&empty="])
+def test_the_query_of_the_url_is_kept(query: str) -> None:
+    with http_server(say(200)) as served, destination(f"{served.url}?{query}") as http_get:
+        http_get.send(ALERT)
+    assert served.targets[0].startswith(f"/alert?{query}&timestamp=")
+    assert served.query()[-len(parameters(ALERT)) :] == list(parameters(ALERT).items())
+
+
+def test_a_fragment_and_an_empty_path_do_no_harm() -> None:
+    with (
+        http_server(say(200)) as served,
+        destination(f"http://127.0.0.1:{served.port}?a=1#part") as http_get,
+    ):
+        http_get.send(ALERT)
+    assert served.targets[0].startswith("/?a=1&timestamp=")
+    assert "part" not in served.targets[0]
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
+def test_any_2xx_is_delivered_and_the_connection_serves_again(status: int) -> None:
+    with http_server(say(status)) as served, destination(served.url) as http_get:
+        for _ in range(3):
+            http_get.send(ALERT)
+    assert (len(served.targets), len(served.connections)) == (3, 1)
+
+
+def test_a_chunked_answer_leaves_the_connection_usable() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"3\r\nabc\r\n0\r\n\r\n")
+
+    with http_server(answer) as served, destination(served.url) as http_get:
+        for _ in range(3):
+            http_get.send(ALERT)
+    assert (len(served.targets), len(served.connections)) == (3, 1)
+
+
+@pytest.mark.parametrize(("length", "connections"), [(BODY_BYTES, 1), (BODY_BYTES * 50, 3)])
+def test_a_connection_serves_again_only_if_the_body_was_read_whole(length: int, connections: int) -> None:
+    with http_server(say(200, b"x" * length)) as served, destination(served.url) as http_get:
+        for _ in range(3):
+            http_get.send(ALERT)
+    assert (len(served.targets), len(served.connections)) == (3, connections)
+
+
+def test_a_body_without_end_is_left() -> None:
+    left = threading.Event()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b"x" * 65536)
+        left.set()
+
+    with http_server(answer) as served, destination(served.url, timeout_s=3600) as http_get:
+        http_get.send(ALERT)
+        assert left.wait(HANGS_S)
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent"),
+    [(status, True) for status in (400, 401, 403, 404, 410, 422)]
+    + [(status, False) for status in (300, 304, 408, 409, 418, 425, 429, 500, 502, 503, 504, 599)],
+)
+def test_every_other_status_is_a_failure_and_permanent_is_said_truthfully(
+    status: int, permanent: bool
+) -> None:
+    with http_server(say(status, b"")) as served:
+        error = failure(served.url)
+    assert str(error) == f"GET http://127.0.0.1:{served.port}/alert: answered {status}"
+    assert (error.permanent, error.retry_after_s) == (permanent, None)
+
+
+def test_after_failures_it_works_again() -> None:
+    answers = iter([say(500), say(503), say(500), say(200)])
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        next(answers)(handler)
+
+    with http_server(answer) as served, destination(served.url) as http_get:
+        for _ in range(3):
+            with pytest.raises(TransportError):
+                http_get.send(ALERT)
+        http_get.send(ALERT)
+    assert len(served.connections) == 1
+
+
+def test_a_receiver_that_ends_between_two_alerts() -> None:
+    with http_server(say(200)) as served:
+        http_get = HttpGet(served.url, 10)
+        http_get.send(ALERT)
+    with pytest.raises(TransportError, match="Connection refused"):
+        http_get.send(ALERT)
+    http_get.close()
+
+
+def test_a_connection_closed_while_idle_is_opened_again() -> None:
+    closed = threading.Semaphore(0)
+
+    def once(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        connection.close()
+        closed.release()
+
+    with raw_server(once) as url, destination(url) as http_get:
+        for _ in range(3):
+            http_get.send(ALERT)
+            assert closed.acquire(timeout=HANGS_S)
+
+
+def test_retry_after_is_passed_on() -> None:
+    when = datetime.now(timezone.utc) + timedelta(hours=1)
+    with http_server(say(503, Retry_After="17")) as served:
+        assert failure(served.url).retry_after_s == 17
+    with http_server(say(429, Retry_After=format_datetime(when, usegmt=True))) as served:
+        assert failure(served.url).retry_after_s == pytest.approx(3600, abs=HANGS_S)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        (" 120 ", 120.0),
+        ("9" * 5000, float("inf")),
+        ("Thu, 01 Jan 1970 00:02:00 GMT", 20.0),
+        ("Thu, 01 Jan 1970 00:02:00 -0000", 20.0),
+        ("Thursday, 01-Jan-70 00:02:00 GMT", 20.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        (None, None),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("\u0663", None),
+        ("soon", None),
+        ("Thu, 99 Jan 1970 00:02:00 GMT", None),
+    ],
+)
+def test_retry_after_in_seconds_or_as_a_date(value: str | None, seconds: float | None) -> None:
+    assert retry_after_s(value, now=100.0) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_is_too_strange(value: str) -> None:
+    seconds = retry_after_s(value, now=100.0)
+    assert seconds is None or seconds >= 0
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    error = failure(f"http://user:s3cret@127.0.0.1:{port}/alert?token=s3cret")
+    assert str(error) == f"GET http://127.0.0.1:{port}/alert: ConnectionError: Connection refused"
+    assert not error.permanent
+
+
+def test_a_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    error = failure("http://user:s3cret@receiver.invalid/alert?token=s3cret")
+    assert str(error) == "GET http://receiver.invalid/alert: ConnectionError: Name or service not known"
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 20", b"HTTP/1.1 500 No\r\nX-Half: "])
+def test_a_reset_in_the_middle_of_the_answer(begun: bytes) -> None:
+    def reset(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(begun)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with raw_server(reset) as url:
+        failure(url)
+
+
+def test_an_end_without_an_answer() -> None:
+    with raw_server(lambda *_: None) as url:
+        assert "closed without an answer" in str(failure(url))
+
+
+@pytest.mark.parametrize("noise", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\0\xff" * 40000, b"HTTP/1.1 abc\r\n\r\n"])
+def test_what_is_no_http_is_a_failure(noise: bytes) -> None:
+    with raw_server(lambda connection, _: connection.sendall(noise)) as url:
+        failure(url)
+
+
+def test_a_body_cut_short_does_not_undo_the_2xx() -> None:
+    def cut(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+
+    with raw_server(cut) as url, destination(url) as http_get:
+        for _ in range(3):
+            http_get.send(ALERT)
+
+
+def test_a_server_that_never_answers() -> None:
+    def keep_silent(_: socket.socket, over: threading.Event) -> None:
+        over.wait()
+
+    with raw_server(keep_silent) as url:
+        error = failure(url, timeout_s=0.2)
+    assert str(error).endswith("/alert: no answer within 0.2 s")
+
+
+def test_a_server_that_never_accepts() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as listening:
+        port = listening.getsockname()[1]
+        error = failure(f"http://127.0.0.1:{port}/", timeout_s=0.2)
+    assert str(error).endswith("/: no answer within 0.2 s")
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 ", b"HTTP/1.1 500 No\r\nX-Drip: "])
+def test_an_answer_drop_by_drop_is_cut(begun: bytes) -> None:
+    def serve(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(begun)
+        drip(connection.sendall, over)
+
+    # The status line of the second is whole enough for http.client once the connection is cut.
+    with raw_server(serve) as url:
+        begun_at = time.monotonic()
+        with destination(url, 0.2) as http_get, suppress(TransportError):
+            http_get.send(ALERT)
+        assert time.monotonic() - begun_at < HANGS_S
+
+
+@pytest.mark.parametrize("header", [b"Content-Length: 100000", b"Transfer-Encoding: chunked", b"X-None: 1"])
+@pytest.mark.parametrize("status", [200, 302, 500])
+def test_a_body_drop_by_drop_is_cut(header: bytes, status: int) -> None:
+    def serve(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 %d Fine\r\n%b\r\n\r\n" % (status, header))
+        if header.endswith(b"chunked"):
+            connection.sendall(b"fffff\r\n")
+        drip(connection.sendall, over)
+
+    begun = time.monotonic()
+    with raw_server(serve) as url, destination(url, 0.2) as http_get:
+        if status == 200:
+            http_get.send(ALERT)
+        else:
+            with pytest.raises(TransportError, match=f"answered {status}"):
+                http_get.send(ALERT)
+    assert time.monotonic() - begun < HANGS_S
+
+
+def test_what_is_opened_after_the_deadline_is_cut_too() -> None:
+    connections = Deadline(requests.Session())
+    early, early_peer = socket.socketpair()
+    late, late_peer = socket.socketpair()
+    for peer in (early_peer, late_peer):
+        peer.settimeout(HANGS_S)
+    with early, early_peer, late, late_peer, connections.bounded(0.01) as expired:
+        connections._add(early)
+        assert early_peer.recv(1) == b""
+        assert expired.is_set()
+        connections._add(late)
+        assert late_peer.recv(1) == b""
+
+
+def test_what_ends_in_time_is_not_cut() -> None:
+    connections = Deadline(requests.Session())
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        connections._add(ours)
+        with connections.bounded(3600) as expired:
+            pass
+        assert not expired.is_set()
+        ours.sendall(b"x")
+        assert peer.recv(1) == b"x"
+
+
+def test_redirects_are_followed() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.startswith("/alert"):
+            say(307, Location="/moved?to=1")(handler)
+        elif handler.path.startswith("/moved"):
+            say(302, Location="there")(handler)
+        else:
+            say(204)(handler)
+
+    with http_server(answer) as served, destination(served.url) as http_get:
+        http_get.send(ALERT)
+    assert [urlsplit(target).path for target in served.targets] == ["/alert", "/moved", "/there"]
+    assert len(served.connections) == 1
+
+
+def test_a_redirect_loop_ends() -> None:
+    with http_server(say(302, Location="/alert?token=s3cret")) as served:
+        error = failure(served.url)
+    assert str(error) == f"GET http://127.0.0.1:{served.port}/alert: more than 30 redirects"
+    assert len(served.targets) == 31
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/", "http://[::1/", "http://", "//:x", "\xff\xfe"])
+def test_a_redirect_to_nowhere(location: str) -> None:
+    with http_server(lambda handler: redirect_once(handler, location)) as served:
+        failure(served.url)
+
+
+def redirect_once(handler: BaseHTTPRequestHandler, location: str) -> None:
+    if "alert" in handler.path:
+        say(302, Location=location)(handler)
+    else:
+        say(500)(handler)
+
+
+def test_a_chain_of_slow_redirects_is_cut_as_a_whole() -> None:
+    over = threading.Event()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        over.wait(0.15)
+        say(302, Location="/alert")(handler)
+
+    with http_server(answer) as served:
+        error = failure(served.url, timeout_s=0.4)
+        over.set()
+    assert str(error).endswith("/alert: no answer within 0.4 s")
+    assert len(served.targets) < 31
+
+
+def test_the_password_of_the_url_is_used_but_not_carried_elsewhere() -> None:
+    with http_server(say(200)) as elsewhere, http_server(say(302, Location=elsewhere.url)) as served:
+        url = served.url.replace("http://", "http://us%40er:s3cret@")
+        with destination(url) as http_get:
+            http_get.send(ALERT)
+    expected = "Basic " + base64.b64encode(b"us@er:s3cret").decode()
+    assert served.headers[0]["Authorization"] == expected
+    assert "Authorization" not in elsewhere.headers[0]
+
+
+def test_netrc_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login user password s3cret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with http_server(say(200)) as elsewhere, http_server(say(302, Location=elsewhere.url)) as served:
+        with destination(served.url) as http_get:
+            http_get.send(ALERT)
+        assert "Authorization" not in served.headers[0]
+        assert "Authorization" not in elsewhere.headers[0]
+
+
+def test_cookies_are_not_kept() -> None:
+    with http_server(say(200, Set_Cookie="a=1")) as served, destination(served.url) as http_get:
+        http_get.send(ALERT)
+        http_get.send(ALERT)
+    assert "Cookie" not in served.headers[1]
+
+
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_server(say(200)) as proxy, http_server(say(200)) as direct:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        with destination("http://receiver.invalid/alert") as http_get:
+            http_get.send(ALERT)
+        with destination(direct.url) as http_get:
+            http_get.send(ALERT)
+    assert proxy.targets[0].startswith("http://receiver.invalid/alert?timestamp=")
+    assert (len(proxy.targets), len(direct.targets)) == (1, 1)
+
+
+def test_a_proxy_that_drips_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raw_server(lambda connection, over: drip(connection.sendall, over)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("https_proxy", proxy)
+        failure("http://receiver.invalid/alert", timeout_s=0.2)
+        failure("https://receiver.invalid/alert", timeout_s=0.2)
+
+
+def test_ipv6() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    with http_server(say(200), family=socket.AF_INET6) as served:
+        with destination(f"http://[::1]:{served.port}/alert") as http_get:
+            http_get.send(ALERT)
+        assert served.query() == list(parameters(ALERT).items())
+
+
+def test_a_certificate_signed_by_itself_is_refused(certificate: Path) -> None:
+    with http_server(say(200), certificate=certificate) as served:
+        error = failure(f"https://user:s3cret@127.0.0.1:{served.port}/alert?token=s3cret")
+    assert f"GET https://127.0.0.1:{served.port}/alert: SSLError: certificate refused, self" in str(error)
+    assert served.targets == []
+
+
+def test_a_certificate_of_the_environments_bundle_is_good(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with (
+        http_server(say(200), certificate=certificate) as served,
+        destination(f"https://127.0.0.1:{served.port}/alert") as http_get,
+    ):
+        for _ in range(3):
+            http_get.send(ALERT)
+    assert (len(served.targets), len(served.connections)) == (3, 1)
+
+
+def test_drop_by_drop_over_tls_is_cut(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    over = threading.Event()
+    with http_server(lambda handler: drip(handler.wfile.write, over), certificate=certificate) as served:
+        error = failure(f"https://127.0.0.1:{served.port}/alert", timeout_s=0.5)
+        over.set()
+    assert str(error).endswith("/alert: no answer within 0.5 s")
+
+
+def test_http_spoken_to_a_tls_port_and_the_other_way_round(certificate: Path) -> None:
+    with http_server(say(200), certificate=certificate) as served:
+        failure(served.url)
+    with http_server(say(200)) as served:
+        failure(served.url.replace("http:", "https:"))
+
+
+def test_no_library_logs_the_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    bad_headers = b"HTTP/1.1 500 No\r\n: nameless\r\nno colon\r\nContent-Length: 0\r\n\r\n"
+    with caplog.at_level(logging.DEBUG):
+        with raw_server(lambda connection, _: connection.sendall(bad_headers)) as url:
+            failure(url)
+        with http_server(say(200)) as served, destination(f"{served.url}?token=s3cret") as http_get:
+            http_get.send(ALERT)
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url", ["", "no scheme s3cret", "http://", "http://[::1/s3cret?s3cret", "gopher://host/"]
+)
+def test_a_url_that_is_none_is_a_failure_like_others(url: str) -> None:
+    with destination(url) as http_get, pytest.raises(TransportError):
+        http_get.send(ALERT)
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("http://user:s3cret@host:81/path?s3cret#s3cret", "http://host:81/path"),
+        ("https://us@er:s3c/ret@host/", "(unreadable URL)"),
+        ("http://a:s3cret@b@[::1]:8080/x", "http://[::1]:8080/x"),
+        ("http://host", "http://host"),
+        ("http://[::1", "(unreadable URL)"),
+        ("http://host:port/", "(unreadable URL)"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_secret(url: str, plain: str) -> None:
+    assert redacted(url) == plain
+
+
+def test_the_duration_of_an_exceeded_is_a_plain_zero() -> None:
+    first = Alert("e", 1, EXCEEDED, 0, 5, SOCKET, Direction.RECV, 2, 1, 2, Mode.POLL, "host")
+    with http_server(say(200)) as served, destination(served.url) as http_get:
+        http_get.send(first)
+    told = dict(served.query())
+    assert told["duration"] == "0"
+    assert "pid" not in told
+    assert "comm" not in told
