@@ -1,0 +1,5 @@
+"""`python -m sockbpf`."""
+
+from sockbpf.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,83 @@
+"""The door: what is typed, which part runs it, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from pathlib import Path
+
+from sockbpf import __version__
+from sockbpf.config import load
+from sockbpf.errors import SockbpfError
+
+USAGE = """\
+sockbpf -c config.yaml            watch until killed
+       sockbpf check -c config.yaml      try everything on this kernel, and say what is missing
+       sockbpf demo                      see an alert arrive"""
+
+EXITS = "exit codes: 0 ok, 1 unexpected, 2 configuration, 3 this kernel or this user cannot run it, 130 interrupted"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    door = argparse.ArgumentParser(
+        prog="sockbpf",
+        usage=USAGE,
+        description="Alerts by HTTP GET the moment a TCP or UDP socket queue exceeds its threshold.",
+        epilog=EXITS,
+    )
+    door.add_argument(
+        "command", nargs="?", choices=["run", "check", "demo"], default="run", help="default: run"
+    )
+    door.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration, see config.yaml")
+    door.add_argument("--ready-file", type=Path, metavar="FILE", help="appears once every hook is armed")
+    door.add_argument("--version", action="version", version=f"sockbpf {__version__}")
+    return door
+
+
+def start_logging(level: str) -> None:
+    """Log to stderr, one line each, with the time unless systemd's journal adds its own."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    # The parts are imported when they are wanted: BCC and HTTP cost a check of the configuration nothing.
+    if arguments.command == "demo":
+        from sockbpf.demo import demo
+
+        return demo()
+    if arguments.config is None:
+        parser().error("which configuration? -c FILE; a commented example is config.yaml beside the code")
+    config = load(arguments.config)
+    start_logging(config.log)
+    if arguments.command == "check":
+        from sockbpf.check import check
+
+        return check(config)
+    from sockbpf.monitor import watch
+
+    return watch(config, arguments.ready_file)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; every error leaves by here, as a line and an exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return run(arguments)
+    except SockbpfError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception:  # noqa: BLE001, the last resort: whatever it is, an exit code
+        traceback.print_exc()
+        print("sockbpf: unexpected, see above; please report it", file=sys.stderr)
+        return 1

@@ -1,0 +1,122 @@
+"""For a newcomer: a receiver, the monitor with low thresholds, a socket that stalls; the alert arrives."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from sockbpf.alert import CLEARED, EXCEEDED
+from sockbpf.errors import SockbpfError
+from sockbpf.monitor import need_root
+
+THRESHOLD = 32 * 1024
+STALL = 50_000  # less than the window of a fresh connection: all of it reaches the reader's queue
+ARMED_S, ALERT_S = 60, 10
+
+CONFIG = """\
+url: http://127.0.0.1:{port}/alert
+thresholds: {{send: {threshold}, recv: {threshold}}}
+events: [exceeded, ongoing, cleared]
+"""
+
+Told = dict[str, str]
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    told: SimpleQueue[Told]
+
+    def do_GET(self) -> None:
+        self.told.put(dict(parse_qsl(urlsplit(self.path).query)))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: the alerts are shown."""
+
+
+def demo() -> int:
+    """Show an alert arrive and clear; return 0 when it did."""
+    need_root()
+    out = Console()
+    told: SimpleQueue[Told] = SimpleQueue()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Receiver", (_Receiver,), {"told": told}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory(prefix="sockbpf-demo-") as folder:
+        config, ready = Path(folder, "config.yaml"), Path(folder, "ready")
+        config.write_text(CONFIG.format(port=server.server_port, threshold=THRESHOLD))
+        out.print(f"[bold]1.[/] a receiver listens on http://127.0.0.1:{server.server_port}/alert")
+        monitor = subprocess.Popen(
+            [sys.executable, "-m", "sockbpf", "-c", str(config), "--ready-file", str(ready)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            _wait_until_armed(monitor, ready)
+            out.print(f"[bold]2.[/] the monitor is armed: thresholds {THRESHOLD} bytes")
+            _stall(out, told)
+        finally:
+            monitor.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                monitor.communicate(timeout=10)
+            monitor.kill()
+            server.shutdown()
+    out.print("[bold]5.[/] stopped; nothing is left behind")
+    return 0
+
+
+def _wait_until_armed(monitor: subprocess.Popen[str], ready: Path) -> None:
+    waited = threading.Event()
+    for _ in range(ARMED_S * 20):
+        if ready.exists():
+            return
+        if monitor.poll() is not None:
+            break
+        waited.wait(0.05)
+    monitor.kill()
+    raise SockbpfError("the monitor did not arm:\n" + monitor.communicate()[1])
+
+
+def _stall(out: Console, told: SimpleQueue[Told]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as reader:
+            out.print(f"[bold]3.[/] a client sends {STALL} bytes to port {port}, whose reader hangs")
+            client.sendall(bytes(STALL))
+            _show(out, _next(told, EXCEEDED, port))
+            out.print("[bold]4.[/] the reader wakes up and reads it all")
+            left = STALL
+            while left:
+                left -= len(reader.recv(left))
+            _show(out, _next(told, CLEARED, port))
+
+
+def _next(told: SimpleQueue[Told], event: str, port: int) -> Told:
+    """Return the next such alert about the demo's own reader; other sockets of the host may be over too."""
+    with suppress(Empty):
+        while True:
+            alert = told.get(timeout=ALERT_S)
+            if alert["event"] == event and alert["type"] == "RECV" and alert["local_port"] == str(port):
+                return alert
+    raise SockbpfError(
+        f"no {event} alert within {ALERT_S} s; sudo sockbpf check -c config.yaml says what is missing"
+    )
+
+
+def _show(out: Console, alert: Told) -> None:
+    table = Table(title=f"GET /alert …&event={alert['event']}", title_justify="left", show_header=False)
+    for name, value in alert.items():
+        table.add_row(name, value)
+    out.print(table)

@@ -1,0 +1,17 @@
+"""Options of all tests."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--strict-times", action="store_true", help="assert the times that are otherwise printed"
+    )
+
+
+@pytest.fixture
+def strict_times(request: pytest.FixtureRequest) -> bool:
+    """Whether times are asserted: on a quiet machine, never in CI."""
+    return bool(request.config.getoption("--strict-times"))

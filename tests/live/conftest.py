@@ -1,0 +1,43 @@
+"""The fixtures of the live tier: this kernel, real sockets, real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.monitoring import Monitor, StartMonitor, launch
+from tests.live.receiver import Receiver, receiving
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+@pytest.fixture
+def start_monitor(tmp_path: Path, receiver: Receiver) -> Iterator[StartMonitor]:
+    """Start monitors; all are stopped at the end, and their logs shown if the test failed."""
+    running: list[Monitor] = []
+
+    def start(*, armed: bool = True, **settings: Any) -> Monitor:
+        monitor = launch(tmp_path / f"monitor{len(running)}", receiver.url, settings)
+        running.append(monitor)
+        if armed:
+            monitor.wait_armed()
+        return monitor
+
+    yield start
+    for monitor in running:
+        monitor.stop()
+        print(f"--- log of the monitor ---\n{monitor.log()[-20000:]}")
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made

@@ -1,0 +1,80 @@
+"""The monitor as a process of its own, the way an operator runs it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.live.waiting import DEADLINE_S, until
+
+
+@dataclass
+class Monitor:
+    """A running `sockbpf -c …`; its log is a file."""
+
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    ready_file: Path
+    started: float
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def wait_armed(self) -> None:
+        def armed() -> bool:
+            if self.process.poll() is not None:
+                pytest.fail(f"the monitor exited {self.process.returncode}:\n{self.log()}")
+            return self.ready_file.exists()
+
+        until(armed, "monitor armed", 60)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal it, wait for its end, return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(DEADLINE_S)
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters of its last line: stop it first."""
+        lines = [line for line in self.log().splitlines() if " stopped, " in line]
+        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", lines[-1])}
+
+
+def sockbpf(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sockbpf", *arguments]
+
+
+def thresholds(size: int) -> dict[str, int]:
+    """Return the same threshold, bytes, for both directions."""
+    return {"send": size, "recv": size}
+
+
+def launch(folder: Path, url: str, settings: dict[str, Any]) -> Monitor:
+    """Start a monitor with its files in `folder`; settings are given as config.yaml has them."""
+    folder.mkdir()
+    config, ready, log = folder / "config.yaml", folder / "ready", folder / "log"
+    defaults = {"url": url, "events": ["exceeded", "ongoing", "cleared"], "clear_ratio": 1}
+    config.write_text(yaml.safe_dump(defaults | settings))
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            sockbpf("-c", str(config), "--ready-file", str(ready)), stdout=sink, stderr=sink
+        )
+    return Monitor(process, log, ready, time.monotonic())
+
+
+StartMonitor = Callable[..., Monitor]
+"""`start_monitor(armed=True, **settings)`, the fixture."""

@@ -1,0 +1,93 @@
+"""Network namespaces with a slow link between them, made by the tests and removed by them.
+
+UDP send queues need it: loopback and a plain veth give a datagram's bytes back before the sending call returns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from sockbpf.kernel.netns import inside
+
+DISCARD = 9
+_numbers = itertools.count()
+
+
+def ip(*arguments: str) -> None:
+    """Run the `ip` command; fail when it does."""
+    subprocess.run(["ip", *arguments], check=True)
+
+
+@contextmanager
+def namespace() -> Iterator[str]:
+    """Make a named network namespace with its loopback up; yield its name."""
+    name = f"sockbpf-{os.getpid()}-{next(_numbers)}"
+    ip("netns", "add", name)
+    try:
+        ip("-n", name, "link", "set", "lo", "up")
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False, stderr=subprocess.DEVNULL)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A sender's namespace, and the addresses by family that lie at the far end of its slow device."""
+
+    sender: str
+    receiver: str
+    far: dict[str, str]
+
+
+@contextmanager
+def slow_link(rate: str = "8kbit") -> Iterator[Link]:
+    """Join two namespaces by veth, with a token bucket in front of the sender's device."""
+    with ExitStack() as stack:
+        sender, receiver = stack.enter_context(namespace()), stack.enter_context(namespace())
+        ip("-n", sender, "link", "add", "slow", "type", "veth", "peer", "name", "far", "netns", receiver)
+        for name, device, last in ((sender, "slow", 1), (receiver, "far", 2)):
+            ip("-n", name, "addr", "add", f"192.0.2.{last}/24", "dev", device)
+            ip("-n", name, "addr", "add", f"2001:db8::{last}/64", "dev", device, "nodad")
+            ip("-n", name, "link", "set", device, "address", f"02:00:00:00:00:0{last}", "up")
+        for address in ("192.0.2.2", "2001:db8::2"):  # no resolution: nothing waits in a neighbour's queue
+            ip(
+                "-n",
+                sender,
+                "neigh",
+                "add",
+                address,
+                "lladdr",
+                "02:00:00:00:00:02",
+                "dev",
+                "slow",
+                "nud",
+                "permanent",
+            )
+        bucket = [
+            "tc",
+            "qdisc",
+            "add",
+            "dev",
+            "slow",
+            "root",
+            "tbf",
+            "rate",
+            rate,
+            "burst",
+            "1600",
+            "limit",
+            "100mb",
+        ]
+        ip("netns", "exec", sender, *bucket)
+        with inside(f"/run/netns/{receiver}"):  # somebody listens: no refusal comes back
+            sink = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+            sink.bind(("::", DISCARD))
+        yield Link(
+            sender, receiver, {"ipv4": "192.0.2.2", "ipv6": "2001:db8::2", "mapped": "::ffff:192.0.2.2"}
+        )

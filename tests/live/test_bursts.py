@@ -1,0 +1,161 @@
+"""Nothing is missed and nothing is invented: bursts that no poll would see, counted exactly."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+
+from sockbpf.kernel.netns import inside
+from tests.live.monitoring import StartMonitor
+from tests.live.network import DISCARD, slow_link
+from tests.live.receiver import Receiver
+from tests.live.sockets import drain, port, ss, tcp_pair, udp_socket, unsent
+from tests.live.waiting import until
+
+OVER, UNDER = 1009, 10_007
+"""How many bursts go over the threshold, and how many stay at or under it."""
+
+THRESHOLD = 20_011
+DATAGRAM = 1009
+Burst = Callable[[], None]
+
+
+def tcp_receive(stack: ExitStack, family: str, size: int) -> tuple[socket.socket, Burst]:
+    """Return the reader, and a burst: bytes written and read at once."""
+    client, server = tcp_pair(stack, family)
+
+    def burst() -> None:
+        client.sendall(bytes(size))
+        drain(server, size)
+
+    return server, burst
+
+
+def udp_receive(stack: ExitStack, family: str, datagrams: int) -> tuple[socket.socket, Burst]:
+    reader, writer = udp_socket(stack, family), udp_socket(stack, family)
+
+    def burst() -> None:
+        for _ in range(datagrams):
+            writer.sendto(bytes(DATAGRAM), reader.getsockname()[:2])
+        for _ in range(datagrams):
+            reader.recv(DATAGRAM)
+
+    return reader, burst
+
+
+def truesize(stack: ExitStack) -> int:
+    """Return what one datagram counts in a queue on this kernel: the most of them at or under a threshold differs."""
+    reader, writer = udp_socket(stack), udp_socket(stack)
+    writer.sendto(bytes(DATAGRAM), reader.getsockname())
+    return until(lambda: ss(reader)[0], "a datagram in the queue")  # type: ignore[no-any-return]
+
+
+def expect(receiver: Receiver, reader: socket.socket, number: int) -> None:
+    """Expect exactly this many episodes of the reader's queue, each with its beginning and end."""
+    queue = {"local_port": port(reader), "type": "RECV", "mode": "ebpf"}
+    receiver.count(number, event="cleared", **queue)
+    exceeded = receiver.alerts(event="exceeded", **queue)
+    cleared = receiver.alerts(event="cleared", **queue)
+    assert len(exceeded) == len(cleared) == number
+    assert {alert["id"] for alert in exceeded} == {alert["id"] for alert in cleared}
+    assert len({alert["id"] for alert in exceeded}) == number
+    stood = sorted(float(alert["duration"]) for alert in cleared)
+    print(f"{number} bursts; the middle one stood over for {stood[number // 2] * 1e6:.0f} µs")
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_tcp_receive(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, family: str) -> None:
+    monitor = start_monitor(thresholds={"send": "100MB", "recv": THRESHOLD})
+    quiet, stay_under = tcp_receive(stack, family, THRESHOLD)
+    for _ in range(UNDER):
+        stay_under()
+    busy, go_over = tcp_receive(stack, family, THRESHOLD + 1)
+    for _ in range(OVER):
+        go_over()
+    expect(receiver, busy, OVER)
+    assert receiver.alerts(local_port=port(quiet)) == []
+    monitor.stop()
+    counts = monitor.counters()
+    assert (
+        counts["lost_submit"]
+        == counts["lost_ring"]
+        == counts["begun_by_sweep"]
+        == counts["ended_by_sweep"]
+        == 0
+    )
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_udp_receive(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, family: str) -> None:
+    monitor = start_monitor(thresholds={"send": "100MB", "recv": THRESHOLD})
+    most = THRESHOLD // truesize(stack)
+    quiet, stay_under = udp_receive(stack, family, most)
+    for _ in range(UNDER):
+        stay_under()
+    busy, go_over = udp_receive(stack, family, most + 1)
+    for _ in range(OVER):
+        go_over()
+    expect(receiver, busy, OVER)
+    assert receiver.alerts(local_port=port(quiet)) == []
+    monitor.stop()
+    counts = monitor.counters()
+    assert (
+        counts["lost_submit"]
+        == counts["lost_ring"]
+        == counts["begun_by_sweep"]
+        == counts["ended_by_sweep"]
+        == 0
+    )
+
+
+def test_tcp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
+    """Bursts into a send queue: more than the peer's window takes, then all of it read."""
+    monitor = start_monitor(thresholds={"send": THRESHOLD, "recv": "100MB"})
+    client, server = tcp_pair(stack, rcvbuf=8192)
+    client.setblocking(False)
+    for _ in range(OVER):
+        sent = client.send(bytes(100_003))
+        drain(server, sent)
+        until(lambda: unsent(client) == 0, "everything acknowledged")
+    queue = {"local_port": port(client), "type": "SEND"}
+    receiver.count(OVER, event="cleared", **queue)
+    assert (
+        len(receiver.alerts(event="exceeded", **queue))
+        == len(receiver.alerts(event="cleared", **queue))
+        == OVER
+    )
+    monitor.stop()
+    counts = monitor.counters()
+    assert (
+        counts["lost_submit"]
+        == counts["lost_ring"]
+        == counts["begun_by_sweep"]
+        == counts["ended_by_sweep"]
+        == 0
+    )
+
+
+def test_udp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
+    """Bursts into a device's queue, each drained before the next.
+
+    The device drains while a burst is written: only an empty queue counts as back.
+    """
+    link = stack.enter_context(slow_link(rate="50mbit"))
+    start_monitor(thresholds={"send": THRESHOLD, "recv": "100MB"}, clear_ratio=0)
+    with inside(f"/run/netns/{link.sender}"):
+        writer = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    writer.connect((link.far["ipv4"], DISCARD))
+    for _ in range(101):
+        for _ in range(31):
+            writer.send(bytes(DATAGRAM))
+        until(lambda: unsent(writer) == 0, "the queue drained")
+    queue = {"local_port": port(writer), "type": "SEND", "mode": "ebpf"}
+    receiver.count(101, event="cleared", **queue)
+    assert (
+        len(receiver.alerts(event="exceeded", **queue))
+        == len(receiver.alerts(event="cleared", **queue))
+        == 101
+    )

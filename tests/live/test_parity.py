@@ -1,0 +1,138 @@
+"""The size reported is the number `ss` shows, to the byte, for every kind of socket.
+
+Sockets are filled and left at rest; each `ongoing` alert is a reading, valid if `ss` shows the same before and after.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+import pytest
+
+from sockbpf.kernel.netns import inside
+from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.network import DISCARD, slow_link
+from tests.live.receiver import Receiver
+from tests.live.sockets import FAMILIES, Queues, inode, port, ss_all, tcp_pair, udp_socket
+from tests.live.waiting import until
+
+EACH = 6
+"""Sockets of each kind: 2 x 2 x 3 x 2 kinds, 144 of them and as many `ongoing` rounds as it takes to 288 readings."""
+
+ROUNDS = 2
+THRESHOLD = 5000
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A socket whose queue was filled, and the index of that queue in what `ss` shows."""
+
+    kind: str
+    sock: socket.socket
+    direction: str
+
+    @property
+    def column(self) -> int:
+        return 0 if self.direction == "RECV" else 1
+
+
+def fill_tcp(stack: ExitStack, family: str, role: str, direction: str, size: int) -> Filled:
+    """Leave bytes unread at a socket, or unsent for a peer that does not read."""
+    client, server = tcp_pair(stack, family)
+    writer, reader = (client, server) if (role == "client") == (direction == "SEND") else (server, client)
+    writer.setblocking(False)
+    if direction == "RECV":
+        writer.send(bytes(size))
+        return Filled(f"tcp {family} {role}", reader, direction)
+    with suppress(BlockingIOError):
+        while True:
+            writer.send(bytes(1 << 20))
+    return Filled(f"tcp {family} {role}", writer, direction)
+
+
+def fill_udp_receive(stack: ExitStack, family: str, role: str, datagrams: int) -> Filled:
+    """Leave datagrams unread at a server that is not connected, or at a client that is."""
+    reader, writer = udp_socket(stack, family), udp_socket(stack, family)
+    if role == "client":
+        reader.connect(writer.getsockname()[:2])
+    for _ in range(datagrams):
+        writer.sendto(bytes(1009), reader.getsockname()[:2])
+    return Filled(f"udp {family} {role}", reader, "RECV")
+
+
+def fill_udp_send(stack: ExitStack, family: str, role: str, datagrams: int, far: str) -> Filled:
+    """Leave datagrams in front of a slow device."""
+    kind = socket.AF_INET if family == "ipv4" else socket.AF_INET6
+    writer = stack.enter_context(socket.socket(kind, socket.SOCK_DGRAM))
+    if role == "client":
+        writer.connect((far, DISCARD))
+    for _ in range(datagrams):
+        writer.send(bytes(997)) if role == "client" else writer.sendto(bytes(997), (far, DISCARD))
+    return Filled(f"udp {family} {role}", writer, "SEND")
+
+
+@pytest.mark.timeout(120)
+def test_every_kind_of_socket(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
+    chance = random.Random(4)
+    link = stack.enter_context(slow_link(rate="1kbit"))
+    start_monitor(thresholds=thresholds(THRESHOLD), repeat="1s")
+    filled: list[Filled] = []
+    for family in FAMILIES:
+        for role in ("client", "server"):
+            for _ in range(EACH):
+                size = chance.randrange(THRESHOLD + 1, 60_000)
+                filled.append(fill_tcp(stack, family, role, "RECV", size))
+                filled.append(fill_tcp(stack, family, role, "SEND", size))
+                filled.append(fill_udp_receive(stack, family, role, chance.randrange(5, 60)))
+                with inside(f"/run/netns/{link.sender}"):
+                    datagrams = chance.randrange(5, 60)
+                    filled.append(fill_udp_send(stack, family, role, datagrams, link.far[family]))
+
+    def shown() -> dict[int, Queues]:
+        return ss_all() | ss_all(link.sender)
+
+    readings = 0
+    kinds = set()
+    for _ in range(ROUNDS):
+        before, already = shown(), len(receiver.told)
+
+        def latest(told: int = already) -> dict[tuple[str, str, str], int]:
+            return {
+                (alert["type"], alert["protocol"], alert["local_port"]): int(alert["size"])
+                for _, alert in receiver.told[told:]
+                if alert["event"] == "ongoing"
+            }
+
+        def name(one: Filled) -> tuple[str, str, str]:
+            return one.direction, one.kind[:3], str(port(one.sock))
+
+        until(lambda: all(name(one) in latest() for one in filled), "an ongoing alert of each socket")
+        reported, after = latest(), shown()
+        for one in filled:
+            queues = before[inode(one.sock)]
+            if queues == after[inode(one.sock)]:
+                assert reported[name(one)] == queues[one.column], f"{one.kind} {one.direction}"
+                assert queues[one.column] > THRESHOLD
+                readings += 1
+                kinds.add((one.kind, one.direction))
+    print(f"{readings} readings of {len(kinds)} kinds of sockets, all equal to ss")
+    assert readings >= 200
+    assert len(kinds) == 2 * 2 * 3 * 2
+
+
+def test_the_crossing_itself(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
+    """One byte too many is over, and `size` is what made it so."""
+    start_monitor(thresholds=thresholds(20_011))
+    client, server = tcp_pair(stack)
+    client.sendall(bytes(20_011))
+    until(lambda: ss_all()[inode(server)][0] == 20_011, "all bytes at the reader")
+    client.sendall(b"x")
+    told = receiver.first(local_port=port(server), type="RECV")
+    assert told["size"] == told["peak"] == "20012"
+    assert told["threshold"] == "20011"
+    assert [a["size"] for a in receiver.alerts(local_port=port(server))] == ["20012"]
+    server.recv(1)
+    assert receiver.first(event="cleared", local_port=port(server), type="RECV")["size"] == "20011"

@@ -1,0 +1,240 @@
+"""Imports point inward: no module knows more of the others than its row allows, type-only imports included.
+
+A new module needs a row here: what it may know is decided when it is made, not found out later.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "sockbpf"
+
+MAY_KNOW = {
+    "": "",  # the package itself: its version
+    "__main__": "cli",
+    "cli": " config errors demo check monitor",
+    # the composition root and what shows it
+    "monitor": "alert config counters delivery.http_get delivery.spool delivery.worker errors event kernel.hooks "
+    "kernel.owner kernel.probes kernel.sweep policy",
+    "check": "config counters errors event kernel.hooks kernel.probes monitor",
+    "demo": "alert errors monitor",
+    # what an operator writes
+    "config": "alert errors yaml_source",
+    "yaml_source": "",
+    # what is seen, decided, described: nothing of where it comes from and where it goes
+    "errors": "",
+    "counters": "",
+    "event": "",
+    "policy": "event counters alert",
+    "alert": "event policy",
+    # where it comes from
+    "kernel": "",
+    "kernel.btf": "",
+    "kernel.hooks": "",
+    "kernel.layout": "errors kernel.btf",
+    "kernel.netns": "",
+    "kernel.owner": "",
+    "kernel.probes": "errors event counters kernel.btf kernel.hooks kernel.layout",
+    "kernel.sock_diag": "event",
+    "kernel.sweep": "event counters policy kernel.netns kernel.sock_diag",
+    # where it goes
+    "delivery": "",
+    "delivery.transport": "alert",
+    "delivery.deadline": "",
+    "delivery.http_get": " alert delivery.deadline delivery.transport",
+    "delivery.spool": "alert counters",
+    "delivery.worker": "alert counters delivery.spool delivery.transport",
+}
+"""Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
+
+ONLY_IN = {
+    "bcc": {"kernel.probes"},
+    "requests": {"delivery.http_get", "delivery.deadline"},
+    "urllib3": {"delivery.http_get"},
+    "yaml": {"yaml_source"},
+    "pydantic": {"config"},
+    "pydantic_core": {"config"},
+    "rich": {"check", "demo"},
+}
+"""Package from elsewhere -> the only modules that may import it."""
+
+LATE = {"cli": {"demo", "check", "monitor"}, "kernel.probes": {"bcc"}}
+"""Module -> what it imports when it is wanted; everything else is imported at the top."""
+
+PURE = ("event", "alert", "policy")
+OUTSIDE = {
+    "asyncio",
+    "ctypes",
+    "http",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "select",
+    "subprocess",
+    "threading",
+    "time",
+}
+"""What reads a clock, a file or the net; `socket` is allowed for writing addresses as text."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: `name` without the leading `sockbpf.` when it is ours."""
+
+    name: str
+    ours: bool
+    late: bool = False
+    types_only: bool = False
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def names(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Yield the full names of the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+        return
+    assert node.level == 0, "imports are absolute"
+    module = node.module or ""
+    for alias in node.names:
+        whole = f"{module}.{alias.name}"
+        yield whole if whole.removeprefix("sockbpf.") in MODULES else module
+
+
+def imports(source: str) -> set[Import]:
+    """Return what a module's text imports, wherever the statement stands."""
+    found: set[Import] = set()
+
+    def visit(node: ast.AST, *, late: bool, types_only: bool) -> None:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for name in names(node):
+                ours = name == "sockbpf" or name.startswith("sockbpf.")
+                short = name.removeprefix("sockbpf").removeprefix(".") if ours else name.split(".")[0]
+                found.add(Import(short, ours, late, types_only))
+            return
+        late = late or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in ast.iter_child_nodes(node):
+            visit(child, late=late, types_only=types_only or checking)
+
+    visit(ast.parse(source), late=False, types_only=False)
+    return found
+
+
+IMPORTS = {name: imports(path.read_text()) for name, path in MODULES.items()}
+
+
+def allowed(module: str) -> set[str]:
+    row = MAY_KNOW[module]
+    return set(row.split()) | ({""} if row.startswith(" ") else set())
+
+
+def test_every_module_has_a_row() -> None:
+    missing, gone = set(MODULES) - set(MAY_KNOW), set(MAY_KNOW) - set(MODULES)
+    assert not missing, f"say in MAY_KNOW of {__file__} what these may import: {sorted(missing)}"
+    assert not gone, f"rows of MAY_KNOW without a module: {sorted(gone)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_what_it_may_know(module: str) -> None:
+    if module not in MAY_KNOW:
+        pytest.fail(f"no row for {module}")
+    ours = {found.name for found in IMPORTS[module] if found.ours}
+    assert ours <= allowed(module), f"sockbpf.{module} may not import {sorted(ours - allowed(module))}"
+
+
+def test_the_rooms_do_not_know_each_other() -> None:
+    """Whatever the rows come to say: a room of hooks knows no destination, a destination no kernel."""
+    for module in MAY_KNOW:
+        rooms = {name.split(".")[0] for name in allowed(module)}
+        if module.startswith("kernel"):
+            assert not rooms & {"delivery", "config", "monitor", "cli", "alert"}, module
+        if module.startswith("delivery"):
+            assert not rooms & {"kernel", "policy", "config", "monitor", "cli"}, module
+        if module in {"event", "alert", "policy", "counters", "errors", "config", "yaml_source"}:
+            assert not rooms & {"kernel", "delivery", "monitor", "cli"}, module
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_a_package_from_elsewhere_is_known_in_its_room_only(package: str) -> None:
+    users = {module for module, found in IMPORTS.items() if package in {i.name for i in found if not i.ours}}
+    assert users == ONLY_IN[package]
+
+
+def test_every_package_from_elsewhere_has_a_room() -> None:
+    others = {found.name for each in IMPORTS.values() for found in each if not found.ours}
+    assert others - set(sys.stdlib_module_names) == set(ONLY_IN)
+
+
+def test_only_what_is_heavy_is_imported_late() -> None:
+    late = {module: {found.name for found in each if found.late} for module, each in IMPORTS.items()}
+    assert {module: each for module, each in late.items() if each} == LATE
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_what_decides_has_no_clock_and_touches_nothing(module: str) -> None:
+    assert not {found.name for found in IMPORTS[module] if not found.ours} & OUTSIDE
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    graph = {
+        module: {found.name for found in each if found.ours and not found.types_only}
+        for module, each in IMPORTS.items()
+    }
+    assert set(TopologicalSorter(graph).static_order()) == set(MODULES)
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("sockbpf.cli", {"bcc", "requests", "rich", "sockbpf.monitor"}),
+        ("sockbpf.policy", {"bcc", "requests", "yaml", "pydantic", "sockbpf.config"}),
+        ("sockbpf.delivery.worker", {"bcc", "requests", "sockbpf.policy"}),
+        ("sockbpf.kernel.probes", {"bcc", "requests", "sockbpf.policy"}),
+    ],
+)
+def test_what_is_not_wanted_is_not_loaded(module: str, unwanted: set[str]) -> None:
+    program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT.parent, capture_output=True, text=True, check=True
+    )
+    assert not unwanted & set(json.loads(ran.stdout))
+
+
+def test_imports_are_found_wherever_they_stand() -> None:
+    source = """
+import os.path
+from sockbpf import __version__
+from sockbpf import yaml_source
+if TYPE_CHECKING:
+    from sockbpf.policy import Notice
+def late():
+    try:
+        import bcc
+    except ImportError:
+        from sockbpf.kernel.probes import Probes
+"""
+    assert imports(source) == {
+        Import("os", ours=False),
+        Import("", ours=True),
+        Import("yaml_source", ours=True),
+        Import("policy", ours=True, types_only=True),
+        Import("bcc", ours=False, late=True),
+        Import("kernel.probes", ours=True, late=True),
+    }
