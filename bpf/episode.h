@@ -25,9 +25,9 @@ static __always_inline u32 size_of(const struct queue *q)
 	return size > q->leaving ? size - q->leaving : 0;
 }
 
-static __always_inline struct key key_of(const struct queue *q)
+static __always_inline struct episode_key key_of(const struct queue *q)
 {
-	struct key key = {.address = (u64)q->sk, .direction = q->direction};
+	struct episode_key key = {.address = (u64)q->sk, .direction = q->direction};
 
 	return key;
 }
@@ -41,7 +41,7 @@ static __always_inline bool none_open(const struct settings *settings, const str
 	return tally->opened == tally->closed + settings->reaped;
 }
 
-static __always_inline void submit(void *ctx, struct event *event, struct tally *tally)
+static __always_inline void submit(void *ctx, struct queue_event *event, struct tally *tally)
 {
 	if (put_event(ctx, event))
 		__sync_fetch_and_add(&tally->lost, 1);
@@ -50,8 +50,8 @@ static __always_inline void submit(void *ctx, struct event *event, struct tally 
 static __always_inline void begin(void *ctx, const struct queue *q, u32 size, const struct settings *settings,
 				  struct tally *tally)
 {
-	struct key key = key_of(q);
-	struct event event = {};
+	struct episode_key key = key_of(q);
+	struct queue_event event = {};
 	long refused;
 
 	if (!sock_has_queues(q->sk, q->protocol) || !sock_identity(q->sk, &event))
@@ -82,10 +82,10 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 	submit(ctx, &event, tally);
 }
 
-static __always_inline void end(void *ctx, struct key *key, const struct event *open, u32 size,
+static __always_inline void end(void *ctx, struct episode_key *key, const struct queue_event *open, u32 size,
 				struct tally *tally)
 {
-	struct event event = *open; /* 4.4 cannot submit a map value */
+	struct queue_event event = *open; /* 4.4 cannot submit a map value */
 
 	if (episode_delete(key)) /* another CPU was first */
 		return;
@@ -100,7 +100,7 @@ static __always_inline void end(void *ctx, struct key *key, const struct event *
  * A UDP socket can be freed unseen where only tracepoints are to be had; its memory may then be another's.
  * The end of a TCP socket is always seen, and an orphan rightly has no inode.
  */
-static __always_inline bool is_same_socket(const struct queue *q, const struct event *open)
+static __always_inline bool is_same_socket(const struct queue *q, const struct queue_event *open)
 {
 	return q->protocol == PROTOCOL_TCP || sock_inode(q->sk) == open->inode;
 }
@@ -121,8 +121,8 @@ static __always_inline void judge(void *ctx, const struct queue *q)
 {
 	struct settings *settings = get_settings();
 	struct tally *tally = get_tally();
-	struct key key = key_of(q);
-	struct event *open;
+	struct episode_key key = key_of(q);
+	struct queue_event *open;
 	u32 size;
 
 	if (!settings || !tally)
@@ -166,8 +166,8 @@ static __always_inline void gone(void *ctx, const void *sk)
 {
 	struct settings *settings = get_settings();
 	struct tally *tally = get_tally();
-	struct key key = {.address = (u64)sk, .direction = SEND};
-	struct event *open;
+	struct episode_key key = {.address = (u64)sk, .direction = SEND};
+	struct queue_event *open;
 
 	if (!settings || !tally || none_open(settings, tally))
 		return;

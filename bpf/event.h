@@ -17,7 +17,7 @@ enum direction {
  * the kernel has unhashed the socket. Times are CLOCK_MONOTONIC, sizes bytes, ports host order.
  * Largest fields first: there is no hole that could carry kernel stack bytes out.
  */
-struct event {
+struct queue_event {
 	u64 ns;	      /* the instant of `size` */
 	u64 since_ns; /* the crossing */
 	u64 address;  /* of the struct sock */
@@ -39,6 +39,6 @@ struct event {
 	char comm[16];
 };
 
-_Static_assert(sizeof(struct event) == 112, "struct event is a wire format");
+_Static_assert(sizeof(struct queue_event) == 112, "struct queue_event is a wire format");
 
 #endif

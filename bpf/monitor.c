@@ -4,7 +4,7 @@
  */
 #include "event.h"
 
-struct key {
+struct episode_key {
 	u64 address;
 	u64 direction;
 };
@@ -28,7 +28,7 @@ struct tally {
 
 BPF_ARRAY(settings, struct settings, 1);
 BPF_ARRAY(tally, struct tally, 1);
-BPF_HASH(episodes, struct key, struct event, MAX_EPISODES);
+BPF_HASH(episodes, struct episode_key, struct queue_event, MAX_EPISODES);
 BPF_HASH(own, u64, u64, 1024); /* address of a socket of ours -> its inode, which tells a later one apart */
 BPF_HASH(sending, u64, u64, 4096); /* thread inside udp_sendmsg -> its socket; for the return probe */
 BPF_PERF_OUTPUT(events);
@@ -47,17 +47,17 @@ static inline struct tally *get_tally(void)
 	return tally.lookup(&first);
 }
 
-static inline struct event *episode_lookup(struct key *key)
+static inline struct queue_event *episode_lookup(struct episode_key *key)
 {
 	return episodes.lookup(key);
 }
 
-static inline long episode_insert(struct key *key, struct event *event)
+static inline long episode_insert(struct episode_key *key, struct queue_event *event)
 {
 	return episodes.insert(key, event);
 }
 
-static inline long episode_delete(struct key *key)
+static inline long episode_delete(struct episode_key *key)
 {
 	return episodes.delete(key);
 }
@@ -77,7 +77,7 @@ static inline bool is_own(const void *sk, u64 inode)
 	return marked && *marked == inode;
 }
 
-static inline long put_event(void *ctx, struct event *event)
+static inline long put_event(void *ctx, struct queue_event *event)
 {
 	return events.perf_submit(ctx, event, sizeof(*event));
 }

@@ -25,7 +25,7 @@
 #define STATE_NEW_SYN_RECV 12
 
 /* The destination is zeroed first: 4.4's verifier wants it initialised. A failed read leaves 0. */
-#define READ(type, base, offset)                                                         \
+#define READ_FIELD(type, base, offset)                                                   \
 	({                                                                               \
 		type value_ = 0;                                                         \
 		bpf_probe_read_kernel(&value_, sizeof(value_), (void *)(base) + offset); \
@@ -35,16 +35,16 @@
 static __always_inline u32 sock_protocol(const void *sk)
 {
 #if SIZE_sk_protocol == 1
-	return READ(u8, sk, OFF_sk_protocol);
+	return READ_FIELD(u8, sk, OFF_sk_protocol);
 #else
-	return READ(u16, sk, OFF_sk_protocol);
+	return READ_FIELD(u16, sk, OFF_sk_protocol);
 #endif
 }
 
 /* net/ipv4/tcp_diag.c: tcp_diag_get_info */
 static __always_inline u32 tcp_recv_queue(const void *sk)
 {
-	s32 unread = READ(u32, sk, OFF_tcp_rcv_nxt) - READ(u32, sk, OFF_tcp_copied_seq);
+	s32 unread = READ_FIELD(u32, sk, OFF_tcp_rcv_nxt) - READ_FIELD(u32, sk, OFF_tcp_copied_seq);
 
 	return unread > 0 ? unread : 0;
 }
@@ -52,7 +52,7 @@ static __always_inline u32 tcp_recv_queue(const void *sk)
 /* net/ipv4/tcp_diag.c: tcp_diag_get_info */
 static __always_inline u32 tcp_send_queue(const void *sk)
 {
-	return READ(u32, sk, OFF_tcp_write_seq) - READ(u32, sk, OFF_tcp_snd_una);
+	return READ_FIELD(u32, sk, OFF_tcp_write_seq) - READ_FIELD(u32, sk, OFF_tcp_snd_una);
 }
 
 /*
@@ -61,9 +61,9 @@ static __always_inline u32 tcp_send_queue(const void *sk)
  */
 static __always_inline u32 tcp_acked(const void *sk, const void *skb)
 {
-	u32 una = READ(u32, sk, OFF_tcp_snd_una);
-	u32 acked = READ(u32, skb, OFF_skb_ack_seq) - una;
-	u32 unacked = READ(u32, sk, OFF_tcp_snd_nxt) - una;
+	u32 una = READ_FIELD(u32, sk, OFF_tcp_snd_una);
+	u32 acked = READ_FIELD(u32, skb, OFF_skb_ack_seq) - una;
+	u32 unacked = READ_FIELD(u32, sk, OFF_tcp_snd_nxt) - una;
 
 	return acked <= unacked ? acked : 0;
 }
@@ -71,10 +71,10 @@ static __always_inline u32 tcp_acked(const void *sk, const void *skb)
 /* include/net/udp.h: udp_rqueue_get */
 static __always_inline u32 udp_recv_queue(const void *sk)
 {
-	s32 held = READ(s32, sk, OFF_sk_rmem_alloc);
+	s32 held = READ_FIELD(s32, sk, OFF_sk_rmem_alloc);
 
 #ifdef OFF_udp_forward_deficit
-	held -= READ(s32, sk, OFF_udp_forward_deficit);
+	held -= READ_FIELD(s32, sk, OFF_udp_forward_deficit);
 #endif
 	return held > 0 ? held : 0;
 }
@@ -82,7 +82,7 @@ static __always_inline u32 udp_recv_queue(const void *sk)
 /* include/net/sock.h: sk_wmem_alloc_get; the 1 is the socket's own reference */
 static __always_inline u32 udp_send_queue(const void *sk)
 {
-	s32 held = READ(s32, sk, OFF_sk_wmem_alloc) - 1;
+	s32 held = READ_FIELD(s32, sk, OFF_sk_wmem_alloc) - 1;
 
 	return held > 0 ? held : 0;
 }
@@ -98,20 +98,20 @@ static __always_inline u32 queue_size(const void *sk, u8 protocol, u8 direction)
 static __always_inline u64 sock_inode(const void *sk)
 {
 #ifdef OFF_sk_ino /* 6.18: kept in the sock itself */
-	return READ(u64, sk, OFF_sk_ino);
+	return READ_FIELD(u64, sk, OFF_sk_ino);
 #else
-	const void *socket = READ(const void *, sk, OFF_sk_socket);
+	const void *socket = READ_FIELD(const void *, sk, OFF_sk_socket);
 
-	return socket ? READ(u64, socket, OFF_socket_inode) : 0;
+	return socket ? READ_FIELD(u64, socket, OFF_socket_inode) : 0;
 #endif
 }
 
 static __always_inline u32 sock_netns(const void *sk)
 {
 #ifdef OFF_skc_net
-	const void *net = READ(const void *, sk, OFF_skc_net);
+	const void *net = READ_FIELD(const void *, sk, OFF_skc_net);
 
-	return READ(u32, net, OFF_net_ns_inum);
+	return READ_FIELD(u32, net, OFF_net_ns_inum);
 #else
 	return 0;
 #endif
@@ -123,7 +123,7 @@ static __always_inline u32 sock_netns(const void *sk)
  */
 static __always_inline bool sock_has_queues(const void *sk, u8 protocol)
 {
-	u8 state = READ(u8, sk, OFF_skc_state);
+	u8 state = READ_FIELD(u8, sk, OFF_skc_state);
 
 	if (protocol != PROTOCOL_TCP)
 		return true;
@@ -132,11 +132,11 @@ static __always_inline bool sock_has_queues(const void *sk, u8 protocol)
 }
 
 /* Who the socket is; false for an address family other than IPv4 and IPv6. */
-static __always_inline bool sock_identity(const void *sk, struct event *event)
+static __always_inline bool sock_identity(const void *sk, struct queue_event *event)
 {
-	event->family = READ(u16, sk, OFF_skc_family);
-	event->local_port = READ(u16, sk, OFF_skc_num);
-	event->remote_port = __builtin_bswap16(READ(u16, sk, OFF_skc_dport));
+	event->family = READ_FIELD(u16, sk, OFF_skc_family);
+	event->local_port = READ_FIELD(u16, sk, OFF_skc_num);
+	event->remote_port = __builtin_bswap16(READ_FIELD(u16, sk, OFF_skc_dport));
 	event->netns = sock_netns(sk);
 	event->inode = sock_inode(sk);
 	if (event->family == FAMILY_INET) {

@@ -1,6 +1,6 @@
 """What the kernel side says: one flat record per event, and how its bytes are read.
 
-The bytes are `struct event` of bpf/event.h; tests/abi checks this file against it field by field.
+The bytes are `struct queue_event` of bpf/event.h; tests/abi checks this file against it field by field.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ FIELDS = (
     ("remote_ip", "16s"),
     ("comm", "16s"),
 )
-"""The fields of `struct event` in order, with their `struct` codes; native byte order, no implicit padding."""
+"""The fields of `struct queue_event` in order, with their `struct` codes; native byte order, no implicit padding."""
 
 WIRE = struct.Struct("=" + "".join(code for _, code in FIELDS))
 
@@ -114,7 +114,7 @@ def ip_text(family: int, raw: bytes) -> str:
 
 
 def decode(raw: bytes) -> Event:
-    """Read one `struct event`.
+    """Read one `struct queue_event`.
 
     Raise ValueError (or struct.error) when the bytes are not one.
     """

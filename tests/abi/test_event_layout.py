@@ -50,7 +50,7 @@ def test_every_field_of_the_wire_lies_where_it_is_read(probes: Probes) -> None:
 
 
 def test_the_size_that_the_header_asserts_is_the_size_read() -> None:
-    (asserted,) = re.findall(r"_Static_assert\(sizeof\(struct event\) == (\d+)", HEADER)
+    (asserted,) = re.findall(r"_Static_assert\(sizeof\(struct queue_event\) == (\d+)", HEADER)
     assert int(asserted) == WIRE.size
 
 
