@@ -7,10 +7,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sockbpf.event import Direction, Mode, Socket
-    from sockbpf.policy import Notice
 
 EXCEEDED, ONGOING, CLEARED = "exceeded", "ongoing", "cleared"
 EVENTS = (EXCEEDED, ONGOING, CLEARED)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something worth an alert: `event` at `ns`, of an episode as it stood then."""
+
+    event: str
+    id: str
+    ns: int
+    since_ns: int
+    socket: Socket
+    direction: Direction
+    mode: Mode
+    size: int
+    peak: int
+    threshold: int
+    pid: int
+    comm: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,12 @@ def _power_of_two(number: int) -> int:
     return number
 
 
+def _flag(value: object) -> bool:
+    if value not in (True, False, "true", "false"):
+        raise ValueError("expected true or false")
+    return value in (True, "true")
+
+
 def _event(value: object) -> str:
     if not isinstance(value, str) or value not in EVENTS:
         raise ValueError(f"expected one of {', '.join(EVENTS)}")
@@ -180,13 +186,15 @@ class Sweep(_Section):
 class Kernel(_Section):
     """What is loaded into the kernel.
 
-    `perf_pages` is the pages of event buffer per CPU, `max_episodes` how many sockets can be over at once.
+    `perf_pages` is the pages of event buffer per CPU, `max_episodes` how many sockets can be over at once,
+    `risk_panic` loads kprobes even into a kernel known to panic of them.
     """
 
     hooks: Literal["auto", "tracepoints", "kprobes", "none"] = "auto"
     types: Literal["auto", "btf", "headers"] = "auto"
     perf_pages: Annotated[int, _whole(1, 4096), AfterValidator(_power_of_two)] = 64
     max_episodes: Annotated[int, _whole(16, 2**20)] = 32768
+    risk_panic: Annotated[bool, BeforeValidator(_flag)] = False
 
 
 class Config(_Section):

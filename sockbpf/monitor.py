@@ -11,18 +11,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockbpf.alert import alert_of, log_line
+from sockbpf.alert import Notice, alert_of, log_line
 from sockbpf.counters import LOSSES, Counters
 from sockbpf.delivery.http_get import HttpGet
 from sockbpf.delivery.spool import Spool
 from sockbpf.delivery.worker import Workers
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
-from sockbpf.kernel.hooks import Kind
+from sockbpf.kernel.hooks import SEEN, Kind
+from sockbpf.kernel.legacy import refuse_if_it_can_panic, sweep_stale_kprobes
 from sockbpf.kernel.owner import Owners
 from sockbpf.kernel.probes import Probes, Sight
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
-from sockbpf.policy import Episode, Notice, Policy, Rules
+from sockbpf.policy import Episode, Policy, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,12 @@ def load_probes(config: Config, counters: Counters) -> Probes:
     """Compile the probes and set the thresholds; nothing is attached yet. Raise UnsupportedError."""
     if config.kernel.hooks == "none":
         raise UnsupportedError("the configuration says so: kernel > hooks: none")
+    if not config.kernel.risk_panic:
+        refuse_if_it_can_panic()
+    targets = {hook.target for row in SEEN.values() for candidate in row for hook in candidate.hooks}
+    stale = sweep_stale_kprobes(targets)
+    if stale:
+        log.info("removed what a killed process had left in kprobe_events: %s", ", ".join(stale))
     return Probes(
         types=config.kernel.types,
         perf_pages=config.kernel.perf_pages,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import TYPE_CHECKING
 
-from sockbpf.alert import CLEARED, EXCEEDED, ONGOING
+from sockbpf.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.event import Direction, Event, Mode, Protocol, Socket, What
 
 if TYPE_CHECKING:
@@ -57,12 +57,13 @@ class Reading:
 class Sweep:
     """A look at all sockets of some network namespaces, taken between two instants of CLOCK_MONOTONIC.
 
-    Sockets with empty queues may be left out, but for those that were asked for by inode.
+    `looked` says at which: inode number and protocol. Sockets with empty queues may be left out, but for those that
+    were asked for by inode.
     """
 
     begun_ns: int
     ended_ns: int
-    namespaces: frozenset[int]
+    looked: frozenset[tuple[int, Protocol]]
     readings: tuple[Reading, ...]
 
 
@@ -84,24 +85,6 @@ class Episode:
     id: str = ""
     told_ns: int = 0
     absent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something worth an alert: `event` at `ns`, of an episode as it stood then."""
-
-    event: str
-    id: str
-    ns: int
-    since_ns: int
-    socket: Socket
-    direction: Direction
-    mode: Mode
-    size: int
-    peak: int
-    threshold: int
-    pid: int
-    comm: str
 
 
 def identity(socket: Socket) -> Identity:
@@ -158,6 +141,8 @@ class Policy:
         if swept in self.open:
             episode = self._remove(swept)
             episode.address = event.address
+            if event.pid:
+                episode.pid, episode.comm = event.pid, event.comm
             self._add(key, episode)
             return []
         return self._begin(key, _episode(event), event.since_size, event.since_ns)
@@ -212,7 +197,7 @@ class Policy:
         readings = {identity(reading.socket): reading for reading in sweep.readings}
         notices: list[Notice] = []
         for key, episode in list(self.open.items()):
-            if episode.socket.netns in sweep.namespaces:
+            if (episode.socket.netns, episode.socket.protocol) in sweep.looked:
                 reading = readings.get(identity(episode.socket))
                 notices += self._look(key, episode, reading, sweep, reap)
         for name, reading in readings.items():

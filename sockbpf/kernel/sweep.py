@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -24,11 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS = tuple(
-    (family, protocol)
-    for family in (socket.AF_INET, socket.AF_INET6)
-    for protocol in (Protocol.TCP, Protocol.UDP)
-)
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +57,29 @@ class Sweeper:
         self._said: set[str] = set()
 
     def sweep(self, wanted: Wanted) -> Sweep:
-        """Look at the sockets; a namespace that cannot be entered any more counts as looked at and empty."""
+        """Look at the sockets; a namespace that is gone counts as looked at and empty."""
         begun_ns = time.monotonic_ns()
         places = namespaces()
-        numbers = set(places) if wanted.namespaces is None else set(wanted.namespaces)
-        looked = set(numbers) - set(places)  # gone, and all sockets in them
+        numbers = frozenset(places) if wanted.namespaces is None else wanted.namespaces
+        looked = {(number, protocol) for number in numbers - places.keys() for protocol in Protocol}
         readings: list[Reading] = []
-        own = own_inodes()
-        mine: set[tuple[object, ...]] = set()
-        for number in numbers & set(places):
-            try:
-                with inside(places[number]) as entered:
-                    for family, protocol in KINDS:
-                        for row in dump(family, protocol):
-                            if self._is_mine(row, protocol, own, mine):
-                                continue
-                            if row.recv or row.send or row.inode in wanted.inodes:
-                                readings.append(_reading(row, protocol, entered))
-                    looked.add(entered)
-            except FileNotFoundError:
-                self._note_failure(
-                    number, "it is gone, or the kernel has no inet_diag (modprobe tcp_diag udp_diag)"
-                )
-            except OSError as fault:
-                self._note_failure(number, str(fault))
-        self._own = mine
+        own, mine = own_inodes(), set[tuple[object, ...]]()
+        for number in numbers & places.keys():
+            for protocol in Protocol:
+                try:
+                    with inside(places[number]) as entered:
+                        rows = [row for family in FAMILIES for row in dump(family, protocol)]
+                except OSError as fault:  # one protocol's module may be missing, or the namespace just went
+                    self._note_failure(number, protocol, fault)
+                    continue
+                looked.add((entered, protocol))
+                readings += [
+                    _reading(row, protocol, entered)
+                    for row in rows
+                    if not self._is_mine(row, protocol, own, mine)
+                    and (row.recv or row.send or row.inode in wanted.inodes)
+                ]
+        self._own = mine if wanted.namespaces is None else self._own | mine
         self._counters.add("sweeps")
         return Sweep(begun_ns, time.monotonic_ns(), frozenset(looked), tuple(readings))
 
@@ -97,11 +92,14 @@ class Sweeper:
             return True
         return False
 
-    def _note_failure(self, number: int, reason: str) -> None:
+    def _note_failure(self, number: int, protocol: Protocol, fault: OSError) -> None:
         self._counters.add("sweep_failed")
+        reason = f"{protocol.name} sockets cannot be listed: {fault.strerror or fault}"
+        if fault.errno == errno.ENOENT:
+            reason += f"; modprobe {protocol.name.lower()}_diag, unless it was a namespace that just went"
         level = logging.DEBUG if reason in self._said else logging.WARNING  # once is enough to act on
         self._said.add(reason)
-        log.log(level, "sweep of network namespace %d failed: %s", number, reason)
+        log.log(level, "sweep of network namespace %d: %s", number, reason)
 
 
 def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:

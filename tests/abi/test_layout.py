@@ -204,7 +204,6 @@ def test_the_receive_queue_of_tcp_is_siocinq(watch: Watch, stack: ExitStack, nam
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_send_queue_of_tcp_is_siocoutq(watch: Watch, stack: ExitStack, name: str) -> None:
-    """Its end too: what the last ACK acknowledges is read from the segment, and leaves exactly 0."""
     client, server = connected(stack, name)
     fill(client)
     watch.event(What.OVER, client, Direction.SEND)
@@ -220,6 +219,22 @@ def test_the_send_queue_of_tcp_is_siocoutq(watch: Watch, stack: ExitStack, name:
     back = watch.event(What.BACK, client, Direction.SEND)
     assert back.size == 0
     assert back.peak >= peak
+
+
+def test_what_the_last_ack_acknowledges_is_read_from_the_segment(watch: Watch, stack: ExitStack) -> None:
+    """Over a slow device to a reader that does not read: no window update follows, so the arithmetic must give 0."""
+    link = stack.enter_context(slow_link("2mbit"))
+    with inside(f"/run/netns/{link.receiver}"):
+        listener = stack.enter_context(socket.create_server(("192.0.2.2", 0)))
+    with inside(f"/run/netns/{link.sender}"):
+        client = stack.enter_context(socket.create_connection(listener.getsockname()))
+    server = stack.enter_context(listener.accept()[0])
+    client.sendall(bytes(FILL))
+    event = watch.event(What.OVER, client, Direction.SEND)
+    back = watch.event(What.BACK, client, Direction.SEND)
+    assert back.since_ns == event.since_ns < back.ns
+    assert (back.size, back.peak) == (0, FILL)
+    assert queued(server, SIOCINQ) == FILL
 
 
 # UDP

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Alert, alert_of, log_line, parameters
+from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Alert, Notice, alert_of, log_line, parameters
 from sockbpf.event import Direction, Mode, Protocol, Socket
-from sockbpf.policy import Notice
 
 SOCKET = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, 4026531840, 8191)
 ALERT = Alert(

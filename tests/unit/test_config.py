@@ -198,6 +198,10 @@ BAD_VALUES = {
         "kernel: {perf_pages: 8192}",
         "2: kernel > perf_pages: expected a whole number from 1 to 4096, got '8192'",
     ),
+    "risk": (
+        "kernel: {risk_panic: yes}",
+        "2: kernel > risk_panic: expected true or false, got 'yes'",
+    ),
     "episodes-under": (
         "kernel: {max_episodes: 15}",
         "2: kernel > max_episodes: expected a whole number from 16 to 1048576, got '15'",

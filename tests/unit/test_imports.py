@@ -24,7 +24,7 @@ MAY_KNOW = {
     "cli": " config errors demo check monitor",
     # the composition root and what shows it
     "monitor": "alert config counters delivery.http_get delivery.spool delivery.worker errors event kernel.hooks "
-    "kernel.owner kernel.probes kernel.sweep policy",
+    "kernel.legacy kernel.owner kernel.probes kernel.sweep policy",
     "check": "config counters errors event kernel.hooks kernel.probes monitor",
     "demo": "alert errors monitor",
     # what an operator writes
@@ -35,12 +35,13 @@ MAY_KNOW = {
     "counters": "",
     "event": "",
     "policy": "event counters alert",
-    "alert": "event policy",
+    "alert": "event",
     # where it comes from
     "kernel": "",
     "kernel.btf": "",
     "kernel.hooks": "",
     "kernel.layout": "errors kernel.btf",
+    "kernel.legacy": "errors",
     "kernel.netns": "",
     "kernel.owner": "",
     "kernel.probes": "errors event counters kernel.btf kernel.hooks kernel.layout",

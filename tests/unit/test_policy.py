@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING
+from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Notice
 from sockbpf.counters import NAMES, Counters
 from sockbpf.event import Direction, Event, Mode, Protocol, Socket, What
-from sockbpf.policy import EARLY_KEPT_NS, Notice, Policy, Reading, Rules, Sweep, identity
+from sockbpf.policy import EARLY_KEPT_NS, Policy, Reading, Rules, Sweep, identity
 
 THRESHOLD = 1009
 CLEAR = 504
@@ -77,7 +77,12 @@ def sweep(
 ) -> Sweep:
     """Return a sweep that read these (socket, send, recv), a thousandth of a second long."""
     read = tuple(Reading(socket, {SEND: send, RECV: recv}) for socket, send, recv in readings)
-    return Sweep(begun_ns, ended_ns or begun_ns + S // 1000, frozenset(netns), read)
+    return Sweep(
+        begun_ns,
+        ended_ns or begun_ns + S // 1000,
+        frozenset((number, protocol) for number in netns for protocol in Protocol),
+        read,
+    )
 
 
 def words(notices: list[Notice]) -> list[str]:
@@ -760,7 +765,9 @@ def test_sweeps_alone_tell_what_they_saw(looks: list[list[int]]) -> None:
                 begun += 1
         rules.sweep_begins()
         read = tuple(Reading(socket, directions) for socket, directions in readings.items())
-        taken = Sweep(number * S, number * S + 1009, frozenset({NETNS}), read)
+        taken = Sweep(
+            number * S, number * S + 1009, frozenset((NETNS, protocol) for protocol in Protocol), read
+        )
         told += rules.on_sweep(taken, Kernel().reap)
         peaks = {(episode.socket, episode.direction): episode.peak for episode in rules.open.values()}
         assert peaks == {HISTORIES[queue][:2]: peak for queue, peak in open_.items()}

@@ -1,0 +1,60 @@
+"""What old kernels need before anything is loaded into them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sockbpf.errors import UnsupportedError
+
+SIGNATURE = Path("/proc/version_signature")
+TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+PROC = Path("/proc")
+PANICS = range(114, 128)
+"""Ubuntu's 4.4.0 builds based on these 4.4.x can panic when a kprobe's program accesses a map
+(github.com/DataDog/datadog-agent/issues/4269, github.com/iovisor/bcc/issues/1678)."""
+
+STALE = re.compile(r"^[pr]\d*:(kprobes/[pr]_\w+_bcc_(\d+)) ", re.MULTILINE)
+"""A line that BCC writes before 4.17 for each kprobe: `p:kprobes/p_tcp_ack_bcc_4711 tcp_ack`."""
+
+
+def refuse_if_it_can_panic(signature: Path = SIGNATURE) -> None:
+    """Raise UnsupportedError on a kernel that kprobes with maps can bring down.
+
+    The file holds, on Ubuntu alone, `Ubuntu 4.4.0-116.140-generic 4.4.98`: the build and what it is based on.
+    """
+    try:
+        text = signature.read_text()
+    except OSError:
+        return
+    based_on = re.fullmatch(r"Ubuntu 4\.4\.0-\S+ 4\.4\.(\d+)\s*", text)
+    if based_on and int(based_on[1]) in PANICS:
+        raise UnsupportedError(
+            f"this kernel ({text.strip()}) can panic when a kprobe is loaded into it. Remedy: a newer 4.4.0 build "
+            "(apt-get install linux-generic, reboot), or kernel > risk_panic: true in the configuration"
+        )
+
+
+def sweep_stale_kprobes(
+    targets: set[str], tracing: tuple[Path, ...] = TRACING, proc: Path = PROC
+) -> list[str]:
+    """Remove what a killed process left in kprobe_events, of these kernel functions; return what was removed.
+
+    They are disabled and harm nothing, but stay until somebody does. Lines of a process that lives are not touched.
+    """
+    for folder in tracing:
+        events = folder / "kprobe_events"
+        try:
+            lines = events.read_text()
+        except OSError:
+            continue
+        removed = []
+        for line in STALE.finditer(lines):
+            name, pid = line.groups()
+            function = lines[line.end() :].split(maxsplit=1)[0].partition("+")[0]
+            if function in targets and not (proc / pid).exists():
+                with events.open("a") as sink:  # appending: writing would remove them all
+                    sink.write(f"-:{name}\n")
+                removed.append(name)
+        return removed
+    return []
