@@ -192,7 +192,7 @@ class Kernel(_Section):
 
     hooks: Literal["auto", "tracepoints", "kprobes", "none"] = "auto"
     types: Literal["auto", "btf", "headers"] = "auto"
-    perf_pages: Annotated[int, _whole(1, 4096), AfterValidator(_power_of_two)] = 64
+    perf_pages: Annotated[int, _whole(1, 4096), AfterValidator(_power_of_two)] = 256
     max_episodes: Annotated[int, _whole(16, 2**20)] = 32768
     risk_panic: Annotated[bool, BeforeValidator(_flag)] = False
 

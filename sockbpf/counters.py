@@ -9,7 +9,7 @@ NAMES = {
     # what the hooks said
     "events": "queue events read from the kernel",
     "lost_submit": "events the kernel side could not put into the perf buffer",
-    "lost_ring": "events overwritten in the perf buffer before they were read",
+    "lost_ring": "the same loss as the reader of the perf buffer sees it, told by the kernel's own count",
     "undecodable": "events whose bytes made no sense",
     "episodes_full": "crossings not followed in the kernel because its table was full",
     # what the sweeps mended

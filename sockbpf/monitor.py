@@ -311,17 +311,20 @@ def watch(config: Config, ready_file: Path | None) -> int:
     need_root()
     if ready_file:
         ready_file.unlink(missing_ok=True)
-    monitor = Monitor(config)
+    monitor: Monitor | None = None
     code = 0
 
     def on_signal(number: int, _frame: object) -> None:
         nonlocal code
         code = 130 if number == signal.SIGINT else 0
+        if monitor is None:  # still loading: nothing is attached that the kernel does not detach with us
+            raise SystemExit(code)
         monitor.stop()
 
-    signal.signal(signal.SIGUSR1, lambda *_: monitor.show())
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    monitor = Monitor(config)
+    signal.signal(signal.SIGUSR1, lambda *_: monitor.show())
     try:
         monitor.run(lambda: ready_file.touch() if ready_file else None)
     finally:

@@ -64,6 +64,8 @@ class Sweep:
     begun_ns: int
     ended_ns: int
     looked: frozenset[tuple[int, Protocol]]
+    not_found: frozenset[int]
+    """Namespaces that were asked for and no process is in: removed, or held by a socket alone."""
     readings: tuple[Reading, ...]
 
 
@@ -197,7 +199,7 @@ class Policy:
         readings = {identity(reading.socket): reading for reading in sweep.readings}
         notices: list[Notice] = []
         for key, episode in list(self.open.items()):
-            if (episode.socket.netns, episode.socket.protocol) in sweep.looked:
+            if self._was_looked_at(episode.socket, sweep):
                 reading = readings.get(identity(episode.socket))
                 notices += self._look(key, episode, reading, sweep, reap)
         for name, reading in readings.items():
@@ -213,6 +215,12 @@ class Policy:
                         known, self._swept(reading, direction, sweep), size, sweep.begun_ns
                     )
         return notices
+
+    def _was_looked_at(self, socket: Socket, sweep: Sweep) -> bool:
+        """Whether a sweep that does not show the socket says that it is gone."""
+        if socket.netns in sweep.not_found:
+            return not self.owner_of(socket.inode)[0]
+        return (socket.netns, socket.protocol) in sweep.looked
 
     def _look(
         self, key: Key, episode: Episode, reading: Reading | None, sweep: Sweep, reap: Reap

@@ -7,6 +7,7 @@ would hold a worker for ever.
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import weakref
 from contextlib import contextmanager, suppress
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     import requests
 
 CUT_AGAIN_S = 0.1
+
+CLOSE_GENTLY, CLOSE_AT_ONCE = (
+    (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0)) for linger in (0, 1)
+)
+"""A request given up leaves no orphan that goes on sending it, and that nobody could tell for ours."""
 
 
 class Deadline:
@@ -57,14 +63,24 @@ class Deadline:
         while not done.wait(CUT_AGAIN_S):
             self._cut()
 
+    def close_gently(self) -> None:
+        """Let the connections that are idle now be closed by FIN, which no receiver takes for a failure."""
+        for sock in self._sockets():
+            with suppress(OSError, TypeError):
+                socket.socket.setsockopt(sock, *CLOSE_GENTLY)
+
     def _cut(self) -> None:
+        for sock in self._sockets():
+            # SSLSocket.shutdown would take the TLS state from under the thread that reads; the plain one just
+            # ends the read.
+            with suppress(OSError, TypeError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def _sockets(self) -> list[Any]:
         with self._lock:
-            for each in self._all:
-                sock: Any = getattr(each, "sock", each)
-                # TLS within TLS (an https proxy) keeps its socket inside. SSLSocket.shutdown would take the
-                # TLS state from under the thread that reads; the plain one just ends the read.
-                with suppress(OSError, TypeError):
-                    socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
+            held = [getattr(each, "sock", each) for each in self._all]
+        # TLS within TLS (an https proxy) keeps its socket inside.
+        return [getattr(sock, "socket", sock) for sock in held]
 
 
 class _Adapter(HTTPAdapter):
@@ -101,6 +117,7 @@ def _telling_pool(
 
     def connection(*args: Any, **kwargs: Any) -> Any:
         made = make_connection(*args, **kwargs)
+        made.socket_options = [*(made.socket_options or []), CLOSE_AT_ONCE]
         connect = made.connect
 
         def connect_and_tell() -> None:

@@ -135,6 +135,7 @@ class HttpGet:
             )
 
     def close(self) -> None:
+        self._deadline.close_gently()
         self._session.close()
 
     def _follow(self, alert: Alert, late: threading.Event) -> requests.Response:

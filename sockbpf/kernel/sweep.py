@@ -52,45 +52,36 @@ class Sweeper:
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._own: set[tuple[object, ...]] = set()
-        """Addresses of sockets of ours, to know them when they have lost their inode in closing."""
         self._said: set[str] = set()
 
     def sweep(self, wanted: Wanted) -> Sweep:
-        """Look at the sockets; a namespace that is gone counts as looked at and empty."""
+        """Look at the sockets."""
         begun_ns = time.monotonic_ns()
         places = namespaces()
         numbers = frozenset(places) if wanted.namespaces is None else wanted.namespaces
-        looked = {(number, protocol) for number in numbers - places.keys() for protocol in Protocol}
-        readings: list[Reading] = []
-        own, mine = own_inodes(), set[tuple[object, ...]]()
+        looked: set[tuple[int, Protocol]] = set()
+        seen: list[tuple[Row, Protocol, int]] = []
+        own = own_inodes()
         for number in numbers & places.keys():
             for protocol in Protocol:
                 try:
                     with inside(places[number]) as entered:
-                        rows = [row for family in FAMILIES for row in dump(family, protocol)]
+                        for family in FAMILIES:
+                            seen += [
+                                (row, protocol, entered)
+                                for row in dump(family, protocol)
+                                if row.recv or row.send or row.inode in wanted.inodes
+                            ]
                 except OSError as fault:  # one protocol's module may be missing, or the namespace just went
                     self._note_failure(number, protocol, fault)
-                    continue
-                looked.add((entered, protocol))
-                readings += [
-                    _reading(row, protocol, entered)
-                    for row in rows
-                    if not self._is_mine(row, protocol, own, mine)
-                    and (row.recv or row.send or row.inode in wanted.inodes)
-                ]
-        self._own = mine if wanted.namespaces is None else self._own | mine
+                else:
+                    looked.add((entered, protocol))
+        own |= own_inodes()
+        readings = tuple(
+            _reading(row, protocol, netns) for row, protocol, netns in seen if row.inode not in own
+        )
         self._counters.add("sweeps")
-        return Sweep(begun_ns, time.monotonic_ns(), frozenset(looked), tuple(readings))
-
-    def _is_mine(self, row: Row, protocol: Protocol, own: set[int], mine: set[tuple[object, ...]]) -> bool:
-        if row.inode and row.inode not in own:
-            return False
-        name = (protocol, row.local_ip, row.local_port, row.remote_ip, row.remote_port)
-        if row.inode or name in self._own:
-            mine.add(name)
-            return True
-        return False
+        return Sweep(begun_ns, time.monotonic_ns(), frozenset(looked), numbers - places.keys(), readings)
 
     def _note_failure(self, number: int, protocol: Protocol, fault: OSError) -> None:
         self._counters.add("sweep_failed")

@@ -512,7 +512,7 @@ def test_defaults(file: Path) -> None:
         events=("exceeded", "ongoing"),
         delivery=Delivery(timeout=15.0, workers=4, queue=10_000, retry_first=0.5, retry_max=30.0),
         sweep=Sweep(interval=30.0, recheck=1.0, poll=1.0),
-        kernel=Kernel(hooks="auto", types="auto", perf_pages=64, max_episodes=32768),
+        kernel=Kernel(hooks="auto", types="auto", perf_pages=256, max_episodes=32768),
         log="info",
     )
     with pytest.raises(ValidationError):

@@ -73,7 +73,11 @@ def back(since_ns: int, ns: int, size: int = 401, peak: int = 2003, **changed: A
 
 
 def sweep(
-    begun_ns: int, *readings: tuple[Socket, int, int], netns: Sequence[int] = (NETNS,), ended_ns: int = 0
+    begun_ns: int,
+    *readings: tuple[Socket, int, int],
+    netns: Sequence[int] = (NETNS,),
+    not_found: Sequence[int] = (),
+    ended_ns: int = 0,
 ) -> Sweep:
     """Return a sweep that read these (socket, send, recv), a thousandth of a second long."""
     read = tuple(Reading(socket, {SEND: send, RECV: recv}) for socket, send, recv in readings)
@@ -81,6 +85,7 @@ def sweep(
         begun_ns,
         ended_ns or begun_ns + S // 1000,
         frozenset((number, protocol) for number in netns for protocol in Protocol),
+        frozenset(not_found),
         read,
     )
 
@@ -462,9 +467,17 @@ def test_a_namespace_gone_takes_its_sockets_along() -> None:
     rules.on_event(over(5 * S, socket=elsewhere))
     for begun_ns in (6, 7, 8):  # sweeps of other namespaces say nothing of it
         assert rules.on_sweep(sweep(begun_ns * S), kernel.reap) == []
-    gone = [rules.on_sweep(sweep(n * S, netns=(NETNS, NETNS + 7)), kernel.reap) for n in (9, 10)]
+    gone = [rules.on_sweep(sweep(n * S, not_found=(NETNS + 7,)), kernel.reap) for n in (9, 10)]
     assert [words(told) for told in gone] == [[], [CLEARED]]
     assert_forgotten(rules)
+
+
+def test_a_namespace_that_only_a_socket_holds_is_not_gone() -> None:
+    rules, kernel = policy(), Kernel((17, RECV))
+    rules.owner_of = lambda inode: (4711, "holder") if inode == TCP.inode else (0, "")
+    rules.on_event(over(5 * S))
+    for begun_ns in (6, 7, 8):
+        assert rules.on_sweep(sweep(begun_ns * S, netns=(), not_found=(NETNS,)), kernel.reap) == []
 
 
 def test_the_hooks_know_better_than_an_older_sweep() -> None:
@@ -766,7 +779,11 @@ def test_sweeps_alone_tell_what_they_saw(looks: list[list[int]]) -> None:
         rules.sweep_begins()
         read = tuple(Reading(socket, directions) for socket, directions in readings.items())
         taken = Sweep(
-            number * S, number * S + 1009, frozenset((NETNS, protocol) for protocol in Protocol), read
+            number * S,
+            number * S + 1009,
+            frozenset((NETNS, protocol) for protocol in Protocol),
+            frozenset(),
+            read,
         )
         told += rules.on_sweep(taken, Kernel().reap)
         peaks = {(episode.socket, episode.direction): episode.peak for episode in rules.open.values()}

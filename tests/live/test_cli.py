@@ -1,0 +1,204 @@
+"""The command line as an operator meets it: what it says and how it exits, also where it cannot run.
+
+Not root: exit 3 with the remedy. Without BCC, and without any description of the kernel's types: the monitor says the
+remedy and polls, `check` exits 3. A faulty configuration: exit 2, every fault with file and line, no traceback.
+SIGTERM exits 0, SIGINT 130. The ready file appears when armed and goes away.
+`check` and `demo` show what they promise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.live.monitoring import Monitor, sockbpf, thresholds
+from tests.live.receiver import Receiver
+from tests.live.sockets import drain, port, tcp_pair
+from tests.live.waiting import until
+
+THRESHOLD = 20_011
+UNREAD = 30_011
+NOBODY = [
+    "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+]  # fmt: skip
+"""Another user, who may read the checkout wherever it lies."""
+
+NO_TYPES = [
+    "unshare", "--mount", "sh", "-c",
+    'mount -t tmpfs none "$1" && { [ ! -d "$2" ] || mount -t tmpfs none "$2"; } && shift 2 && exec "$@"',
+    "sh", "/sys/kernel/btf", "/lib/modules",
+]  # fmt: skip
+"""A mount namespace in which neither BTF nor header packages are to be found."""
+
+HEADERS = f"/lib/modules/{os.uname().release}/build"
+
+
+@pytest.fixture
+def config(tmp_path: Path, receiver: Receiver) -> Path:
+    path = tmp_path / "config.yaml"
+    settings = {"url": receiver.url, "thresholds": thresholds(THRESHOLD), "events": ["exceeded", "cleared"]}
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.fixture
+def no_bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a `bcc` that cannot be imported in front of the real one."""
+    shim = tmp_path / "shim"
+    shim.mkdir()
+    (shim / "bcc.py").write_text('raise ImportError("no bcc here")\n')
+    monkeypatch.setenv("PYTHONPATH", str(shim))
+
+
+def run(*arguments: str | Path, before: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command of sockbpf to its end; no traceback, whatever it is."""
+    command = [*(before or []), *sockbpf(*map(str, arguments))]
+    environment = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def start(config: Path, stack: ExitStack, before: list[str] | None = None) -> Monitor:
+    """Start a monitor with its files beside its configuration."""
+    log, ready = config.with_suffix(".log"), config.with_suffix(".ready")
+    command = [*(before or []), *sockbpf("-c", str(config), "--ready-file", str(ready))]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=sink)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return Monitor(process, log, ready, time.monotonic())
+
+
+def assert_it_polls(monitor: Monitor, receiver: Receiver, stack: ExitStack) -> None:
+    monitor.wait_armed()
+    assert "polling sock_diag every 1 s instead, mode=poll" in monitor.log()
+    client, server = tcp_pair(stack)
+    client.sendall(bytes(UNREAD))
+    told = receiver.first(event="exceeded", local_port=port(server), type="RECV")
+    assert (told["mode"], told["size"]) == ("poll", str(UNREAD))
+    drain(server, UNREAD)
+    receiver.first(event="cleared", id=told["id"], mode="poll")
+    assert monitor.stop() == 0
+    assert "Traceback" not in monitor.log()
+
+
+@pytest.mark.parametrize("command", ["run", "check", "demo"])
+def test_not_root(config: Path, command: str) -> None:
+    done = run(command, "-c", config, before=NOBODY)
+    assert done.returncode == 3
+    assert done.stderr.startswith("needs root, ")
+    assert "sudo sockbpf" in done.stderr
+    assert done.stdout == ""
+
+
+def test_check_without_bcc(config: Path, no_bcc: None) -> None:
+    done = run("check", "-c", config)
+    assert done.returncode == 3
+    assert "apt-get install python3-bpfcc" in done.stderr
+
+
+def test_monitor_without_bcc(config: Path, no_bcc: None, receiver: Receiver, stack: ExitStack) -> None:
+    monitor = start(config, stack)
+    assert_it_polls(monitor, receiver, stack)
+    assert re.search("WARNING no hooks: BCC's .* apt-get install python3-bpfcc", monitor.log())
+
+
+def test_check_without_types(config: Path) -> None:
+    done = run("check", "-c", config, before=NO_TYPES)
+    assert done.returncode == 3
+    assert f"neither /sys/kernel/btf/vmlinux nor {HEADERS}" in done.stderr
+    assert f"apt-get install linux-headers-{os.uname().release}" in done.stderr
+
+
+def test_monitor_without_types(config: Path, receiver: Receiver, stack: ExitStack) -> None:
+    monitor = start(config, stack, before=NO_TYPES)
+    assert_it_polls(monitor, receiver, stack)
+    assert f"neither /sys/kernel/btf/vmlinux nor {HEADERS}" in monitor.log()
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_faulty_configuration(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("url: ftp://127.0.0.1/\nthresholds:\n  send: lots\n  receive: 1MiB\nrepeat: 0s\n")
+    done = run(command, "-c", path)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        [f"{path}:1", "url"],
+        [f"{path}:3", "thresholds > send"],
+        [f"{path}:4", "thresholds > receive"],
+        [f"{path}:5", "repeat"],
+    ]
+    assert "expected a size such as 64KiB, got 'lots'" in lines[1]
+    assert "did you mean 'recv'?" in lines[2]
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_configuration_is_missing(tmp_path: Path, command: str) -> None:
+    done = run(command)
+    assert done.returncode == 2
+    assert "-c FILE" in done.stderr
+    done = run(command, "-c", tmp_path / "none.yaml")
+    assert done.returncode == 2
+    assert done.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_signals_and_the_ready_file(config: Path, stack: ExitStack, number: int, code: int) -> None:
+    ready = config.with_suffix(".ready")
+    ready.write_text("left by one that was killed")
+    monitor = start(config, stack)
+    until(lambda: not ready.exists() or not ready.read_text(), "the stale file gone")
+    monitor.wait_armed()
+    took_s = time.monotonic() - monitor.started
+    print(f"armed after {took_s:.2f} s")
+    assert took_s < 30
+    assert ready.read_text() == ""
+    assert monitor.stop(number) == code
+    assert not ready.exists()
+    assert "stopped, 0 alerts owed" in monitor.log()
+    assert "Traceback" not in monitor.log()
+
+
+def test_interrupted_while_starting(config: Path, stack: ExitStack) -> None:
+    monitor = start(config, stack)
+    until(lambda: "bcc" in Path(f"/proc/{monitor.pid}/maps").read_text(), "BCC at work")
+    assert monitor.stop(signal.SIGINT) == 130
+    assert "Traceback" not in monitor.log()
+
+
+def test_check(config: Path) -> None:
+    done = run("check", "-c", config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for trial in ("TCP receive", "TCP send", "UDP receive"):
+        assert re.search(rf"self-test {trial}: ok \d+ bytes reported, and its end", done.stdout), done.stdout
+    assert done.stdout.endswith("ready\n")
+    armed = re.search(r"armed in (\d+\.\d+) s", done.stdout)
+    assert armed
+    print(f"check armed in {armed[1]} s")
+
+
+def test_demo() -> None:
+    done = run("demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    exceeded = re.search(r"event=exceeded *\n(?:.*\n)*?.*\bsize\b\D*(\d+)", done.stdout)
+    assert exceeded
+    assert exceeded[1] == "50000"
+    assert "event=cleared" in done.stdout[exceeded.end() :]
+    assert "nothing is left behind" in done.stdout
+
+
+def test_version() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"sockbpf \d+\.\d+\.\d+\n", done.stdout)

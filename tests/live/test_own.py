@@ -1,0 +1,207 @@
+"""The monitor says nothing of its own sockets, however low the thresholds are, and so never answers itself.
+
+With thresholds of one byte each request it sends, each answer it gets and each name it looks up crosses; `own` counts
+them, no alert tells of them. The same where its requests stay unsent because the receiver does not read.
+
+The receivers here do not read either, and answer byte by byte: on one host with the monitor their sockets are watched
+as any others, and one that took requests in would be reported for each.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.live.monitoring import Monitor, launch, thresholds
+from tests.live.sockets import drain, port, tcp_pair, unsent
+from tests.live.test_cli import start
+from tests.live.waiting import until
+
+CROSSINGS = 23
+UNREAD = 30_011
+ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+SO_RCVBUFFORCE = 33
+RESOLVER = "127.77.0.1"
+NAME = "receiver.test"
+
+
+@contextmanager
+def answering_unread() -> Iterator[tuple[int, list[socket.socket]]]:
+    """Answer each request without reading it; yield the port and the connections that were made."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 26)
+        made: list[socket.socket] = []
+
+        def serve(connection: socket.socket) -> None:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            seen = 0
+            with suppress(OSError):
+                while connection.fileno() >= 0:
+                    waiting = unread(connection)
+                    if waiting == seen:
+                        ended.wait(0.001)
+                        continue
+                    seen = waiting
+                    for byte in ANSWER:
+                        connection.send(bytes([byte]))
+                        while unsent(connection):  # never more than one byte at a time
+                            ended.wait(0.0001)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    made.append(connection)
+                    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+        ended = threading.Event()
+        threading.Thread(target=accept, daemon=True).start()
+        yield port(server), made
+        ended.set()
+        server.shutdown(socket.SHUT_RDWR)
+        for connection in made:
+            connection.close()
+
+
+def unread(sock: socket.socket) -> int:
+    return int(struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, b"\0" * 4))[0])
+
+
+def told(monitor: Monitor, **wanted: object) -> list[dict[str, str]]:
+    """Return the alerts made that have these parameters, from the log."""
+    strings = {name: str(value) for name, value in wanted.items()}
+    lines = [line.split() for line in monitor.log().splitlines() if " event=" in line]
+    alerts = [dict(word.split("=", 1) for word in words if "=" in word) for words in lines]
+    return [alert for alert in alerts if strings.items() <= alert.items()]
+
+
+def cross(monitor: Monitor, stack: ExitStack) -> None:
+    """Make a connection cross so often that many requests are sent."""
+    client, server = tcp_pair(stack)
+    name = {"local_port": port(server), "remote_port": port(client), "type": "RECV"}
+    for number in range(CROSSINGS):
+        client.sendall(bytes(UNREAD))
+        wait_told(monitor, number + 1, event="exceeded", **name)
+        drain(server, UNREAD)
+        wait_told(monitor, number + 1, event="cleared", **name)
+
+
+def wait_told(monitor: Monitor, number: int, **wanted: object) -> None:
+    until(lambda: len(told(monitor, **wanted)) >= number, f"{number} alerts {wanted}")
+
+
+def settings_for(url: str, **more: Any) -> dict[str, Any]:
+    settings = {
+        "url": url,
+        "thresholds": thresholds(1),
+        "events": ["exceeded", "ongoing", "cleared"],
+        "repeat": "1h",
+        "sweep": {"interval": "1s", "recheck": "100ms"},
+    }
+    return settings | more
+
+
+def assert_quiet(monitor: Monitor, receiver_port: int, connections: int) -> None:
+    """Nothing was told of the monitor's own sockets; of the receiver's, no more than that it does not read."""
+    assert not told(monitor, pid=monitor.pid)
+    assert not told(monitor, remote_port=receiver_port)
+    of_receiver = told(monitor, local_port=receiver_port)
+    assert len(of_receiver) <= connections
+    assert {alert["event"] for alert in of_receiver} <= {"exceeded"}
+
+
+def test_requests_and_answers(stack: ExitStack, tmp_path: Path) -> None:
+    number, connections = stack.enter_context(answering_unread())
+    url = f"http://127.0.0.1:{number}/"
+    monitor = launch(tmp_path / "monitor", url, settings_for(url))
+    stack.callback(monitor.stop)
+    monitor.wait_armed()
+    cross(monitor, stack)
+    assert monitor.stop() == 0
+    counters = monitor.counters()
+    assert counters["delivered"] >= 2 * CROSSINGS
+    assert counters["own"] >= 2 * CROSSINGS
+    assert_quiet(monitor, number, len(connections))
+
+
+def test_names_looked_up(stack: ExitStack, tmp_path: Path) -> None:
+    number, connections = stack.enter_context(answering_unread())
+    asked = stack.enter_context(resolving())
+    resolver, switch, config = tmp_path / "resolv.conf", tmp_path / "nsswitch.conf", tmp_path / "config.yaml"
+    resolver.write_text(f"nameserver {RESOLVER}\n")
+    switch.write_text("hosts: files dns\n")
+    config.write_text(yaml.safe_dump(settings_for(f"http://{NAME}:{number}/")))
+    mounts = (
+        f'mount --bind {resolver} /etc/resolv.conf && mount --bind {switch} /etc/nsswitch.conf && exec "$@"'
+    )
+    monitor = start(config, stack, before=["unshare", "--mount", "sh", "-c", mounts, "sh"])
+    monitor.wait_armed()
+    cross(monitor, stack)
+    assert monitor.stop() == 0
+    assert asked
+    assert monitor.counters()["delivered"] >= 2 * CROSSINGS
+    assert_quiet(monitor, number, len(connections))
+    assert not told(monitor, protocol="udp", remote_port=53)
+    assert told(monitor, protocol="udp", local_port=53)  # the resolver is not ours, and watched
+
+
+@contextmanager
+def resolving() -> Iterator[list[bytes]]:
+    """Be the name server that knows one name, by IPv4 alone; yield the questions asked."""
+    questions: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((RESOLVER, 53))
+
+        def serve() -> None:
+            while query := server.recv(512, socket.MSG_PEEK):
+                _, client = server.recvfrom(512)
+                questions.append(query)
+                question = query[12 : query.index(b"\0", 12) + 5]
+                is_a = question[-4:-2] == b"\0\1"
+                record = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton("127.0.0.1")
+                head = query[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0"
+                server.sendto(head + question + (record if is_a else b""), client)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield questions
+        server.sendto(b"", server.getsockname())
+        thread.join()
+
+
+@pytest.mark.parametrize("timeout", ["60s", "100ms"])
+def test_requests_that_stay_unsent(stack: ExitStack, tmp_path: Path, timeout: str) -> None:
+    """A receiver with no room for a whole request: each leaves bytes in our send queue, then in our orphans."""
+    server = stack.enter_context(socket.socket())
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    server.bind(("127.0.0.1", 0))
+    server.listen(1000)
+    url = f"http://127.0.0.1:{port(server)}/{'x' * 1900}"
+    delivery = {"timeout": timeout, "retry_first": "10ms", "retry_max": "50ms", "workers": 16}
+    monitor = launch(
+        tmp_path / "monitor", url, settings_for(url, delivery=delivery, repeat="1s", sweep={"interval": "1s"})
+    )
+    stack.callback(monitor.stop)
+    monitor.wait_armed()
+    cross(monitor, stack)
+    client, reader = tcp_pair(stack)
+    client.sendall(bytes(UNREAD))
+    name = {"local_port": port(reader), "remote_port": port(client), "type": "RECV"}
+    wait_told(monitor, 3, event="ongoing", **name)  # a few sweeps
+    assert monitor.stop() == 0
+    counters = monitor.counters()
+    assert counters["own"] > 0
+    assert counters["delivered"] == 0
+    assert not told(monitor, remote_port=port(server))
+    assert not told(monitor, pid=monitor.pid)

@@ -1,0 +1,155 @@
+"""Killed at any instant the monitor leaves nothing behind, and the next one starts as if it had never been.
+
+50 times under load: SIGKILL at a random moment of its start or of its work. Each time no process is left, no program
+and no table of ours stays loaded, and the ready file that was left does not deceive the next start. The last one arms
+and reports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.live.monitoring import sockbpf, thresholds
+from tests.live.receiver import Receiver
+from tests.live.sockets import bpf_ids, drain, port, tcp_pair, udp_socket
+from tests.live.waiting import until
+
+THRESHOLD = 20_011
+UNREAD = 30_011
+KILLS = 50
+LONGEST_S = 2.5
+SEED = 1759
+TABLES = {"episodes", "tally", "settings", "own", "sending"}
+
+
+def load_without_end() -> None:
+    """Be the load: sockets that cross and drain, and one that stays over."""
+    with ExitStack() as stack:
+        client, server = tcp_pair(stack)
+        reader, writer = udp_socket(stack), udp_socket(stack)
+        stuck = udp_socket(stack)
+        writer.sendto(bytes(UNREAD), stuck.getsockname())
+        print("ready", flush=True)
+        while True:
+            client.sendall(bytes(UNREAD))
+            drain(server, UNREAD)
+            writer.sendto(bytes(UNREAD), reader.getsockname())
+            assert len(reader.recv(UNREAD)) == UNREAD
+            time.sleep(0.001)
+
+
+def loaded(kind: str) -> set[int]:
+    """Return the ids of the programs or tables of any monitor on the host: `kind` is prog or map."""
+    shown = subprocess.run(["bpftool", "-j", kind, "show"], capture_output=True, check=True)
+    return {
+        entry["id"]
+        for entry in json.loads(shown.stdout)
+        if entry.get("name", "").startswith(("tp_", "kp_")) or (kind == "map" and entry.get("name") in TABLES)
+    }
+
+
+def held(kind: str) -> set[int]:
+    """Return the ids of all such objects that a living process holds."""
+    return {
+        number
+        for name in os.listdir("/proc")
+        if name.isdigit()
+        for number in bpf_ids(int(name), f"{kind}_id")
+    }
+
+
+def orphans(kind: str) -> set[int]:
+    """Return what is loaded and nobody's; looked at in this order, other monitors' objects are somebody's."""
+    return loaded(kind) - held(kind)
+
+
+def of_folder(folder: Path) -> list[str]:
+    """Return the processes whose command line names the folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str(folder).encode() in (entry / "cmdline").read_bytes():
+                found.append(entry.name)
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def wait_until(moment_s: float) -> None:
+    until(lambda: time.monotonic() > moment_s, "the moment")
+
+
+@pytest.mark.timeout(300)
+def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    config, ready, log = tmp_path / "config.yaml", tmp_path / "ready", tmp_path / "log"
+    settings = {"url": receiver.url, "thresholds": thresholds(THRESHOLD), "events": ["exceeded", "cleared"]}
+    config.write_text(yaml.safe_dump(settings))
+    load = stack.enter_context(
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "from tests.live.test_sigkill import load_without_end; load_without_end()",
+            ],
+            stdout=subprocess.PIPE,
+        )
+    )
+    stack.callback(load.kill)
+    assert load.stdout
+    load.stdout.readline()
+    sink = stack.enter_context(log.open("ab"))
+    before = orphans("prog"), orphans("map")
+
+    def start() -> subprocess.Popen[bytes]:
+        command = sockbpf("-c", str(config), "--ready-file", str(ready))
+        return subprocess.Popen(command, stdout=sink, stderr=sink)
+
+    armed = loading = 0
+    for _ in range(KILLS):
+        sink.truncate(0)
+        stale = ready.stat().st_mtime_ns if ready.exists() else 0
+        monitor = start()
+        stack.callback(monitor.kill)
+        due = time.monotonic() + chance.uniform(0, LONGEST_S)
+        wait_until(due)
+        fresh = ready.exists() and ready.stat().st_mtime_ns != stale
+        armed += fresh
+        loading += bool(bpf_ids(monitor.pid, "prog_id")) and not fresh
+        assert monitor.poll() is None, log.read_text()
+        monitor.send_signal(signal.SIGKILL)
+        assert monitor.wait() == -signal.SIGKILL
+        assert not of_folder(tmp_path)
+    until(lambda: (orphans("prog"), orphans("map")) == before, "nothing of ours loaded")
+    print(
+        f"killed {KILLS}: {armed} armed, {loading} while loading and attaching, {KILLS - armed - loading} earlier"
+    )
+    assert armed
+    assert armed < KILLS
+
+    load.kill()  # else the queue of alerts is full, and ours may be dropped
+    ready.unlink(missing_ok=True)
+    monitor = start()
+    stack.callback(monitor.kill)
+    until(ready.exists, "armed once more")
+    client, server = tcp_pair(stack)
+    client.sendall(bytes(UNREAD))
+    told = receiver.first(event="exceeded", local_port=port(server), type="RECV")
+    assert (told["size"], told["mode"]) == (str(UNREAD), "ebpf")
+    drain(server, UNREAD)
+    receiver.first(event="cleared", id=told["id"])
+    monitor.terminate()
+    assert monitor.wait(30) == 0
+    until(lambda: (orphans("prog"), orphans("map")) == before, "nothing of ours loaded")
+    assert not ready.exists()
