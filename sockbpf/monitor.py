@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,7 +208,11 @@ class Monitor:
         if sweep is None:
             return False
         self._take_table()
-        self._tell(self._policy.on_sweep(sweep, self._reap))
+        own = (
+            self._probes.own_inodes() if self._probes else frozenset()
+        )  # one that came and went during the sweep
+        readings = tuple(reading for reading in sweep.readings if reading.socket.inode not in own)
+        self._tell(self._policy.on_sweep(replace(sweep, readings=readings), self._reap))
         cost_s = (sweep.ended_ns - sweep.begun_ns) / 1e9
         self._next_look_s = max(self._next_look_s, time.monotonic() + cost_s * SWEEP_SHARE)
         return True
@@ -252,8 +257,8 @@ class Monitor:
         if everywhere:
             timing = self._config.sweep
             self._next_sweep_s = time.monotonic() + (timing.interval if self._probes else timing.poll)
-            if self._probes:
-                self._probes.forget_own(own_inodes())
+        if self._probes:
+            self._probes.forget_own(own_inodes())
         self._policy.sweep_begins()
         self._sweeps.ask(Wanted(None if everywhere else frozenset(s.netns for s in sockets), inodes))
 

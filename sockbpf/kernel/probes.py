@@ -286,6 +286,10 @@ class Probes:
         self._settings[ctypes.c_int(0)] = entry
         return True
 
+    def own_inodes(self) -> frozenset[int]:
+        """Return the inodes of the monitor's own sockets that ever sent something, closed ones too."""
+        return frozenset(inode.value for _, inode in self._bpf["own"].items())
+
     def forget_own(self, inodes: set[int]) -> None:
         """Drop the marks of the monitor's own sockets except those of these inodes."""
         own = self._bpf["own"]
