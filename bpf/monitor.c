@@ -101,5 +101,9 @@ static inline u64 forget_sending(void)
 }
 
 #include "episode.h"
+#ifdef WITH_TRACEPOINTS
 #include "tracepoints.h"
+#endif
+#ifdef WITH_KPROBES
 #include "kprobes.h"
+#endif

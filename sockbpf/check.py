@@ -16,7 +16,7 @@ from rich.table import Table
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, What
-from sockbpf.monitor import KINDS, load_probes, need_root
+from sockbpf.monitor import load_probes, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,11 @@ FILL = 30_011
 
 DATAGRAM, DATAGRAMS = 1009, 31
 WAIT_S = 5.0
+
+REMEDY = {
+    True: "until that is mended, `kernel: {hooks: none}` in the configuration polls instead",
+    False: "`kernel: {hooks: auto}` in the configuration takes all that this kernel has",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def check(config: Config) -> int:
     begun = time.monotonic()
     probes = load_probes(config, Counters())
     try:
-        sights = probes.attach(KINDS[config.kernel.hooks])
+        sights = probes.attach()
         armed_s = time.monotonic() - begun
         _report(out, sights)
         out.print(f"kernel {os.uname().release}, types from {probes.types}, armed in {armed_s:.2f} s")
@@ -69,8 +74,7 @@ def check(config: Config) -> int:
         out.print(f"[yellow]not seen by any hook, left to the sweeps:[/] {', '.join(blind)}")
     if failed:
         raise UnsupportedError(
-            "the probes do not report what the self-test did; until that is mended, "
-            "`kernel: {hooks: none}` in the configuration polls instead"
+            "the probes do not report what the self-test did; " + REMEDY[config.kernel.hooks == "auto"]
         )
     out.print("[green]ready[/]")
     return 0

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,10 @@ from sockbpf.delivery.spool import Spool
 from sockbpf.delivery.worker import Workers
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
-from sockbpf.kernel.hooks import SEEN, Kind
+from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS
 from sockbpf.kernel.legacy import refuse_if_it_can_panic, sweep_stale_kprobes
 from sockbpf.kernel.owner import Owners
-from sockbpf.kernel.probes import Probes, Sight
+from sockbpf.kernel.probes import Probes, Sight, has_kprobes
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
 from sockbpf.policy import Episode, Policy, Rules
 
@@ -33,17 +34,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KINDS = {
-    "auto": set(Kind),
-    "tracepoints": {Kind.TRACEPOINT},
-    "kprobes": {Kind.KPROBE, Kind.KRETPROBE},
-    "none": set[Kind](),
-}
+KINDS = {"auto": TRACEPOINTS | KPROBES, "tracepoints": TRACEPOINTS, "kprobes": KPROBES}
 SWEEP_SHARE = 20
 """Looks at open episodes may take one part in this many of the time."""
 
 DEMAND_KEPT_S = 60
 """How long the hot hooks for UDP send queues stay attached after the last such episode."""
+
+SWITCH_S = 0.0005
+"""How long one thread may keep the others waiting: the default, 5 ms, is what a request would be late."""
 
 FLUSH_S = 3
 """How long the workers may still deliver after the monitor was told to stop."""
@@ -61,6 +60,12 @@ def load_probes(config: Config, counters: Counters) -> Probes:
     """Compile the probes and set the thresholds; nothing is attached yet. Raise UnsupportedError."""
     if config.kernel.hooks == "none":
         raise UnsupportedError("the configuration says so: kernel > hooks: none")
+    kinds = KINDS[config.kernel.hooks]
+    if not has_kprobes():
+        log.info("no kprobes: this kernel has none (CONFIG_KPROBE_EVENTS)")
+        kinds -= KPROBES
+        if not kinds:
+            raise UnsupportedError("the configuration asks for kprobes alone. Remedy: kernel > hooks: auto")
     if not config.kernel.risk_panic:
         refuse_if_it_can_panic()
     targets = {hook.target for row in SEEN.values() for candidate in row for hook in candidate.hooks}
@@ -68,6 +73,7 @@ def load_probes(config: Config, counters: Counters) -> Probes:
     if stale:
         log.info("removed what a killed process had left in kprobe_events: %s", ", ".join(stale))
     return Probes(
+        kinds=kinds,
         types=config.kernel.types,
         perf_pages=config.kernel.perf_pages,
         max_episodes=config.kernel.max_episodes,
@@ -110,6 +116,8 @@ class Monitor:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll = select.epoll()
         self._epoll.register(self._wake, select.EPOLLIN)
+        self._blind = True
+        """Whether there is something that sweeps alone can see."""
         self._probes = self._arm()
         self._spool = Spool(config.delivery.workers, config.delivery.queue, self._counters)
         self._workers = Workers(
@@ -140,8 +148,10 @@ class Monitor:
             clear_ratio=rules.clear_ratio,
             own_pid=os.getpid(),
         )
-        for sight in probes.attach(KINDS[self._config.kernel.hooks]):
+        sights = probes.attach()
+        for sight in sights:
             log_sight(sight)
+        self._blind = any(sight.candidate is None for sight in sights)
         for descriptor in probes.fds():
             self._epoll.register(descriptor, select.EPOLLIN)
         return probes
@@ -256,7 +266,7 @@ class Monitor:
         inodes = frozenset(s.inode for s in sockets if s.inode)
         if everywhere:
             timing = self._config.sweep
-            self._next_sweep_s = time.monotonic() + (timing.interval if self._probes else timing.poll)
+            self._next_sweep_s = time.monotonic() + (timing.poll if self._blind else timing.interval)
         if self._probes:
             self._probes.forget_own(own_inodes())
         self._policy.sweep_begins()
@@ -328,6 +338,7 @@ def watch(config: Config, ready_file: Path | None) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    sys.setswitchinterval(SWITCH_S)
     monitor = Monitor(config)
     signal.signal(signal.SIGUSR1, lambda *_: monitor.show())
     try:

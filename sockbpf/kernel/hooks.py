@@ -18,6 +18,10 @@ class Kind(Enum):
     KRETPROBE = "kretprobe"
 
 
+TRACEPOINTS = frozenset({Kind.TRACEPOINT})
+KPROBES = frozenset({Kind.KPROBE, Kind.KRETPROBE})
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
     """One program on one place of the kernel: `target` is the tracepoint's or the function's name."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, decode
 from sockbpf.kernel.btf import Btf
-from sockbpf.kernel.hooks import SEEN, Candidate, Hook, Kind
+from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS, Candidate, Hook, Kind
 from sockbpf.kernel.layout import definitions
 
 if TYPE_CHECKING:
@@ -83,6 +83,18 @@ def symbol_address(name: str) -> int:
     return 0
 
 
+def has_kprobes() -> bool:
+    """Whether this kernel was built with kprobe events: the performance unit of 4.17, or the file before it."""
+    return any(
+        Path(path).exists()
+        for path in (
+            "/sys/bus/event_source/devices/kprobe",
+            "/sys/kernel/tracing/kprobe_events",
+            "/sys/kernel/debug/tracing/kprobe_events",
+        )
+    )
+
+
 def type_source(types: str) -> tuple[str, list[str]]:
     """Return a word for where the kernel's types come from, and the compiler's arguments for it.
 
@@ -104,8 +116,10 @@ def type_source(types: str) -> tuple[str, list[str]]:
 class Probes:
     """The loaded programs and their tables. Not safe from several threads."""
 
-    def __init__(self, *, types: str, perf_pages: int, max_episodes: int, counters: Counters) -> None:
-        """Compile; nothing is attached yet.
+    def __init__(
+        self, *, kinds: frozenset[Kind], types: str, perf_pages: int, max_episodes: int, counters: Counters
+    ) -> None:
+        """Compile the programs of these kinds; nothing is attached yet.
 
         Raise UnsupportedError when BCC, the kernel's types or the right to load are missing.
         """
@@ -114,11 +128,14 @@ class Probes:
         except ImportError:
             raise UnsupportedError(MISSING_BCC) from None
         self._counters = counters
+        self._kinds = kinds
         self._symbols = {c.symbol: symbol_address(c.symbol) for row in SEEN.values() for c in row if c.symbol}
         self.types, layout = type_source(types)
         flags = [
             f"-I{SOURCE}",
             f"-DMAX_EPISODES={max_episodes}",
+            *(["-DWITH_TRACEPOINTS"] if kinds & TRACEPOINTS else []),
+            *(["-DWITH_KPROBES"] if kinds & KPROBES else []),
             *layout,
             *(f"-DSYM_{name}={address:#x}ULL" for name, address in self._symbols.items()),
         ]
@@ -149,14 +166,14 @@ class Probes:
 
     # attaching
 
-    def attach(self, kinds: set[Kind]) -> list[Sight]:
-        """Attach hooks of these kinds: for each thing to be seen the first candidate that really attaches."""
-        return [self._see(thing, row, kinds) for thing, row in SEEN.items()]
+    def attach(self) -> list[Sight]:
+        """Attach, for each thing to be seen, the first candidate that really attaches."""
+        return [self._see(thing, row) for thing, row in SEEN.items()]
 
-    def _see(self, thing: str, row: tuple[Candidate, ...], kinds: set[Kind]) -> Sight:
+    def _see(self, thing: str, row: tuple[Candidate, ...]) -> Sight:
         refused: list[str] = []
         for candidate in row:
-            if not {hook.kind for hook in candidate.hooks} <= kinds:
+            if not {hook.kind for hook in candidate.hooks} <= self._kinds:
                 continue
             if candidate.symbol and not self._symbols[candidate.symbol]:
                 refused.append(f"address of {candidate.symbol} hidden: sysctl kernel.kptr_restrict=1")

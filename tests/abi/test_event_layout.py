@@ -16,6 +16,7 @@ import pytest
 
 from sockbpf.counters import Counters
 from sockbpf.event import FIELDS, WIRE, Direction, Mode, Protocol, What, decode
+from sockbpf.kernel.hooks import KPROBES, TRACEPOINTS
 from sockbpf.kernel.probes import Probes, Tally
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
@@ -26,7 +27,9 @@ HEADER = (BPF / "event.h").read_text()
 
 @pytest.fixture(scope="module")
 def probes() -> Iterator[Probes]:
-    made = Probes(types="auto", perf_pages=8, max_episodes=17, counters=Counters())
+    made = Probes(
+        kinds=TRACEPOINTS | KPROBES, types="auto", perf_pages=8, max_episodes=17, counters=Counters()
+    )
     yield made
     made.close()
 

@@ -21,7 +21,7 @@ import pytest
 
 from sockbpf.counters import Counters
 from sockbpf.event import Direction, Event, Protocol, Socket, What
-from sockbpf.kernel.hooks import Kind
+from sockbpf.kernel.hooks import KPROBES, TRACEPOINTS
 from sockbpf.kernel.netns import inside
 from sockbpf.kernel.probes import Probes
 from sockbpf.kernel.sock_diag import dump
@@ -70,9 +70,11 @@ class Watch:
 @pytest.fixture(scope="module")
 def armed() -> Iterator[Probes]:
     """Attach every hook there is; an episode ends only when its queue is read as empty."""
-    made = Probes(types="auto", perf_pages=64, max_episodes=1024, counters=Counters())
+    made = Probes(
+        kinds=TRACEPOINTS | KPROBES, types="auto", perf_pages=64, max_episodes=1024, counters=Counters()
+    )
     made.set_thresholds(send=THRESHOLD, recv=THRESHOLD, clear_ratio=0.0, own_pid=0)
-    made.attach(set(Kind))
+    made.attach()
     made.demand(wanted=True)
     yield made
     made.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sockbpf.counters import Counters
-from sockbpf.kernel.hooks import SEEN, Hook, Kind
+from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS, Hook, Kind
 from sockbpf.kernel.probes import Probes
 
 BPF = Path(__file__).parents[2] / "bpf"
@@ -32,7 +32,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs need
 
 @pytest.fixture(scope="module")
 def probes() -> Iterator[Probes]:
-    made = Probes(types="auto", perf_pages=8, max_episodes=17, counters=Counters())
+    made = Probes(
+        kinds=TRACEPOINTS | KPROBES, types="auto", perf_pages=8, max_episodes=17, counters=Counters()
+    )
     yield made
     made.close()
 

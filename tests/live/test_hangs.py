@@ -13,9 +13,12 @@ import threading
 from contextlib import ExitStack
 from time import time
 
+import pytest
+
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, listener, port, tcp_pair, udp_socket
+from tests.live.stamping import Stamps, stamping
 
 TRIES = 101
 THRESHOLD = 20_011
@@ -23,68 +26,74 @@ KNOWN_MS = 10
 """From the crossing to the request at the receiver, p99."""
 
 
-def report(what: str, receiver: Receiver, ports: list[int], direction: str, *, strict: bool) -> None:
-    """Print how long each first alert took from the crossing to the receiver, which runs on the same clock."""
-    took = {}
-    for arrived, told in receiver.told:
-        if told["event"] == "exceeded" and told["type"] == direction and int(told["local_port"]) in ports:
-            took[told["local_port"]] = (arrived - float(told["timestamp"])) * 1e3
-    order = sorted(took.values())
-    assert len(order) == TRIES
-    p50, p99 = order[TRIES // 2], order[TRIES * 99 // 100]
-    print(
-        f"{what}: crossing to request p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {order[-1]:.1f} ms of {TRIES}"
-    )
-    if strict:
-        assert p99 <= KNOWN_MS
+class Clock:
+    """Collects how long each alert took from the crossing to the receiver, which runs on the same clock."""
+
+    def __init__(self, stamps: Stamps) -> None:
+        self.url = stamps.url
+        self._stamps = stamps
+        self._took_ms: list[float] = []
+
+    def wait(self, **queue: object) -> None:
+        """Wait for the alert about this queue."""
+        arrived, told = self._stamps.next(event="exceeded", **queue)
+        self._took_ms.append((arrived - float(told["timestamp"])) * 1e3)
+
+    def report(self, what: str, *, strict: bool) -> None:
+        order = sorted(self._took_ms)
+        assert len(order) == TRIES
+        p50, p99 = order[TRIES // 2], order[TRIES * 99 // 100]
+        print(
+            f"{what}: crossing to request p50 {p50:.1f}, p99 {p99:.1f}, max {order[-1]:.1f} ms, {TRIES} tries"
+        )
+        if strict:
+            assert p99 <= KNOWN_MS
+
+
+@pytest.fixture
+def clock(stack: ExitStack) -> Clock:
+    return Clock(stamping(stack))
 
 
 def test_blocked_sender(
-    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, *, strict_times: bool
+    start_monitor: StartMonitor, clock: Clock, stack: ExitStack, *, strict_times: bool
 ) -> None:
     """One sendall of more than all buffers hold: it returns only once the peer reads."""
-    start_monitor(thresholds={"send": THRESHOLD, "recv": "100MB"})
-    ports = []
+    start_monitor(url=clock.url, thresholds={"send": THRESHOLD, "recv": "100MB"})
     size = 8 << 20
     for _ in range(TRIES):
         client, server = tcp_pair(stack)
-        ports.append(port(client))
         sender = threading.Thread(target=client.sendall, args=(bytes(size),))
         sender.start()
-        receiver.first(event="exceeded", local_port=port(client), type="SEND")
+        clock.wait(type="SEND", local_port=port(client), remote_port=port(server))
         assert sender.is_alive(), "the alert came only after the sender had woken"
         drain(server, size)
         sender.join()
-    report("blocked sender", receiver, ports, "SEND", strict=strict_times)
+    clock.report("blocked sender", strict=strict_times)
 
 
 def test_reader_that_never_reads(
-    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, *, strict_times: bool
+    start_monitor: StartMonitor, clock: Clock, stack: ExitStack, *, strict_times: bool
 ) -> None:
-    start_monitor(thresholds=thresholds(THRESHOLD))
-    ports = []
+    start_monitor(url=clock.url, thresholds=thresholds(THRESHOLD))
     for _ in range(TRIES):
         client, server = tcp_pair(stack)
-        ports.append(port(server))
         client.sendall(bytes(THRESHOLD + 1))
-        receiver.first(event="exceeded", local_port=port(server), type="RECV")
-    report("reader that never reads", receiver, ports, "RECV", strict=strict_times)
-    assert receiver.alerts(event="cleared", type="RECV") == []
+        clock.wait(type="RECV", local_port=port(server), remote_port=port(client))
+    clock.report("reader that never reads", strict=strict_times)
 
 
 def test_sleeping_udp_server(
-    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, *, strict_times: bool
+    start_monitor: StartMonitor, clock: Clock, stack: ExitStack, *, strict_times: bool
 ) -> None:
-    start_monitor(thresholds=thresholds(THRESHOLD))
-    ports = []
+    start_monitor(url=clock.url, thresholds=thresholds(THRESHOLD))
     client = udp_socket(stack)
     for _ in range(TRIES):
         server = udp_socket(stack)
-        ports.append(port(server))
         for _ in range(31):
             client.sendto(bytes(1009), server.getsockname())
-        receiver.first(event="exceeded", local_port=port(server), type="RECV")
-    report("sleeping UDP server", receiver, ports, "RECV", strict=strict_times)
+        clock.wait(type="RECV", protocol="udp", local_port=port(server))
+    clock.report("sleeping UDP server", strict=strict_times)
 
 
 READER = """

@@ -1,0 +1,78 @@
+"""A receiver in a process of its own, for times: it writes the Unix time of each request and its target, a line each.
+
+The tests' own threads would hold it up, and what is measured would be them.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+END = b"\r\n\r\n"
+ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def serve() -> None:
+    """Answer 204 for ever."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    chosen = selectors.DefaultSelector()
+    chosen.register(listener, selectors.EVENT_READ)
+    pending: dict[socket.socket, bytes] = {}
+    while True:
+        for key, _ in chosen.select():
+            sock = key.fileobj
+            assert isinstance(sock, socket.socket)
+            if sock is listener:
+                accepted = listener.accept()[0]
+                pending[accepted] = b""
+                chosen.register(accepted, selectors.EVENT_READ)
+                continue
+            read, now = sock.recv(1 << 16), time.time()
+            pending[sock] += read
+            while END in pending[sock]:
+                request, _, pending[sock] = pending[sock].partition(END)
+                sock.sendall(ANSWER)
+                print(f"{now:.6f} {request.split()[1].decode()}", flush=True)
+            if not read:
+                chosen.unregister(sock)
+                del pending[sock]
+                sock.close()
+
+
+@dataclass
+class Stamps:
+    """The running receiver; `next` waits for a request."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def next(self, **wanted: object) -> tuple[float, dict[str, str]]:
+        """Return the Unix time and the parameters of the next alert that has these parameters."""
+        assert self.process.stdout is not None
+        strings = {key: str(value) for key, value in wanted.items()}
+        while True:
+            stamp, target = self.process.stdout.readline().split()
+            told = dict(parse_qsl(urlsplit(target).query))
+            if strings.items() <= told.items():
+                return float(stamp), told
+
+
+def stamping(stack: ExitStack) -> Stamps:
+    """Start the receiver; it ends with the stack."""
+    process = stack.enter_context(
+        subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
+    )
+    stack.callback(process.kill)
+    assert process.stdout is not None
+    return Stamps(f"http://127.0.0.1:{int(process.stdout.readline())}/alert", process)
+
+
+if __name__ == "__main__":
+    serve()
