@@ -5,10 +5,10 @@ PYTHON := /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
-TEST_PACKAGES := iproute2 bpftool kmod
+TEST_PACKAGES := e2fsprogs iproute2 bpftool kmod xz-utils zstd
 CONFIG := config.yaml
 
-.PHONY: help setup install run check demo test fast live clean
+.PHONY: help setup install run check demo lint fast test vm clean
 
 help:
 	@echo 'make run     set up, then watch with $(CONFIG)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make install sockbpf on the PATH, for: sudo sockbpf -c config.yaml'
 	@echo 'make demo    see an alert arrive'
 	@echo 'make check   what this kernel can do'
+	@echo 'make vm      the claims on stock kernels under emulation'
 	@echo 'make fast    linters and the tests that need no kernel'
 
 setup: $(VENV)/.ready
@@ -57,6 +58,10 @@ lint: $(VENV)/.ready-for-tests
 
 fast: lint
 	$(VENV)/bin/pytest tests/unit
+
+# Stock kernels under emulation: all, or one by its name, as in `make vm KERNEL=6.1`.
+vm: $(VENV)/.ready-for-tests
+	$(SUDO) $(VENV)/bin/pytest tests/vm $(if $(KERNEL),-k 'claims_hold and $(KERNEL)-')
 
 test: lint
 	$(SUDO) $(VENV)/bin/pytest $(PYTEST_ARGS)

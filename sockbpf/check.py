@@ -42,6 +42,9 @@ class Trial:
     """One part of the self-test: what was expected of the probes and what they said."""
 
     name: str
+    thing: str
+    """Of kernel/hooks.py SEEN: what was to be seen when the trial ended."""
+
     passed: bool
     said: str
 
@@ -65,8 +68,8 @@ def check(config: Config) -> int:
         for trial in (_tcp_receive, _tcp_send, _udp_receive):
             result = trial(probes)
             failed |= not result.passed
-            mark = "[green]ok[/]" if result.passed else "[red]FAILED[/]"
-            out.print(f"self-test {result.name}: {mark} {escape(result.said)}")
+            mark = "[green]ok[/]" if result.passed else f"[red]FAILED[/] {escape(_seen_by(sights, result.thing))}:"
+            out.print(f"self-test {result.name}: {mark} {escape(result.said)}", soft_wrap=True)
     finally:
         probes.close()
     blind = [sight.thing for sight in sights if sight.candidate is None]
@@ -78,6 +81,14 @@ def check(config: Config) -> int:
         )
     out.print("[green]ready[/]")
     return 0
+
+
+def _seen_by(sights: list[Sight], thing: str) -> str:
+    """Name the hooks that should have seen this."""
+    for sight in sights:
+        if sight.thing == thing and sight.candidate:
+            return f"{thing}, by {' + '.join(str(hook) for hook in sight.candidate.hooks)}"
+    return f"{thing}, by no hook"
 
 
 def _report(out: Console, sights: list[Sight]) -> None:
@@ -112,10 +123,10 @@ def _episode(
         probes, lambda e: e.what is What.OVER and e.socket.inode == inode and e.direction is direction
     )
     if over is None:
-        return Trial(name, passed=False, said="no event")
+        return Trial(name, f"{name} grows", passed=False, said="no event")
     if expected is not None and over.size != expected:
-        return Trial(name, passed=False, said=f"reported {over.size} bytes, expected {expected}")
-    return Trial(name, passed=True, said=f"{over.size} bytes reported")
+        return Trial(name, f"{name} grows", passed=False, said=f"reported {over.size} bytes, expected {expected}")
+    return Trial(name, f"{name} grows", passed=True, said=f"{over.size} bytes reported")
 
 
 def _ended(probes: Probes, trial: Trial, sock: socket.socket, direction: Direction) -> Trial:
@@ -124,8 +135,8 @@ def _ended(probes: Probes, trial: Trial, sock: socket.socket, direction: Directi
         probes, lambda e: e.what is What.BACK and e.socket.inode == inode and e.direction is direction
     )
     if back is None:
-        return Trial(trial.name, passed=False, said=f"{trial.said}, but not its end")
-    return Trial(trial.name, passed=True, said=f"{trial.said}, and its end")
+        return Trial(trial.name, f"{trial.name} shrinks", passed=False, said=f"{trial.said}, but not its end")
+    return Trial(trial.name, f"{trial.name} shrinks", passed=True, said=f"{trial.said}, and its end")
 
 
 def _pair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:

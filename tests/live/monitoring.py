@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -40,7 +41,8 @@ class Monitor:
                 pytest.fail(f"the monitor exited {self.process.returncode}:\n{self.log()}")
             return self.ready_file.exists()
 
-        until(armed, "monitor armed", 60)
+        until(armed, "monitor armed", 120)
+        print(f"armed after {time.monotonic() - self.started:.1f} s")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal it, wait for its end, return its exit code."""
@@ -49,13 +51,21 @@ class Monitor:
         return self.process.wait(DEADLINE_S)
 
     def counters(self) -> dict[str, int]:
-        """Return the counters of its last line: stop it first."""
-        lines = [line for line in self.log().splitlines() if " stopped, " in line]
+        """Return the counters of its last line that has them: stop it first, or signal SIGUSR1."""
+        lines = [line for line in self.log().splitlines() if " stopped, " in line or " counters: " in line]
         return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", lines[-1])}
 
 
 def sockbpf(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "sockbpf", *arguments]
+
+
+KERNEL = {key: os.environ.get(f"SOCKBPF_{key.upper()}", "auto") for key in ("hooks", "types")}
+"""What of the `kernel` settings the tests run with: SOCKBPF_HOOKS and SOCKBPF_TYPES of the environment."""
+
+
+BLOCKED_UNSEEN = "a sender blocked inside one call"
+"""What the log says on kernels whose tracepoints alone do not see it."""
 
 
 def thresholds(size: int) -> dict[str, int]:
@@ -67,7 +77,7 @@ def launch(folder: Path, url: str, settings: dict[str, Any]) -> Monitor:
     """Start a monitor with its files in `folder`; settings are given as config.yaml has them."""
     folder.mkdir()
     config, ready, log = folder / "config.yaml", folder / "ready", folder / "log"
-    defaults = {"url": url, "events": ["exceeded", "ongoing", "cleared"], "clear_ratio": 1}
+    defaults = {"url": url, "events": ["exceeded", "ongoing", "cleared"], "clear_ratio": 1, "kernel": KERNEL}
     config.write_text(yaml.safe_dump(defaults | settings))
     with log.open("wb") as sink:
         process = subprocess.Popen(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import json
 import os
 import re
 import socket
@@ -12,11 +11,6 @@ import struct
 import subprocess
 import termios
 from contextlib import ExitStack, suppress
-from pathlib import Path
-
-import pytest
-
-from sockbpf.event import Event, decode
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
 
@@ -120,28 +114,3 @@ def deafen(sock: socket.socket) -> None:
 
 def undeafen(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
-
-
-def open_episodes(pid: int) -> list[Event]:
-    """Return what the kernel side of this monitor holds open, read by bpftool and not by the monitor."""
-    shown = subprocess.run(["bpftool", "-j", "map", "show"], capture_output=True, check=True)
-    tables = {entry["id"] for entry in json.loads(shown.stdout) if entry.get("name") == "episodes"}
-    for number in tables & bpf_ids(pid, "map_id"):
-        dump = subprocess.run(
-            ["bpftool", "-j", "map", "dump", "id", str(number)], capture_output=True, check=True
-        )
-        return [decode(bytes(int(byte, 16) for byte in entry["value"])) for entry in json.loads(dump.stdout)]
-    pytest.fail(f"process {pid} holds no table of episodes")
-
-
-def bpf_ids(pid: int, kind: str) -> set[int]:
-    """Return the ids of the BPF objects that a process holds: `kind` is map_id or prog_id."""
-    held: set[int] = set()
-    with suppress(OSError):  # the process is gone, or closes descriptors meanwhile
-        for entry in os.scandir(f"/proc/{pid}/fdinfo"):
-            with suppress(OSError):
-                held |= {
-                    int(number)
-                    for number in re.findall(rf"^{kind}:\t(\d+)", Path(entry.path).read_text(), re.MULTILINE)
-                }
-    return held

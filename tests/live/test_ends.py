@@ -24,10 +24,11 @@ import pytest
 from sockbpf.counters import LOSSES
 from sockbpf.event import Event
 from sockbpf.kernel.netns import inside
+from tests.live.bpf import open_episodes
 from tests.live.monitoring import Monitor, StartMonitor, launch, thresholds
 from tests.live.network import ip, namespace
 from tests.live.receiver import Receiver, Told, receiving
-from tests.live.sockets import deafen, drain, fill, open_episodes, port, tcp_pair, udp_socket, undeafen
+from tests.live.sockets import deafen, drain, fill, port, tcp_pair, udp_socket, undeafen
 from tests.live.waiting import until
 
 THRESHOLD = 20_011

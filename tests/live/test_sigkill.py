@@ -7,7 +7,6 @@ and reports.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -20,9 +19,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.live.bpf import bpf_ids, loaded
 from tests.live.monitoring import sockbpf, thresholds
 from tests.live.receiver import Receiver
-from tests.live.sockets import bpf_ids, drain, port, tcp_pair, udp_socket
+from tests.live.sockets import drain, port, tcp_pair, udp_socket
 from tests.live.waiting import until
 
 THRESHOLD = 20_011
@@ -30,7 +30,6 @@ UNREAD = 30_011
 KILLS = 50
 LONGEST_S = 2.5
 SEED = 1759
-TABLES = {"episodes", "tally", "settings", "own", "sending"}
 
 
 def load_without_end() -> None:
@@ -47,16 +46,6 @@ def load_without_end() -> None:
             writer.sendto(bytes(UNREAD), reader.getsockname())
             assert len(reader.recv(UNREAD)) == UNREAD
             time.sleep(0.001)
-
-
-def loaded(kind: str) -> set[int]:
-    """Return the ids of the programs or tables of any monitor on the host: `kind` is prog or map."""
-    shown = subprocess.run(["bpftool", "-j", kind, "show"], capture_output=True, check=True)
-    return {
-        entry["id"]
-        for entry in json.loads(shown.stdout)
-        if entry.get("name", "").startswith(("tp_", "kp_")) or (kind == "map" and entry.get("name") in TABLES)
-    }
 
 
 def held(kind: str) -> set[int]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import pytest
 
 from sockbpf.kernel.netns import inside
+from tests.live.bpf import open_episodes
 from tests.live.monitoring import Monitor, StartMonitor, thresholds
 from tests.live.network import ip, namespace
 from tests.live.receiver import Receiver
@@ -27,7 +28,6 @@ from tests.live.sockets import (
     deafen,
     drain,
     inode,
-    open_episodes,
     port,
     ss,
     ss_all,

@@ -1,0 +1,51 @@
+"""What stands in the kernel, told by bpftool and /proc, not by the monitor."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sockbpf.event import Event, decode
+
+TABLES = {"episodes", "tally", "settings", "own", "sending"}
+
+
+def loaded(kind: str) -> set[int]:
+    """Return the ids of the programs or tables of any monitor on the host: `kind` is prog or map."""
+    shown = subprocess.run(["bpftool", "-j", kind, "show"], capture_output=True, check=True)
+    return {
+        entry["id"]
+        for entry in json.loads(shown.stdout)
+        if entry.get("name", "").startswith(("tp_", "kp_")) or (kind == "map" and entry.get("name") in TABLES)
+    }
+
+
+def open_episodes(pid: int) -> list[Event]:
+    """Return what the kernel side of this monitor holds open, read by bpftool and not by the monitor."""
+    shown = subprocess.run(["bpftool", "-j", "map", "show"], capture_output=True, check=True)
+    tables = {entry["id"] for entry in json.loads(shown.stdout) if entry.get("name") == "episodes"}
+    for number in tables & bpf_ids(pid, "map_id"):
+        dump = subprocess.run(
+            ["bpftool", "-j", "map", "dump", "id", str(number)], capture_output=True, check=True
+        )
+        return [decode(bytes(int(byte, 16) for byte in entry["value"])) for entry in json.loads(dump.stdout)]
+    pytest.fail(f"process {pid} holds no table of episodes")
+
+
+def bpf_ids(pid: int, kind: str) -> set[int]:
+    """Return the ids of the BPF objects that a process holds: `kind` is map_id or prog_id."""
+    held: set[int] = set()
+    with suppress(OSError):  # the process is gone, or closes descriptors meanwhile
+        for entry in os.scandir(f"/proc/{pid}/fdinfo"):
+            with suppress(OSError):
+                held |= {
+                    int(number)
+                    for number in re.findall(rf"^{kind}:\t(\d+)", Path(entry.path).read_text(), re.MULTILINE)
+                }
+    return held

@@ -1,0 +1,215 @@
+"""The claims in short, all on one monitor: for kernels under emulation, where a start takes a quarter of a minute.
+
+Each has a test of its own, at full counts, beside this file. SOCKBPF_HOOKS and SOCKBPF_TYPES choose how it sees.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from sockbpf.kernel.legacy import TRACING
+from sockbpf.kernel.netns import inside
+from tests.live.bpf import bpf_ids, loaded, open_episodes
+from tests.live.monitoring import BLOCKED_UNSEEN, Monitor, launch, thresholds
+from tests.live.network import DISCARD, slow_link
+from tests.live.receiver import Receiver, receiving
+from tests.live.sockets import FAMILIES, drain, inode, port, ss_all, tcp_pair, unsent
+from tests.live.test_bursts import DATAGRAM, expect, tcp_receive, truesize, udp_receive
+from tests.live.test_parity import Filled, fill_tcp, fill_udp_receive, fill_udp_send
+from tests.live.waiting import until
+
+THRESHOLD = 20_011
+OVER, UNDER = 47, 1009
+
+
+@dataclass
+class Watch:
+    """A running monitor and what it told."""
+
+    monitor: Monitor
+    receiver: Receiver
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    with receiving() as receiver:
+        settings = {"thresholds": thresholds(THRESHOLD), "repeat": "1s"}
+        monitor = launch(tmp_path_factory.mktemp("short") / "monitor", receiver.url, settings)
+        try:
+            monitor.wait_armed()
+            yield Watch(monitor, receiver)
+        finally:
+            monitor.stop(signal.SIGKILL)
+            print(f"--- log of the monitor ---\n{monitor.log()[-20000:]}")
+
+
+def test_parity(watch: Watch, stack: ExitStack) -> None:
+    """Every kind of socket at rest: the latest `ongoing` is the number `ss` shows before and after it."""
+    chance = random.Random(11)
+    link = stack.enter_context(slow_link(rate="1kbit"))
+    filled: list[Filled] = []
+    for family in FAMILIES:
+        for role in ("client", "server"):
+            size = chance.randrange(THRESHOLD + 1, 60_000)
+            filled.append(fill_tcp(stack, family, role, "RECV", size))
+            filled.append(fill_tcp(stack, family, role, "SEND", size))
+            filled.append(fill_udp_receive(stack, family, role, chance.randrange(31, 60)))
+            with inside(f"/run/netns/{link.sender}"):
+                filled.append(fill_udp_send(stack, family, role, chance.randrange(31, 60), link.far[family]))
+    for _ in range(3):  # a packet may leave the slow link at any time
+        before, told = ss_all() | ss_all(link.sender), len(watch.receiver.told)
+
+        def latest(told: int = told) -> dict[str, int]:
+            return {
+                f"{alert['type']} {alert['protocol']} {alert['local_port']}": int(alert["size"])
+                for _, alert in watch.receiver.told[told:]
+                if alert["event"] == "ongoing"
+            }
+
+        names = {f"{one.direction} {one.kind[:3]} {port(one.sock)}": one for one in filled}
+        until(lambda: names.keys() <= latest().keys(), "an ongoing alert of each socket")  # noqa: B023, called here
+        reported, after = latest(), ss_all() | ss_all(link.sender)
+        moved = []
+        for name, one in names.items():
+            if before[inode(one.sock)] != after[inode(one.sock)]:
+                moved.append(one)
+                continue
+            assert reported[name] == before[inode(one.sock)][one.column], f"{one.kind} {one.direction}"
+            filled.remove(one)
+        if not moved:
+            return
+    pytest.fail(f"never at rest: {[one.kind for one in filled]}")
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_bursts(watch: Watch, stack: ExitStack, family: str) -> None:
+    """Bursts over the threshold are counted exactly, bursts at or under it make no alert."""
+    quiet, stay_under = tcp_receive(stack, family, THRESHOLD)
+    busy, go_over = tcp_receive(stack, family, THRESHOLD + 1)
+    most = THRESHOLD // truesize(stack)
+    quiet_udp, stay_under_udp = udp_receive(stack, family, most)
+    busy_udp, go_over_udp = udp_receive(stack, family, most + 1)
+    for _ in range(UNDER):
+        stay_under()
+        stay_under_udp()
+    for _ in range(OVER):
+        go_over()
+        go_over_udp()
+    expect(watch.receiver, busy, OVER)
+    expect(watch.receiver, busy_udp, OVER)
+    assert not watch.receiver.alerts(local_port=port(quiet), remote_port=port_of_peer(quiet))
+    assert not watch.receiver.alerts(local_port=port(quiet_udp), protocol="udp")
+
+
+def port_of_peer(sock: socket.socket) -> int:
+    return int(sock.getpeername()[1])
+
+
+def test_blocked_sender(watch: Watch, stack: ExitStack) -> None:
+    """Told while it is blocked; its end told at the last acknowledgement."""
+    client, server = tcp_pair(stack)
+    size = 8 << 20
+    sender = threading.Thread(target=client.sendall, args=(bytes(size),))
+    sender.start()
+    queue = {"type": "SEND", "local_port": port(client), "remote_port": port(server)}
+    told = watch.receiver.first(event="exceeded", **queue)
+    assert sender.is_alive()
+    assert told["mode"] == ("poll" if BLOCKED_UNSEEN in watch.monitor.log() else "ebpf")
+    drain(server, size)
+    sender.join()
+    until(lambda: unsent(client) == 0, "everything acknowledged")
+    ended(watch, queue)
+
+
+def ended(watch: Watch, queue: dict[str, object]) -> None:
+    """Expect that what was told of this queue has ended, each episode once."""
+
+    def in_pairs() -> bool:
+        told = watch.receiver.alerts(**queue)
+        begun = {alert["id"] for alert in told if alert["event"] == "exceeded"}
+        back = [alert["id"] for alert in told if alert["event"] == "cleared"]
+        return bool(begun) and sorted(begun) == sorted(back)
+
+    until(in_pairs, f"the end of {queue}")
+
+
+@pytest.mark.parametrize("way", ["read", "closed", "reset", "reset by the peer"])
+def test_ends_of_tcp(watch: Watch, stack: ExitStack, way: str) -> None:
+    client, server = tcp_pair(stack)
+    queue = {"type": "RECV", "local_port": port(server), "remote_port": port(client)}
+    client.sendall(bytes(THRESHOLD + 1))
+    watch.receiver.first(event="exceeded", **queue)
+    if way == "read":
+        drain(server, THRESHOLD + 1)
+    else:
+        closing = client if way == "reset by the peer" else server
+        if way != "closed":
+            closing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        closing.close()
+    ended(watch, queue)
+
+
+def test_orphan_goes_on(watch: Watch, stack: ExitStack) -> None:
+    """Closed with bytes unsent: the queue is real until the peer has read it."""
+    client, server = tcp_pair(stack, rcvbuf=8192)
+    queue = {"type": "SEND", "local_port": port(client), "remote_port": port(server)}
+    client.setblocking(False)
+    sent = client.send(bytes(200_003))
+    told = watch.receiver.first(event="exceeded", **queue)
+    client.close()
+    watch.receiver.count(2, event="ongoing", id=told["id"])
+    drain(server, sent)
+    server.close()
+    ended(watch, queue)
+
+
+def test_udp_is_closed(watch: Watch, stack: ExitStack) -> None:
+    reader = fill_udp_receive(stack, "ipv4", "server", 31).sock
+    queue: dict[str, object] = {"type": "RECV", "protocol": "udp", "local_port": port(reader)}
+    watch.receiver.first(event="exceeded", **queue)
+    reader.close()
+    ended(watch, queue)
+
+
+def test_udp_send_drains(watch: Watch, stack: ExitStack) -> None:
+    link = stack.enter_context(slow_link(rate="2mbit"))
+    with inside(f"/run/netns/{link.sender}"):
+        writer = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    writer.connect((link.far["ipv4"], DISCARD))
+    for _ in range(31):
+        writer.send(bytes(DATAGRAM))
+    queue: dict[str, object] = {"type": "SEND", "protocol": "udp", "local_port": port(writer)}
+    watch.receiver.first(event="exceeded", **queue)
+    until(lambda: unsent(writer) == 0, "the queue drained")
+    ended(watch, queue)
+
+
+def test_nothing_is_left(watch: Watch) -> None:
+    """All that began has ended, nothing was lost; and after SIGKILL no program of ours is in the kernel."""
+    until(lambda: not open_episodes(watch.monitor.pid), "the kernel's table empty")
+    os.kill(watch.monitor.pid, signal.SIGUSR1)
+    until(lambda: " counters: " in watch.monitor.log(), "the counters in the log")
+    counts = watch.monitor.counters()
+    assert counts["lost_submit"] == counts["lost_ring"] == counts["undecodable"] == counts["dropped"] == 0
+    missed = watch.receiver.alerts(mode="poll", pid=os.getpid())
+    if BLOCKED_UNSEEN in watch.monitor.log():
+        missed = [alert for alert in missed if (alert["type"], alert["protocol"]) != ("SEND", "tcp")]
+    assert not missed, "the hooks missed a crossing"
+    programs = bpf_ids(watch.monitor.pid, "prog_id")
+    assert programs
+    watch.monitor.stop(signal.SIGKILL)
+    until(lambda: not programs & loaded("prog"), "no program of ours in the kernel")
+    for folder in TRACING:
+        lines = folder / "kprobe_events"
+        if lines.exists():
+            assert f"_bcc_{watch.monitor.pid} " not in lines.read_text()

@@ -1,0 +1,83 @@
+"""The monitor on stock kernels: the claims in short, with every choice of hooks and types that each can run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from tests.vm.boot import boot
+from tests.vm.kernels import CHOICES, Choice
+from tests.vm.packages import PackagesError
+
+TEST_S = 150
+"""How long the command may take; half of it is enough on two cores with nothing else to do."""
+
+COMMAND = (
+    "export SOCKBPF_HOOKS={hooks} SOCKBPF_TYPES={types} PYTHONDONTWRITEBYTECODE=1; "
+    "python3 -m pytest -p no:cacheprovider -x -s tests/live/test_short.py"
+)
+CHECK = "python3 -m sockbpf check -c config.yaml"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the closing table."""
+
+    choice: Choice
+    release: str
+    passed: str
+    boot_s: float
+    armed: str
+    whole_s: float
+
+    def row(self) -> str:
+        return (
+            f"| {self.release} | {self.choice.hooks} | {self.choice.types} | {self.passed} | {self.boot_s:.0f} "
+            f"| {self.armed} | {self.whole_s:.0f} |"
+        )
+
+
+RESULTS: list[Result] = []
+
+
+def run(choice: Choice, command: str) -> tuple[int | None, str]:
+    """Boot the choice's kernel and run the command; return its exit code and what it said."""
+    try:
+        outcome = boot(choice.kernel, command, TEST_S)
+    except PackagesError as reason:
+        pytest.skip(str(reason))
+    passed = re.findall(r"(\d+ (?:passed|failed)[^\n]*?) in", outcome.output)
+    armed = re.findall(r"armed after ([\d.]+) s", outcome.output)
+    RESULTS.append(
+        Result(
+            choice,
+            outcome.release,
+            passed[-1] if passed else "none",
+            outcome.boot_s,
+            armed[-1] if armed else "",
+            outcome.whole_s,
+        )
+    )
+    return outcome.code, f"{outcome.output}\n--- console\n{outcome.console[-4000:]}"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_the_claims_hold(choice: Choice) -> None:
+    code, said = run(choice, COMMAND.format(hooks=choice.hooks, types=choice.types))
+    assert code == 0, said
+
+
+@pytest.mark.timeout(600)
+def test_a_hook_that_never_fires_is_named() -> None:
+    """The canary: with one hook put where nothing passes, the guest's self-test fails and says which."""
+    choice = CHOICES[0]
+    elsewhere = (
+        """sed -i 's/_kp("tcp_ack")/_kp("tcp_v4_mtu_reduced", "kp_tcp_ack")/' sockbpf/kernel/hooks.py"""
+    )
+    code, said = run(choice, f"{elsewhere}; grep -q tcp_v4_mtu_reduced sockbpf/kernel/hooks.py; {CHECK}")
+    RESULTS.pop()
+    assert code == 3, said
+    assert "TCP send shrinks, by kprobe tcp_v4_mtu_reduced" in said
