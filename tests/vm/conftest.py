@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from tests.vm.packages import CACHE
-from tests.vm.test_kernels import RESULTS
+from tests.vm.results import RESULTS
 
 TABLE = CACHE / "table.md"
 

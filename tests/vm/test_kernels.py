@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import pytest
 
 from tests.vm.boot import boot
 from tests.vm.kernels import CHOICES, Choice
 from tests.vm.packages import PackagesError
+from tests.vm.results import RESULTS, Result
 
 TEST_S = 150
 """How long the command may take; half of it is enough on two cores with nothing else to do."""
@@ -19,27 +19,6 @@ COMMAND = (
     "python3 -m pytest -p no:cacheprovider -x -s tests/live/test_short.py"
 )
 CHECK = "python3 -m sockbpf check -c config.yaml"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One row of the closing table."""
-
-    choice: Choice
-    release: str
-    passed: str
-    boot_s: float
-    armed: str
-    whole_s: float
-
-    def row(self) -> str:
-        return (
-            f"| {self.release} | {self.choice.hooks} | {self.choice.types} | {self.passed} | {self.boot_s:.0f} "
-            f"| {self.armed} | {self.whole_s:.0f} |"
-        )
-
-
-RESULTS: list[Result] = []
 
 
 def run(choice: Choice, command: str) -> tuple[int | None, str]:
