@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sockbpf.arming import load_probes, need_root
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, What
-from sockbpf.monitor import load_probes, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,11 @@ def check(config: Config) -> int:
         for trial in (_tcp_receive, _tcp_send, _udp_receive):
             result = trial(probes)
             failed |= not result.passed
-            mark = "[green]ok[/]" if result.passed else f"[red]FAILED[/] {escape(_seen_by(sights, result.thing))}:"
+            mark = (
+                "[green]ok[/]"
+                if result.passed
+                else f"[red]FAILED[/] {escape(_seen_by(sights, result.thing))}:"
+            )
             out.print(f"self-test {result.name}: {mark} {escape(result.said)}", soft_wrap=True)
     finally:
         probes.close()
@@ -125,7 +129,9 @@ def _episode(
     if over is None:
         return Trial(name, f"{name} grows", passed=False, said="no event")
     if expected is not None and over.size != expected:
-        return Trial(name, f"{name} grows", passed=False, said=f"reported {over.size} bytes, expected {expected}")
+        return Trial(
+            name, f"{name} grows", passed=False, said=f"reported {over.size} bytes, expected {expected}"
+        )
     return Trial(name, f"{name} grows", passed=True, said=f"{over.size} bytes reported")
 
 

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sockbpf.alert import CLEARED, EXCEEDED
+from sockbpf.arming import need_root
 from sockbpf.errors import SockbpfError
-from sockbpf.monitor import need_root
 
 THRESHOLD = 32 * 1024
 STALL = 50_000  # less than the window of a fresh connection: all of it reaches the reader's queue

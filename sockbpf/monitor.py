@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockbpf.alert import Notice, alert_of, log_line
+from sockbpf.arming import load_probes, log_sight, need_root
 from sockbpf.counters import LOSSES, Counters
 from sockbpf.delivery.http_get import HttpGet
 from sockbpf.delivery.spool import Spool
 from sockbpf.delivery.worker import Workers
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
-from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS
-from sockbpf.kernel.legacy import refuse_if_it_can_panic, sweep_stale_kprobes
 from sockbpf.kernel.owner import Owners
-from sockbpf.kernel.probes import Probes, Sight, has_kprobes
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
 from sockbpf.policy import Episode, Policy, Rules
 
@@ -31,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.config import Config
+    from sockbpf.kernel.probes import Probes
 
 log = logging.getLogger(__name__)
 
-KINDS = {"auto": TRACEPOINTS | KPROBES, "tracepoints": TRACEPOINTS, "kprobes": KPROBES}
 SWEEP_SHARE = 20
 """Looks at open episodes may take one part in this many of the time."""
 
@@ -46,39 +44,6 @@ SWITCH_S = 0.0005
 
 FLUSH_S = 3
 """How long the workers may still deliver after the monitor was told to stop."""
-
-
-def need_root() -> None:
-    """Raise UnsupportedError unless this user may load programs and see all sockets."""
-    if os.geteuid() != 0:
-        raise UnsupportedError(
-            "needs root, to load programs into the kernel and to see all processes: sudo sockbpf …"
-        )
-
-
-def load_probes(config: Config, counters: Counters) -> Probes:
-    """Compile the probes and set the thresholds; nothing is attached yet. Raise UnsupportedError."""
-    if config.kernel.hooks == "none":
-        raise UnsupportedError("the configuration says so: kernel > hooks: none")
-    kinds = KINDS[config.kernel.hooks]
-    if not has_kprobes():
-        log.info("no kprobes: this kernel has none (CONFIG_KPROBE_EVENTS)")
-        kinds -= KPROBES
-        if not kinds:
-            raise UnsupportedError("the configuration asks for kprobes alone. Remedy: kernel > hooks: auto")
-    if not config.kernel.risk_panic:
-        refuse_if_it_can_panic()
-    targets = {hook.target for row in SEEN.values() for candidate in row for hook in candidate.hooks}
-    stale = sweep_stale_kprobes(targets)
-    if stale:
-        log.info("removed what a killed process had left in kprobe_events: %s", ", ".join(stale))
-    return Probes(
-        kinds=kinds,
-        types=config.kernel.types,
-        perf_pages=config.kernel.perf_pages,
-        max_episodes=config.kernel.max_episodes,
-        counters=counters,
-    )
 
 
 def rules_of(config: Config) -> Rules:
@@ -307,18 +272,6 @@ class Monitor:
 
     def _counts(self) -> str:
         return " ".join(f"{name}={count}" for name, count in self._counters.snapshot().items())
-
-
-def log_sight(sight: Sight) -> None:
-    """Log how one thing is seen on this kernel."""
-    for refused in sight.refused:
-        log.debug("%s: %s", sight.thing, refused)
-    if sight.candidate is None:
-        log.warning("%s: no hook can be attached, the sweeps alone see it", sight.thing)
-    else:
-        hooks = " + ".join(str(hook) for hook in sight.candidate.hooks) or "no hook"
-        unseen = f"; unseen: {sight.candidate.unseen}" if sight.candidate.unseen else ""
-        log.info("%s: %s%s", sight.thing, hooks, unseen)
 
 
 def watch(config: Config, ready_file: Path | None) -> int:

@@ -11,14 +11,12 @@ import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, decode
-from sockbpf.kernel.btf import Btf
 from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS, Candidate, Hook, Kind
-from sockbpf.kernel.layout import definitions
+from sockbpf.kernel.source import SOURCE, symbol_address, type_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).parents[2] / "bpf"
-BTF = Path("/sys/kernel/btf/vmlinux")
-HEADERS = Path("/lib/modules") / os.uname().release / "build"
 MISSING_BCC = (
     "BCC's Python module is missing: apt-get install python3-bpfcc, and a virtual environment "
     "made from /usr/bin/python3 with --system-site-packages (make setup does both)"
@@ -71,46 +66,6 @@ def _captured_stderr() -> Iterator[list[str]]:
             os.close(kept)
             sink.seek(0)
             lines += sink.read().decode(errors="replace").splitlines()
-
-
-def symbol_address(name: str) -> int:
-    """Return the address of a kernel function, 0 if it is absent or /proc/kallsyms hides it."""
-    with Path("/proc/kallsyms").open() as symbols:
-        for line in symbols:
-            address, _, symbol = line.split(maxsplit=3)[:3]
-            if symbol == name:
-                return int(address, 16)
-    return 0
-
-
-def has_kprobes() -> bool:
-    """Whether this kernel was built with kprobe events: the performance unit of 4.17, or the file before it."""
-    return any(
-        Path(path).exists()
-        for path in (
-            "/sys/bus/event_source/devices/kprobe",
-            "/sys/kernel/tracing/kprobe_events",
-            "/sys/kernel/debug/tracing/kprobe_events",
-        )
-    )
-
-
-def type_source(types: str) -> tuple[str, list[str]]:
-    """Return a word for where the kernel's types come from, and the compiler's arguments for it.
-
-    Raise UnsupportedError, with the remedy, when there is neither BTF nor a header package.
-    """
-    if types in ("auto", "btf") and BTF.exists():
-        os.environ["BCC_KERNEL_SOURCE"] = str(SOURCE / "shim")
-        return "BTF", definitions(Btf.of(BTF))
-    os.environ.pop("BCC_KERNEL_SOURCE", None)
-    if types in ("auto", "headers") and HEADERS.exists():
-        return "kernel headers", ["-DLAYOUT_FROM_HEADERS"]
-    wanted = {"btf": f"no {BTF}", "headers": f"no {HEADERS}"}.get(types, f"neither {BTF} nor {HEADERS}")
-    raise UnsupportedError(
-        f"this kernel's types are not to be had: {wanted}. "
-        f"Remedy: apt-get install linux-headers-{os.uname().release}, or a kernel with CONFIG_DEBUG_INFO_BTF"
-    )
 
 
 class Probes:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from sockbpf.kernel.netns import inside
-from tests.live.monitoring import StartMonitor
+from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, ss, tcp_pair, udp_socket, unsent
@@ -69,49 +69,31 @@ def expect(receiver: Receiver, reader: socket.socket, number: int) -> None:
     print(f"{number} bursts; the middle one stood over for {stood[number // 2] * 1e6:.0f} µs")
 
 
-@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-def test_tcp_receive(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, family: str) -> None:
-    monitor = start_monitor(thresholds={"send": "100MB", "recv": THRESHOLD})
-    quiet, stay_under = tcp_receive(stack, family, THRESHOLD)
-    for _ in range(UNDER):
-        stay_under()
-    busy, go_over = tcp_receive(stack, family, THRESHOLD + 1)
-    for _ in range(OVER):
-        go_over()
-    expect(receiver, busy, OVER)
-    assert receiver.alerts(local_port=port(quiet)) == []
+def assert_hooks_saw_all(monitor: Monitor) -> None:
+    """Assert that nothing was lost on the way and nothing left to the sweeps."""
     monitor.stop()
     counts = monitor.counters()
-    assert (
-        counts["lost_submit"]
-        == counts["lost_ring"]
-        == counts["begun_by_sweep"]
-        == counts["ended_by_sweep"]
-        == 0
-    )
+    assert counts["lost_submit"] == counts["lost_ring"] == 0
+    assert counts["begun_by_sweep"] == counts["ended_by_sweep"] == 0
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-def test_udp_receive(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, family: str) -> None:
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_receive(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, protocol: str, family: str
+) -> None:
     monitor = start_monitor(thresholds={"send": "100MB", "recv": THRESHOLD})
-    most = THRESHOLD // truesize(stack)
-    quiet, stay_under = udp_receive(stack, family, most)
+    make = {"tcp": tcp_receive, "udp": udp_receive}[protocol]
+    most = THRESHOLD if protocol == "tcp" else THRESHOLD // truesize(stack)
+    quiet, stay_under = make(stack, family, most)
+    busy, go_over = make(stack, family, most + 1)
     for _ in range(UNDER):
         stay_under()
-    busy, go_over = udp_receive(stack, family, most + 1)
     for _ in range(OVER):
         go_over()
     expect(receiver, busy, OVER)
-    assert receiver.alerts(local_port=port(quiet)) == []
-    monitor.stop()
-    counts = monitor.counters()
-    assert (
-        counts["lost_submit"]
-        == counts["lost_ring"]
-        == counts["begun_by_sweep"]
-        == counts["ended_by_sweep"]
-        == 0
-    )
+    assert receiver.alerts(local_port=port(quiet), protocol=protocol) == []
+    assert_hooks_saw_all(monitor)
 
 
 def test_tcp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
@@ -130,15 +112,7 @@ def test_tcp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitSt
         == len(receiver.alerts(event="cleared", **queue))
         == OVER
     )
-    monitor.stop()
-    counts = monitor.counters()
-    assert (
-        counts["lost_submit"]
-        == counts["lost_ring"]
-        == counts["begun_by_sweep"]
-        == counts["ended_by_sweep"]
-        == 0
-    )
+    assert_hooks_saw_all(monitor)
 
 
 def test_udp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:

@@ -23,10 +23,11 @@ MAY_KNOW = {
     "__main__": "cli",
     "cli": " config errors demo check monitor",
     # the composition root and what shows it
-    "monitor": "alert config counters delivery.http_get delivery.spool delivery.worker errors event kernel.hooks "
-    "kernel.legacy kernel.owner kernel.probes kernel.sweep policy",
-    "check": "config counters errors event kernel.hooks kernel.probes monitor",
-    "demo": "alert errors monitor",
+    "monitor": "alert arming config counters delivery.http_get delivery.spool delivery.worker errors event "
+    "kernel.owner kernel.probes kernel.sweep policy",
+    "arming": "config counters errors kernel.hooks kernel.legacy kernel.probes kernel.source",
+    "check": "arming config counters errors event kernel.probes",
+    "demo": "alert arming errors",
     # what an operator writes
     "config": "alert errors yaml_source",
     "yaml_source": "",
@@ -44,7 +45,8 @@ MAY_KNOW = {
     "kernel.legacy": "errors",
     "kernel.netns": "",
     "kernel.owner": "",
-    "kernel.probes": "errors event counters kernel.btf kernel.hooks kernel.layout",
+    "kernel.probes": "errors event counters kernel.hooks kernel.source",
+    "kernel.source": "errors kernel.btf kernel.layout",
     "kernel.sock_diag": "event",
     "kernel.sweep": "event counters policy kernel.netns kernel.sock_diag",
     # where it goes

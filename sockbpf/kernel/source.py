@@ -1,0 +1,54 @@
+"""What the compiler is given besides the C: where this kernel's types come from, and what it has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sockbpf.errors import UnsupportedError
+from sockbpf.kernel.btf import Btf
+from sockbpf.kernel.layout import definitions
+
+SOURCE = Path(__file__).parents[2] / "bpf"
+BTF = Path("/sys/kernel/btf/vmlinux")
+HEADERS = Path("/lib/modules") / os.uname().release / "build"
+
+
+def symbol_address(name: str) -> int:
+    """Return the address of a kernel function, 0 if it is absent or /proc/kallsyms hides it."""
+    with Path("/proc/kallsyms").open() as symbols:
+        for line in symbols:
+            address, _, symbol = line.split(maxsplit=3)[:3]
+            if symbol == name:
+                return int(address, 16)
+    return 0
+
+
+def has_kprobes() -> bool:
+    """Whether this kernel was built with kprobe events: the performance unit of 4.17, or the file before it."""
+    return any(
+        Path(path).exists()
+        for path in (
+            "/sys/bus/event_source/devices/kprobe",
+            "/sys/kernel/tracing/kprobe_events",
+            "/sys/kernel/debug/tracing/kprobe_events",
+        )
+    )
+
+
+def type_source(types: str) -> tuple[str, list[str]]:
+    """Return a word for where the kernel's types come from, and the compiler's arguments for it.
+
+    Raise UnsupportedError, with the remedy, when there is neither BTF nor a header package.
+    """
+    if types in ("auto", "btf") and BTF.exists():
+        os.environ["BCC_KERNEL_SOURCE"] = str(SOURCE / "shim")
+        return "BTF", definitions(Btf.of(BTF))
+    os.environ.pop("BCC_KERNEL_SOURCE", None)
+    if types in ("auto", "headers") and HEADERS.exists():
+        return "kernel headers", ["-DLAYOUT_FROM_HEADERS"]
+    wanted = {"btf": f"no {BTF}", "headers": f"no {HEADERS}"}.get(types, f"neither {BTF} nor {HEADERS}")
+    raise UnsupportedError(
+        f"this kernel's types are not to be had: {wanted}. "
+        f"Remedy: apt-get install linux-headers-{os.uname().release}, or a kernel with CONFIG_DEBUG_INFO_BTF"
+    )
