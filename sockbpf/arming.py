@@ -30,7 +30,7 @@ def need_root() -> None:
 
 
 def load_probes(config: Config, counters: Counters) -> Probes:
-    """Compile the probes and set the thresholds; nothing is attached yet. Raise UnsupportedError."""
+    """Compile the probes; nothing is attached yet. Raise UnsupportedError."""
     if config.kernel.hooks == "none":
         raise UnsupportedError("the configuration says so: kernel > hooks: none")
     kinds = KINDS[config.kernel.hooks]

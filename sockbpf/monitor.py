@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWEEP_SHARE = 20
-"""Looks at open episodes may take one part in this many of the time."""
+"""Sweeps may take one part in this many of the time."""
 
 DEMAND_KEPT_S = 60
 """How long the hot hooks for UDP send queues stay attached after the last such episode."""
+
+IDLE_S = 60
+"""How long the loop may sleep when nothing is due."""
 
 SWITCH_S = 0.0005
 """How long one thread may keep the others waiting: the default, 5 ms, is what a request would be late."""
@@ -153,7 +156,9 @@ class Monitor:
                 log.info("counters: %s", self._counts())
 
     def _pause_s(self) -> float:
-        due = self._next_sweep_s
+        due = time.monotonic() + IDLE_S
+        if not self._sweeps.busy:  # else its end wakes us
+            due = min(due, self._next_sweep_s)
         if self._policy.open or self._udp_send_s:
             due = min(due, self._next_look_s)
         return max(due - time.monotonic(), 0.0)
@@ -183,13 +188,14 @@ class Monitor:
         if sweep is None:
             return False
         self._take_table()
-        own = (
-            self._probes.own_inodes() if self._probes else frozenset()
-        )  # one that came and went during the sweep
+        # Those of ours that came and went while the sweep was under way.
+        own = self._probes.own_inodes() if self._probes else frozenset()
         readings = tuple(reading for reading in sweep.readings if reading.socket.inode not in own)
         self._tell(self._policy.on_sweep(replace(sweep, readings=readings), self._reap))
         cost_s = (sweep.ended_ns - sweep.begun_ns) / 1e9
-        self._next_look_s = max(self._next_look_s, time.monotonic() + cost_s * SWEEP_SHARE)
+        rested_s = time.monotonic() + cost_s * SWEEP_SHARE
+        self._next_look_s = max(self._next_look_s, rested_s)
+        self._next_sweep_s = max(self._next_sweep_s, rested_s)
         return True
 
     def _take_table(self) -> None:
@@ -289,11 +295,15 @@ def watch(config: Config, ready_file: Path | None) -> int:
             raise SystemExit(code)
         monitor.stop()
 
+    def on_show(*_: object) -> None:
+        if monitor is not None:
+            monitor.show()
+
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGUSR1, on_show)
     sys.setswitchinterval(SWITCH_S)
     monitor = Monitor(config)
-    signal.signal(signal.SIGUSR1, lambda *_: monitor.show())
     try:
         monitor.run(lambda: ready_file.touch() if ready_file else None)
     finally:

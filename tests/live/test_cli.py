@@ -172,7 +172,7 @@ def test_signals_and_the_ready_file(config: Path, stack: ExitStack, number: int,
 
 def test_interrupted_while_starting(config: Path, stack: ExitStack) -> None:
     monitor = start(config, stack)
-    until(lambda: "bcc" in Path(f"/proc/{monitor.pid}/maps").read_text(), "BCC at work")
+    until(lambda: "libbcc" in Path(f"/proc/{monitor.pid}/maps").read_text(), "BCC at work")
     assert monitor.stop(signal.SIGINT) == 130
     assert "Traceback" not in monitor.log()
 
