@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS
-from sockbpf.kernel.legacy import refuse_if_it_can_panic, sweep_stale_kprobes
+from sockbpf.kernel.legacy import has_kprobes, refuse_if_it_can_panic, sweep_stale_kprobes
 from sockbpf.kernel.probes import Probes, Sight
-from sockbpf.kernel.source import has_kprobes
 
 if TYPE_CHECKING:
     from sockbpf.config import Config

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def start_logging(level: str) -> None:
-    """Log to stderr, one line each, with the time unless systemd's journal adds its own."""
+    """Log to stderr, one line each, with the time."""
     logging.basicConfig(
         stream=sys.stderr,
         level=level.upper(),

@@ -96,8 +96,7 @@ class Monitor:
             counters=self._counters,
         )
         self._workers.start()
-        self._sweeper = Sweeper(self._counters)
-        self._sweeps = SweepThread(self._sweeper, self.wake)
+        self._sweeps = SweepThread(Sweeper(self._counters), self.wake)
         self._next_sweep_s = self._next_look_s = time.monotonic()
         self._udp_send_s = 0.0
         self._losses: dict[str, int] = {}

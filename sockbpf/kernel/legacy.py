@@ -1,4 +1,4 @@
-"""What old kernels need before anything is loaded into them."""
+"""What is asked of a kernel, old ones above all, before kprobes are loaded into it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sockbpf.errors import UnsupportedError
 
 SIGNATURE = Path("/proc/version_signature")
 TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+UNIT = Path("/sys/bus/event_source/devices/kprobe")
 PROC = Path("/proc")
 PANICS = range(114, 128)
 """Ubuntu's 4.4.0 builds based on these 4.4.x can panic when a kprobe's program accesses a map
@@ -16,6 +17,11 @@ PANICS = range(114, 128)
 
 STALE = re.compile(r"^[pr]\d*:(kprobes/[pr]_\w+_bcc_(\d+)) ", re.MULTILINE)
 """A line that BCC writes before 4.17 for each kprobe: `p:kprobes/p_tcp_ack_bcc_4711 tcp_ack`."""
+
+
+def has_kprobes() -> bool:
+    """Whether this kernel was built with kprobe events: the performance unit of 4.17, or the file before it."""
+    return UNIT.exists() or any((folder / "kprobe_events").exists() for folder in TRACING)
 
 
 def refuse_if_it_can_panic(signature: Path = SIGNATURE) -> None:

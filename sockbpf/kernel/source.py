@@ -24,18 +24,6 @@ def symbol_address(name: str) -> int:
     return 0
 
 
-def has_kprobes() -> bool:
-    """Whether this kernel was built with kprobe events: the performance unit of 4.17, or the file before it."""
-    return any(
-        Path(path).exists()
-        for path in (
-            "/sys/bus/event_source/devices/kprobe",
-            "/sys/kernel/tracing/kprobe_events",
-            "/sys/kernel/debug/tracing/kprobe_events",
-        )
-    )
-
-
 def type_source(types: str) -> tuple[str, list[str]]:
     """Return a word for where the kernel's types come from, and the compiler's arguments for it.
 

@@ -25,7 +25,7 @@ MAY_KNOW = {
     # the composition root and what shows it
     "monitor": "alert arming config counters delivery.http_get delivery.spool delivery.worker errors event "
     "kernel.owner kernel.probes kernel.sweep policy",
-    "arming": "config counters errors kernel.hooks kernel.legacy kernel.probes kernel.source",
+    "arming": "config counters errors kernel.hooks kernel.legacy kernel.probes",
     "check": "arming config counters errors event kernel.probes",
     "demo": "alert arming errors",
     # what an operator writes
