@@ -97,7 +97,7 @@ class Monitor:
         )
         self._workers.start()
         self._sweeps = SweepThread(Sweeper(self._counters), self.wake)
-        self._next_sweep_s = self._next_look_s = time.monotonic()
+        self._next_sweep_s = self._next_look_s = self._rested_s = time.monotonic()
         self._udp_send_s = 0.0
         self._losses: dict[str, int] = {}
 
@@ -192,9 +192,8 @@ class Monitor:
         readings = tuple(reading for reading in sweep.readings if reading.socket.inode not in own)
         self._tell(self._policy.on_sweep(replace(sweep, readings=readings), self._reap))
         cost_s = (sweep.ended_ns - sweep.begun_ns) / 1e9
-        rested_s = time.monotonic() + cost_s * SWEEP_SHARE
-        self._next_look_s = max(self._next_look_s, rested_s)
-        self._next_sweep_s = max(self._next_sweep_s, rested_s)
+        self._rested_s = time.monotonic() + cost_s * SWEEP_SHARE
+        self._next_sweep_s = max(self._next_sweep_s, self._rested_s)
         return True
 
     def _take_table(self) -> None:
@@ -209,15 +208,16 @@ class Monitor:
     def _look(self) -> None:
         """Do what is due: repeat alerts, ask for a sweep, show losses."""
         now_s = time.monotonic()
+        if now_s >= self._next_sweep_s:
+            self._ask(everywhere=True)
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + self._config.sweep.recheck
             self._take_table()
             self._rest_demanded(now_s)
             self._tell(self._policy.on_time(time.monotonic_ns()))
             self._show_losses()
-            self._ask(everywhere=False)
-        if now_s >= self._next_sweep_s:
-            self._ask(everywhere=True)
+            if now_s >= self._rested_s:
+                self._ask(everywhere=False)
 
     def _rest_demanded(self, now_s: float) -> None:
         """Detach the hot hooks when no UDP send queue has been over for a while."""
