@@ -4,8 +4,19 @@
 
 #include "episode.h"
 
-/* BCC finds programs by this section; in an included file it does not put them there itself. */
-#define HOOK(name) __attribute__((section(".bpf.fn." #name))) int name
+/*
+ * A program is compiled where the loader defines WANT_<its name> as 1, and is nothing otherwise: the trick of
+ * the kernel's IS_ENABLED (include/linux/kconfig.h). BCC finds programs by this section; in an included file
+ * it does not put them there itself.
+ */
+#define HOOK(name) HOOK_IF(WANT_##name, name)
+#define HOOK_IF(want, name) HOOK_IF_(want, name)
+#define HOOK_IF_(want, name) HOOK_IF__(COMMA_IF_##want, name)
+#define HOOK_IF__(comma, name) SECOND(comma PROGRAM(name), UNUSED(name))
+#define COMMA_IF_1 0,
+#define SECOND(first, second, ...) second
+#define PROGRAM(name) __attribute__((section(".bpf.fn." #name))) int name
+#define UNUSED(name) static __attribute__((unused)) int name
 
 static __always_inline int judge_tcp(void *ctx, const void *sk, u8 direction, bool caller_owns)
 {

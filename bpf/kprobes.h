@@ -37,6 +37,12 @@ KPROBE(kp_tcp_ack)
 	return judge_ack(ctx, PARM1, PARM2);
 }
 
+/* tcp_rate_gen(sk, …): at the end of an acknowledgement that took something off, in any state. */
+KPROBE(kp_tcp_rate_gen)
+{
+	return judge_tcp(ctx, PARM1, SEND, false);
+}
+
 /* tcp_rcv_space_adjust(sk): something was copied out, also by readers inside the kernel. */
 KPROBE(kp_tcp_rcv_space_adjust)
 {
@@ -55,19 +61,44 @@ KPROBE(kp_sock_rfree)
 	return judge_freed(ctx, PARM1, RECV);
 }
 
-/* udp_sendmsg(sk, …) and udpv6_sendmsg(sk, …); a v4-mapped send passes both, the outer return finds nothing.
+/*
+ * udp_sendmsg(sk, …) and udpv6_sendmsg(sk, …). The kernel has few places to remember a return in, and a
+ * sender that waits for room holds one: returns that were missed are counted.
  */
+static __always_inline int sending_begins(u64 family, const void *sk)
+{
+	struct tally *tally = get_tally();
+
+	if (!remember_sending(family, (u64)sk) && tally)
+		__sync_fetch_and_add(&tally->unreturned, 1);
+	return 0;
+}
+
+static __always_inline int sending_returns(void *ctx, u64 family)
+{
+	const void *sk = (const void *)forget_sending(family);
+
+	return sk ? judge_udp(ctx, sk, SEND, true) : 0;
+}
+
 KPROBE(kp_udp_sendmsg)
 {
-	remember_sending((u64)PARM1);
-	return 0;
+	return sending_begins(FAMILY_INET, PARM1);
 }
 
 KPROBE(kp_udp_sendmsg_returns)
 {
-	const void *sk = (const void *)forget_sending();
+	return sending_returns(ctx, FAMILY_INET);
+}
 
-	return sk ? judge_udp(ctx, sk, SEND, true) : 0;
+KPROBE(kp_udpv6_sendmsg)
+{
+	return sending_begins(FAMILY_INET6, PARM1);
+}
+
+KPROBE(kp_udpv6_sendmsg_returns)
+{
+	return sending_returns(ctx, FAMILY_INET6);
 }
 
 /* sock_wfree(skb), the destructor of what was sent. */

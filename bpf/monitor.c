@@ -21,16 +21,23 @@ struct settings {
 struct tally {
 	u32 opened;
 	u32 closed;
-	u32 lost; /* the perf buffer had no room */
-	u32 full; /* the table of episodes had no room */
-	u32 own;  /* crossings of the monitor's own sockets */
+	u32 lost;	/* the perf buffer had no room */
+	u32 full;	/* the table of episodes had no room */
+	u32 own;	/* crossings of the monitor's own sockets */
+	u32 unreturned; /* sending calls whose return probe did not run */
+};
+
+/* A thread inside udp_sendmsg or udpv6_sendmsg: a v4-mapped send is inside both. */
+struct sending_call {
+	u64 thread;
+	u64 family;
 };
 
 BPF_ARRAY(settings, struct settings, 1);
 BPF_ARRAY(tally, struct tally, 1);
 BPF_HASH(episodes, struct episode_key, struct queue_event, MAX_EPISODES);
 BPF_HASH(own, u64, u64, 1024); /* address of a socket of ours -> its inode, which tells a later one apart */
-BPF_HASH(sending, u64, u64, 4096); /* thread inside udp_sendmsg -> its socket; for the return probe */
+BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
 BPF_PERF_OUTPUT(events);
 
 static inline struct settings *get_settings(void)
@@ -82,21 +89,32 @@ static inline long put_event(void *ctx, struct queue_event *event)
 	return events.perf_submit(ctx, event, sizeof(*event));
 }
 
-static inline void remember_sending(u64 sk)
+static inline struct sending_call sending_call(u64 family)
 {
-	u64 thread = bpf_get_current_pid_tgid();
+	struct sending_call call = {.thread = bpf_get_current_pid_tgid(), .family = family};
 
-	sending.update(&thread, &sk);
+	return call;
 }
 
-static inline u64 forget_sending(void)
+/* False if the thread's last call is still there, whose return was missed, or if the table is full. */
+static inline bool remember_sending(u64 family, u64 sk)
 {
-	u64 thread = bpf_get_current_pid_tgid();
-	u64 *sk = sending.lookup(&thread);
+	struct sending_call call = sending_call(family);
+
+	if (!sending.insert(&call, &sk))
+		return true;
+	sending.update(&call, &sk);
+	return false;
+}
+
+static inline u64 forget_sending(u64 family)
+{
+	struct sending_call call = sending_call(family);
+	u64 *sk = sending.lookup(&call);
 	u64 address = sk ? *sk : 0;
 
 	if (sk)
-		sending.delete(&thread);
+		sending.delete(&call);
 	return address;
 }
 

@@ -7,13 +7,16 @@ import os
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS
+from sockbpf.kernel.choice import HOOKS, WANTED_SYMBOLS, choose, lacking
+from sockbpf.kernel.hooks import KPROBES, TRACEPOINTS
 from sockbpf.kernel.legacy import has_kprobes, refuse_if_it_can_panic, sweep_stale_kprobes
-from sockbpf.kernel.probes import Probes, Sight
+from sockbpf.kernel.probes import Levels, Probes
+from sockbpf.kernel.source import kernel_symbols
 
 if TYPE_CHECKING:
     from sockbpf.config import Config
     from sockbpf.counters import Counters
+    from sockbpf.kernel.choice import Sight
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +31,11 @@ def need_root() -> None:
         )
 
 
-def load_probes(config: Config, counters: Counters) -> Probes:
-    """Compile the probes; nothing is attached yet. Raise UnsupportedError."""
+def arm(config: Config, levels: Levels, counters: Counters) -> Probes:
+    """Load and attach, for each thing to be seen, the best hooks that this kernel has.
+
+    Raise UnsupportedError when there is nothing to attach.
+    """
     if config.kernel.hooks == "none":
         raise UnsupportedError("the configuration says so: kernel > hooks: none")
     kinds = KINDS[config.kernel.hooks]
@@ -40,17 +46,29 @@ def load_probes(config: Config, counters: Counters) -> Probes:
             raise UnsupportedError("the configuration asks for kprobes alone. Remedy: kernel > hooks: auto")
     if not config.kernel.risk_panic:
         refuse_if_it_can_panic()
-    targets = {hook.target for row in SEEN.values() for candidate in row for hook in candidate.hooks}
-    stale = sweep_stale_kprobes(targets)
+    stale = sweep_stale_kprobes({hook.target for hook in HOOKS})
     if stale:
         log.info("removed what a killed process had left in kprobe_events: %s", ", ".join(stale))
-    return Probes(
-        kinds=kinds,
-        types=config.kernel.types,
-        perf_pages=config.kernel.perf_pages,
-        max_episodes=config.kernel.max_episodes,
-        counters=counters,
-    )
+    symbols = kernel_symbols(WANTED_SYMBOLS)
+    refused = lacking(symbols)
+    while True:
+        sights = choose(kinds, symbols, refused)
+        if not any(sight.candidate and sight.candidate.hooks for sight in sights):
+            raise UnsupportedError("no hook can be attached: " + "; ".join(sorted(set(refused.values()))))
+        probes = Probes(
+            sights,
+            levels,
+            symbols=symbols,
+            types=config.kernel.types,
+            perf_pages=config.kernel.perf_pages,
+            max_episodes=config.kernel.max_episodes,
+            counters=counters,
+        )
+        now_refused = probes.attach()
+        if not now_refused:
+            return probes
+        probes.close()
+        refused |= now_refused  # the next candidates, then; the table is finite
 
 
 def log_sight(sight: Sight) -> None:
@@ -60,6 +78,5 @@ def log_sight(sight: Sight) -> None:
     if sight.candidate is None:
         log.warning("%s: no hook can be attached, the sweeps alone see it", sight.thing)
     else:
-        hooks = " + ".join(str(hook) for hook in sight.candidate.hooks) or "no hook"
         unseen = f"; unseen: {sight.candidate.unseen}" if sight.candidate.unseen else ""
-        log.info("%s: %s%s", sight.thing, hooks, unseen)
+        log.info("%s: %s%s", sight.thing, sight.hooks, unseen)

@@ -13,16 +13,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sockbpf.arming import load_probes, need_root
+from sockbpf.arming import arm, need_root
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, What
+from sockbpf.kernel.probes import Levels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sockbpf.config import Config
-    from sockbpf.kernel.probes import Probes, Sight
+    from sockbpf.kernel.choice import Sight
+    from sockbpf.kernel.probes import Probes
 
 THRESHOLD = 20_011
 FILL = 30_011
@@ -57,22 +59,18 @@ def check(config: Config) -> int:
     need_root()
     out = Console()
     begun = time.monotonic()
-    probes = load_probes(config, Counters())
+    probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=0.5), Counters())
     try:
-        sights = probes.attach()
+        sights = probes.sights
         armed_s = time.monotonic() - begun
         _report(out, sights)
         out.print(f"kernel {os.uname().release}, types from {probes.types}, armed in {armed_s:.2f} s")
-        probes.set_thresholds(send=THRESHOLD, recv=THRESHOLD, clear_ratio=0.5, own_pid=0)
+        seen_by = {sight.thing: str(sight) for sight in sights}
         failed = False
         for trial in (_tcp_receive, _tcp_send, _udp_receive):
             result = trial(probes)
             failed |= not result.passed
-            mark = (
-                "[green]ok[/]"
-                if result.passed
-                else f"[red]FAILED[/] {escape(_seen_by(sights, result.thing))}:"
-            )
+            mark = "[green]ok[/]" if result.passed else f"[red]FAILED[/] {escape(seen_by[result.thing])}:"
             out.print(f"self-test {result.name}: {mark} {escape(result.said)}", soft_wrap=True)
     finally:
         probes.close()
@@ -87,15 +85,7 @@ def check(config: Config) -> int:
     return 0
 
 
-def _seen_by(sights: list[Sight], thing: str) -> str:
-    """Name the hooks that should have seen this."""
-    for sight in sights:
-        if sight.thing == thing and sight.candidate:
-            return f"{thing}, by {' + '.join(str(hook) for hook in sight.candidate.hooks)}"
-    return f"{thing}, by no hook"
-
-
-def _report(out: Console, sights: list[Sight]) -> None:
+def _report(out: Console, sights: Collection[Sight]) -> None:
     table = Table(
         "seen", "by", "left unseen by it", title="What this kernel lets us see", title_justify="left"
     )

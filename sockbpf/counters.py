@@ -12,6 +12,7 @@ NAMES = {
     "lost_ring": "the same loss as the reader of the perf buffer sees it, told by the kernel's own count",
     "undecodable": "events whose bytes made no sense",
     "episodes_full": "crossings not followed in the kernel because its table was full",
+    "unreturned": "UDP sending calls whose return probe the kernel skipped: their growth was not judged",
     # what the sweeps mended
     "sweeps": "dumps of the sockets taken",
     "sweep_failed": "dumps that failed, whole or for one network namespace",
@@ -28,7 +29,7 @@ NAMES = {
 """Name of each counter and what it counts; the order is the order shown."""
 
 LOSSES = (
-    "lost_submit", "lost_ring", "undecodable", "episodes_full", "sweep_failed", "dropped",
+    "lost_submit", "lost_ring", "undecodable", "episodes_full", "unreturned", "sweep_failed", "dropped",
 )  # fmt: skip
 """The counters that say something was lost or not seen; a change of these is a warning in the log."""
 

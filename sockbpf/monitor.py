@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockbpf.alert import Notice, alert_of, log_line
-from sockbpf.arming import load_probes, log_sight, need_root
+from sockbpf.arming import arm, log_sight, need_root
 from sockbpf.counters import LOSSES, Counters
 from sockbpf.delivery.http_get import HttpGet
 from sockbpf.delivery.spool import Spool
@@ -22,6 +22,7 @@ from sockbpf.delivery.worker import Workers
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
 from sockbpf.kernel.owner import Owners
+from sockbpf.kernel.probes import Levels
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
 from sockbpf.policy import Episode, Policy, Rules
 
@@ -102,23 +103,22 @@ class Monitor:
         self._losses: dict[str, int] = {}
 
     def _arm(self) -> Probes | None:
-        try:
-            probes = load_probes(self._config, self._counters)
-        except UnsupportedError as reason:
-            log.warning("no hooks: %s", reason)
-            log.warning("polling sock_diag every %g s instead, mode=poll", self._config.sweep.poll)
-            return None
         rules = self._policy.rules
-        probes.set_thresholds(
+        levels = Levels(
             send=rules.thresholds[Direction.SEND],
             recv=rules.thresholds[Direction.RECV],
             clear_ratio=rules.clear_ratio,
             own_pid=os.getpid(),
         )
-        sights = probes.attach()
-        for sight in sights:
+        try:
+            probes = arm(self._config, levels, self._counters)
+        except UnsupportedError as reason:
+            log.warning("no hooks: %s", reason)
+            log.warning("polling sock_diag every %g s instead, mode=poll", self._config.sweep.poll)
+            return None
+        for sight in probes.sights:
             log_sight(sight)
-        self._blind = any(sight.candidate is None for sight in sights)
+        self._blind = any(sight.candidate is None for sight in probes.sights)
         for descriptor in probes.fds():
             self._epoll.register(descriptor, select.EPOLLIN)
         return probes
@@ -256,6 +256,8 @@ class Monitor:
         counts = self._counters.snapshot()
         losses = {name: counts[name] for name in LOSSES if counts[name]}
         if losses != self._losses:
+            if losses.get("unreturned") != self._losses.get("unreturned"):
+                self._next_sweep_s = time.monotonic()  # a sweep sees what was not judged
             self._losses = losses
             log.warning("lost: %s", " ".join(f"{name}={count}" for name, count in losses.items()))
 
@@ -265,6 +267,7 @@ class Monitor:
             self._counters.set("lost_submit", tally.lost)
             self._counters.set("episodes_full", tally.full)
             self._counters.set("own", tally.own)
+            self._counters.set("unreturned", tally.unreturned)
 
     def close(self) -> None:
         """Stop looking, deliver what can be delivered in a moment, say what is still owed, and show the counters."""

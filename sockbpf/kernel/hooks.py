@@ -56,62 +56,77 @@ def _kp(target: str, program: str = "") -> Hook:
     return Hook(Kind.KPROBE, target, program or f"kp_{target}")
 
 
-_UDP_SENDMSG = (
-    _kp("udp_sendmsg"),
-    Hook(Kind.KRETPROBE, "udp_sendmsg", "kp_udp_sendmsg_returns"),
-)
-_UDPV6_SENDMSG = (
-    _kp("udpv6_sendmsg", "kp_udp_sendmsg"),
-    Hook(Kind.KRETPROBE, "udpv6_sendmsg", "kp_udp_sendmsg_returns"),
-)
+def _call(target: str) -> tuple[Hook, Hook]:
+    """Return the hooks on a function's entry, where its arguments are, and on its return, where the work is done."""
+    return _kp(target), Hook(Kind.KRETPROBE, target, f"kp_{target}_returns")
+
+
 _SKB_LEAVES = tuple(
     _tp(target, "tp_skb_leaves") for target in ("net_dev_start_xmit", "consume_skb", "kfree_skb")
 )
 
+# The number is the kernel that a hook came with; without one it is there from 4.4 on.
 SEEN: dict[str, tuple[Candidate, ...]] = {
     "TCP send grows": (
-        Candidate((_tp("tcp_sendmsg_locked"), _tp("sock_send_length"))),  # 6.16
+        # 6.16: ahead of each chunk, and 6.3: as the call returns.
+        Candidate((_tp("tcp_sendmsg_locked"), _tp("sock_send_length"))),
+        # Every socket call passes it, also before it falls asleep.
         Candidate((_kp("release_sock"),)),
         Candidate(
             (_tp("sock_send_length"),), unseen="a sender blocked inside one call, until the next sweep"
-        ),  # 6.3
+        ),
     ),
     "TCP send shrinks": (
+        # The one place of all acknowledgements, in every state; static, so a compiler might rename it.
         Candidate((_kp("tcp_ack"),)),
+        # 4.9: its last step, when something was acknowledged.
+        Candidate((_kp("tcp_rate_gen"),)),
+        # 4.16
         Candidate(
             (_tp("tcp_probe"),), unseen="acknowledgements once either side has closed, until the next look"
-        ),  # 4.16
+        ),
     ),
     "TCP receive grows": (
-        Candidate((_tp("sk_data_ready"),)),  # 6.3
+        # 6.3: in front of the socket's own data_ready, whoever has replaced it.
+        Candidate((_tp("sk_data_ready"),)),
+        # The data_ready that sockets have by default.
         Candidate(
             (_kp("sock_def_readable"),), unseen="sockets with a data_ready of their own (kTLS, sockmap)"
         ),
     ),
     "TCP receive shrinks": (
-        Candidate((_tp("tcp_rcv_space_adjust"),)),  # 4.18
+        # 4.18, in the function of that name: after each copy to a reader, the kernel's own readers included.
+        Candidate((_tp("tcp_rcv_space_adjust"),)),
         Candidate((_kp("tcp_rcv_space_adjust"),)),
     ),
     "UDP receive grows": (
-        Candidate((_tp("sk_data_ready"),)),  # 6.3
+        Candidate((_tp("sk_data_ready"),)),
         Candidate((_kp("sock_def_readable"),)),
     ),
     "UDP receive shrinks": (
-        Candidate((_tp("sock_recv_length"),)),  # 6.3
-        Candidate((_kp("skb_consume_udp"),)),  # 4.10
-        Candidate((_kp("sock_rfree"),)),  # UDP passes it only before 4.10
+        # 6.3: as a receiving call returns.
+        Candidate((_tp("sock_recv_length"),)),
+        # 4.10: where a datagram that was read is let go (7c13f97ffde6, "udp: do fwd memory scheduling on dequeue").
+        Candidate((_kp("skb_consume_udp"),)),
+        # Before: the destructor of what was received, which UDP has not called since.
+        Candidate((_kp("sock_rfree"),)),
     ),
     "UDP send grows": (
-        Candidate((_tp("sock_send_length"),)),  # 6.3
-        Candidate(_UDP_SENDMSG + _UDPV6_SENDMSG),
-        Candidate(_UDP_SENDMSG, unseen="IPv6, which this kernel has not"),
+        # 6.3: as the call returns.
+        Candidate((_tp("sock_send_length"),)),
+        # Two functions, one for each family; a kernel without IPv6, or whose module is not loaded yet, has one.
+        Candidate(_call("udp_sendmsg") + _call("udpv6_sendmsg")),
+        Candidate(_call("udp_sendmsg"), unseen="IPv6, which this kernel had not when sockbpf started"),
     ),
     "UDP send shrinks": (
+        # The destructor of what was sent.
         Candidate((_kp("sock_wfree"),)),
+        # Where drivers let go of it.
         Candidate(_SKB_LEAVES, symbol="sock_wfree", on_demand=True),
     ),
     "TCP socket ends": (
-        Candidate((_tp("inet_sock_set_state"),)),  # 4.16
+        # 4.16
+        Candidate((_tp("inet_sock_set_state"),)),
         Candidate((_kp("tcp_set_state"),)),
     ),
     "UDP socket ends": (
@@ -119,9 +134,11 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
         Candidate((), unseen="the close of a UDP socket, until the next look"),
     ),
     "socket memory freed": (
+        # The destructor of both, also of sockets that were cloned from a listener.
         Candidate((_kp("inet_sock_destruct"),)),
+        # 4.16
         Candidate(
             (_tp("tcp_destroy_sock"),), unseen="UDP sockets; a new one in the place is told by its inode"
-        ),  # 4.16
+        ),
     ),
 }

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, decode
-from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS, Candidate, Hook, Kind
-from sockbpf.kernel.source import SOURCE, symbol_address, type_source
+from sockbpf.kernel.hooks import KPROBES, Hook, Kind
+from sockbpf.kernel.source import SOURCE, type_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from sockbpf.counters import Counters
+    from sockbpf.kernel.choice import Sight
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,15 @@ MISSING_BCC = (
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """How one thing is seen on this kernel: by the hooks of `candidate`, or not at all if it is None."""
+class Levels:
+    """What the kernel side compares with; the sockets of process `own_pid` are not reported, 0 is no process."""
 
-    thing: str
-    candidate: Candidate | None
-    refused: tuple[str, ...]
-    """The hooks tried before, each with the reason."""
+    send: int
+    recv: int
+    """Bytes: over is greater than this."""
+
+    clear_ratio: float
+    own_pid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Tally:
     lost: int
     full: int
     own: int
+    unreturned: int
 
 
 @contextmanager
@@ -72,9 +76,17 @@ class Probes:
     """The loaded programs and their tables. Not safe from several threads."""
 
     def __init__(
-        self, *, kinds: frozenset[Kind], types: str, perf_pages: int, max_episodes: int, counters: Counters
+        self,
+        sights: Collection[Sight],
+        levels: Levels,
+        *,
+        symbols: Mapping[str, int],
+        types: str,
+        perf_pages: int,
+        max_episodes: int,
+        counters: Counters,
     ) -> None:
-        """Compile the programs of these kinds; nothing is attached yet.
+        """Compile the programs that these sights need; nothing is attached yet.
 
         Raise UnsupportedError when BCC, the kernel's types or the right to load are missing.
         """
@@ -82,17 +94,19 @@ class Probes:
             import bcc
         except ImportError:
             raise UnsupportedError(MISSING_BCC) from None
+        self.sights = sights
         self._counters = counters
-        self._kinds = kinds
-        self._symbols = {c.symbol: symbol_address(c.symbol) for row in SEEN.values() for c in row if c.symbol}
         self.types, layout = type_source(types)
+        candidates = [sight.candidate for sight in sights if sight.candidate]
+        hooks = {hook for candidate in candidates for hook in candidate.hooks}
+        addresses = {c.symbol: symbols[c.symbol] for c in candidates if c.symbol}
         flags = [
             f"-I{SOURCE}",
             f"-DMAX_EPISODES={max_episodes}",
-            *(["-DWITH_TRACEPOINTS"] if kinds & TRACEPOINTS else []),
-            *(["-DWITH_KPROBES"] if kinds & KPROBES else []),
+            *({"-DWITH_KPROBES" if hook.kind in KPROBES else "-DWITH_TRACEPOINTS" for hook in hooks}),
+            *(f"-DWANT_{program}=1" for program in sorted({hook.program for hook in hooks})),
             *layout,
-            *(f"-DSYM_{name}={address:#x}ULL" for name, address in self._symbols.items()),
+            *(f"-DSYM_{name}={address:#x}ULL" for name, address in addresses.items()),
         ]
         with _captured_stderr() as said:
             try:
@@ -109,6 +123,7 @@ class Probes:
         self._settings = self._bpf["settings"]
         self._episodes = self._bpf["episodes"]
         self._reaped = 0
+        self.set_levels(levels)
         self._bpf["events"].open_perf_buffer(self._take, page_cnt=perf_pages, lost_cb=self._lose)
         self._lib = bcc.lib
         self._readers = [ctypes.c_void_p(reader) for reader in self._bpf.perf_buffers.values()]
@@ -121,30 +136,22 @@ class Probes:
 
     # attaching
 
-    def attach(self) -> list[Sight]:
-        """Attach, for each thing to be seen, the first candidate that really attaches."""
-        return [self._see(thing, row) for thing, row in SEEN.items()]
-
-    def _see(self, thing: str, row: tuple[Candidate, ...]) -> Sight:
-        refused: list[str] = []
-        for candidate in row:
-            if not {hook.kind for hook in candidate.hooks} <= self._kinds:
+    def attach(self) -> dict[Hook, str]:
+        """Attach all hooks, those on demand only to see that they can be; return those that were refused, and why."""
+        refused: dict[Hook, str] = {}
+        for sight in self.sights:
+            candidate = sight.candidate
+            if candidate is None:
                 continue
-            if candidate.symbol and not self._symbols[candidate.symbol]:
-                refused.append(f"address of {candidate.symbol} hidden: sysctl kernel.kptr_restrict=1")
-                continue
-            fault = self._attach_all(candidate.hooks)
-            if not fault:
-                if candidate.on_demand:
-                    self._demanded.update(candidate.hooks)
-                    self._detach_all(candidate.hooks)
-                return Sight(thing, candidate, tuple(refused))
-            refused.append(fault)
-        return Sight(thing, None, tuple(refused))
+            refused |= self._attach_all(candidate.hooks)
+            if candidate.on_demand:
+                self._demanded.update(candidate.hooks)
+                self._detach_all(candidate.hooks)
+        return refused
 
-    def _attach_all(self, hooks: tuple[Hook, ...]) -> str:
-        """Attach all or none; return why not, or nothing."""
-        done: list[Hook] = []
+    def _attach_all(self, hooks: tuple[Hook, ...]) -> dict[Hook, str]:
+        """Attach those that are not yet; return why one could not be."""
+        refused = {}
         for hook in hooks:
             if hook in self._attached:
                 continue
@@ -152,16 +159,12 @@ class Probes:
                 try:
                     self._attach(hook)
                 except Exception as fault:  # noqa: BLE001, BCC raises nothing narrower
-                    failure = str(fault)
+                    refused[hook] = f"{hook}: {fault}"
                 else:
-                    failure = ""
-            if failure:
-                log.debug("%s: %s", hook, "; ".join([failure, *said]))
-                self._detach_all(tuple(done))
-                return f"{hook}: {failure}"
-            self._attached.add(hook)
-            done.append(hook)
-        return ""
+                    self._attached.add(hook)
+            if hook in refused:
+                log.debug("%s", "; ".join([refused[hook], *said]))
+        return refused
 
     def _attach(self, hook: Hook) -> None:
         if hook.kind is Kind.TRACEPOINT:
@@ -172,7 +175,7 @@ class Probes:
             self._bpf.attach_kretprobe(event=hook.target.encode(), fn_name=hook.program.encode())
 
     def _detach_all(self, hooks: tuple[Hook, ...]) -> None:
-        for hook in hooks:
+        for hook in self._attached.intersection(hooks):
             if hook.kind is Kind.TRACEPOINT:
                 self._bpf.detach_raw_tracepoint(hook.target.encode())
             elif hook.kind is Kind.KPROBE:
@@ -193,16 +196,13 @@ class Probes:
 
     # settings
 
-    def set_thresholds(self, *, send: int, recv: int, clear_ratio: float, own_pid: int) -> None:
-        """Set the thresholds, bytes, that the kernel side compares with, at any time.
-
-        The sockets of process `own_pid` are not reported; 0 is no process.
-        """
+    def set_levels(self, levels: Levels) -> None:
+        """Set what the kernel side compares with, at any time."""
         entry = self._settings.Leaf()
-        entry.threshold = (send, recv)
-        entry.clear = (int(send * clear_ratio), int(recv * clear_ratio))
+        entry.threshold = (levels.send, levels.recv)
+        entry.clear = (int(levels.send * levels.clear_ratio), int(levels.recv * levels.clear_ratio))
         entry.reaped = self._reaped
-        entry.own_pid = own_pid
+        entry.own_pid = levels.own_pid
         self._settings[ctypes.c_int(0)] = entry
 
     # events
@@ -232,7 +232,7 @@ class Probes:
 
     def tally(self) -> Tally:
         entry = self._bpf["tally"][ctypes.c_int(0)]
-        return Tally(entry.opened, entry.closed, entry.lost, entry.full, entry.own)
+        return Tally(entry.opened, entry.closed, entry.lost, entry.full, entry.own, entry.unreturned)
 
     def open_count(self) -> int:
         """Return how many episodes the kernel side holds open."""

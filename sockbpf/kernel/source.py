@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.btf import Btf
 from sockbpf.kernel.layout import definitions
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SOURCE = Path(__file__).parents[2] / "bpf"
 BTF = Path("/sys/kernel/btf/vmlinux")
 HEADERS = Path("/lib/modules") / os.uname().release / "build"
 
 
-def symbol_address(name: str) -> int:
-    """Return the address of a kernel function, 0 if it is absent or /proc/kallsyms hides it."""
-    with Path("/proc/kallsyms").open() as symbols:
-        for line in symbols:
+def kernel_symbols(names: Collection[str]) -> dict[str, int]:
+    """Return the addresses of those of these symbols that the kernel has; 0 where /proc/kallsyms hides them."""
+    found = {}
+    with Path("/proc/kallsyms").open() as lines:
+        for line in lines:
             address, _, symbol = line.split(maxsplit=3)[:3]
-            if symbol == name:
-                return int(address, 16)
-    return 0
+            if symbol in names:
+                found[symbol] = int(address, 16)
+    return found
 
 
 def type_source(types: str) -> tuple[str, list[str]]:

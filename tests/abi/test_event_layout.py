@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from sockbpf.counters import Counters
 from sockbpf.event import FIELDS, WIRE, Direction, Mode, Protocol, What, decode
-from sockbpf.kernel.hooks import KPROBES, TRACEPOINTS
-from sockbpf.kernel.probes import Probes, Tally
+from sockbpf.kernel.probes import Levels, Probes, Tally
+from tests.abi.everything import every_program
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
 
@@ -27,9 +26,7 @@ HEADER = (BPF / "event.h").read_text()
 
 @pytest.fixture(scope="module")
 def probes() -> Iterator[Probes]:
-    made = Probes(
-        kinds=TRACEPOINTS | KPROBES, types="auto", perf_pages=8, max_episodes=17, counters=Counters()
-    )
+    made = every_program()
     yield made
     made.close()
 
@@ -105,7 +102,7 @@ def test_the_settings_are_what_the_kernel_side_reads(probes: Probes) -> None:
     assert layout(table.Leaf) == [
         ("threshold", 0, 8), ("clear", 8, 8), ("reaped", 16, 4), ("own_pid", 20, 4),
     ]  # fmt: skip
-    probes.set_thresholds(send=1009, recv=2003, clear_ratio=0.5, own_pid=4001)
+    probes.set_levels(Levels(1009, 2003, clear_ratio=0.5, own_pid=4001))
     entry = table[ctypes.c_int(0)]
     assert entry.threshold[Direction.SEND] == 1009
     assert entry.threshold[Direction.RECV] == 2003
@@ -115,7 +112,7 @@ def test_the_settings_are_what_the_kernel_side_reads(probes: Probes) -> None:
 
 
 def test_the_largest_threshold_stays_whole(probes: Probes) -> None:
-    probes.set_thresholds(send=2**32 - 1, recv=2**32 - 1, clear_ratio=1.0, own_pid=0)
+    probes.set_levels(Levels(2**32 - 1, 2**32 - 1, clear_ratio=1.0, own_pid=0))
     entry = probes._bpf["settings"][ctypes.c_int(0)]
     assert [*entry.threshold, *entry.clear] == [2**32 - 1] * 4
 
@@ -129,6 +126,6 @@ def test_the_tally_has_the_names_of_the_kernel_side(probes: Probes) -> None:
     before = table[ctypes.c_int(0)]
     table[ctypes.c_int(0)] = entry
     try:
-        assert probes.tally() == Tally(1009, 1010, 1011, 1012, 1013)
+        assert probes.tally() == Tally(1009, 1010, 1011, 1012, 1013, 1014)
     finally:
         table[ctypes.c_int(0)] = before

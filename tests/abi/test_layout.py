@@ -19,11 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from sockbpf.arming import arm
+from sockbpf.config import Config, Kernel
 from sockbpf.counters import Counters
 from sockbpf.event import Direction, Event, Protocol, Socket, What
-from sockbpf.kernel.hooks import KPROBES, TRACEPOINTS
 from sockbpf.kernel.netns import inside
-from sockbpf.kernel.probes import Probes
+from sockbpf.kernel.probes import Levels, Probes
 from sockbpf.kernel.sock_diag import dump
 from tests.live.network import slow_link
 from tests.live.waiting import until
@@ -70,11 +71,8 @@ class Watch:
 @pytest.fixture(scope="module")
 def armed() -> Iterator[Probes]:
     """Attach every hook there is; an episode ends only when its queue is read as empty."""
-    made = Probes(
-        kinds=TRACEPOINTS | KPROBES, types="auto", perf_pages=64, max_episodes=1024, counters=Counters()
-    )
-    made.set_thresholds(send=THRESHOLD, recv=THRESHOLD, clear_ratio=0.0, own_pid=0)
-    made.attach()
+    config = Config(url="http://127.0.0.1:9/", kernel=Kernel(perf_pages=64, max_episodes=1024))
+    made = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=0.0), Counters())
     made.demand(wanted=True)
     yield made
     made.close()

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from sockbpf.arming import arm
+from sockbpf.config import Config
 from sockbpf.counters import Counters
-from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS, Hook, Kind
-from sockbpf.kernel.probes import Probes
+from sockbpf.kernel.choice import HOOKS
+from sockbpf.kernel.hooks import SEEN, Candidate, Hook, Kind
+from sockbpf.kernel.probes import Levels, Probes
+from tests.abi.everything import every_program
 
 BPF = Path(__file__).parents[2] / "bpf"
+THRESHOLD = 2**32 - 1
+
 MOST_INSTRUCTIONS = 4096
 """What kernels before 5.2 accept."""
 
@@ -25,16 +31,12 @@ PROGRAMS = {
 }
 """Each program of bpf/ and how it may be attached."""
 
-HOOKS = {hook for row in SEEN.values() for candidate in row for hook in candidate.hooks}
-
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
 
 
 @pytest.fixture(scope="module")
 def probes() -> Iterator[Probes]:
-    made = Probes(
-        kinds=TRACEPOINTS | KPROBES, types="auto", perf_pages=8, max_episodes=17, counters=Counters()
-    )
+    made = every_program()
     yield made
     made.close()
 
@@ -84,3 +86,18 @@ def test_the_verifier_takes_a_program(probes: Probes, name: str) -> None:
 def test_a_program_is_short_enough_for_old_kernels(probes: Probes, name: str) -> None:
     instructions = probes._lib.bpf_function_size(probes._bpf.module, name.encode()) // 8
     assert 0 < instructions <= MOST_INSTRUCTIONS
+
+
+@needs_root
+def test_what_the_kernel_refuses_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked up it seemed to be there; attaching is what counts."""
+    absent = Candidate((Hook(Kind.TRACEPOINT, "no_such_tracepoint", "tp_sk_data_ready"),))
+    monkeypatch.setitem(SEEN, "TCP receive grows", (absent, *SEEN["TCP receive grows"]))
+    config = Config(url="http://127.0.0.1:9/")
+    probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
+    try:
+        sight = next(sight for sight in probes.sights if sight.thing == "TCP receive grows")
+        assert sight.candidate in SEEN["TCP receive grows"][1:]
+        assert "no_such_tracepoint" in sight.refused[0]
+    finally:
+        probes.close()

@@ -25,8 +25,8 @@ MAY_KNOW = {
     # the composition root and what shows it
     "monitor": "alert arming config counters delivery.http_get delivery.spool delivery.worker errors event "
     "kernel.owner kernel.probes kernel.sweep policy",
-    "arming": "config counters errors kernel.hooks kernel.legacy kernel.probes",
-    "check": "arming config counters errors event kernel.probes",
+    "arming": "config counters errors kernel.choice kernel.hooks kernel.legacy kernel.probes kernel.source",
+    "check": "arming config counters errors event kernel.choice kernel.probes",
     "demo": "alert arming errors",
     # what an operator writes
     "config": "alert errors yaml_source",
@@ -45,7 +45,8 @@ MAY_KNOW = {
     "kernel.legacy": "errors",
     "kernel.netns": "",
     "kernel.owner": "",
-    "kernel.probes": "errors event counters kernel.hooks kernel.source",
+    "kernel.choice": "kernel.hooks",
+    "kernel.probes": "errors event counters kernel.choice kernel.hooks kernel.source",
     "kernel.source": "errors kernel.btf kernel.layout",
     "kernel.sock_diag": "event",
     "kernel.sweep": "event counters policy kernel.netns kernel.sock_diag",
