@@ -14,6 +14,10 @@ HOOKS = frozenset(hook for row in SEEN.values() for candidate in row for hook in
 """Every hook of the table."""
 
 
+ADDRESSES = frozenset(candidate.symbol for row in SEEN.values() for candidate in row if candidate.symbol)
+"""The functions whose address programs compare with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sight:
     """How one thing is seen on this kernel: by the hooks of `candidate`, or not at all if it is None."""
@@ -40,7 +44,7 @@ def _traces(target: str) -> tuple[str, str]:
 WANTED_SYMBOLS = frozenset(
     [hook.target for hook in HOOKS]
     + [symbol for hook in HOOKS for symbol in _traces(hook.target)]
-    + [candidate.symbol for row in SEEN.values() for candidate in row]
+    + list(ADDRESSES)
 )
 """The names that `lacking` and `choose` ask for, of those in /proc/kallsyms."""
 

@@ -73,7 +73,8 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
         # Every socket call passes it, also before it falls asleep.
         Candidate((_kp("release_sock"),)),
         Candidate(
-            (_tp("sock_send_length"),), unseen="a sender blocked inside one call, until the next sweep"
+            (_tp("sock_send_length"),),
+            unseen="a sender blocked inside one call, until the next acknowledgement or sweep",
         ),
     ),
     "TCP send shrinks": (

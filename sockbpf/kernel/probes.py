@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, decode
+from sockbpf.kernel.choice import ADDRESSES, Sight
 from sockbpf.kernel.hooks import KPROBES, Hook, Kind
 from sockbpf.kernel.source import SOURCE, type_source
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from sockbpf.counters import Counters
-    from sockbpf.kernel.choice import Sight
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +99,13 @@ class Probes:
         self.types, layout = type_source(types)
         candidates = [sight.candidate for sight in sights if sight.candidate]
         hooks = {hook for candidate in candidates for hook in candidate.hooks}
-        addresses = {c.symbol: symbols[c.symbol] for c in candidates if c.symbol}
         flags = [
             f"-I{SOURCE}",
             f"-DMAX_EPISODES={max_episodes}",
             *({"-DWITH_KPROBES" if hook.kind in KPROBES else "-DWITH_TRACEPOINTS" for hook in hooks}),
             *(f"-DWANT_{program}=1" for program in sorted({hook.program for hook in hooks})),
             *layout,
-            *(f"-DSYM_{name}={address:#x}ULL" for name, address in addresses.items()),
+            *(f"-DSYM_{name}={symbols.get(name, 0):#x}ULL" for name in ADDRESSES),
         ]
         with _captured_stderr() as said:
             try:

@@ -14,7 +14,7 @@ def every_program() -> Probes:
     return Probes(
         sights,
         Levels(1009, 1009, clear_ratio=1),
-        symbols={candidate.symbol: 0xFFFFFFFF00000000 for row in SEEN.values() for candidate in row},
+        symbols={},
         types="auto",
         perf_pages=8,
         max_episodes=17,

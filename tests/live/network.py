@@ -88,6 +88,12 @@ def slow_link(rate: str = "8kbit") -> Iterator[Link]:
         with inside(f"/run/netns/{receiver}"):  # somebody listens: no refusal comes back
             sink = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
             sink.bind(("::", DISCARD))
-        yield Link(
-            sender, receiver, {"ipv4": "192.0.2.2", "ipv6": "2001:db8::2", "mapped": "::ffff:192.0.2.2"}
-        )
+        try:
+            yield Link(
+                sender, receiver, {"ipv4": "192.0.2.2", "ipv6": "2001:db8::2", "mapped": "::ffff:192.0.2.2"}
+            )
+        finally:
+            # What waits in the bucket holds its socket, which holds the namespace, which holds the bucket.
+            subprocess.run(
+                ["ip", "-n", sender, "link", "del", "slow"], check=False, stderr=subprocess.DEVNULL
+            )

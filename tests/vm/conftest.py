@@ -24,7 +24,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         "|---|---|---|---|---|---|---|",
     ]
     rows += [result.row() for result in RESULTS]
-    text = "\n".join(rows)
+    unseen = dict.fromkeys(line for result in RESULTS if (line := result.left_unseen()))
+    text = "\n".join([*rows, "", "Left unseen by the hooks, to the sweeps:", "", *unseen])
     Path(TABLE).write_text(text + "\n")
     shown = io.StringIO()
     Console(file=shown, width=110).print(Markdown(text))

@@ -17,12 +17,19 @@ class Result:
     boot_s: float
     armed: str
     whole_s: float
+    unseen: tuple[str, ...]
+    """What the hooks leave unseen, as the monitor says it: "thing: hooks; unseen: what"."""
 
     def row(self) -> str:
         return (
             f"| {self.release} | {self.choice.hooks} | {self.choice.types} | {self.passed} | {self.boot_s:.0f} "
             f"| {self.armed} | {self.whole_s:.0f} |"
         )
+
+    def left_unseen(self) -> str:
+        """Return a line of what these hooks leave to the sweeps, or nothing."""
+        things = [f"{line.partition(':')[0]} ({line.partition('; unseen: ')[2]})" for line in self.unseen]
+        return f"- {self.choice.kernel.name}, {self.choice.hooks}: {'; '.join(things)}" if things else ""
 
 
 RESULTS: list[Result] = []

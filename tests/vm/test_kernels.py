@@ -37,6 +37,7 @@ def run(choice: Choice, command: str) -> tuple[int | None, str]:
             outcome.boot_s,
             armed[-1] if armed else "",
             outcome.whole_s,
+            tuple(re.findall(r"^seen: (.*)$", outcome.output, re.MULTILINE)),
         )
     )
     return outcome.code, f"{outcome.output}\n--- console\n{outcome.console[-4000:]}"
