@@ -257,6 +257,8 @@ def test_nothing_is_left(watch: Watch) -> None:
     if BLOCKED_UNSEEN in watch.monitor.log():
         missed = [alert for alert in missed if (alert["type"], alert["protocol"]) != ("SEND", "tcp")]
     assert not missed, "the hooks missed a crossing"
+    if "until the next look" not in watch.monitor.log():
+        assert counts["ended_by_sweep"] == 0, "the hooks missed an end"
     programs = bpf_ids(watch.monitor.pid, "prog_id")
     assert programs
     watch.monitor.stop(signal.SIGKILL)
