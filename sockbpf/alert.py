@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sockbpf.event import Direction, Mode, Socket
 
 EXCEEDED, ONGOING, CLEARED = "exceeded", "ongoing", "cleared"
 EVENTS = (EXCEEDED, ONGOING, CLEARED)
+"""What can be told of an episode, in its order."""
+
+HEARTBEAT = "heartbeat"
+
+OF_ONE_SOCKET = ("local_ip", "remote_ip", "remote_port", "netns", "pid", "comm")
+"""The parameters that an alert about several sockets does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +39,25 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Folded:
+    """Several notices of one event and one local service, told as one."""
+
+    notice: Notice
+    """That of the largest size, but `id` and `since_ns` are the fold's; `ns` is the first crossing's on `exceeded`,
+    the last instant that was noticed otherwise."""
+    count: int
+    """How many notices it stands for, each of another socket queue."""
+    worst: tuple[tuple[Socket, int], ...]
+    """Those of the largest sizes, in bytes, largest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """One thing to tell. Sizes are bytes, `timestamp_ns` Unix time, `duration_ns` since the episode began.
 
-    `id` names the episode, `seq` counts the alerts of this monitor from 1 without gaps; both stay the same on
-    a retry. `pid` is 0 and `comm` empty where the owner is not known.
+    `id` names the episode or the fold, `seq` counts the alerts of this monitor from 1 without gaps; both stay the
+    same on a retry. `pid` is 0 and `comm` empty where the owner is not known. A folded alert has a `count` and its
+    `worst`; its `socket`, `size` and `peak` are those of the very worst.
     """
 
     id: str
@@ -52,10 +74,15 @@ class Alert:
     host: str
     pid: int = 0
     comm: str = ""
+    count: int = 1
+    worst: tuple[tuple[Socket, int], ...] = ()
 
 
-def alert_of(notice: Notice, *, seq: int, host: str, unix_offset_ns: int) -> Alert:
+def alert_of(notice: Notice | Folded, *, seq: int, host: str, unix_offset_ns: int) -> Alert:
     """Make the alert of a notice; `unix_offset_ns` is Unix time less CLOCK_MONOTONIC, now."""
+    if isinstance(notice, Folded):
+        one = alert_of(notice.notice, seq=seq, host=host, unix_offset_ns=unix_offset_ns)
+        return replace(one, count=notice.count, worst=notice.worst)
     return Alert(
         id=notice.id,
         seq=seq,
@@ -102,12 +129,30 @@ def parameters(alert: Alert) -> dict[str, str]:
     }
     if alert.pid:
         told |= {"pid": str(alert.pid), "comm": alert.comm}
-    return told
+    if not alert.worst:
+        return told
+    told = {name: value for name, value in told.items() if name not in OF_ONE_SOCKET}
+    return told | {"count": str(alert.count), "worst": ";".join(_remote(*one) for one in alert.worst)}
 
 
-def log_line(alert: Alert) -> str:
-    """Return the alert as one line of `key=value`; a control character in `comm` cannot break the line."""
-    return " ".join(f"{key}={_quoted(value)}" for key, value in parameters(alert).items())
+def _remote(socket: Socket, size: int) -> str:
+    ip = f"[{socket.remote_ip}]" if ":" in socket.remote_ip else socket.remote_ip
+    return f"{ip}:{socket.remote_port}={size}"
+
+
+def heartbeat(counters: Mapping[str, float], seq: int, host: str, unix_ns: int) -> dict[str, str]:
+    """Return what is told when there is nothing to tell; `seq` is that of the last alert."""
+    return {
+        "event": HEARTBEAT,
+        "timestamp": _seconds(unix_ns),
+        "host": host,
+        "seq": str(seq),
+    } | {name: str(count) for name, count in counters.items()}
+
+
+def log_line(told: Mapping[str, str]) -> str:
+    """Return parameters as one line of `key=value`; a control character in `comm` cannot break the line."""
+    return " ".join(f"{key}={_quoted(value)}" for key, value in told.items())
 
 
 def _quoted(value: str) -> str:

@@ -20,16 +20,23 @@ NAMES = {
     "ended_by_sweep": "episodes ended by a sweep that the hooks had left open",
     "recovered": "episodes whose beginning or end was lost on the way and found in the kernel's table",
     # what was told
+    "held_back": "episodes not told because they ended before `hold` had passed",
+    "folded": "words about sockets that were collected and told together with others of their service",
     "alerts": "alerts made",
-    "delivered": "alerts answered with 2xx",
-    "retried": "requests that failed and were put back for another try",
-    "dropped": "alerts dropped because the queue was full",
+    "heartbeats": "heartbeats made",
+    "delivered": "alerts that a destination took, counted for each destination",
+    "retried": "deliveries that failed and were put back for another try",
+    "recovered_owed": "alerts found in the journal at the start, counted for each destination that is owed them",
+    "given_up": "alerts not delivered: too old, too many, or refused for good; counted for each destination",
+    "journal_failed": "times the journal could not be written: alerts were in memory only",
+    "dropped": "alerts dropped because too many waited to be written to the journal",
     "own": "crossings of the monitor's own sockets, not reported",
 }
 """Name of each counter and what it counts; the order is the order shown."""
 
 LOSSES = (
-    "lost_submit", "lost_ring", "undecodable", "episodes_full", "unreturned", "sweep_failed", "dropped",
+    "lost_submit", "lost_ring", "undecodable", "episodes_full", "unreturned", "sweep_failed", "given_up",
+    "journal_failed", "dropped",
 )  # fmt: skip
 """The counters that say something was lost or not seen; a change of these is a warning in the log."""
 

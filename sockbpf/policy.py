@@ -1,23 +1,26 @@
-"""The rules of episodes: what of all that is seen is told, and when. Pure: no I/O, no clock of its own.
+"""The rules of episodes: what of all that is seen is told. Pure: no I/O, no clock of its own.
 
 Three sources speak about the same queues: events from the hooks, the kernel's table of open episodes, and sweeps
 of sock_diag. Events may be read out of order (each processor has its own ring) or be lost; the table and the
 sweeps mend what was. An episode of the hooks is named by (address, direction, since_ns), one that only a sweep saw
-by who the socket is; the hooks take it over at their first word of it.
+by who the socket is; the hooks take it over at their first word of it. When what is open is told, episodes.py says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from hashlib import blake2s
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from sockbpf.alert import CLEARED, EXCEEDED, ONGOING, Notice
+from sockbpf.episodes import Episode, Episodes, Key, OwnerOf, Rules, identity
 from sockbpf.event import Direction, Event, Mode, Protocol, Socket, What
 
 if TYPE_CHECKING:
+    from sockbpf.alert import Notice
     from sockbpf.counters import Counters
+
+__all__ = ["Episode", "Policy", "Reading", "Rules", "Sweep", "identity"]
 
 EARLY_KEPT_NS = 10 * 10**9
 """How long an end that came before its beginning is remembered; rings are read within milliseconds."""
@@ -25,24 +28,7 @@ EARLY_KEPT_NS = 10 * 10**9
 ABSENT_LOOKS = 2
 """A socket not found in this many looks in a row is gone: a dump can skip one when its neighbours change."""
 
-Identity = tuple[object, ...]
-Key = tuple[object, ...]
 Reap = Callable[[int, Direction], bool]
-OwnerOf = Callable[[int], tuple[int, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """When a queue is over, back, and worth a word: bytes by direction, nanoseconds, names of events."""
-
-    thresholds: dict[Direction, int]
-    clear_ratio: float
-    repeat_ns: int
-    events: frozenset[str]
-
-    def clear_level(self, direction: Direction) -> int:
-        """Return the size, bytes, at or under which an episode ends."""
-        return int(self.thresholds[direction] * self.clear_ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,64 +55,49 @@ class Sweep:
     readings: tuple[Reading, ...]
 
 
-@dataclass(slots=True)
-class Episode:
-    """One queue that is over. `ns` is the instant of `size`; `absent` counts the looks that did not find it."""
-
-    socket: Socket
-    direction: Direction
-    mode: Mode
-    address: int
-    since_ns: int
-    ns: int
-    size: int
-    peak: int
-    threshold: int
-    pid: int = 0
-    comm: str = ""
-    id: str = ""
-    told_ns: int = 0
-    absent: int = 0
-
-
-def identity(socket: Socket) -> Identity:
-    """Return what stays the same of a socket while its queue is over.
-
-    A TCP orphan loses its inode, a UDP socket can be connected elsewhere; UDP sockets may share an address.
-    """
-    if socket.protocol is Protocol.UDP and socket.inode:
-        return (socket.netns, socket.protocol, socket.inode)
-    return (
-        socket.netns, socket.protocol,
-        socket.local_ip, socket.local_port, socket.remote_ip, socket.remote_port,
-    )  # fmt: skip
-
-
 def _key(event: Event) -> Key:
     return (event.address, event.direction, event.since_ns)
 
 
-@dataclass(slots=True)
 class Policy:
-    """The open episodes and what is to be told of them."""
+    """Makes of what the three sources say what is to be told."""
 
-    rules: Rules
-    counters: Counters
-    salt: str
-    """What tells this run of the monitor from all others, for the episodes' ids."""
-    owner_of: OwnerOf
-    """From a socket's inode to pid and comm of who holds it now; (0, "") where it is not known."""
-    open: dict[Key, Episode] = field(default_factory=dict)
-    _known: dict[Key, set[Key]] = field(default_factory=dict)
-    """(identity, direction) -> keys of its open episodes: several while an end is on the way."""
-    _early: dict[Key, int] = field(default_factory=dict)
-    """Key of an episode whose end was read before its beginning -> when."""
-    _unheard: set[Key] = field(default_factory=set)
-    """Open episodes that the kernel's table told of first: their beginning is on the way, or lost."""
-    _missing: set[Key] = field(default_factory=set)
-    """Open episodes of the hooks that the kernel's table did not hold at the last look."""
-    _ended: set[Key] | None = None
-    """(identity, direction) of what ended since a sweep was sent for; None while none is under way."""
+    def __init__(self, rules: Rules, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
+        """Begin with nothing open.
+
+        `salt` tells this run of the monitor from all others, for the episodes' ids; `owner_of` returns pid and
+        comm of who holds a socket now, from its inode; (0, "") where it is not known.
+        """
+        self.episodes = Episodes(rules, counters, salt, owner_of)
+        self.owner_of = owner_of
+        self.counters = counters
+        self._early: dict[Key, int] = {}
+        """Key of an episode whose end was read before its beginning -> when."""
+        self._unheard: set[Key] = set()
+        """Open episodes that the kernel's table told of first: their beginning is on the way, or lost."""
+        self._ended: set[Key] | None = None
+        """(identity, direction) of what ended since a sweep was sent for; None while none is under way."""
+
+    @property
+    def rules(self) -> Rules:
+        """What applies from now on; replace them between two calls, after the kernel was told its levels.
+
+        A queue that the new thresholds find over or back is told at the next sweep, or the hooks' next word of it.
+        """
+        return self.episodes.rules
+
+    @rules.setter
+    def rules(self, rules: Rules) -> None:
+        self.episodes.rules = rules
+
+    @property
+    def open(self) -> dict[Key, Episode]:
+        """The open episodes, those that are held included."""
+        return self.episodes.open
+
+    def is_open(self, id_: str) -> bool:
+        """Tell whether an episode of this id goes on."""
+        return self.episodes.is_open(id_)
 
     # what the hooks say
 
@@ -141,13 +112,19 @@ class Policy:
             return []
         swept = (identity(event.socket), event.direction)
         if swept in self.open:
-            episode = self._remove(swept)
-            episode.address = event.address
-            if event.pid:
-                episode.pid, episode.comm = event.pid, event.comm
-            self._add(key, episode)
+            self._take_over(swept, key, event)
             return []
-        return self._begin(key, _episode(event), event.since_size, event.since_ns)
+        return self.episodes.begin(key, _episode(event))
+
+    def _take_over(self, swept: Key, key: Key, event: Event) -> None:
+        """Let the hooks go on with what a sweep began; it keeps its id, its beginning and its hold."""
+        episode = self.episodes.rename(swept, key)
+        episode.address = event.address
+        episode.peak = max(episode.peak, event.since_size)
+        if event.since_ns > episode.ns:
+            episode.ns, episode.size = event.since_ns, event.since_size
+        if event.pid:
+            episode.pid, episode.comm = event.pid, event.comm
 
     def _back(self, event: Event) -> list[Notice]:
         key = _key(event)
@@ -177,11 +154,14 @@ class Policy:
             episode = self.open[key]
             episode.ns, episode.size = entry.ns, entry.size
             episode.peak = max(episode.peak, entry.peak)
-        missing = {key for key, episode in self.open.items() if episode.address and key not in keys}
-        for key in missing & self._missing:  # twice in a row: its end is not on the way, it is lost
-            self.counters.add("recovered")
-            notices += self._end(key, 0, self.open[key].ns)
-        self._missing = missing - self._missing
+        for key, episode in list(self.open.items()):
+            if key in keys:
+                self.episodes.found(episode)
+            elif episode.missed:  # twice in a row: its end is not on the way, it is lost
+                self.counters.add("recovered")
+                notices += self._end(key, 0, episode.ns)
+            elif episode.address:
+                episode.missed = True
         return notices
 
     # what the sweeps say
@@ -207,13 +187,11 @@ class Policy:
                 known = (name, direction)
                 if (
                     size > self.rules.thresholds[direction]
-                    and known not in self._known
+                    and not self.episodes.is_known(known)
                     and known not in ended
                 ):
                     self.counters.add("begun_by_sweep")
-                    notices += self._begin(
-                        known, self._swept(reading, direction, sweep), size, sweep.begun_ns
-                    )
+                    notices += self.episodes.begin(known, self._swept(reading, direction, sweep))
         return notices
 
     def _was_looked_at(self, socket: Socket, sweep: Sweep) -> bool:
@@ -258,76 +236,39 @@ class Policy:
     # time
 
     def on_time(self, now_ns: int) -> list[Notice]:
-        """Return what is to be repeated now, at most once per repeat interval for each episode."""
-        self._early = {key: ns for key, ns in self._early.items() if now_ns - ns < EARLY_KEPT_NS}
-        notices = []
-        for episode in self.open.values():
-            if now_ns - episode.told_ns >= self.rules.repeat_ns:
-                episode.told_ns = now_ns
-                notices += self._notice(ONGOING, episode, episode.size, now_ns)
-        return notices
+        """Return what has been over for long enough by now, and what is to be repeated.
 
-    # keeping the books
+        All that the hooks said until `now_ns` must have been read: what ended before is not told.
+        """
+        late = takewhile(lambda early: now_ns - early[1] >= EARLY_KEPT_NS, self._early.items())
+        for key, _ in list(late):
+            del self._early[key]
+        return self.episodes.due(now_ns)
 
-    def _add(self, key: Key, episode: Episode) -> None:
-        self.open[key] = episode
-        self._known.setdefault((identity(episode.socket), episode.direction), set()).add(key)
+    def next_due_ns(self) -> int | None:
+        """Return when `on_time` is wanted for what is held, CLOCK_MONOTONIC; None if nothing is.
 
-    def _remove(self, key: Key) -> Episode:
-        episode = self.open.pop(key)
-        known = (identity(episode.socket), episode.direction)
-        self._known[known].discard(key)
-        if not self._known[known]:
-            del self._known[known]
-        return episode
-
-    def _begin(self, key: Key, episode: Episode, size: int, ns: int) -> list[Notice]:
-        episode.told_ns = ns
-        named = f"{self.salt} {episode.since_ns} {key}"
-        episode.id = blake2s(named.encode(), digest_size=8).hexdigest()  # tells no kernel address
-        self._add(key, episode)
-        return self._notice(EXCEEDED, episode, size, ns)
+        Repeats ask for no precision: once a second is enough for them.
+        """
+        return self.episodes.next_due_ns()
 
     def _end(self, key: Key, size: int, ns: int) -> list[Notice]:
-        episode = self._remove(key)
+        episode = self.open[key]
         if self._ended is not None:
             self._ended.add((identity(episode.socket), episode.direction))
-        return self._notice(CLEARED, episode, size, ns)
-
-    def _notice(self, event: str, episode: Episode, size: int, ns: int) -> list[Notice]:
-        if event not in self.rules.events:
-            return []
-        if event == ONGOING or not episode.pid:  # a socket can be handed on
-            pid, comm = self.owner_of(episode.socket.inode)
-            if pid:  # else what was known before: a socket that ends is nobody's
-                episode.pid, episode.comm = pid, comm
-        return [
-            Notice(
-                event=event,
-                id=episode.id,
-                ns=ns,
-                since_ns=episode.since_ns,
-                socket=episode.socket,
-                direction=episode.direction,
-                mode=episode.mode,
-                size=size,
-                peak=max(episode.peak, size) if event != EXCEEDED else size,
-                threshold=episode.threshold,
-                pid=episode.pid,
-                comm=episode.comm,
-            )
-        ]
+        return self.episodes.end(key, size, ns)
 
 
 def _episode(event: Event) -> Episode:
+    """Return the episode as it was at the crossing, but for its peak."""
     return Episode(
         socket=event.socket,
         direction=event.direction,
         mode=event.mode,
         address=event.address,
         since_ns=event.since_ns,
-        ns=event.ns,
-        size=event.size,
+        ns=event.since_ns,
+        size=event.since_size,
         peak=event.peak,
         threshold=event.threshold,
         pid=event.pid,

@@ -60,11 +60,19 @@ class Source:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: short, on one line, without anything before an `@`."""
-    text = value if isinstance(value, str) else repr(value)
+    """Return a value as a message shows it: short, on one line, without anything before an `@` or below a key."""
+    text = value if isinstance(value, str) else _outline(value)
     text = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", text)
     text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
     return repr(text) if isinstance(value, str) else text
+
+
+def _outline(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_outline, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: ...' for key in value)}}}"
+    return repr(value)
 
 
 def told(file: Path, faults: list[Fault]) -> list[str]:
@@ -127,7 +135,7 @@ def _parsed(text: str) -> Source:
 def _syntax_fault(error: Exception, loader: yaml.SafeLoader, text: str) -> Fault:
     at, problem = loader.line, "a number too large"  # "\UFFFFFFFF": PyYAML lets int() and chr() raise
     if isinstance(error, yaml.MarkedYAMLError):
-        problem = str(error.problem)
+        problem = re.sub(r"(tag handle) .*", r"\1", str(error.problem))  # it may be the start of a secret
         at = error.problem_mark.line if error.problem_mark else at
         if error.context and error.context_mark:
             problem += f" ({error.context} that begins on line {error.context_mark.line + 1})"
@@ -171,8 +179,8 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event], where: Where, source:
             fault = "expected Unicode text, got half of a surrogate pair"
     else:
         fault = "expected the value itself, got an alias (*name)"
-    if tag := getattr(event, "tag", None):
-        fault = f"expected a value without a tag, got {shown(tag.replace('tag:yaml.org,2002:', '!!'))}"
+    if getattr(event, "tag", None):
+        fault = "expected a value without a tag, got one (!...): if it is the value itself, quote it"
     if fault:
         source.faults.append(Fault(line, where, fault))
         return REFUSED

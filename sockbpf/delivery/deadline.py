@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 import weakref
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,44 +31,78 @@ CLOSE_GENTLY, CLOSE_AT_ONCE = (
 
 
 class Deadline:
-    """Knows the connections and sockets of one session, for another thread to cut when time is up."""
+    """Knows the connections and sockets of one session, and has a thread that cuts them when time is up.
+
+    The thread is started by the first exchange and lives until `close`. It sleeps to the deadline of an
+    exchange even if that has ended long before, and looks then for the next: under load nobody wakes it.
+    """
 
     def __init__(self, session: requests.Session) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition(threading.Lock())
+        """Guards what follows: whoever holds it knows that nothing is being cut."""
         self._all: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._late: threading.Event | None = None
+        """The exchange under way: set when its time is up."""
+        self._due_s = 0.0
+        self._wakes_s = float("inf")
+        """When the thread looks next, of itself."""
+        self._thread: threading.Thread | None = None
         for scheme in ("http://", "https://"):
             session.mount(scheme, _Adapter(self._add))
 
     def _add(self, connection_or_socket: Any) -> None:
-        with self._lock:
+        with self._changed:
             self._all.add(connection_or_socket)
 
     @contextmanager
     def bounded(self, timeout_s: float) -> Iterator[threading.Event]:
-        """Cut every connection `timeout_s` from now, unless left before; the event says it came to that."""
-        done, late = threading.Event(), threading.Event()
-        threading.Thread(
-            target=self._watch, args=(done, late, timeout_s), name="http-deadline", daemon=True
-        ).start()
+        """Cut every connection `timeout_s` from now, unless left before; the event says it came to that.
+
+        One exchange at a time.
+        """
+        late = threading.Event()
+        with self._changed:
+            self._late, self._due_s = late, time.monotonic() + timeout_s
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="http-deadline", daemon=True)
+                self._thread.start()
+            elif self._due_s < self._wakes_s:
+                self._changed.notify()
         try:
             yield late
         finally:
-            done.set()
+            with self._changed:
+                self._late = None
 
-    def _watch(self, done: threading.Event, late: threading.Event, timeout_s: float) -> None:
-        if done.wait(timeout_s):
-            return
-        late.set()
-        self._cut()
-        # What was still connecting had nothing to cut yet.
-        while not done.wait(CUT_AGAIN_S):
-            self._cut()
+    def _watch(self) -> None:
+        with self._changed:
+            while self._thread is threading.current_thread():
+                now_s = time.monotonic()
+                if self._late is None:
+                    self._wakes_s = float("inf")
+                elif now_s < self._due_s:
+                    self._wakes_s = self._due_s
+                else:
+                    self._late.set()
+                    self._cut()
+                    # Again: what was still connecting had nothing to cut yet.
+                    self._wakes_s = now_s + CUT_AGAIN_S
+                self._changed.wait(None if self._late is None else self._wakes_s - now_s)
 
     def close_gently(self) -> None:
-        """Let the connections that are idle now be closed by FIN, which no receiver takes for a failure."""
-        for sock in self._sockets():
-            with suppress(OSError, TypeError):
-                socket.socket.setsockopt(sock, *CLOSE_GENTLY)
+        """Let the connections that are idle now be closed by FIN, which no receiver takes for a failure.
+
+        The thread ends; another exchange would start a new one.
+        """
+        with self._changed:
+            for sock in self._sockets():
+                with suppress(OSError, TypeError):
+                    socket.socket.setsockopt(sock, *CLOSE_GENTLY)
+            thread, self._thread = self._thread, None
+            self._wakes_s = float("inf")
+            self._changed.notify()
+        if thread:
+            thread.join()
 
     def _cut(self) -> None:
         for sock in self._sockets():
@@ -77,8 +112,7 @@ class Deadline:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def _sockets(self) -> list[Any]:
-        with self._lock:
-            held = [getattr(each, "sock", each) for each in self._all]
+        held = [getattr(each, "sock", each) for each in self._all]
         # TLS within TLS (an https proxy) keeps its socket inside.
         return [getattr(sock, "socket", sock) for sock in held]
 

@@ -8,27 +8,35 @@ import os
 import ssl
 import time
 from contextlib import suppress
+from copy import copy
 from datetime import timezone
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 import urllib3
 from requests.utils import get_environ_proxies
 
 from sockbpf import __version__
-from sockbpf.alert import parameters
 from sockbpf.delivery.deadline import Deadline
 from sockbpf.delivery.transport import TransportError
+from sockbpf.secret import Secret
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
 
-    from sockbpf.alert import Alert
+    from sockbpf.destination_settings import HttpSettings
 
 BODY_BYTES = 64 * 1024
 """The most of an answer's body that is read; it is read only so that the connection can serve again."""
+
+AGENT = f"sockbpf/{__version__}"
+
+ORIGINS = 64
+"""Of how many hosts the proxy is remembered; a receiver may redirect to ever new ones."""
 
 PERMANENT = frozenset({400, 401, 403, 404, 410, 422})
 """The statuses that say: this request, as it is, will never do."""
@@ -37,15 +45,18 @@ PERMANENT = frozenset({400, 401, 403, 404, 410, 422})
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
-def redacted(url: str) -> str:
-    """Return `scheme://host:port/path`, the URL without what may be secret: userinfo, query, fragment."""
+def redacted(url: str, *, path: bool = True) -> str:
+    """Return `scheme://host:port/path`, the URL without what may be secret: userinfo, query, fragment.
+
+    Without `path` that is left out too, for a URL that is a secret as a whole.
+    """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return "(unreadable URL)"
     host = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
+    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path if path else '/...'}"
 
 
 def retry_after_s(value: str | None, now: float) -> float | None:
@@ -78,6 +89,8 @@ def plain_reason(error: BaseException) -> str:
         return f"{name}: not an HTTP answer"
     if isinstance(cause, OSError) and cause.strerror:
         return f"{name}: {cause.strerror}"
+    if type(error) is OSError:  # only requests raises that itself, of a path that is no file
+        return f"{name}: a certificate, key or CA file is not there"
     return name
 
 
@@ -102,34 +115,46 @@ def _drain(response: requests.Response, *_: object, **__: object) -> None:
 
 
 class HttpGet:
-    """GETs `url`, the alert's parameters behind its own query, on connections kept alive.
+    """GETs the `url` of its settings, the alert's parameters behind its own query, on connections kept alive.
 
-    `timeout_s` bounds the connecting, each read and the whole try, redirects and body included. Only what
+    The timeout bounds the connecting, each read and the whole try, redirects and body included. Only what
     opens a connection may take longer, by bounds of its own: the name look-up (resolv.conf), each address
-    of the name and the TLS handshake (`timeout_s` each). Proxies and CA bundles come from the environment,
-    as is the custom with requests.
+    of the name and the TLS handshake (the timeout each). Proxies and CA bundles come from the environment,
+    as is the custom with requests; it is read once, here or when a redirect first leads to a host.
+
+    Headers, token, password and client certificate are for the host of `url`: no other gets them.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        self._url = url
-        self._timeout_s = timeout_s
+    def __init__(self, settings: HttpSettings) -> None:
+        self._settings = settings
         self._session = requests.Session()
         self._deadline = Deadline(self._session)
-        # With trust_env requests would send what ~/.netrc holds for the host; the rest of it is done in _get.
+        # With trust_env requests would send what ~/.netrc holds for the host; the rest of it is done here.
         self._session.trust_env = False
-        self._session.headers["User-Agent"] = f"sockbpf/{__version__}"
+        self._session.headers["User-Agent"] = AGENT
+        self._session.headers.update(settings.headers)
+        if settings.token:
+            self._session.headers["Authorization"] = f"Bearer {settings.token}"
+        bundle = settings.ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        self._verify = str(bundle) if bundle else True
+        files = [str(file) for file in (settings.client_cert, settings.client_key) if file]
+        self._cert = (files[0], files[-1]) if files else None
+        self._proxies = lru_cache(ORIGINS)(get_environ_proxies)
+        request = requests.Request("GET", settings.url, hooks={"response": _drain})
+        self._request = self._session.prepare_request(request)
+        self._proxies(_origin(self._request))
 
-    def send(self, alert: Alert) -> None:
+    def send(self, told: Mapping[str, str]) -> None:
         """Return on 2xx. Raise TransportError on any other status and on every failure on the way to one."""
         try:
-            with self._deadline.bounded(self._timeout_s) as late:
-                answer = self._follow(alert, late)
+            with self._deadline.bounded(self._settings.timeout) as late:
+                answer = self._follow(told, late)
         finally:
             # A receiver that sets ever new cookies must not fill the memory.
             self._session.cookies.clear()
         if not 200 <= answer.status_code < 300:  # noqa: PLR2004  the 2xx of HTTP
             raise TransportError(
-                f"GET {redacted(answer.url)}: answered {answer.status_code}",
+                f"GET {self._shown(answer.url)}: answered {answer.status_code}",
                 permanent=answer.status_code in PERMANENT,
                 retry_after_s=retry_after_s(answer.headers.get("Retry-After"), time.time()),
             )
@@ -138,37 +163,56 @@ class HttpGet:
         self._deadline.close_gently()
         self._session.close()
 
-    def _follow(self, alert: Alert, late: threading.Event) -> requests.Response:
+    def _shown(self, url: str) -> str:
+        return redacted(url, path=not isinstance(self._settings.url, Secret))
+
+    def _follow(self, told: Mapping[str, str], late: threading.Event) -> requests.Response:
         """Return the last answer of the redirects.
 
         They are followed one by one and not by requests, which reads their bodies without a bound.
         """
-        url = self._url
+        request = copy(self._request)
+        url = str(request.url)
+        request.url = url + ("&" if "?" in url else "?") + urlencode(told)
+        cert = self._cert
         try:
-            request: requests.PreparedRequest | None = self._session.prepare_request(
-                requests.Request("GET", url, params=parameters(alert), hooks={"response": _drain})
-            )
             for _ in range(1 + self._session.max_redirects):
-                if request is None:
-                    break
                 url = str(request.url)
-                answer = self._get(request)
+                answer = self._get(request, cert)
+                if answer.next is None:
+                    return answer
                 request = answer.next
+                # That of the last request, which may have gone through a proxy where this one will not; the
+                # adapter adds it where it is wanted.
+                request.headers.pop("Proxy-Authorization", None)
+                if self._session.should_strip_auth(url, str(request.url)):  # type: ignore[no-untyped-call]
+                    cert = None
+                    self._strip(request)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             timed_out = late.is_set() or isinstance(error, requests.Timeout)
-            reason = f"no answer within {self._timeout_s:g} s" if timed_out else plain_reason(error)
+            reason = f"no answer within {self._settings.timeout:g} s" if timed_out else plain_reason(error)
             # Not even as the cause: its text holds the URL.
-            raise TransportError(f"GET {redacted(url)}: {reason}") from None
-        if request is not None:
-            raise TransportError(f"GET {redacted(url)}: more than {self._session.max_redirects} redirects")
-        return answer
+            raise TransportError(f"GET {self._shown(url)}: {reason}") from None
+        raise TransportError(f"GET {self._shown(url)}: more than {self._session.max_redirects} redirects")
 
-    def _get(self, request: requests.PreparedRequest) -> requests.Response:
+    def _strip(self, request: requests.PreparedRequest) -> None:
+        """Take from a request what another host must not see; requests itself knows of Authorization only."""
+        for name in ("Authorization", *self._settings.headers):
+            request.headers.pop(name, None)
+        request.headers.setdefault("User-Agent", AGENT)
+
+    def _get(self, request: requests.PreparedRequest, cert: tuple[str, str] | None) -> requests.Response:
         return self._session.send(
             request,
             allow_redirects=False,
             stream=True,
-            timeout=self._timeout_s,
-            proxies=get_environ_proxies(str(request.url)),
-            verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True,
+            timeout=self._settings.timeout,
+            proxies=self._proxies(_origin(request)),
+            verify=self._verify,
+            cert=cert,
         )
+
+
+def _origin(request: requests.PreparedRequest) -> str:
+    parts = urlsplit(str(request.url))
+    return f"{parts.scheme}://{parts.netloc}"

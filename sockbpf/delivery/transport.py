@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from sockbpf.alert import Alert
+    from collections.abc import Mapping
 
 
 class TransportError(Exception):
@@ -24,8 +24,11 @@ class TransportError(Exception):
 class Destination(Protocol):
     """Where alerts go. One instance serves one thread."""
 
-    def send(self, alert: Alert) -> None:
-        """Deliver the alert; to return is to have delivered it. Raise TransportError otherwise."""
+    def send(self, told: Mapping[str, str]) -> None:
+        """Deliver an alert, given as its parameters (sockbpf/alert.py); to return is to have delivered it.
+
+        Raise TransportError otherwise.
+        """
 
     def close(self) -> None:
         """Let go of connections; `send` is not called again."""

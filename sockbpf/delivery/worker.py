@@ -1,9 +1,8 @@
-"""The threads that deliver: one per lane of the spool, each trying its oldest alert until it is through."""
+"""The threads that deliver to one destination: each takes what is due, tries it, says what came of it."""
 
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 import traceback
@@ -15,49 +14,30 @@ from sockbpf.delivery.transport import TransportError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sockbpf.alert import Alert
     from sockbpf.counters import Counters
-    from sockbpf.delivery.spool import Spool
+    from sockbpf.delivery.owed import Owed
+    from sockbpf.delivery.queue import Queue
     from sockbpf.delivery.transport import Destination
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 3600.0
-"""An idle worker waits for the spool to wake it; the bound is only a bound."""
-
 FAILURES_LOGGED_S = 30.0
 
 
-def backoff_s(
-    failures: int, first_s: float, max_s: float, uniform: Callable[[float, float], float] = random.uniform
-) -> float:
-    """Return the seconds to wait after that many failures in a row (from 1), from `first_s` to `max_s`.
-
-    The ceiling doubles with each failure and the wait is anywhere under it, so that monitors that lost the
-    same receiver together do not come back together (AWS blog, "Exponential Backoff and Jitter").
-    """
-    # 2.0**1024 is an OverflowError; 2**64 seconds are past any maximum.
-    return min(max_s, uniform(first_s, min(max_s, first_s * 2.0 ** min(failures, 64))))
-
-
 class _Outage:
-    """What the log is told of a destination: when it begins to fail, that it still does, when it works again.
+    """What the log is told of a destination: when it begins to fail, that it still does, when it works again."""
 
-    A destination that fails for one lane and works for another is failing.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
         self._clock = clock
         self._lock = threading.Lock()
-        self._failing: set[int] = set()
         self._failures = 0
         self._unsaid = 0
         self._said = False
         self._said_at = float("-inf")
 
-    def failed(self, lane: int, reason: str) -> None:
+    def failed(self, reason: str) -> None:
         with self._lock:
-            self._failing.add(lane)
             self._failures += 1
             self._unsaid += 1
             now = self._clock()
@@ -67,128 +47,101 @@ class _Outage:
             unsaid, self._unsaid = self._unsaid, 0
             self._said, self._said_at = True, now
         if unsaid == 1:
-            log.warning("delivery failed: %s", reason)
+            log.warning("delivery to %s failed: %s", self._name, reason)
         else:
-            log.warning("delivery failed %d times since the last such line, last: %s", unsaid, reason)
+            log.warning(
+                "delivery to %s failed %d times since the last such line, last: %s",
+                self._name,
+                unsaid,
+                reason,
+            )
 
-    def worked(self, lane: int) -> None:
+    def worked(self) -> None:
         with self._lock:
-            self._failing.discard(lane)
-            if self._failing or not self._failures:
+            if not self._failures:
                 return
             failures, self._failures = self._failures, 0
             said, self._said = self._said, False
         if said:
-            log.info("delivery works again after %d failed tries", failures)
+            log.info("delivery to %s works again after %d failed tries", self._name, failures)
 
 
 class Workers:
-    """One daemon thread per lane of the spool, each with a destination of its own.
+    """`number` daemon threads with a destination each, between its queue and who is told what came of it.
 
-    `retry_first_s` and `retry_max_s` bound the wait before another try, in seconds; a receiver's Retry-After
-    can lengthen it up to `retry_max_s`. What fails is tried again until it is delivered or the workers stop.
+    `delivered` and `refused` are called, from these threads, with what is not owed any more; `refused` also with
+    the reason, for what the destination will never take.
     """
 
     def __init__(
         self,
-        spool: Spool,
+        name: str,
+        queue: Queue,
         make_destination: Callable[[], Destination],
-        counters: Counters,
         *,
-        retry_first_s: float,
-        retry_max_s: float,
+        number: int,
+        counters: Counters,
+        delivered: Callable[[Owed], None],
+        refused: Callable[[Owed, str], None],
     ) -> None:
-        self._spool = spool
+        self._queue = queue
         self._counters = counters
-        self._retry_first_s = retry_first_s
-        self._retry_max_s = retry_max_s
-        self._outage = _Outage()
+        self._delivered = delivered
+        self._refused = refused
+        self._outage = _Outage(name)
         self._defects_lock = threading.Lock()
         self._defects_said: set[str] = set()
-        self._stopping = threading.Event()
-        self._deadline = float("inf")
         self._threads = [
-            threading.Thread(
-                target=self._run, args=(lane, make_destination()), name=f"deliver-{lane}", daemon=True
-            )
-            for lane in range(spool.lanes)
+            threading.Thread(target=self._run, args=(make_destination(),), name=f"{name}-{n}", daemon=True)
+            for n in range(number)
         ]
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, deadline_s: float) -> int:
-        """Close the spool, deliver what can be in `deadline_s` seconds, return how many alerts stay owed.
+    def join(self, deadline_s: float) -> None:
+        """Wait for their end, which a closed queue brings; at most until the deadline, monotonic seconds.
 
-        Returns as soon as nothing is owed or no try is due before the deadline. A try under way at the
-        deadline is not waited for: its alert counts as owed and may yet arrive.
+        A try under way then is not waited for: its alert stays owed, and may yet arrive.
         """
-        self._deadline = time.monotonic() + deadline_s
-        self._stopping.set()
-        self._spool.close()
         for thread in filter(threading.Thread.is_alive, self._threads):
-            thread.join(max(0.0, self._deadline - time.monotonic()))
-        return self._spool.depth()
+            thread.join(max(0.0, deadline_s - time.monotonic()))
 
-    def _run(self, lane: int, destination: Destination) -> None:
+    def _run(self, destination: Destination) -> None:
         try:
-            while time.monotonic() < self._deadline:
-                # Asked before the take: what was offered between the two is still delivered.
-                stopping = self._stopping.is_set()
-                alert = self._spool.take(lane, IDLE_S)
-                if alert is not None and self._deliver(lane, destination, alert):
-                    self._spool.done(lane)
-                elif alert is not None or stopping:
-                    return
+            while (owed := self._queue.take()) is not None:
+                self._deliver(destination, owed)
         finally:
             try:
                 destination.close()
             except Exception as error:  # noqa: BLE001  a destination may be anyone's
                 self._defect(error)
 
-    def _deliver(self, lane: int, destination: Destination, alert: Alert) -> bool:
-        """Try until the alert is through; False when the workers stop first."""
-        failures = 0
-        while time.monotonic() < self._deadline:
-            stopping = self._stopping.is_set()
-            failed = self._try(destination, alert)
-            if failed is None:
-                self._counters.add("delivered")
-                self._outage.worked(lane)
-                return True
-            failures += 1
+    def _deliver(self, destination: Destination, owed: Owed) -> None:
+        failed = self._try(destination, owed)
+        if failed is None:
+            self._queue.worked(owed)
+            self._outage.worked()
+            self._counters.add("delivered")
+            self._delivered(owed)
+        elif failed.permanent:
+            self._queue.worked(owed)
+            self._refused(owed, str(failed))
+        else:
             self._counters.add("retried")
-            self._outage.failed(lane, str(failed))
-            wait_s = backoff_s(failures, self._retry_first_s, self._retry_max_s)
-            asked_s = min(failed.retry_after_s or 0.0, self._retry_max_s)
-            if not self._pause(max(wait_s, asked_s), stopping):
-                return False
-        return False
+            self._outage.failed(str(failed))
+            self._queue.failed(owed, failed.retry_after_s or 0.0)
 
-    def _try(self, destination: Destination, alert: Alert) -> TransportError | None:
+    def _try(self, destination: Destination, owed: Owed) -> TransportError | None:
         try:
-            destination.send(alert)
+            destination.send(owed.told)
         except TransportError as error:
             return error
         except Exception as error:  # noqa: BLE001  a defect in a destination must not end the deliveries
             self._defect(error)
             return TransportError(f"unexpected {type(error).__name__}")
         return None
-
-    def _pause(self, wait_s: float, stopping: bool) -> bool:
-        """Wait before another try; False when there will be none before the deadline.
-
-        A stop ends the wait, so that what is owed is tried at least once more: `stopping` says that the try
-        before began after the stop.
-        """
-        if not stopping:
-            self._stopping.wait(wait_s)
-            return True
-        if wait_s >= self._deadline - time.monotonic():
-            return False
-        time.sleep(wait_s)
-        return True
 
     def _defect(self, error: Exception) -> None:
         """Log an error that no destination should raise, once per class; its text may hold secrets."""

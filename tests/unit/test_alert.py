@@ -11,7 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Alert, Notice, alert_of, log_line, parameters
+from sockbpf.alert import (
+    CLEARED,
+    EVENTS,
+    EXCEEDED,
+    ONGOING,
+    Alert,
+    Folded,
+    Notice,
+    alert_of,
+    heartbeat,
+    log_line,
+    parameters,
+)
+from sockbpf.counters import NAMES, Counters
 from sockbpf.event import Direction, Mode, Protocol, Socket
 
 SOCKET = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, 4026531840, 8191)
@@ -96,6 +109,97 @@ def test_an_alert_says_what_its_notice_says_in_unix_time() -> None:
     )
 
 
+# several sockets in one
+
+FOLDED = (
+    "timestamp", "event", "protocol", "local_port", "type", "size", "threshold", "peak", "duration", "id", "seq",
+    "host", "mode", "count", "worst",
+)  # fmt: skip
+
+
+def worst(*remotes: tuple[str, int, int]) -> tuple[tuple[Socket, int], ...]:
+    """Return sockets of these remote addresses and ports, with their sizes."""
+    return tuple((replace(SOCKET, remote_ip=ip, remote_port=port), size) for ip, port, size in remotes)
+
+
+def test_a_folded_alert_says_how_many_and_which_are_worst() -> None:
+    some = worst(("192.0.2.2", 40009, 2003), ("192.0.2.3", 40013, 1999))
+    told = parameters(replace(ALERT, count=10_007, worst=some))
+    assert told == {
+        "timestamp": "1795343123.482913",
+        "event": "ongoing",
+        "protocol": "tcp",
+        "local_port": "443",
+        "type": "RECV",
+        "size": "2003",
+        "threshold": "1009",
+        "peak": "4001",
+        "duration": "30.000001",
+        "id": "6450402e831b56d4",
+        "seq": "17",
+        "host": "web-1",
+        "mode": "ebpf",
+        "count": "10007",
+        "worst": "192.0.2.2:40009=2003;192.0.2.3:40013=1999",
+    }
+    assert tuple(told) == FOLDED
+
+
+def test_a_fold_of_one_is_a_fold() -> None:
+    told = parameters(replace(ALERT, worst=worst(("192.0.2.2", 40009, 2003))))
+    assert (told["count"], told["worst"]) == ("1", "192.0.2.2:40009=2003")
+    assert "remote_ip" not in told
+
+
+@pytest.mark.parametrize(
+    ("ip", "port", "shown"),
+    [
+        ("2001:db8::7", 40009, "[2001:db8::7]:40009=1"),
+        ("::ffff:192.0.2.1", 1, "[::ffff:192.0.2.1]:1=1"),
+        ("::", 0, "[::]:0=1"),
+        ("0.0.0.0", 0, "0.0.0.0:0=1"),
+    ],
+)
+def test_a_worst_of_ipv6_stands_in_brackets(ip: str, port: int, shown: str) -> None:
+    assert parameters(replace(ALERT, worst=worst((ip, port, 1))))["worst"] == shown
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_an_alert_of_a_fold_is_told_as_that_of_an_episode(event: str) -> None:
+    notice = Notice(
+        event, "00c0ffee00c0ffee", 7_000000_001, 5_000000_000, SOCKET, Direction.RECV, Mode.EBPF, 2003, 4001, 1009,
+        0, "",
+    )  # fmt: skip
+    some = worst(("192.0.2.2", 40009, 2003))
+    at = {"seq": 17, "host": "web-1", "unix_offset_ns": 1795343116 * 10**9}
+    single = parameters(alert_of(notice, **at))  # type: ignore[arg-type]
+    told = parameters(alert_of(Folded(notice, 7, some), **at))  # type: ignore[arg-type]
+    assert told == {name: single[name] for name in FOLDED if name in single} | {
+        "count": "7", "worst": "192.0.2.2:40009=2003",
+    }  # fmt: skip
+
+
+# when there is nothing to tell
+
+
+def test_a_heartbeat_tells_every_counter() -> None:
+    counters = Counters()
+    counters.add("held_back", 10_007)
+    told = heartbeat(counters.snapshot(), 17, "web-1", 1795343123_482913999)
+    assert list(told) == ["event", "timestamp", "host", "seq", *NAMES]
+    assert told == dict.fromkeys(NAMES, "0") | {
+        "event": "heartbeat",
+        "timestamp": "1795343123.482913",
+        "host": "web-1",
+        "seq": "17",
+        "held_back": "10007",
+    }
+
+
+def test_a_heartbeat_tells_what_is_no_whole_number_too() -> None:
+    assert heartbeat({"oldest_undelivered_seconds": 17.25}, 0, "", 0)["oldest_undelivered_seconds"] == "17.25"
+
+
 # the log line
 
 FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "\\=]+)(?: |$)')
@@ -115,7 +219,7 @@ def parsed(line: str) -> dict[str, str]:
 
 
 def test_a_plain_line_has_no_quotes() -> None:
-    line = log_line(ALERT)
+    line = log_line(parameters(ALERT))
     assert '"' not in line
     assert line.startswith("timestamp=1795343123.482913 event=ongoing protocol=tcp local_ip=192.0.2.1 ")
     assert line.endswith(" pid=4003 comm=reader")
@@ -136,7 +240,14 @@ def test_a_plain_line_has_no_quotes() -> None:
     ],
 )
 def test_what_could_break_the_line_is_quoted(comm: str, shown: str) -> None:
-    assert log_line(replace(ALERT, comm=comm)).endswith(f" pid=4003 comm={shown}")
+    assert log_line(parameters(replace(ALERT, comm=comm))).endswith(f" pid=4003 comm={shown}")
+
+
+def test_folds_and_heartbeats_have_a_line_too() -> None:
+    fold = parameters(replace(ALERT, count=7, worst=worst(("2001:db8::7", 40009, 2003), ("::1", 1, 1999))))
+    for told in (fold, heartbeat(Counters().snapshot(), 17, "web 1", 0)):
+        assert parsed(log_line(told)) == told
+    assert log_line(fold).endswith(' count=7 worst="[2001:db8::7]:40009=2003;[::1]:1=1999"')
 
 
 ANY = st.one_of(st.text(max_size=16), st.text('ab "\\=\n\r\t\0\x1b\x85\u2028', max_size=16))
@@ -145,7 +256,7 @@ ANY = st.one_of(st.text(max_size=16), st.text('ab "\\=\n\r\t\0\x1b\x85\u2028', m
 @given(comm=ANY, host=ANY)
 def test_a_line_stays_one_line_and_can_be_read_back(comm: str, host: str) -> None:
     alert = replace(ALERT, comm=comm, host=host)
-    line = log_line(alert)
+    line = log_line(parameters(alert))
     assert len(line.splitlines()) == 1
     assert line.isprintable()
     assert parsed(line) == parameters(alert)

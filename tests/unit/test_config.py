@@ -14,18 +14,27 @@ from pydantic import BaseModel, ValidationError
 
 from sockbpf import yaml_source
 from sockbpf.alert import EVENTS
-from sockbpf.config import Config, Delivery, Kernel, Sweep, Thresholds, load
+from sockbpf.config import Config, Delivery, Fold, Journal, Kernel, Metrics, Sweep, Thresholds, load
+from sockbpf.destination_settings import MODELS
 from sockbpf.errors import ConfigError
+from sockbpf.http_options import HttpOptions
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 URL = "http://127.0.0.1:8080/alert"
 WEB = f"expected an http or https address with a host, such as {URL}"
 SPACES = "expected a url without spaces, control characters and backslashes"
 PORT = "expected a port from 1 to 65535"
+HOST_PORT = "expected a host and a port such as 127.0.0.1:9464 or [::1]:9464"
+ABSOLUTE = "expected the absolute path of a file"
 REQUIRED = f":1: url: required, where alerts go, such as {URL}"
-KEYS = "url, thresholds, clear_ratio, repeat, events, delivery, sweep, kernel, log"
+KEYS = (
+    "url, http, thresholds, clear_ratio, repeat, events, hold, fold, heartbeat, metrics, journal, delivery, "
+    "destinations, sweep, kernel, log"
+)
+TAG = "expected a value without a tag, got one (!...): if it is the value itself, quote it"
 EVENT_LIST = "expected a list with exceeded in it and no event twice"
 OPEN_QUOTE = "while scanning a quoted scalar that begins on line"
+A_NODE = "while parsing a node that begins on line"
 OPEN_BRACKET = "while parsing a flow sequence that begins on line"
 MAX_SIZE = 2**31 - 1
 
@@ -190,6 +199,57 @@ BAD_VALUES = {
         "delivery: {queue: 1000001}",
         "2: delivery > queue: expected a whole number from 1 to 1000000, got '1000001'",
     ),
+    "rate-negative": (
+        "delivery: {rate: -1}",
+        "2: delivery > rate: expected a number from 0 to 1000000, got '-1'",
+    ),
+    "rate-unit": ("delivery: {rate: 5/s}", "2: delivery > rate: expected a number such as 10, got '5/s'"),
+    "burst-none": (
+        "delivery: {burst: 0}",
+        "2: delivery > burst: expected a whole number from 1 to 1000000, got '0'",
+    ),
+    "hold-negative": ("hold: -1s", "2: hold: expected a duration from 0s to 8760h, got '-1s'"),
+    "fold-above": (
+        "fold: {above: 1000001}",
+        "2: fold > above: expected a whole number from 0 to 1000000, got '1000001'",
+    ),
+    "fold-window": (
+        "fold: {window: 9ms}",
+        "2: fold > window: expected a duration from 10ms to 1h, got '9ms'",
+    ),
+    "fold-word": ("fold: no", "2: fold: expected keys (above, window) with their values, got 'no'"),
+    "heartbeat-short": (
+        "heartbeat: 999ms",
+        "2: heartbeat: expected 0s for none, or at least 1s, got '999ms'",
+    ),
+    "heartbeat-negative": (
+        "heartbeat: -1s",
+        "2: heartbeat: expected a duration from 0s to 8760h, got '-1s'",
+    ),
+    # places
+    "listen-host": ("metrics: {listen: localhost}", f"2: metrics > listen: {HOST_PORT}, got 'localhost'"),
+    "listen-port": ("metrics: {listen: ':9464'}", f"2: metrics > listen: {HOST_PORT}, got ':9464'"),
+    "listen-bare-ipv6": (
+        "metrics: {listen: '::1:9464'}",
+        f"2: metrics > listen: {HOST_PORT}, got '::1:9464'",
+    ),
+    "listen-url": ("metrics: {listen: 'http://h:1'}", f"2: metrics > listen: {HOST_PORT}, got 'http://h:1'"),
+    "listen-path": (
+        "metrics: {listen: 'h:1/metrics'}",
+        f"2: metrics > listen: {HOST_PORT}, got 'h:1/metrics'",
+    ),
+    "listen-user": ("metrics: {listen: 'u@h:1'}", f"2: metrics > listen: {HOST_PORT}, got '***@h:1'"),
+    "listen-port-zero": ("metrics: {listen: 'h:0'}", f"2: metrics > listen: {PORT}, got 'h:0'"),
+    "listen-port-over": ("metrics: {listen: 'h:65536'}", f"2: metrics > listen: {PORT}, got 'h:65536'"),
+    "listen-list": ("metrics: {listen: []}", f"2: metrics > listen: {HOST_PORT}, got []"),
+    "journal-relative": ("journal: {path: j.db}", f"2: journal > path: {ABSOLUTE}, got 'j.db'"),
+    "journal-folder": ("journal: {path: /var/lib/}", f"2: journal > path: {ABSOLUTE}, got '/var/lib/'"),
+    "journal-empty": ("journal: {path: }", f"2: journal > path: {ABSOLUTE}, got ''"),
+    "journal-nul": ('journal: {path: "/j\\0"}', f"2: journal > path: {ABSOLUTE}, got '/j\\x00'"),
+    "journal-age": (
+        "journal: {max_age: 0s}",
+        "2: journal > max_age: expected a duration from 1s to 8760h, got '0s'",
+    ),
     "pages-not-power": (
         "kernel: {perf_pages: 48}",
         "2: kernel > perf_pages: expected a power of two such as 64, got '48'",
@@ -229,7 +289,7 @@ BAD_VALUES = {
     ),
     "events-keys": (
         "events: {exceeded: 1}",
-        "2: events: expected a list such as [exceeded, ongoing], got {'exceeded': '1'}",
+        "2: events: expected a list such as [exceeded, ongoing], got {'exceeded': ...}",
     ),
     "events-empty": ("events: []", f"2: events: {EVENT_LIST}, got []"),
     "events-twice": (
@@ -273,15 +333,13 @@ BAD_VALUES = {
     ),
     "section-list": (
         "thresholds:\n- send: 1",
-        "2: thresholds: expected keys (send, recv) with their values, got [{'send': '1'}]",
+        "2: thresholds: expected keys (send, recv) with their values, got [{'send': ...}]",
     ),
     # what YAML can do beyond plain values
-    "tag-python": (
-        "log: !!python/object/apply:os.system [id]",
-        "2: log: expected a value without a tag, got '!!python/object/apply:os.system'",
-    ),
-    "tag-plain": ("repeat: !!int 7", "2: repeat: expected a value without a tag, got '!!int'"),
-    "tag-section": ("kernel: !x {hooks: auto}", "2: kernel: expected a value without a tag, got '!x'"),
+    "tag-python": ("log: !!python/object/apply:os.system [id]", f"2: log: {TAG}"),
+    "tag-plain": ("repeat: !!int 7", f"2: repeat: {TAG}"),
+    "tag-section": ("kernel: !x {hooks: auto}", f"2: kernel: {TAG}"),
+    "tag-handle": ("log: !a!b c", f"2: not valid YAML: found undefined tag handle ({A_NODE} 2)"),
     "alias-undefined": ("log: *log", "2: log: expected the value itself, got an alias (*name)"),
     "alias-of-itself": (
         "kernel: &k\n  hooks: *k",
@@ -331,7 +389,6 @@ BAD_URLS = {
     "host-bracket": ("'http://[::1/'", WEB, "'http://[:***/'"),
     "host-bracket-word": ("'http://[word]/'", WEB, "'http://[word]/'"),
     "host-bad-ipv6": ("'http://[1:2]:80/'", WEB, "'http://[1:2]:80/'"),
-    "list": ("[http://user:secret@host]", WEB, "more than one value"),
     "port-zero": ("http://host:0/", PORT, "'http://host:0/'"),
     "port-over": ("http://host:65536/", PORT, "'http://host:65536/'"),
     "port-word": ("http://host:http/", PORT, "'http://host:***/'"),
@@ -357,6 +414,13 @@ def test_bad_url(file: Path, url: str, expected: str, got: str) -> None:
     "content",
     [
         "url: ftp://user:secret@host/",
+        "- url: http://host/?secret",
+        "[{token: secret}]",
+        "url: {secret: x}",
+        "url: {env: secret}",
+        "url: {file: secret}",
+        "url: {file: /secret}",
+        "url: {env: x, secret: x}",
         "url: http://user:secret@host:99999/",
         "url: http://user:se#secret@host/",
         "url: http://user:se/secret@host/",
@@ -510,7 +574,15 @@ def test_defaults(file: Path) -> None:
         clear_ratio=0.8,
         repeat=60.0,
         events=("exceeded", "ongoing"),
-        delivery=Delivery(timeout=15.0, workers=4, queue=10_000, retry_first=0.5, retry_max=30.0),
+        http=HttpOptions(),
+        hold=0.0,
+        fold=Fold(above=0, window=1.0),
+        heartbeat=0.0,
+        metrics=Metrics(listen=None),
+        journal=Journal(path=Path("/var/lib/sockbpf/journal.sqlite"), max_age=24 * 3600.0),
+        delivery=Delivery(
+            timeout=15.0, workers=4, queue=50_000, retry_first=0.5, retry_max=30.0, rate=0.0, burst=100
+        ),
         sweep=Sweep(interval=30.0, recheck=1.0, poll=1.0),
         kernel=Kernel(hooks="auto", types="auto", perf_pages=256, max_episodes=32768),
         log="info",
@@ -529,7 +601,12 @@ thresholds: {send: 0, recv: 0B}
 clear_ratio: 0
 repeat: 1
 events: [exceeded]
-delivery: {timeout: 1ms, workers: 1, queue: 1, retry_first: 1ms, retry_max: 1ms}
+hold: 0
+fold: {above: 0, window: 10ms}
+heartbeat: 1s
+metrics: {listen: "[::1]:1"}
+journal: {path: none, max_age: 1s}
+delivery: {timeout: 1ms, workers: 1, queue: 1, retry_first: 1ms, retry_max: 1ms, rate: 0, burst: 1}
 sweep: {interval: 1s, recheck: 0.1, poll: 50ms}
 kernel: {hooks: none, types: headers, perf_pages: 1, max_episodes: 16}
 log: error
@@ -537,7 +614,11 @@ log: error
     )
     assert least.thresholds == Thresholds(send=0, recv=0)
     assert (least.clear_ratio, least.repeat, least.events) == (0.0, 1.0, ("exceeded",))
-    assert least.delivery == Delivery(timeout=0.001, workers=1, queue=1, retry_first=0.001, retry_max=0.001)
+    assert (least.hold, least.fold, least.heartbeat) == (0.0, Fold(above=0, window=0.01), 1.0)
+    assert (least.metrics.listen, least.journal) == (("::1", 1), Journal(path=None, max_age=1.0))
+    assert least.delivery == Delivery(
+        timeout=0.001, workers=1, queue=1, retry_first=0.001, retry_max=0.001, rate=0.0, burst=1
+    )
     assert least.sweep == Sweep(interval=1.0, recheck=0.1, poll=0.05)
     most = good(
         file,
@@ -546,14 +627,23 @@ thresholds: {send: 2147483647, recv: 2147483647B}
 clear_ratio: 1.0
 repeat: 8760h
 events: [cleared, ongoing, exceeded]
-delivery: {timeout: 10m, workers: 64, queue: 1000000, retry_first: 8760h, retry_max: 8760h}
+hold: 8760h
+fold: {above: 1000000, window: 1h}
+heartbeat: 8760h
+metrics: {listen: "localhost:65535"}
+journal: {path: /j, max_age: 8760h}
+delivery:
+  {timeout: 10m, workers: 64, queue: 1000000, retry_first: 8760h, retry_max: 8760h, rate: 1000000, burst: 1000000}
 kernel: {hooks: kprobes, types: btf, perf_pages: 4096, max_episodes: 1048576}
 log: debug
 """,
     )
     assert most.thresholds == Thresholds(send=MAX_SIZE, recv=MAX_SIZE)
     assert (most.clear_ratio, most.events) == (1.0, ("cleared", "ongoing", "exceeded"))
-    assert most.delivery.retry_max == most.repeat == 365 * 24 * 3600
+    assert most.delivery.retry_max == most.repeat == most.hold == most.heartbeat == 365 * 24 * 3600
+    assert most.fold == Fold(above=1_000_000, window=3600.0)
+    assert (most.metrics.listen, most.journal.path) == (("localhost", 65535), Path("/j"))
+    assert (most.delivery.rate, most.delivery.burst) == (1e6, 1_000_000)
 
 
 @pytest.mark.parametrize(
@@ -699,7 +789,7 @@ def test_the_shipped_file_shows_the_defaults_and_all_events(file: Path) -> None:
 
 
 def keys_of(model: type[BaseModel], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
-    keys = set()
+    keys: set[tuple[str, ...]] = set()
     for name, field in model.model_fields.items():
         keys.add((*above, name))
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -718,3 +808,19 @@ def test_the_comments_of_the_shipped_file_name_every_choice() -> None:
     for model, name in ((Kernel, "hooks"), (Kernel, "types"), (Config, "log")):
         for choice in get_args(model.model_fields[name].annotation):
             assert re.search(rf"#.*\b{choice}\b", text), choice
+
+
+def test_the_destinations_in_comments_of_the_shipped_file_are_good(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = SHIPPED.read_text()
+    examples = re.sub(r"(?m)^#( +- \{type: )", r"\1", text.replace("destinations: []", "destinations:"))
+    (tmp_path / "token").write_text("t\n")
+    (tmp_path / "slack-url").write_text(f"{URL}\n")
+    monkeypatch.setenv("SECOND_URL", URL)
+    file.write_text(examples.replace("/etc/sockbpf/", f"{tmp_path}/"))
+    config = load(file)
+    assert {destination.type for destination in config.destinations} == set(MODELS)
+    assert [destination.name for destination in config.destinations[:2]] == ["http", "second"]
+    every = {name for model in MODELS.values() for name in model.model_fields}
+    assert all(re.search(rf"#.*\b{name}\b|\b{name}:", text) for name in every)

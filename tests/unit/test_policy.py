@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Notice
 from sockbpf.counters import NAMES, Counters
+from sockbpf.episodes import OwnerOf
 from sockbpf.event import Direction, Event, Mode, Protocol, Socket, What
 from sockbpf.policy import EARLY_KEPT_NS, Policy, Reading, Rules, Sweep, identity
 
@@ -50,9 +51,11 @@ def nobody(_inode: int) -> tuple[int, str]:
     return 0, ""
 
 
-def policy(**changed: Any) -> Policy:
-    rules = Rules({SEND: THRESHOLD, RECV: THRESHOLD}, 0.5, 30 * S, frozenset(EVENTS))
-    return Policy(replace(rules, **changed), Counters(), "salt", nobody)
+RULES = Rules({SEND: THRESHOLD, RECV: THRESHOLD}, 0.5, 30 * S, frozenset(EVENTS))
+
+
+def policy(*, owner_of: OwnerOf = nobody, salt: str = "salt", **changed: Any) -> Policy:
+    return Policy(replace(RULES, **changed), Counters(), salt, owner_of)
 
 
 def event(what: What, since_ns: int, ns: int, size: int, peak: int = 0, **changed: Any) -> Event:
@@ -101,11 +104,12 @@ def counted(rules: Policy) -> dict[str, int]:
 def assert_forgotten(rules: Policy) -> None:
     """Nothing is open, and nothing is remembered of what was, once late words cannot come any more."""
     rules.on_time(2**62)
+    assert rules.next_due_ns() is None
     assert not rules.open
-    assert not rules._known
+    assert not rules.episodes._known
+    assert not rules.episodes._ids
     assert not rules._early
     assert not rules._unheard
-    assert not rules._missing
 
 
 # one episode
@@ -139,8 +143,7 @@ def test_the_size_told_at_the_beginning_is_the_size_at_the_crossing() -> None:
 
 def test_an_id_tells_no_kernel_address_and_differs_between_runs() -> None:
     address = 0xFFFF888012345678
-    first, second = policy(), policy()
-    second.salt = "another"
+    first, second = policy(), policy(salt="another")
     (one,) = first.on_event(over(5 * S, address=address))
     (other,) = second.on_event(over(5 * S, address=address))
     assert one.id != other.id
@@ -192,13 +195,231 @@ def test_only_the_events_asked_for_are_told(wanted: set[str]) -> None:
     assert_forgotten(rules)
 
 
+# held
+
+HOLD = S // 4
+
+
+def test_nothing_is_told_before_the_hold_has_passed() -> None:
+    rules = policy(hold_ns=HOLD)
+    assert rules.next_due_ns() is None
+    assert rules.on_event(over(5 * S)) == []
+    assert rules.next_due_ns() == 5 * S + HOLD
+    assert rules.on_time(5 * S + HOLD - 1) == []
+    rules.on_table([event(What.OVER, 5 * S, 5 * S + HOLD - 2, 1511, 4001)])
+    (begun,) = rules.on_time(5 * S + HOLD)
+    assert (begun.event, begun.ns, begun.since_ns) == (EXCEEDED, 5 * S, 5 * S)
+    assert (begun.size, begun.peak, begun.threshold) == (1511, 4001, THRESHOLD)
+    assert rules.next_due_ns() is None
+    assert rules.on_time(5 * S + 2 * HOLD) == []
+    (ended,) = rules.on_event(back(5 * S, 9 * S, peak=4001))
+    assert (ended.event, ended.id, ended.ns, ended.peak) == (CLEARED, begun.id, 9 * S, 4001)
+    assert counted(rules) == {}
+    assert_forgotten(rules)
+
+
+@pytest.mark.parametrize("lasted_ns", [1, HOLD - 1])
+def test_what_ends_while_it_is_held_is_not_told_at_all(lasted_ns: int) -> None:
+    rules = policy(hold_ns=HOLD)
+    assert rules.on_event(over(5 * S)) + rules.on_event(back(5 * S, 5 * S + lasted_ns)) == []
+    assert counted(rules) == {"held_back": 1}
+    assert rules.on_time(60 * S) == []
+    assert_forgotten(rules)
+
+
+@pytest.mark.parametrize("end_is_first", [True, False])
+def test_what_was_over_for_long_enough_is_told_however_late_that_is_read(*, end_is_first: bool) -> None:
+    rules = policy(hold_ns=HOLD)
+    told = [] if end_is_first else rules.on_event(over(5 * S))
+    told += rules.on_event(back(5 * S, 5 * S + HOLD, size=401, peak=3001))
+    assert [(n.event, n.ns, n.size, n.peak) for n in told] == [
+        (EXCEEDED, 5 * S, 2003, 3001), (CLEARED, 5 * S + HOLD, 401, 3001),
+    ]  # fmt: skip
+    assert counted(rules) == {}
+    assert_forgotten(rules)
+
+
+def test_what_was_held_is_repeated_from_when_it_was_told() -> None:
+    rules = policy(hold_ns=HOLD)
+    rules.on_event(over(5 * S))
+    assert words(rules.on_time(6 * S)) == [EXCEEDED]
+    assert rules.on_time(36 * S - 1) == []
+    assert words(rules.on_time(36 * S)) == [ONGOING]
+
+
+def test_what_was_held_for_very_long_is_told_before_it_is_repeated() -> None:
+    rules = policy(hold_ns=HOLD)
+    rules.on_event(over(5 * S))
+    assert words(rules.on_time(500 * S)) == [EXCEEDED]
+    assert words(rules.on_time(530 * S)) == [ONGOING]
+
+
+def test_the_first_that_is_due_is_the_oldest_whatever_was_read_first() -> None:
+    rules = policy(hold_ns=HOLD)
+    for since_ns in (7, 5, 6):
+        rules.on_event(over(since_ns * S, address=since_ns))
+    for since_ns in (5, 6, 7):
+        assert rules.next_due_ns() == since_ns * S + HOLD
+        (begun,) = rules.on_time(since_ns * S + HOLD)
+        assert begun.since_ns == since_ns * S
+    assert rules.next_due_ns() is None
+
+
+def test_what_a_sweep_began_is_held_on_when_the_hooks_take_it_over() -> None:
+    rules = policy(hold_ns=HOLD)
+    assert rules.on_sweep(sweep(5 * S, (TCP, 0, 3001)), Kernel().reap) == []
+    since_ns = 5 * S + HOLD - 7
+    assert rules.on_event(over(since_ns)) == []
+    assert rules.next_due_ns() == 5 * S + HOLD
+    (begun,) = rules.on_time(5 * S + HOLD)
+    assert (begun.event, begun.ns, begun.mode) == (EXCEEDED, 5 * S, Mode.POLL)
+    assert (begun.size, begun.peak) == (2003, 3001)
+    assert words(rules.on_event(back(since_ns, 9 * S))) == [CLEARED]
+    assert_forgotten(rules)
+
+
+def test_sweeps_alone_hold_too() -> None:
+    rules, kernel = policy(hold_ns=3 * S), Kernel()
+    told = [rules.on_sweep(sweep(n * S, (TCP, 0, size)), kernel.reap) for n, size in ((5, 2003), (7, CLEAR))]
+    assert told == [[], []]
+    assert counted(rules) == {"begun_by_sweep": 1, "ended_by_sweep": 1, "held_back": 1}
+    told = [rules.on_sweep(sweep(n * S, (TCP, 0, size)), kernel.reap) for n, size in ((8, 2003), (10, 4001))]
+    (begun,) = rules.on_time(11 * S)
+    assert told == [[], []]
+    assert (begun.ns, begun.size, begun.peak) == (8 * S, 4001, 4001)
+
+
+def test_what_the_table_misses_is_not_told_until_its_end_is_read() -> None:
+    """It is over no more; whether it was for long enough, its end will say."""
+    rules = policy(hold_ns=HOLD)
+    rules.on_event(over(5 * S))
+    rules.on_table([])
+    assert rules.on_time(6 * S) == []
+    assert rules.next_due_ns() is None
+    assert rules.on_event(back(5 * S, 5 * S + HOLD - 1)) == []
+    assert counted(rules) == {"held_back": 1}
+    assert_forgotten(rules)
+
+
+def test_what_the_table_misses_and_holds_again_is_told_once() -> None:
+    rules = policy(hold_ns=HOLD)
+    rules.on_event(over(5 * S))
+    for entries in ([], [over(5 * S)], [], [over(5 * S)]):
+        rules.on_table(entries)
+    assert words(rules.on_time(5 * S + HOLD)) == [EXCEEDED]
+    assert rules.on_time(6 * S) == []
+
+
+def test_a_held_episode_whose_end_is_lost_is_told_if_it_is_known_to_have_lasted() -> None:
+    for known_ns, told in ((HOLD - 1, []), (HOLD, [EXCEEDED, CLEARED])):
+        rules = policy(hold_ns=HOLD)
+        rules.on_event(over(5 * S))
+        rules.on_table([event(What.OVER, 5 * S, 5 * S + known_ns, 1511, 4001)])
+        assert words(rules.on_table([]) + rules.on_table([])) == told
+        assert_forgotten(rules)
+
+
+def test_many_that_end_while_they_are_held_leave_nothing_behind() -> None:
+    rules = policy(hold_ns=3600 * S)
+    rules.on_event(over(4 * S, address=4))
+    most = 0
+    for number in range(10_007):
+        rules.on_event(over(5 * S + number))
+        rules.on_event(back(5 * S + number, 5 * S + number + 1))
+        most = max(most, len(rules.episodes._held))
+    assert 1 <= most < 100
+    assert counted(rules) == {"held_back": 10_007}
+    assert len(rules.open) == 1
+
+
+def test_many_that_were_told_leave_nothing_behind() -> None:
+    rules = policy()
+    for number in range(1009):
+        rules.on_event(over(5 * S + number))
+        rules.on_event(back(5 * S + number, 5 * S + number + 1))
+        assert len(rules.episodes._told) < 100
+
+
+# other rules while it runs
+
+
+def changed(rules: Policy, **other: Any) -> None:
+    rules.rules = replace(rules.rules, **other)
+
+
+@pytest.mark.parametrize("by_hooks", [True, False], ids=["hooks", "sweep"])
+def test_a_raised_threshold_ends_what_is_under_its_clear_level(*, by_hooks: bool) -> None:
+    rules, kernel = policy(), Kernel((17, RECV))
+    told = rules.on_event(over(5 * S)) if by_hooks else []
+    told += rules.on_sweep(sweep(6 * S, (TCP, 0, 2003)), kernel.reap)
+    changed(rules, thresholds={SEND: THRESHOLD, RECV: 4005})
+    assert rules.on_sweep(sweep(7 * S, (TCP, 0, 2003)), kernel.reap) == []
+    told += rules.on_sweep(sweep(8 * S, (TCP, 0, 2002)), kernel.reap)
+    assert words(told) == [EXCEEDED, CLEARED]
+    assert {notice.threshold for notice in told} == {THRESHOLD}
+    assert kernel.asked == ([(17, RECV)] if by_hooks else [])
+    assert rules.on_sweep(sweep(9 * S, (TCP, 0, 4005)), kernel.reap) == []
+    assert_forgotten(rules)
+
+
+def test_a_lowered_threshold_is_found_by_the_next_sweep() -> None:
+    rules = policy()
+    rules.on_event(over(5 * S))
+    assert rules.on_sweep(sweep(6 * S, (TCP, 809, 2003)), Kernel().reap) == []
+    changed(rules, thresholds={SEND: 808, RECV: 808})
+    (begun,) = rules.on_sweep(sweep(7 * S, (TCP, 809, 2003)), Kernel().reap)
+    assert (begun.direction, begun.size, begun.threshold) == (SEND, 809, 808)
+    assert sorted(episode.threshold for episode in rules.open.values()) == [808, THRESHOLD]
+
+
+def test_a_lowered_threshold_keeps_open_what_is_over_its_clear_level() -> None:
+    rules, kernel = policy(), Kernel((17, RECV))
+    rules.on_event(over(5 * S))
+    changed(rules, thresholds={SEND: 808, RECV: 808})
+    assert rules.on_sweep(sweep(6 * S, (TCP, 0, 405)), kernel.reap) == []
+    assert words(rules.on_sweep(sweep(7 * S, (TCP, 0, 404)), kernel.reap)) == [CLEARED]
+
+
+@pytest.mark.parametrize("hold_ns", [0, HOLD // 2, 2 * HOLD])
+def test_what_is_held_waits_as_long_as_the_new_rules_say(hold_ns: int) -> None:
+    rules = policy(hold_ns=HOLD)
+    rules.on_event(over(5 * S))
+    changed(rules, hold_ns=hold_ns)
+    assert rules.next_due_ns() == 5 * S + hold_ns
+    assert rules.on_time(5 * S + hold_ns - 1) == []
+    assert words(rules.on_time(5 * S + hold_ns)) == [EXCEEDED]
+
+
+def test_what_was_told_is_not_held_by_new_rules() -> None:
+    rules = policy()
+    rules.on_event(over(5 * S))
+    changed(rules, hold_ns=HOLD)
+    assert words(rules.on_event(back(5 * S, 5 * S + 1))) == [CLEARED]
+    assert counted(rules) == {}
+
+
+@pytest.mark.parametrize("repeat_ns", [1, 7 * S, 61 * S])
+def test_the_next_repeat_is_when_the_new_rules_say(repeat_ns: int) -> None:
+    rules = policy()
+    rules.on_event(over(5 * S))
+    changed(rules, repeat_ns=repeat_ns)
+    assert rules.on_time(5 * S + repeat_ns - 1) == []
+    assert words(rules.on_time(5 * S + repeat_ns)) == [ONGOING]
+
+
+def test_events_that_the_new_rules_add_are_told_of_what_is_open() -> None:
+    rules = policy(events=frozenset({EXCEEDED}))
+    rules.on_event(over(5 * S))
+    changed(rules, events=frozenset(EVENTS))
+    assert words(rules.on_time(60 * S) + rules.on_event(back(5 * S, 61 * S))) == [ONGOING, CLEARED]
+
+
 # owners
 
 
 def test_the_owner_is_looked_for_again_while_it_goes_on_and_remembered_at_the_end() -> None:
     holders = {TCP.inode: (4001, "reader")}
-    rules = policy()
-    rules.owner_of = lambda inode: holders.get(inode, (0, ""))
+    rules = policy(owner_of=lambda inode: holders.get(inode, (0, "")))
     (begun,) = rules.on_event(over(5 * S))
     holders[TCP.inode] = (4003, "child")
     (going,) = rules.on_time(40 * S)
@@ -211,8 +432,7 @@ def test_the_owner_is_looked_for_again_while_it_goes_on_and_remembered_at_the_en
 
 def test_an_owner_found_late_is_told_at_the_end() -> None:
     holders: dict[int, tuple[int, str]] = {}
-    rules = policy()
-    rules.owner_of = lambda inode: holders.get(inode, (0, ""))
+    rules = policy(owner_of=lambda inode: holders.get(inode, (0, "")))
     (begun,) = rules.on_event(over(5 * S))
     holders[TCP.inode] = (4001, "reader")
     (ended,) = rules.on_event(back(5 * S, 6 * S))
@@ -220,8 +440,7 @@ def test_an_owner_found_late_is_told_at_the_end() -> None:
 
 
 def test_who_made_the_call_is_the_owner_and_nobody_is_looked_for() -> None:
-    rules = policy()
-    rules.owner_of = lambda _: (4001, "another")
+    rules = policy(owner_of=lambda _: (4001, "another"))
     (begun,) = rules.on_event(over(5 * S, pid=31, comm="writer"))
     assert (begun.pid, begun.comm) == (31, "writer")
 
@@ -473,8 +692,8 @@ def test_a_namespace_gone_takes_its_sockets_along() -> None:
 
 
 def test_a_namespace_that_only_a_socket_holds_is_not_gone() -> None:
-    rules, kernel = policy(), Kernel((17, RECV))
-    rules.owner_of = lambda inode: (4711, "holder") if inode == TCP.inode else (0, "")
+    rules = policy(owner_of=lambda inode: (4711, "holder") if inode == TCP.inode else (0, ""))
+    kernel = Kernel((17, RECV))
     rules.on_event(over(5 * S))
     for begun_ns in (6, 7, 8):
         assert rules.on_sweep(sweep(begun_ns * S, netns=(), not_found=(NETNS,)), kernel.reap) == []
@@ -521,8 +740,7 @@ def test_a_tcp_orphan_is_found_without_its_inode() -> None:
 
 
 def test_the_inode_of_a_socket_accepted_late_is_learned_from_a_sweep() -> None:
-    rules = policy()
-    rules.owner_of = lambda inode: (4001, "server") if inode == TCP.inode else (0, "")
+    rules = policy(owner_of=lambda inode: (4001, "server") if inode == TCP.inode else (0, ""))
     (begun,) = rules.on_event(over(5 * S, socket=replace(TCP, inode=0)))
     assert rules.on_sweep(sweep(6 * S, (TCP, 0, 2003)), Kernel().reap) == []
     (ended,) = rules.on_event(back(5 * S, 7 * S, socket=replace(TCP, inode=0)))
@@ -668,7 +886,8 @@ class Model:
         books: dict[object, set[object]] = {}
         for key, episode in self.policy.open.items():
             books.setdefault((identity(episode.socket), episode.direction), set()).add(key)
-        assert self.policy._known == books
+        assert self.policy.episodes._known == books
+        assert self.policy.episodes._ids == {episode.id for episode in self.policy.open.values()}
 
 
 QUEUE = st.integers(0, QUEUES - 1)
@@ -794,3 +1013,74 @@ def test_sweeps_alone_tell_what_they_saw(looks: list[list[int]]) -> None:
     assert words(told).count(EXCEEDED) == words(told).count(CLEARED) == begun
     assert len({notice.id for notice in told}) == begun
     assert_forgotten(rules)
+
+
+@dataclass
+class Loop(Model):
+    """The model, and the monitor's loop: the time is taken before all that was said until then is read."""
+
+    def tick(self, history: list[tuple[object, ...]]) -> None:
+        now_ns = self.now_ns
+        play(self, history)  # the kernel does not wait
+        self.read_all()
+        self.look()
+        self.told += self.policy.on_time(now_ns)
+        due_ns = self.policy.next_due_ns()
+        assert due_ns is None or due_ns > now_ns
+        held = {e.since_ns for e in self.policy.open.values() if e.held and not e.missed}
+        assert due_ns == (min(held) + self.policy.rules.hold_ns if held else None)
+
+    def wake(self) -> None:
+        """Sleep until something is due, and a moment too short before."""
+        due_ns = self.policy.next_due_ns()
+        if due_ns is None:
+            return
+        if due_ns > self.now_ns:
+            assert self.policy.on_time(due_ns - 1) == []
+            self.now_ns = due_ns
+        self.tick([])
+
+
+def held_steps() -> st.SearchStrategy[list[tuple[object, ...]]]:
+    change = st.tuples(st.just("change"), QUEUE, SIZE, RING, st.booleans())
+    read = st.tuples(st.just("read"), RING, st.integers(1, 4))
+    tick = st.tuples(st.just("tick"), st.lists(change, max_size=4))
+    return st.lists(st.one_of(change, change, change, read, tick, st.just(("wake",))), max_size=60)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    history=held_steps(),
+    hold_ns=st.sampled_from([1, 1009, 1010, 3 * 1009, 10**5]),
+    some_are_lost=st.booleans(),
+)
+def test_what_is_held_is_told_if_and_only_if_it_lasted(
+    history: list[tuple[Any, ...]], hold_ns: int, *, some_are_lost: bool
+) -> None:
+    model = Loop(policy(hold_ns=hold_ns))
+    for name, *rest in history:
+        if name == "change":
+            model.change(*rest[:3], lost=some_are_lost and rest[3])
+        elif name == "read":
+            model.read(*rest)
+        elif name == "tick":
+            model.tick([(*step[:4], some_are_lost and step[4]) for step in rest[0]])
+        else:
+            model.wake()
+        model.assert_books()
+        known = len(model.told) - 2 * len({n.id for n in model.told if n.event == CLEARED})
+        assert known == sum(not episode.held for episode in model.policy.open.values())
+    finish(model)
+    told: dict[tuple[object, ...], list[str]] = {}
+    for notice in model.told:
+        told.setdefault((notice.socket, notice.direction, notice.since_ns), []).append(notice.event)
+    assert all(events == [EXCEEDED, CLEARED] for events in told.values())
+    lasted: dict[tuple[object, ...], int] = {
+        (*HISTORIES[truth.queue][:2], truth.since_ns): truth.ns - truth.since_ns for truth in model.truths
+    }
+    assert all(lasted[truth] >= hold_ns for truth in told)
+    if not some_are_lost:
+        assert told.keys() == {truth for truth, ns in lasted.items() if ns >= hold_ns}
+    known = sum(truth.known for truth in model.truths)
+    assert counted(model.policy).get("held_back", 0) == known - len(told)
+    assert_forgotten(model.policy)

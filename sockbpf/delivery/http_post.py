@@ -1,0 +1,81 @@
+"""The HTTP POST of a JSON value, any 2xx is delivered."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+import requests
+import urllib3
+from requests.utils import get_environ_proxies
+
+from sockbpf import __version__
+from sockbpf.delivery.deadline import Deadline
+from sockbpf.delivery.http_get import BODY_BYTES, PERMANENT, plain_reason, retry_after_s
+from sockbpf.delivery.transport import TransportError
+
+
+def _drain(response: requests.Response, *_: object, **__: object) -> None:
+    """Read a short body to its end, so that the connection can serve again; else close the connection."""
+    with suppress(urllib3.exceptions.HTTPError, OSError, ValueError), response:
+        response.raw.read(BODY_BYTES + 1, decode_content=False)
+
+
+class HttpPost:
+    """POSTs to `url`, which errors call `shown`, on connections kept alive; times are bounded as in HttpGet.
+
+    Redirects are not followed: most of them would make a GET of it, whose 2xx says nothing.
+    """
+
+    def __init__(self, url: str, timeout_s: float, *, shown: str) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._shown = shown
+        self._session = requests.Session()
+        self._deadline = Deadline(self._session)
+        # With trust_env requests would send what ~/.netrc holds for the host; the rest of it is done below.
+        self._session.trust_env = False
+        self._session.headers["User-Agent"] = f"sockbpf/{__version__}"
+
+    def post(self, value: Any) -> None:
+        """Return on 2xx. Raise TransportError on any other status and on every failure on the way to one."""
+        try:
+            with self._deadline.bounded(self._timeout_s) as late:
+                try:
+                    answer = self._post(value)
+                except (
+                    requests.RequestException,
+                    urllib3.exceptions.HTTPError,
+                    OSError,
+                    ValueError,
+                ) as error:
+                    timed_out = late.is_set() or isinstance(error, requests.Timeout)
+                    reason = f"no answer within {self._timeout_s:g} s" if timed_out else plain_reason(error)
+                    # Not even as the cause: its text holds the URL.
+                    raise TransportError(f"POST {self._shown}: {reason}") from None
+        finally:
+            self._session.cookies.clear()
+        if not 200 <= answer.status_code < 300:  # noqa: PLR2004  the 2xx of HTTP
+            raise TransportError(
+                f"POST {self._shown}: answered {answer.status_code}",
+                permanent=answer.status_code in PERMANENT,
+                retry_after_s=retry_after_s(answer.headers.get("Retry-After"), time.time()),
+            )
+
+    def close(self) -> None:
+        self._deadline.close_gently()
+        self._session.close()
+
+    def _post(self, value: Any) -> requests.Response:
+        return self._session.post(
+            self._url,
+            json=value,
+            hooks={"response": _drain},
+            allow_redirects=False,
+            stream=True,
+            timeout=self._timeout_s,
+            proxies=get_environ_proxies(self._url),
+            verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True,
+        )

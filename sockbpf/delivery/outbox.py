@@ -1,0 +1,252 @@
+"""From alerts made to alerts owed: written into the journal, then logged, then given to each destination's queue.
+
+A thread of its own writes, so that a slow disk keeps nobody from reading the kernel. It writes all that has come
+while it wrote the last time in one commit: a storm costs as many commits as the disk can do, not one for each alert.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from sockbpf.delivery.journal import Journal, JournalError
+from sockbpf.delivery.owed import Owed, body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from sockbpf.counters import Counters
+    from sockbpf.delivery.queue import Queue
+    from sockbpf.delivery.worker import Workers
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 1.0
+"""While something is owed: from one look at what is too old, or was settled, to the next."""
+
+REOPEN_S = 30.0
+"""From one try to open a journal that failed to the next."""
+
+IDS_LOGGED = 20
+"""Of what is given up at once, as many are named in one line of the log."""
+
+
+class Line(Protocol):
+    """Writes an alert into the log."""
+
+    def __call__(self, told: Mapping[str, str]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A destination as the outbox sees it."""
+
+    name: str
+    wants: Callable[[Mapping[str, str]], bool]
+    queue: Queue
+    workers: Workers
+
+
+class Outbox:
+    """Everything between the monitor, which must not wait, and the workers, which must."""
+
+    def __init__(
+        self, *, path: Path | None, capacity: int, max_age_s: float, counters: Counters, line: Line
+    ) -> None:
+        """Open the journal, none without a path; `capacity` is how many alerts may wait to be written."""
+        self._path = path
+        self._capacity = capacity
+        self._max_age_s = max_age_s
+        self._counters = counters
+        self._line = line
+        self._routes: tuple[Route, ...] = ()
+        self._changed = threading.Condition()
+        self._made: list[Mapping[str, str]] = []
+        self._settled: list[int] = []
+        self._drops_unsaid = 0
+        self._closing = False
+        self._journal: Journal | None = None
+        self._reopen_s = 0.0
+        self._was_read = path is None
+        """Whether what an earlier monitor owed is known."""
+        self._n = 0
+        self.last_seq = 0
+        """The `seq` of the last alert that was written, by this monitor or an earlier one."""
+        self._found: list[Owed] = []
+        self._open()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    def start(self, routes: Sequence[Route]) -> None:
+        """Begin to write and deliver; what an earlier monitor owed comes first."""
+        self._routes = tuple(routes)
+        self._take_over(self._found)
+        self._found = []
+        for route in self._routes:
+            route.workers.start()
+        self._thread.start()
+
+    def _take_over(self, found: list[Owed]) -> None:
+        """Owe what an earlier monitor owed."""
+        if not found:
+            return
+        log.info("found %d alerts owed in %s", len(found), self._path)
+        self._counters.add("recovered_owed", len(found))
+        known = {route.name for route in self._routes}
+        self._give_up(
+            [owed for owed in found if owed.destination not in known],
+            "their destination is not configured any more",
+        )
+        self._offer(found)
+
+    def _offer(self, alerts: list[Owed]) -> None:
+        for route in self._routes:
+            mine = [owed for owed in alerts if owed.destination == route.name]
+            if mine:
+                self._give_up(route.queue.offer(mine), f"more than {route.queue.capacity} are owed")
+
+    def put(self, alerts: Iterable[Mapping[str, str]]) -> None:
+        """Take alerts in, in the order of their `seq`; never waits."""
+        with self._changed:
+            for told in alerts:
+                if len(self._made) < self._capacity:
+                    self._made.append(told)
+                else:
+                    self._counters.add("dropped")
+                    self._drops_unsaid += 1
+            self._changed.notify()
+
+    def settled(self, owed: Owed) -> None:
+        """Take note that this is not owed any more; from any thread."""
+        with self._changed:
+            self._settled.append(owed.n)  # there is no haste: twice is better than never
+
+    def refused(self, owed: Owed, reason: str) -> None:
+        """Take note that the destination will never take this; from any thread."""
+        self._give_up([owed], reason)
+
+    def depth(self) -> int:
+        """Return how many alerts are owed, over all destinations."""
+        return sum(route.queue.depth() for route in self._routes)
+
+    def oldest_s(self) -> float | None:
+        """Return when the oldest that is owed was made, Unix time."""
+        return min((at for route in self._routes if (at := route.queue.oldest_s()) is not None), default=None)
+
+    def close(self, deadline_s: float) -> int:
+        """Write what has come, deliver what can be before the deadline, monotonic seconds; return what stays owed."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        for route in self._routes:
+            route.queue.close(deadline_s)
+        for route in self._routes:
+            route.workers.join(deadline_s)
+        self._write([])
+        if self._journal:
+            self._journal.close()
+        return self.depth()
+
+    # the thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                idle = not self._settled and self._journal is not None and not self.depth()
+                self._changed.wait_for(lambda: self._made or self._closing, None if idle else IDLE_S)
+                made, self._made = self._made, []
+                drops, self._drops_unsaid = self._drops_unsaid, 0
+                closing = self._closing
+            if drops:
+                log.warning(
+                    "alerts dropped: %d (no more than %d can wait to be written)", drops, self._capacity
+                )
+            self._expire()
+            self._reopen()
+            owed = [one for told in made for one in self._owed(told)]
+            if made:
+                self.last_seq = int(made[-1]["seq"])
+            self._write(owed)
+            for told in made:
+                self._line(told)
+            self._offer(owed)
+            if closing:
+                return
+
+    def _owed(self, told: Mapping[str, str]) -> list[Owed]:
+        wanted = [route.name for route in self._routes if route.wants(told)]
+        body, now_s = body_of(told), time.time()
+        self._n += len(wanted)
+        first = self._n - len(wanted) + 1
+        return [Owed(n, name, told["id"], now_s, body) for n, name in enumerate(wanted, first)]
+
+    def _write(self, owed: list[Owed]) -> None:
+        with self._changed:
+            settled, self._settled = self._settled, []
+        if self._journal is None or not (owed or settled):
+            return
+        try:
+            self._journal.write(owed, settled, self.last_seq, self._n)
+        except JournalError as error:
+            self._degrade(error)
+
+    def _expire(self) -> None:
+        before_s = time.time() - self._max_age_s
+        for route in self._routes:
+            self._give_up(route.queue.expire(before_s), f"older than {self._max_age_s:g} s")
+
+    def _give_up(self, alerts: list[Owed], reason: str) -> None:
+        if not alerts:
+            return
+        self._counters.add("given_up", len(alerts))
+        for at in range(0, len(alerts), IDS_LOGGED):
+            some = alerts[at : at + IDS_LOGGED]
+            log.warning("given up, %s: %s", reason, ", ".join(f"{owed.destination} {owed}" for owed in some))
+        with self._changed:
+            self._settled += [owed.n for owed in alerts]
+
+    # the journal's troubles
+
+    def _open(self) -> None:
+        if self._path is None:
+            return
+        try:
+            self._journal = Journal(self._path)
+            self._found = self._journal.owed()
+            self.last_seq, self._n = self._journal.last_seq, self._journal.last_n
+        except JournalError as error:
+            self._degrade(error)
+        else:
+            self._was_read = True
+
+    def _degrade(self, error: JournalError) -> None:
+        """Go on in memory: the next start will not know what is owed now."""
+        log.error("the journal cannot be used, alerts are kept in memory alone: %s", error)
+        self._counters.add("journal_failed")
+        if self._journal:
+            self._journal.close()
+            self._journal = None
+        self._reopen_s = time.monotonic() + REOPEN_S
+
+    def _reopen(self) -> None:
+        if self._path is None or self._journal or time.monotonic() < self._reopen_s:
+            return
+        try:
+            self._journal = Journal(self._path)
+            if not self._was_read:
+                found = [replace(owed, n=self._n + i) for i, owed in enumerate(self._journal.owed(), 1)]
+                self._n += len(found)
+                self._was_read = True
+                self._take_over(found)
+            owed = sorted(
+                (one for route in self._routes for one in route.queue.owed()), key=lambda one: one.n
+            )
+            self._journal.replace(owed, self.last_seq, self._n)
+        except JournalError as error:
+            self._degrade(error)
+        else:
+            log.warning("the journal is used again: %s", self._path)

@@ -1,0 +1,41 @@
+"""What is owed: one alert, to one destination, until it was taken or given up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """One alert that one destination has not taken yet. `n` counts all of them, over the monitor's restarts."""
+
+    n: int
+    destination: str
+    """Its name."""
+
+    episode: str
+    """The id of the alert: what has the same one is told in order."""
+
+    made_s: float
+    """Unix time."""
+
+    body: str
+    """The alert's parameters as JSON; text, because ten thousands may wait."""
+
+    @property
+    def told(self) -> dict[str, str]:
+        return cast("dict[str, str]", json.loads(self.body))
+
+    def __str__(self) -> str:
+        told = self.told
+        return f"{told['id']}/{told['event']}/{told['seq']}"
+
+
+def body_of(told: Mapping[str, str]) -> str:
+    """Return an alert as an `Owed` keeps it."""
+    return json.dumps(told, separators=(",", ":"))

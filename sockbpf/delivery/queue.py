@@ -1,0 +1,194 @@
+"""What one destination is owed, in memory: whose turn it is, when it may be tried, and what is given up."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from sockbpf.delivery.breaker import Breaker, Bucket, backoff_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sockbpf.delivery.owed import Owed
+
+
+class Queue:
+    """At most `capacity` alerts, given out one by one and in order for each episode.
+
+    Episodes do not wait for each other, except that nobody bothers a destination that is taken for dead. Safe
+    from several threads. `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        breaker: Breaker,
+        bucket: Bucket,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.capacity = capacity
+        self._breaker = breaker
+        self._bucket = bucket
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._owed: dict[int, Owed] = {}
+        """By n, oldest first."""
+        self._episodes: dict[str, list[int]] = {}
+        self._ready: deque[str] = deque()
+        self._later: list[tuple[float, int, str]] = []
+        """A heap of (when, n of its first, episode): those whose last try failed."""
+        self._failures: dict[str, int] = {}
+        self._under_way: dict[int, bool] = {}
+        """n of what is being tried -> whether it is a probe."""
+        self._closes_s = float("inf")
+
+    def offer(self, alerts: Iterable[Owed]) -> list[Owed]:
+        """Take alerts in; return those given up because there were too many, oldest first."""
+        with self._changed:
+            for owed in alerts:
+                self._owed[owed.n] = owed
+                waiting = self._episodes.setdefault(owed.episode, [])
+                waiting.append(owed.n)
+                if len(waiting) == 1:
+                    self._ready.append(owed.episode)
+                    self._changed.notify()
+            return self._give_up(len(self._owed) - self.capacity, float("inf"))
+
+    def expire(self, made_before_s: float) -> list[Owed]:
+        """Give up what is older than this, Unix time; return it."""
+        with self._changed:
+            return self._give_up(len(self._owed), made_before_s)
+
+    def _give_up(self, most: int, made_before_s: float) -> list[Owed]:
+        given_up: list[Owed] = []
+        if most <= 0:
+            return given_up
+        for owed in self._owed.values():
+            if len(given_up) == most or owed.made_s >= made_before_s:
+                break
+            if owed.n not in self._under_way:
+                given_up.append(owed)
+        for owed in given_up:
+            self._forget(owed)
+        return given_up
+
+    def _forget(self, owed: Owed) -> None:
+        """Drop it. An episode with nothing left is skipped where its turn stood."""
+        del self._owed[owed.n]
+        waiting = self._episodes[owed.episode]
+        waiting.remove(owed.n)
+        if not waiting:
+            del self._episodes[owed.episode]
+            self._failures.pop(owed.episode, None)
+
+    def take(self) -> Owed | None:
+        """Wait for the next that is due and return it, to be told `worked`, `refused` or `failed`.
+
+        None when the queue is closed and nothing more will be due in time.
+        """
+        with self._changed:
+            while True:
+                now_s = self._clock()
+                due_s = self._due_s(now_s)
+                if due_s is not None and due_s <= now_s:
+                    return self._begin()
+                if now_s >= self._closes_s or (self._closing and self._is_done(due_s)):
+                    self._changed.notify_all()
+                    return None
+                wake_s = min(self._closes_s, float("inf") if due_s is None else due_s)
+                self._changed.wait(None if wake_s == float("inf") else wake_s - now_s)
+
+    @property
+    def _closing(self) -> bool:
+        return self._closes_s < float("inf")
+
+    def _is_done(self, due_s: float | None) -> bool:
+        """Whether nothing that is under way can bring more, and nothing is due before the end."""
+        return due_s >= self._closes_s if due_s is not None else not self._under_way
+
+    def _due_s(self, now_s: float) -> float | None:
+        """Return when the next may be tried; None if only another thread can change that."""
+        while self._later and self._later[0][0] <= now_s:
+            self._ready.append(heapq.heappop(self._later)[2])
+        while self._ready and not self._waits(self._ready[0]):
+            self._ready.popleft()
+        while self._later and not self._waits(self._later[0][2]):
+            heapq.heappop(self._later)
+        if self._ready:
+            due_s = now_s
+        elif self._later:
+            due_s = self._later[0][0]
+        else:
+            return None
+        allowed_s = self._breaker.due_s()
+        if allowed_s is None:
+            return None
+        return max(due_s, allowed_s, self._bucket.due_s(now_s))
+
+    def _waits(self, episode: str) -> bool:
+        waiting = self._episodes.get(episode, [])
+        return bool(waiting) and waiting[0] not in self._under_way
+
+    def _begin(self) -> Owed:
+        owed = self._owed[self._episodes[self._ready.popleft()][0]]
+        self._under_way[owed.n] = self._breaker.began()
+        self._bucket.take()
+        if self._ready:
+            self._changed.notify()
+        return owed
+
+    def worked(self, owed: Owed) -> None:
+        """Take note that the alert was taken, or refused for good: it is not owed any more."""
+        with self._changed:
+            self._under_way.pop(owed.n)
+            self._breaker.worked()
+            self._failures.pop(owed.episode, None)
+            self._forget(owed)
+            if owed.episode in self._episodes:
+                self._ready.append(owed.episode)
+            self._changed.notify_all()
+
+    def failed(self, owed: Owed, asked_s: float) -> None:
+        """Take note that it was not; `asked_s` is how long the destination wants to be left alone."""
+        with self._changed:
+            probe = self._under_way.pop(owed.n)
+            now_s = self._clock()
+            self._breaker.failed(now_s, asked_s, probe=probe)
+            failures = self._failures[owed.episode] = self._failures.get(owed.episode, 0) + 1
+            wait_s = backoff_s(failures, self._breaker.retry_first_s, self._breaker.retry_max_s)
+            heapq.heappush(self._later, (now_s + wait_s, owed.n, owed.episode))
+            self._changed.notify_all()
+
+    def close(self, deadline_s: float) -> None:
+        """Try what waits once more, at once; give nothing out after the deadline, monotonic seconds."""
+        with self._changed:
+            self._closes_s = deadline_s
+            self._breaker.try_now()
+            self._later = [(0.0, n, episode) for _, n, episode in self._later]
+            heapq.heapify(self._later)
+            self._changed.notify_all()
+
+    def owed(self) -> list[Owed]:
+        """Return all that is owed, what is being tried included, oldest first."""
+        with self._changed:
+            return list(self._owed.values())
+
+    def depth(self) -> int:
+        """Return how many are owed."""
+        with self._changed:
+            return len(self._owed)
+
+    def oldest_s(self) -> float | None:
+        """Return when the oldest was made, Unix time."""
+        with self._changed:
+            return next((owed.made_s for owed in self._owed.values()), None)
+
+    def is_broken(self) -> bool:
+        """Whether the destination is taken for dead."""
+        with self._changed:
+            return self._breaker.is_open

@@ -1,0 +1,100 @@
+"""What a key of config.yaml can hold: a section, a number with its unit, a choice, a path.
+
+Sizes are bytes (int), durations seconds (float). Every fault is a ValueError that says what was expected.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Units = Mapping[str, int | Fraction]
+
+PLAIN: Units = {"": 1}
+SIZES: Units = {
+    "": 1, "B": 1,
+    "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+}  # fmt: skip
+DURATIONS: Units = {"": 1, "ms": Fraction(1, 1000), "s": 1, "m": 60, "h": 3600}
+
+
+class Section(BaseModel):
+    """Keys with their values, and no other keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _quantity(text: str, units: Units) -> Fraction | None:
+    """Return a written number times its unit, exactly; None when it is not one."""
+    found = re.fullmatch(r"(-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?) ?([A-Za-z]*)", text)
+    return Fraction(found[1]) * units[found[2]] if found and found[2] in units else None
+
+
+def _number(
+    kind: type[int | float], what: str, example: str, units: Units, *, low: str, high: str
+) -> BeforeValidator:
+    least, most = _quantity(low, units), _quantity(high, units)
+
+    def check(value: object) -> float:
+        text = str(value)
+        found = _quantity(text, units)
+        if found is None or (kind is int and re.fullmatch(r".*\.[0-9]+", text)):
+            raise ValueError(f"expected {what} such as {example}")
+        if not (least is not None and most is not None and least <= found <= most):
+            raise ValueError(f"expected {what} from {low} to {high}")
+        return kind(found)  # to whole bytes, down: no queue lies between 1.1MiB and the byte below it
+
+    return BeforeValidator(check)
+
+
+def number(low: str, high: str, example: str) -> BeforeValidator:
+    return _number(float, "a number", example, PLAIN, low=low, high=high)
+
+
+def whole(low: int, high: int) -> BeforeValidator:
+    return _number(int, "a whole number", str(low), PLAIN, low=str(low), high=str(high))
+
+
+def duration(low: str, high: str = "8760h") -> BeforeValidator:
+    return _number(float, "a duration", "30s", DURATIONS, low=low, high=high)
+
+
+# The kernel keeps a queue in 32 bits, signed.
+Size = Annotated[int, _number(int, "a size", "64KiB", SIZES, low="0", high="2147483647")]
+
+
+def one_of(choices: tuple[str, ...]) -> BeforeValidator:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise ValueError("expected a power of two such as 64")
+    return value
+
+
+def flag(value: object) -> bool:
+    if value not in (True, False, "true", "false"):
+        raise ValueError("expected true or false")
+    return value in (True, "true")
+
+
+def absolute_path(value: object) -> Path:
+    """Check that this can be the path of a file; whether there is one is not looked at."""
+    text = str(value) if isinstance(value, (str, Path)) else ""
+    if not text.startswith("/") or text.endswith("/") or not text.isprintable():
+        raise ValueError("expected the absolute path of a file")
+    return Path(text)

@@ -1,0 +1,51 @@
+"""Things that wait for an instant of theirs, earliest first."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+SWEPT_OUT_FROM = 64
+"""Fewer entries than this are not worth looking through for those that do not wait any more."""
+
+
+class Waiting(Generic[T]):
+    """A heap of (nanoseconds, thing). A thing that `waits` denies is skipped, so nobody needs to take it out.
+
+    It holds at most about twice as many entries as there are things that wait.
+    """
+
+    def __init__(self, waits: Callable[[T, int], bool]) -> None:
+        self._waits = waits
+        self._heap: list[tuple[int, int, T]] = []
+        self._added = 0
+        self._sweep_out_at = SWEPT_OUT_FROM
+
+    def add(self, ns: int, thing: T) -> None:
+        self._added += 1  # things cannot be compared
+        heapq.heappush(self._heap, (ns, self._added, thing))
+        if len(self._heap) >= self._sweep_out_at:
+            self._heap = [entry for entry in self._heap if self._waits(entry[2], entry[0])]
+            heapq.heapify(self._heap)
+            self._sweep_out_at = 2 * len(self._heap) + SWEPT_OUT_FROM
+
+    def first_ns(self) -> int | None:
+        """Return the earliest instant for which something waits."""
+        while self._heap and not self._waits(self._heap[0][2], self._heap[0][0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, until_ns: int) -> list[T]:
+        """Remove and return what waits for an instant up to this one, earliest first."""
+        taken: list[T] = []
+        while (first_ns := self.first_ns()) is not None and first_ns <= until_ns:
+            taken.append(heapq.heappop(self._heap)[2])
+        return taken
+
+    def __len__(self) -> int:
+        return len(self._heap)

@@ -1,0 +1,474 @@
+"""Outbox, queue and workers: on disk first, delivered in order, none held up by another, ended when told."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sockbpf.counters import Counters
+from sockbpf.delivery import outbox as module
+from sockbpf.delivery.breaker import Breaker, Bucket
+from sockbpf.delivery.outbox import Outbox, Route
+from sockbpf.delivery.queue import Queue
+from sockbpf.delivery.transport import TransportError
+from sockbpf.delivery.worker import Workers, _Outage
+
+Told = Mapping[str, str]
+
+
+def told(episode: str, seq: int, event: str = "exceeded") -> Told:
+    return {"id": episode, "seq": str(seq), "event": event, "type": "RECV"}
+
+
+def until(condition: Callable[[], bool], deadline_s: float = 20) -> None:
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.002)
+
+
+def refuse(_: Told) -> None:
+    raise TransportError("answered 500")
+
+
+@dataclass
+class Scripted:
+    """A destination that does as `answer` says with each alert, and remembers what it took."""
+
+    answer: Callable[[Told], None] = lambda _: None
+    took: list[Told] = field(default_factory=list)
+    closed: int = 0
+
+    def send(self, told: Told) -> None:
+        self.answer(told)
+        self.took.append(told)
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def seqs(self) -> list[int]:
+        return [int(each["seq"]) for each in self.took]
+
+
+@dataclass
+class Office:
+    """An outbox at work."""
+
+    outbox: Outbox
+    counters: Counters
+    lines: list[Told]
+    workers: list[Workers]
+
+    def put(self, *alerts: Told) -> None:
+        self.outbox.put(alerts)
+
+    def stop(self, seconds: float = 20) -> int:
+        return self.outbox.close(time.monotonic() + seconds)
+
+    def counted(self, *names: str) -> tuple[int, ...]:
+        counts = self.counters.snapshot()
+        return tuple(counts[name] for name in names)
+
+
+def office(
+    path: Path | None,
+    destinations: dict[str, Scripted],
+    *,
+    capacity: int = 10_000,
+    workers: int = 3,
+    first_s: float = 0.001,
+    max_s: float = 0.004,
+    wants: Callable[[Told], bool] = lambda _: True,
+    max_age_s: float = 3600,
+) -> Office:
+    counters, lines = Counters(), []
+    outbox = Outbox(path=path, capacity=capacity, max_age_s=max_age_s, counters=counters, line=lines.append)
+    routes = []
+    for name, destination in destinations.items():
+        queue = Queue(capacity=capacity, breaker=Breaker(first_s, max_s), bucket=Bucket(0, 1))
+        made = Workers(
+            name,
+            queue,
+            lambda destination=destination: destination,  # type: ignore[misc]
+            number=workers,
+            counters=counters,
+            delivered=outbox.settled,
+            refused=outbox.refused,
+        )
+        routes.append(Route(name, wants, queue, made))
+    outbox.start(routes)
+    return Office(outbox, counters, lines, [route.workers for route in routes])
+
+
+def rows(path: Path) -> list[int]:
+    """Return the seqs that the journal owes, read from beside."""
+    connection = sqlite3.connect(path)
+    try:
+        found = connection.execute("select json_extract(body, '$.seq') from owed order by n").fetchall()
+    finally:
+        connection.close()
+    return [int(row[0]) for row in found]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+def test_all_is_delivered_logged_and_forgotten(path: Path) -> None:
+    destination = Scripted()
+    at = office(path, {"http": destination})
+    at.put(*(told(str(n), n) for n in range(1, 212)))
+    assert at.stop() == 0
+    assert sorted(destination.seqs()) == list(range(1, 212))
+    assert [int(each["seq"]) for each in at.lines] == list(range(1, 212))
+    assert at.counted("delivered", "retried", "dropped", "given_up") == (211, 0, 0, 0)
+    assert destination.closed == 3
+    assert rows(path) == []
+
+
+def test_it_is_in_the_journal_before_it_is_sent(path: Path) -> None:
+    def look(each: Told) -> None:
+        assert int(each["seq"]) in rows(path)
+
+    at = office(path, {"http": Scripted(look)}, workers=1)
+    for n in range(1, 48):
+        at.put(told(str(n), n))
+    assert at.stop() == 0
+    assert at.counted("delivered", "retried") == (47, 0)
+
+
+def test_what_was_owed_is_sent_by_the_next_monitor_as_it_was(path: Path) -> None:
+    at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
+    alerts = [told(f"episode {n % 7}", n) for n in range(1, 48)]
+    at.put(*alerts)
+    assert at.stop(0.1) == 47
+    destination = Scripted()
+    then = office(path, {"http": destination})
+    assert then.outbox.last_seq == 47
+    assert then.stop() == 0
+    assert sorted(destination.took, key=lambda each: int(each["seq"])) == alerts
+    for n in range(7):
+        mine = [int(each["seq"]) for each in destination.took if each["id"] == f"episode {n}"]
+        assert mine == sorted(mine)
+    assert then.counted("recovered_owed", "delivered") == (47, 47)
+    assert rows(path) == []
+
+
+def test_order_is_kept_per_episode_though_tries_fail(path: Path) -> None:
+    tries: dict[str, int] = defaultdict(int)
+
+    def fail_by_turns(each: Told) -> None:
+        tries[each["seq"]] += 1
+        if tries[each["seq"]] <= int(each["seq"]) % 3:
+            raise TransportError("answered 500")
+
+    destination = Scripted(fail_by_turns)
+    at = office(path, {"http": destination}, workers=4)
+    at.put(*(told(f"episode {seq % 23}", seq) for seq in range(1, 162)))
+    until(lambda: at.counted("delivered") == (161,))
+    assert at.stop() == 0
+    for n in range(23):
+        mine = [int(each["seq"]) for each in destination.took if each["id"] == f"episode {n}"]
+        assert mine == sorted(mine)
+    assert at.counted("retried") == (sum(seq % 3 for seq in range(1, 162)),)
+
+
+def test_a_destination_that_hangs_holds_up_no_other(path: Path) -> None:
+    go = threading.Event()
+
+    def hang(_: Told) -> None:
+        assert go.wait(60)
+
+    quick, stuck = Scripted(), Scripted(hang)
+    at = office(path, {"quick": quick, "stuck": stuck})
+    for n in range(1, 102):
+        at.put(told(str(n), n))
+    until(lambda: len(quick.took) == 101)
+    assert stuck.took == []
+    until(
+        lambda: rows(path) == list(range(1, 102)), 20
+    )  # what the quick one took is forgotten, the rest is not
+    go.set()
+    assert at.stop() == 0
+    assert len(stuck.took) == 101
+
+
+def test_each_destination_gets_what_it_wants(path: Path) -> None:
+    destination = Scripted()
+    at = office(path, {"http": destination}, wants=lambda each: each["event"] == "cleared")
+    at.put(told("a", 1), told("a", 2, "cleared"), told("b", 3))
+    assert at.stop() == 0
+    assert destination.seqs() == [2]
+    assert len(at.lines) == 3
+
+
+def test_what_will_never_be_taken_is_given_up_by_name(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def never(each: Told) -> None:
+        if each["seq"] == "2":
+            raise TransportError("answered 422", permanent=True)
+
+    destination = Scripted(never)
+    at = office(path, {"http": destination})
+    at.put(told("a", 1), told("a", 2), told("a", 3))
+    assert at.stop() == 0
+    assert destination.seqs() == [1, 3]
+    assert at.counted("given_up", "retried") == (1, 0)
+    assert "given up, answered 422: http a/exceeded/2" in caplog.text
+    assert rows(path) == []
+
+
+def test_more_than_the_queue_holds_is_given_up_by_name(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    at = office(path, {"http": Scripted(refuse)}, capacity=10, first_s=3600, max_s=3600, workers=1)
+    for n in range(1, 31):
+        at.put(told(str(n), n))
+        until(lambda n=n: len(at.lines) == n)  # type: ignore[misc]
+    assert at.stop(0) == 10
+    assert at.counted("given_up", "dropped") == (20, 0)
+    assert caplog.text.count("more than 10 are owed: http") == 20
+    assert len(rows(path)) == 10
+
+
+def test_what_is_too_old_is_given_up(path: Path) -> None:
+    at = office(path, {"http": Scripted(refuse)}, max_age_s=0.01, first_s=3600, max_s=3600)
+    at.put(told("a", 1))
+    until(lambda: at.counted("given_up") == (1,))
+    assert at.stop() == 0
+
+
+def test_what_a_destination_that_is_gone_was_owed_is_given_up(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    office(path, {"old": Scripted(refuse)}, first_s=3600, max_s=3600).stop(0)
+    at = office(path, {"old": Scripted(refuse)}, first_s=3600, max_s=3600)
+    at.put(told("a", 1))
+    assert at.stop(0) == 1
+    then = office(path, {"new": Scripted()})
+    assert then.stop() == 0
+    assert "their destination is not configured any more: old a/exceeded/1" in caplog.text
+
+
+def test_more_than_can_wait_for_the_disk_is_dropped_and_counted() -> None:
+    counters = Counters()
+    outbox = Outbox(path=None, capacity=17, max_age_s=1, counters=counters, line=lambda _: None)
+    outbox.put(told(str(n), n) for n in range(101))
+    assert counters.snapshot()["dropped"] == 84
+
+
+# the disk's troubles
+
+
+@contextmanager
+def reopening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(module, "REOPEN_S", 0.01)
+    monkeypatch.setattr(module, "IDLE_S", 0.01)
+    yield
+
+
+def test_without_a_disk_alerts_go_on_and_the_journal_is_used_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "state"
+    folder.write_text("a file where the folder should be")
+    destination = Scripted()
+    with reopening(monkeypatch):
+        at = office(folder / "journal.sqlite", {"http": destination})
+        at.put(told("a", 1))
+        until(lambda: destination.seqs() == [1])
+        assert "alerts are kept in memory alone" in caplog.text
+        assert at.counted("journal_failed")[0] >= 1
+        folder.unlink()
+        until(lambda: "the journal is used again" in caplog.text)
+        at.put(told("a", 2))
+        assert at.stop() == 0
+    assert destination.seqs() == [1, 2]
+    assert rows(folder / "journal.sqlite") == []
+
+
+def test_a_journal_that_another_monitor_has_is_taken_over_when_it_ends(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
+    first.put(told("first's", 1))
+    until(lambda: len(first.lines) == 1)
+    with reopening(monkeypatch):
+        destination = Scripted()
+        second = office(path, {"http": destination})
+        second.put(told("second's", 1))
+        until(lambda: len(destination.took) == 1)
+        assert first.stop(0) == 1
+        until(lambda: len(destination.took) == 2)
+        assert second.stop() == 0
+    assert {each["id"] for each in destination.took} == {"first's", "second's"}
+    assert rows(path) == []
+
+
+def test_a_disk_that_fails_meanwhile_loses_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table is taken away under it: what it owes goes on from memory, and into the next journal."""
+    with reopening(monkeypatch):
+        hold = threading.Event()
+
+        def wait(_: Told) -> None:
+            assert hold.wait(60)
+
+        destination = Scripted(wait)
+        at = office(path, {"http": destination})
+        at.put(told("a", 1))
+        until(lambda: rows(path) == [1])
+        other = sqlite3.connect(path)
+        other.executescript("drop table owed")
+        other.close()
+        at.put(told("b", 2))
+        until(lambda: "the journal is used again" in caplog.text)
+        until(lambda: rows(path) == [1, 2])
+        hold.set()
+        assert at.stop() == 0
+    assert sorted(destination.seqs()) == [1, 2]
+    assert rows(path) == []
+
+
+# the end
+
+
+def test_a_stop_without_time_is_immediate(path: Path) -> None:
+    at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=7200)
+    at.put(*(told(str(n), n) for n in range(1, 14)))
+    until(lambda: at.counted("retried")[0] >= 3)
+    begun = time.monotonic()
+    assert at.stop(0) == 13
+    assert time.monotonic() - begun < 10
+    assert len(rows(path)) == 13
+
+
+def test_a_stop_with_time_left_tries_at_once_but_waits_for_no_try_past_it(path: Path) -> None:
+    at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=7200)
+    at.put(told("a", 1))
+    until(lambda: at.counted("retried") == (1,))
+    begun = time.monotonic()
+    assert at.stop(600) == 1
+    assert time.monotonic() - begun < 60
+    assert at.counted("retried") == (2,)
+
+
+def test_a_stop_delivers_what_waits_when_the_receiver_is_back(path: Path) -> None:
+    failing = True
+
+    def fail_at_first(_: Told) -> None:
+        if failing:
+            raise TransportError("answered 500")
+
+    at = office(path, {"http": Scripted(fail_at_first)}, first_s=3600, max_s=7200)
+    at.put(*(told("a", n) for n in range(1, 6)), *(told(str(n), n) for n in range(6, 20)))
+    until(lambda: at.counted("retried")[0] >= 3)
+    failing = False
+    assert at.stop(60) == 0
+    assert at.counted("delivered") == (19,)
+
+
+def test_a_stop_does_not_wait_for_a_try_that_hangs(path: Path) -> None:
+    go, stuck = threading.Event(), threading.Event()
+
+    def hang(_: Told) -> None:
+        stuck.set()
+        assert go.wait(60)
+
+    at = office(path, {"http": Scripted(hang)})
+    at.put(told("a", 1), told("a", 2))
+    assert stuck.wait(20)
+    begun = time.monotonic()
+    assert at.stop(0.01) == 2
+    assert time.monotonic() - begun < 10
+    assert rows(path) == [1, 2]
+    go.set()
+
+
+def test_an_idle_outbox_stops_at_once(path: Path) -> None:
+    begun = time.monotonic()
+    assert office(path, {"http": Scripted()}).stop(600) == 0
+    assert time.monotonic() - begun < 60
+
+
+# what is said
+
+
+def test_an_unexpected_error_is_a_failed_try_and_is_logged_once_without_its_text(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+
+    def blunder(_: Told) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 5:
+            raise LookupError("http://user:s3cret@host/")
+
+    with caplog.at_level(logging.DEBUG):
+        at = office(path, {"http": Scripted(blunder)})
+        at.put(told("a", 1))
+        until(lambda: at.counted("delivered", "retried") == (1, 5))
+        assert at.stop() == 0
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "LookupError at test_outbox.py:" in errors[0]
+    assert "s3cret" not in caplog.text
+
+
+def test_an_error_on_closing_is_logged_and_not_raised(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(Scripted):
+        def close(self) -> None:
+            raise LookupError("s3cret")
+
+    assert office(path, {"http": Stubborn()}, workers=1).stop() == 0
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "s3cret" not in caplog.text
+
+
+def test_an_outage_is_logged_at_once_then_every_thirty_seconds_and_at_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 1000.0
+    outage = _Outage("http", lambda: now)
+    caplog.set_level(logging.INFO)
+
+    def said() -> list[tuple[str, object]]:
+        lines: list[tuple[str, object]] = [(record.levelname, record.args) for record in caplog.records]
+        caplog.clear()
+        return lines
+
+    outage.worked()
+    assert said() == []
+    outage.failed("refused")
+    assert said() == [("WARNING", ("http", "refused"))]
+    for _ in range(11):
+        now += 2
+        outage.failed("refused")
+    assert said() == []
+    now += 9
+    outage.failed("reset")
+    assert said() == [("WARNING", ("http", 12, "reset"))]
+    outage.worked()
+    assert said() == [("INFO", ("http", 13))]
+    outage.worked()
+    assert said() == []
+
+
+def test_an_outage_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    now = 1000.0
+    outage = _Outage("http", lambda: now)
+    caplog.set_level(logging.INFO)
+    for _ in range(601):
+        outage.failed("refused")
+        outage.worked()
+        now += 1
+    assert len(caplog.records) <= 2 * 21

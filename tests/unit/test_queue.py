@@ -1,0 +1,236 @@
+"""Whose turn it is: in order for each episode, none waits for another, too much and too old is given up."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sockbpf.delivery.breaker import TRIPS_AFTER, Breaker, Bucket
+from sockbpf.delivery.owed import Owed
+from sockbpf.delivery.queue import Queue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def queue(clock: Clock, capacity: int = 1000, rate: float = 0, burst: int = 1) -> Queue:
+    return Queue(capacity=capacity, breaker=Breaker(1, 8), bucket=Bucket(rate, burst), clock=clock)
+
+
+def owed(n: int, episode: str = "", made_s: float = 0) -> Owed:
+    return Owed(n, "http", episode or f"episode {n}", made_s, "{}")
+
+
+def ready(asked: Queue, clock: Clock) -> Owed | None:
+    """Take what is due now, without waiting."""
+    with asked._changed:
+        due_s = asked._due_s(clock.now_s)
+        return asked._begin() if due_s is not None and due_s <= clock.now_s else None
+
+
+def test_an_episode_is_told_in_order_and_one_at_a_time() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(1, "a"), owed(2, "a"), owed(3, "b"), owed(4, "a")])
+    one, three = ready(asked, clock), ready(asked, clock)
+    assert one is not None
+    assert three is not None
+    assert (one.n, three.n) == (1, 3)
+    assert ready(asked, clock) is None, "both episodes have one under way"
+    asked.worked(one)
+    two = ready(asked, clock)
+    assert two is not None
+    assert two.n == 2
+    assert asked.depth() == 3
+
+
+def test_what_failed_waits_and_keeps_its_place_in_its_episode() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(1, "a"), owed(2, "a"), owed(3, "b")])
+    one = ready(asked, clock)
+    assert one is not None
+    asked.failed(one, 0)
+    three = ready(asked, clock)
+    assert three is not None
+    assert three.n == 3
+    asked.worked(three)
+    assert ready(asked, clock) is None, "not before its pause"
+    clock.now_s += 8
+    again = ready(asked, clock)
+    assert again == one
+
+
+def test_a_dead_destination_is_bothered_by_one_at_a_time() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(n) for n in range(1, 1000)])
+    under_way = [ready(asked, clock) for _ in range(TRIPS_AFTER)]
+    for one in under_way:
+        assert one is not None
+        asked.failed(one, 0)
+    assert asked.is_broken()
+    tries = 0
+    for _ in range(1009):
+        clock.now_s += 0.1
+        one = ready(asked, clock)
+        if one is not None:
+            tries += 1
+            assert ready(asked, clock) is None
+            asked.failed(one, 0)
+    assert 100 / 8.1 - 1 <= tries <= 100
+    clock.now_s += 8
+    one = ready(asked, clock)
+    assert one is not None
+    asked.worked(one)
+    assert ready(asked, clock) is not None
+    assert ready(asked, clock) is not None, "it is alive: as many as can"
+
+
+def test_too_many_are_given_up_oldest_first_but_not_what_is_under_way() -> None:
+    clock = Clock()
+    asked = queue(clock, capacity=3)
+    assert asked.offer([owed(1), owed(2), owed(3)]) == []
+    one = ready(asked, clock)
+    assert one is not None
+    assert [gone.n for gone in asked.offer([owed(4), owed(5)])] == [2, 3]
+    asked.worked(one)
+    assert [left.n for left in asked.owed()] == [4, 5]
+
+
+def test_what_is_too_old_is_given_up() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(1, made_s=10), owed(2, made_s=20), owed(3, made_s=30)])
+    assert [gone.n for gone in asked.expire(25)] == [1, 2]
+    assert asked.oldest_s() == 30
+
+
+def test_a_rate_is_kept() -> None:
+    clock = Clock()
+    asked = queue(clock, rate=10, burst=2)
+    asked.offer([owed(n) for n in range(1, 100)])
+    sent = 0
+    for _ in range(40):
+        while ready(asked, clock) is not None:
+            sent += 1
+        clock.now_s += 0.05
+    assert 2 + 18 <= sent <= 2 + 20
+
+
+def test_a_closed_queue_gives_all_once_more_and_then_nothing() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(1, "a"), owed(2, "a"), owed(3, "b")])
+    for _ in range(2):
+        one = ready(asked, clock)
+        assert one is not None
+        asked.failed(one, 0)
+    asked.close(clock.now_s + 0.5)
+    taken = []
+    while (one := asked.take()) is not None:
+        taken.append(one.n)
+        asked.worked(one)
+    assert sorted(taken) == [1, 2, 3]
+    assert taken.index(1) < taken.index(2)
+
+
+def test_a_closed_queue_does_not_wait_for_what_is_due_after_the_end() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(1)])
+    asked.close(clock.now_s + 0.5)
+    one = asked.take()
+    assert one is not None
+    asked.failed(one, 0)
+    assert asked.take() is None
+    assert asked.depth() == 1
+
+
+def test_a_taker_that_waits_is_woken() -> None:
+    asked = Queue(capacity=9, breaker=Breaker(1, 8), bucket=Bucket(0, 1))
+    taken: list[Owed | None] = []
+    waiting = threading.Thread(target=lambda: taken.append(asked.take()))
+    waiting.start()
+    asked.offer([owed(1)])
+    waiting.join(20)
+    assert [one.n for one in taken if one] == [1]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("offer"), st.integers(0, 4)),
+        st.tuples(st.just("take"), st.just(0)),
+        st.tuples(st.sampled_from(["worked", "failed", "asked"]), st.integers(0, 3)),
+        st.tuples(st.just("wait"), st.integers(1, 9)),
+        st.tuples(st.just("expire"), st.integers(0, 40)),
+    ),
+    max_size=200,
+)
+
+
+@given(STEPS, st.integers(1, 12))
+@settings(max_examples=400, deadline=None)
+def test_whatever_happens_all_are_delivered_in_order_or_given_up(  # noqa: C901, one branch for each step
+    steps: list[tuple[str, int]], capacity: int
+) -> None:
+    clock = Clock()
+    asked = queue(clock, capacity=capacity)
+    under_way: list[Owed] = []
+    done: dict[str, list[int]] = defaultdict(list)
+    made, gone = 0, set()
+    for step, number in steps:
+        if step == "offer":
+            made += 1
+            gone |= {one.n for one in asked.offer([owed(made, f"episode {number}", made_s=made)])}
+        elif step == "take":
+            one = ready(asked, clock)
+            if one:
+                assert one.episode not in {other.episode for other in under_way}
+                under_way.append(one)
+        elif step == "wait":
+            clock.now_s += number
+        elif step == "expire":
+            gone |= {one.n for one in asked.expire(number)}
+        elif under_way:
+            one = under_way.pop(number % len(under_way))
+            if step == "worked":
+                done[one.episode].append(one.n)
+                asked.worked(one)
+            else:
+                asked.failed(one, 3 if step == "asked" else 0)
+        assert asked.depth() <= capacity + len(under_way)
+    for one in under_way:
+        done[one.episode].append(one.n)
+        asked.worked(one)
+    while asked.depth():
+        clock.now_s += 9
+        while (one := ready(asked, clock)) is not None:
+            done[one.episode].append(one.n)
+            asked.worked(one)
+    told = [n for numbers in done.values() for n in numbers]
+    assert sorted([*told, *gone]) == list(range(1, made + 1)), "each once: told or given up"
+    assert all(numbers == sorted(numbers) for numbers in done.values())
+    assert not asked._episodes
+    assert not asked._failures
+    assert not asked._under_way
+
+
+def test_a_storm_is_taken_without_delay() -> None:
+    """Linear in its size: a scan of all for each would take minutes."""
+    clock, number = Clock(), 20_011
+    asked = queue(clock, capacity=number)
+    asked.offer([owed(n) for n in range(number)])
+    for _ in range(number):
+        one = ready(asked, clock)
+        assert one is not None
+        asked.worked(one)
+    assert asked.depth() == 0

@@ -1,0 +1,254 @@
+"""The Slack webhook against a real server: what is posted, and what comes of each answer."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import re
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sockbpf import __version__
+from sockbpf.delivery.slack import Slack, text_of
+from sockbpf.delivery.transport import TransportError
+from sockbpf.delivery.wording import sentence
+
+TOLD = {
+    "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",
+    "local_port": "80", "remote_ip": "::1", "remote_port": "40000", "type": "SEND", "size": "9",
+    "threshold": "8", "peak": "9", "duration": "0", "id": "e", "seq": "7", "host": "h",
+    "netns": "4026531840", "mode": "ebpf", "pid": "4711", "comm": "<!channel> & <b>",
+}  # fmt: skip
+TEXT = (
+    "*exceeded* on h, <!date^1795343123^{date_short_pretty} {time_secs}|2026-11-22T10:25:23.482913Z>: "
+    "SEND queue of tcp 10.0.0.1:80 to [::1]:40000 holds 9 bytes, over 8 "
+    "(&lt;!channel&gt; &amp; &lt;b&gt;, pid 4711)"
+)
+HEARTBEAT = {"event": "heartbeat", "timestamp": "1795343123.000000", "host": "h", "seq": "7", "alerts": "12"}
+PATH = "/services/T0/B0/s3cret"
+HANGS_S = 30
+"""Far above any timeout of these tests: who takes that long hangs."""
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of whoever runs the tests."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@dataclass
+class Webhook:
+    """A server that records what is posted to it."""
+
+    port: int
+    posted: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
+    """Path, headers and body of each request."""
+    connections: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        return f"http://user:s3cret@127.0.0.1:{self.port}{PATH}?s3cret"
+
+    @property
+    def shown(self) -> str:
+        return f"POST http://127.0.0.1:{self.port}/..."
+
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+@contextmanager
+def webhook(answer: Answer) -> Iterator[Webhook]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            made.posted.append((self.path, dict(self.headers), body))
+            made.connections.add(self.client_address)
+            answer(self)
+
+        def do_GET(self) -> None:
+            made.posted.append((self.path, dict(self.headers), ""))
+            say(200)(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            pass
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        made = Webhook(server.server_port)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield made
+        server.shutdown()
+
+
+def say(status: int, body: bytes = b"ok", **headers: str) -> Answer:
+    """Answer so; underscores in names of headers stand for dashes."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def failure(url: str, timeout_s: float = HANGS_S) -> TransportError:
+    with closing(Slack(url=url, timeout_s=timeout_s)) as slack, pytest.raises(TransportError) as failed:
+        slack.send(TOLD)
+    shown = "".join(traceback.format_exception(failed.value)) + repr(failed.value)
+    assert "s3cret" not in shown
+    assert "services" not in shown
+    return failed.value
+
+
+def test_a_message() -> None:
+    assert text_of(TOLD) == TEXT
+
+
+@given(st.text(), st.text())
+def test_nothing_in_a_name_is_read_by_slack(name: str, host: str) -> None:
+    told = TOLD | {"comm": name, "host": host}
+    text = text_of(told)
+    ours = re.sub(r"<!date\^[^<>]*>", "", text)
+    assert not re.search("[<>]|&(?!(amp|lt|gt);)", ours)
+    assert html.unescape(text).endswith(sentence(told))
+
+
+def test_alerts_are_posted_on_one_connection_and_heartbeats_are_not() -> None:
+    with webhook(say(200)) as served, closing(Slack(url=served.url, timeout_s=HANGS_S)) as slack:
+        for told in (TOLD, HEARTBEAT, TOLD | {"event": "cleared"}):
+            slack.send(told)
+    assert [path for path, _, _ in served.posted] == [f"{PATH}?s3cret"] * 2
+    assert len(served.connections) == 1
+    _, headers, body = served.posted[0]
+    assert json.loads(body) == {"text": TEXT}
+    assert headers["Content-Type"] == "application/json"
+    assert headers["User-Agent"] == f"sockbpf/{__version__}"
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_2xx_is_delivered(status: int) -> None:
+    with webhook(say(status, b"")) as served, closing(Slack(url=served.url, timeout_s=HANGS_S)) as slack:
+        slack.send(TOLD)
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent"),
+    [(400, True), (403, True), (404, True), (410, True), (408, False), (429, False), (500, False)],
+)
+def test_other_answers_are_failures(status: int, permanent: bool) -> None:
+    with webhook(say(status, b"no_service")) as served:
+        error = failure(served.url)
+    assert str(error) == f"{served.shown}: answered {status}"
+    assert (error.permanent, error.retry_after_s) == (permanent, None)
+
+
+def test_slack_asks_to_be_left_alone() -> None:
+    with webhook(say(429, Retry_After="30")) as served:
+        assert failure(served.url).retry_after_s == 30.0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_failures(status: int) -> None:
+    """Most would make a GET of it: the 2xx of what is there would say nothing."""
+    with webhook(say(status, Location="/elsewhere")) as served:
+        error = failure(served.url)
+    assert str(error) == f"{served.shown}: answered {status}"
+    assert not error.permanent
+    assert len(served.posted) == 1
+
+
+def test_cookies_are_not_kept() -> None:
+    with (
+        webhook(say(200, Set_Cookie="a=1")) as served,
+        closing(Slack(url=served.url, timeout_s=HANGS_S)) as slack,
+    ):
+        slack.send(TOLD)
+        slack.send(TOLD)
+    assert "Cookie" not in served.posted[1][1]
+
+
+def test_an_endless_body_is_not_read_to_its_end() -> None:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        with suppress(OSError):
+            while True:
+                handler.wfile.write(b"x" * 65536)
+
+    with webhook(answer) as served, closing(Slack(url=served.url, timeout_s=HANGS_S)) as slack:
+        slack.send(TOLD)
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 ", b"HTTP/1.1 500 No\r\nX-Drip: "])
+def test_an_answer_drop_by_drop_is_cut(begun: bytes) -> None:
+    over = threading.Event()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(begun)
+        with suppress(OSError):
+            while not over.wait(0.02):
+                handler.wfile.write(b"x")
+
+    with webhook(answer) as served:
+        begun_s = time.monotonic()
+        # A status line cut in its middle is whole enough for http.client.
+        with closing(Slack(url=served.url, timeout_s=0.2)) as slack, suppress(TransportError):
+            slack.send(TOLD)
+        assert time.monotonic() - begun_s < HANGS_S
+        over.set()
+
+
+def test_a_server_that_never_answers() -> None:
+    over = threading.Event()
+
+    def keep_silent(_: BaseHTTPRequestHandler) -> None:
+        over.wait()
+
+    with webhook(keep_silent) as served:
+        assert str(failure(served.url, timeout_s=0.2)) == f"{served.shown}: no answer within 0.2 s"
+        over.set()
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    error = failure(f"http://127.0.0.1:{port}{PATH}")
+    assert str(error) == f"POST http://127.0.0.1:{port}/...: ConnectionError: Connection refused"
+    assert not error.permanent
+
+
+@pytest.mark.parametrize(
+    "url", ["", f"hooks.invalid{PATH}", "http://", f"http://[::1{PATH}", f"gopher://host{PATH}"]
+)
+def test_a_url_that_is_none_is_a_failure_like_others(url: str) -> None:
+    failure(url)
+
+
+def test_no_library_logs_the_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), webhook(say(500)) as served:
+        failure(served.url)
+    assert "s3cret" not in caplog.text

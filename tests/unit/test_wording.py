@@ -1,0 +1,85 @@
+"""Alerts in words: each kind says what it has, and nobody's name forges a line."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sockbpf.delivery.wording import printable, rfc3339, sentence
+
+SEND = "SEND queue of tcp 10.0.0.1:80 to [2001:db8::1]:40000"
+WORST = "10.0.0.2:5=9;[::1]:6=9"
+TOLD = {
+    "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",
+    "local_port": "80", "remote_ip": "2001:db8::1", "remote_port": "40000", "type": "SEND", "size": "9",
+    "threshold": "8", "peak": "10", "duration": "0", "id": "e", "seq": "7", "host": "h", "netns": "4026531840",
+    "mode": "ebpf",
+}  # fmt: skip
+FOLDED = {
+    "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "udp", "local_port": "53", "type": "RECV",
+    "size": "9", "threshold": "8", "peak": "10", "duration": "0", "id": "e", "seq": "7", "host": "h",
+    "mode": "ebpf", "count": "37", "worst": WORST,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (TOLD, f"{SEND} holds 9 bytes, over 8"),
+        (
+            TOLD | {"event": "ongoing", "duration": "1.500000", "pid": "4711", "comm": "a b"},
+            f"{SEND} still holds 9 bytes, over 8 for 1.500000 s, peak 10 (a b, pid 4711)",
+        ),
+        (
+            TOLD | {"event": "cleared", "duration": "1.500000", "size": "0"},
+            f"{SEND} is back at 0 bytes after 1.500000 s over 8, peak 10",
+        ),
+        (
+            TOLD | {"protocol": "udp", "remote_ip": "0.0.0.0", "remote_port": "0"},
+            "SEND queue of udp 10.0.0.1:80 holds 9 bytes, over 8",
+        ),
+        (
+            FOLDED,
+            f"RECV queues of 37 udp sockets on local port 53: the worst holds 9 bytes, over 8 ({WORST})",
+        ),
+        ({"event": "heartbeat", "seq": "7"}, "heartbeat, last alert 7"),
+    ],
+)
+def test_what_is_said(told: dict[str, str], said: str) -> None:
+    assert sentence(told) == said
+
+
+def test_what_is_not_known_is_a_question_mark() -> None:
+    assert sentence({"event": "exceeded", "remote_port": "0"}) == "? queue of ? ?:? holds ? bytes, over ?"
+
+
+@given(st.text(), st.sampled_from([TOLD, FOLDED]))
+def test_a_name_with_anything_in_it_stays_in_its_line(name: str, told: dict[str, str]) -> None:
+    said = sentence(told | {"pid": "1", "comm": name, "worst": name})
+    assert said.isprintable()
+    assert printable(name) in said
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"])))
+def test_what_is_printable_is_left_alone(text: str) -> None:
+    if text.isprintable():
+        assert printable(text) == text
+
+
+def test_control_characters_and_half_characters_are_spelled_out() -> None:
+    assert printable("a\n\x1b[1m\udcff\u202e") == "a\\n\\x1b[1m\\udcff\\u202e"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "date"),
+    [
+        ("1795343123.482913", "2026-11-22T10:25:23.482913Z"),
+        ("0", "1970-01-01T00:00:00.000000Z"),
+        ("4294967295.999999", "2106-02-07T06:28:15.999999Z"),
+    ],
+)
+def test_a_date_keeps_its_microseconds(seconds: str, date: str) -> None:
+    assert rfc3339(Decimal(seconds)) == date
