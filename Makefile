@@ -5,7 +5,7 @@ PYTHON := /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
-TEST_PACKAGES := e2fsprogs iproute2 bpftool kmod xz-utils zstd
+TEST_PACKAGES := bpftool debootstrap e2fsprogs iproute2 kmod shellcheck xz-utils zstd
 CONFIG := config.yaml
 
 .PHONY: help setup install run check demo lint fast test vm clean
@@ -30,7 +30,7 @@ $(VENV)/.ready: pyproject.toml
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e .
 	touch $@
 
-$(VENV)/.ready-for-tests: $(VENV)/.ready
+$(VENV)/.ready-for-tests: $(VENV)/.ready Makefile
 	dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1 || \
 		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		  apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES); }
@@ -55,6 +55,7 @@ lint: $(VENV)/.ready-for-tests
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/clang-format --dry-run --Werror bpf/*.c bpf/*.h
+	shellcheck vagrant/*.sh
 
 fast: lint
 	$(VENV)/bin/pytest tests/unit
