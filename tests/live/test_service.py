@@ -3,14 +3,19 @@
 The test is the manager: the datagram socket of sd_notify(3) and a watchdog's interval in the environment of the real
 monitor. Ready comes when it is armed, not before. While nothing happens the watchdog is told in time, by the loop:
 when the loop alone stands still, with every other thread alive, nothing is told any more.
+
+The unit file has no fault, and the capabilities that it leaves are enough to see what others own, elsewhere.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +29,23 @@ from tests.live.receiver import Receiver
 from tests.live.sockets import tcp_pair
 from tests.live.waiting import until
 
+UNIT = Path(__file__).parents[2] / "systemd" / "sockbpf.service"
+PROGRAM = "/usr/local/bin/sockbpf"
+ELSEWHERE = [
+    "unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"',
+    "sh", "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+]  # fmt: skip
+"""Another user in a network namespace that has no name."""
+
+HOLD = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+server = listener.accept()[0]
+client.sendall(bytes({size}))
+print(listener.getsockname()[1], flush=True)
+input()
+"""
 WATCHDOG_S = 3.0
 UNREAD = 30_011
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
@@ -137,3 +159,37 @@ def test_the_manager_goes_away(start_monitor: StartMonitor, manager: Manager, tm
     (tmp_path / "notify").unlink()
     assert monitor.stop() == 0
     assert "Traceback" not in monitor.log()
+
+
+def test_the_unit_has_no_fault(tmp_path: Path) -> None:
+    """Nor one that only warns: what systemd does not know it ignores, and the service would be less confined."""
+    text = UNIT.read_text()
+    assert f"ExecStart={PROGRAM} " in text
+    unit = tmp_path / UNIT.name
+    unit.write_text(text.replace(PROGRAM, sys.executable))  # it need not be installed
+    said = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+
+
+def test_the_capabilities_of_the_unit_are_enough(start_monitor: StartMonitor, receiver: Receiver) -> None:
+    left = re.search(r"(?m)^CapabilityBoundingSet=(.*)$", UNIT.read_text())
+    assert left
+    only = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in left[1].split())])
+    with subprocess.Popen(
+        # not that of a virtual environment: another user may not get there
+        [*ELSEWHERE, "/usr/bin/python3", "-c", HOLD.format(size=UNREAD)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout
+        port = holder.stdout.readline().strip()
+        monitor = start_monitor(
+            before=["setpriv", f"--bounding-set={only}"], thresholds=thresholds(UNREAD - 1), repeat="1s"
+        )
+        found = receiver.first(event="exceeded", type="RECV", local_port=port, size=UNREAD)
+        namespace = os.stat(f"/proc/{holder.pid}/ns/net").st_ino
+        assert (found["pid"], found["netns"], found["mode"]) == (str(holder.pid), str(namespace), "poll")
+        holder.communicate("\n")
+        receiver.first(event="cleared", id=found["id"])
+    assert " WARNING " not in monitor.log()
