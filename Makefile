@@ -5,16 +5,19 @@ PYTHON := /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
-TEST_PACKAGES := e2fsprogs iproute2 bpftool kmod xz-utils zstd
+TEST_PACKAGES := bpftool debootstrap e2fsprogs iproute2 kmod shellcheck systemd xz-utils zstd
 CONFIG := config.yaml
+UNIT := /etc/systemd/system/sockbpf.service
+SETTINGS := /etc/sockbpf/config.yaml
 
-.PHONY: help setup install run check demo lint fast test vm clean
+.PHONY: help setup install service run check demo lint fast test vm clean
 
 help:
 	@echo 'make run     set up, then watch with $(CONFIG)'
 	@echo 'make test    set up, then all tests'
 	@echo 'make setup   .venv/bin/sockbpf beside the code'
 	@echo 'make install sockbpf on the PATH, for: sudo sockbpf -c config.yaml'
+	@echo 'make service sockbpf under systemd, now and after every boot'
 	@echo 'make demo    see an alert arrive'
 	@echo 'make check   what this kernel can do'
 	@echo 'make vm      the claims on stock kernels under emulation'
@@ -30,7 +33,7 @@ $(VENV)/.ready: pyproject.toml
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e .
 	touch $@
 
-$(VENV)/.ready-for-tests: $(VENV)/.ready
+$(VENV)/.ready-for-tests: $(VENV)/.ready Makefile
 	dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1 || \
 		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		  apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES); }
@@ -39,6 +42,17 @@ $(VENV)/.ready-for-tests: $(VENV)/.ready
 
 install: setup
 	$(SUDO) ln -sf $(abspath $(VENV))/bin/sockbpf /usr/local/bin/sockbpf
+
+# Run again it takes over what has changed, but never the settings.
+service: install
+	@[ -d /run/systemd/system ] || { echo 'systemd does not run here'; exit 1; }
+	@[ -e $(SETTINGS) ] || { $(SUDO) install -D -m 600 $(CONFIG) $(SETTINGS) && echo 'new: $(SETTINGS)'; }
+	$(SUDO) install -m 644 systemd/sockbpf.service $(UNIT)
+	$(SUDO) systemctl daemon-reload
+	$(SUDO) systemctl enable -q sockbpf
+	$(SUDO) systemctl restart sockbpf
+	@echo 'sockbpf watches, now and after every boot: systemctl status sockbpf, journalctl -u sockbpf'
+	@echo 'settings: $(SETTINGS); then systemctl restart sockbpf'
 
 run: setup
 	$(SUDO) $(VENV)/bin/sockbpf -c $(CONFIG)
@@ -55,6 +69,7 @@ lint: $(VENV)/.ready-for-tests
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/clang-format --dry-run --Werror bpf/*.c bpf/*.h
+	shellcheck vagrant/*.sh
 
 fast: lint
 	$(VENV)/bin/pytest tests/unit

@@ -25,6 +25,7 @@ from sockbpf.kernel.owner import Owners
 from sockbpf.kernel.probes import Levels
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
 from sockbpf.policy import Episode, Policy, Rules
+from sockbpf.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,12 +69,13 @@ def is_udp_send(queue: Event | Episode) -> bool:
 class Monitor:
     """Everything that runs; `run` returns when it was stopped, `stop` may be called from a signal handler."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, service: Service) -> None:
         """Load and attach.
 
         Where the kernel cannot, the reason is logged and sweeps alone do the work.
         """
         self._config = config
+        self._service = service
         self._counters = Counters()
         self._host = socket.gethostname()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -148,14 +150,16 @@ class Monitor:
                 armed = True
                 log.info("armed: thresholds send %d, recv %d bytes", *self._policy.rules.thresholds.values())
                 on_armed()
+                self._service.ready("watching by hooks" if self._probes else "watching by polling, mode=poll")
             self._look()
+            self._service.alive()
             if self._showing:
                 self._showing = False
                 self._count_kernel()
                 log.info("counters: %s", self._counts())
 
     def _pause_s(self) -> float:
-        due = time.monotonic() + IDLE_S
+        due = min(time.monotonic() + IDLE_S, self._service.due_s)
         if not self._sweeps.busy:  # else its end wakes us
             due = min(due, self._next_sweep_s)
         if self._policy.open or self._udp_send_s:
@@ -305,10 +309,12 @@ def watch(config: Config, ready_file: Path | None) -> int:
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGUSR1, on_show)
     sys.setswitchinterval(SWITCH_S)
-    monitor = Monitor(config)
+    service = Service()
+    monitor = Monitor(config, service)
     try:
         monitor.run(lambda: ready_file.touch() if ready_file else None)
     finally:
+        service.stopping()
         monitor.close()
         if ready_file:
             ready_file.unlink(missing_ok=True)

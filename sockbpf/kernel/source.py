@@ -13,7 +13,11 @@ from sockbpf.kernel.layout import definitions
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-SOURCE = Path(__file__).parents[2] / "bpf"
+PACKAGE = Path(__file__).parents[1]
+INSTALLED = PACKAGE / "bpf"
+SOURCE = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "bpf"
+"""The C: within the package where that was installed, beside it in a checkout."""
+
 BTF = Path("/sys/kernel/btf/vmlinux")
 HEADERS = Path("/lib/modules") / os.uname().release / "build"
 

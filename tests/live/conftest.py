@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ def start_monitor(tmp_path: Path, receiver: Receiver) -> Iterator[StartMonitor]:
     """Start monitors; all are stopped at the end, and their logs shown if the test failed."""
     running: list[Monitor] = []
 
-    def start(*, armed: bool = True, **settings: Any) -> Monitor:
-        monitor = launch(tmp_path / f"monitor{len(running)}", receiver.url, settings)
+    def start(*, armed: bool = True, before: Sequence[str] = (), **settings: Any) -> Monitor:
+        monitor = launch(tmp_path / f"monitor{len(running)}", receiver.url, settings, before)
         running.append(monitor)
         if armed:
             monitor.wait_armed()

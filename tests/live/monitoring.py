@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,18 +73,21 @@ def thresholds(size: int) -> dict[str, int]:
     return {"send": size, "recv": size}
 
 
-def launch(folder: Path, url: str, settings: dict[str, Any]) -> Monitor:
-    """Start a monitor with its files in `folder`; settings are given as config.yaml has them."""
+def launch(folder: Path, url: str, settings: dict[str, Any], before: Sequence[str] = ()) -> Monitor:
+    """Start a monitor with its files in `folder`; settings are given as config.yaml has them.
+
+    `before` is a command that starts it, such as one that takes rights away.
+    """
     folder.mkdir()
     config, ready, log = folder / "config.yaml", folder / "ready", folder / "log"
     defaults = {"url": url, "events": ["exceeded", "ongoing", "cleared"], "clear_ratio": 1, "kernel": KERNEL}
     config.write_text(yaml.safe_dump(defaults | settings))
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            sockbpf("-c", str(config), "--ready-file", str(ready)), stdout=sink, stderr=sink
+            [*before, *sockbpf("-c", str(config), "--ready-file", str(ready))], stdout=sink, stderr=sink
         )
     return Monitor(process, log, ready, time.monotonic())
 
 
 StartMonitor = Callable[..., Monitor]
-"""`start_monitor(armed=True, **settings)`, the fixture."""
+"""`start_monitor(armed=True, before=(), **settings)`, the fixture."""

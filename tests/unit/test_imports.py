@@ -24,10 +24,11 @@ MAY_KNOW = {
     "cli": " config errors demo check monitor",
     # the composition root and what shows it
     "monitor": "alert arming config counters delivery.http_get delivery.spool delivery.worker errors event "
-    "kernel.owner kernel.probes kernel.sweep policy",
+    "kernel.owner kernel.probes kernel.sweep policy service",
     "arming": "config counters errors kernel.choice kernel.hooks kernel.legacy kernel.probes kernel.source",
     "check": "arming config counters errors event kernel.choice kernel.probes",
     "demo": "alert arming errors",
+    "service": "",
     # what an operator writes
     "config": "addresses alert config_faults destination_list destination_settings errors fields http_options "
     "secret yaml_source",
