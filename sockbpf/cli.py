@@ -62,9 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
         from sockbpf.check import check
 
         return check(config)
-    from sockbpf.monitor import watch
+    from sockbpf.daemon import watch
 
-    return watch(config, arguments.ready_file)
+    return watch(config, lambda: load(arguments.config), arguments.ready_file)
 
 
 def main(argv: list[str] | None = None) -> int:

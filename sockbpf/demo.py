@@ -29,6 +29,7 @@ CONFIG = """\
 url: http://127.0.0.1:{port}/alert
 thresholds: {{send: {threshold}, recv: {threshold}}}
 events: [exceeded, ongoing, cleared]
+journal: {{path: none}}
 """
 
 Told = dict[str, str]

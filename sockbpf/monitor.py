@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import select
-import signal
-import socket
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockbpf.alert import Notice, alert_of, log_line
-from sockbpf.arming import arm, log_sight, need_root
+from sockbpf.arming import arm, log_sight
 from sockbpf.counters import LOSSES, Counters
-from sockbpf.delivery.http_get import HttpGet
-from sockbpf.delivery.spool import Spool
-from sockbpf.delivery.worker import Workers
-from sockbpf.errors import UnsupportedError
+from sockbpf.dispatch import Dispatch
+from sockbpf.errors import ConfigError, UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
+from sockbpf.fold import Fold
 from sockbpf.kernel.owner import Owners
 from sockbpf.kernel.probes import Levels
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
 from sockbpf.policy import Episode, Policy, Rules
-from sockbpf.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sockbpf.alert import Notice
     from sockbpf.config import Config
     from sockbpf.kernel.probes import Probes
+    from sockbpf.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +41,11 @@ DEMAND_KEPT_S = 60
 IDLE_S = 60
 """How long the loop may sleep when nothing is due."""
 
-SWITCH_S = 0.0005
-"""How long one thread may keep the others waiting: the default, 5 ms, is what a request would be late."""
-
 FLUSH_S = 3
-"""How long the workers may still deliver after the monitor was told to stop."""
+"""How long what is owed may still be delivered after the monitor was told to stop."""
+
+FIXED = ("journal", "kernel", "metrics")
+"""Sections that are read at the start only."""
 
 
 def rules_of(config: Config) -> Rules:
@@ -57,8 +54,15 @@ def rules_of(config: Config) -> Rules:
         thresholds={Direction.SEND: config.thresholds.send, Direction.RECV: config.thresholds.recv},
         clear_ratio=config.clear_ratio,
         repeat_ns=int(config.repeat * 1e9),
+        hold_ns=int(config.hold * 1e9),
         events=frozenset(config.events),
     )
+
+
+def levels_of(config: Config) -> Levels:
+    """Return what the kernel side is to compare with."""
+    thresholds = config.thresholds
+    return Levels(thresholds.send, thresholds.recv, config.clear_ratio, own_pid=os.getpid())
 
 
 def is_udp_send(queue: Event | Episode) -> bool:
@@ -69,51 +73,43 @@ def is_udp_send(queue: Event | Episode) -> bool:
 class Monitor:
     """Everything that runs; `run` returns when it was stopped, `stop` may be called from a signal handler."""
 
-    def __init__(self, config: Config, service: Service) -> None:
-        """Load and attach.
+    def __init__(self, config: Config, service: Service, reread: Callable[[], Config]) -> None:
+        """Load and attach; `reread` returns the settings as they are now written, or raises ConfigError.
 
         Where the kernel cannot, the reason is logged and sweeps alone do the work.
         """
         self._config = config
+        self._reread = reread
         self._service = service
         self._counters = Counters()
-        self._host = socket.gethostname()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         salt = f"{boot} {os.getpid()} {time.time_ns()}"
         self._policy = Policy(rules_of(config), self._counters, salt, Owners().owner)
-        self._seq = 0
+        self._fold = Fold(
+            config.fold.above,
+            int(config.fold.window * 1e9),
+            counters=self._counters,
+            is_open=self._policy.is_open,
+        )
         self._stopping = False
         self._showing = False
+        self._reloading = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll = select.epoll()
         self._epoll.register(self._wake, select.EPOLLIN)
         self._blind = True
         """Whether there is something that sweeps alone can see."""
         self._probes = self._arm()
-        self._spool = Spool(config.delivery.workers, config.delivery.queue, self._counters)
-        self._workers = Workers(
-            self._spool,
-            lambda: HttpGet(config.url, config.delivery.timeout),
-            retry_first_s=config.delivery.retry_first,
-            retry_max_s=config.delivery.retry_max,
-            counters=self._counters,
-        )
-        self._workers.start()
+        self._dispatch = Dispatch(config, self._counters, lambda: len(self._policy.open))
         self._sweeps = SweepThread(Sweeper(self._counters), self.wake)
         self._next_sweep_s = self._next_look_s = self._rested_s = time.monotonic()
+        self._next_heartbeat_s = time.monotonic() + config.heartbeat if config.heartbeat else math.inf
         self._udp_send_s = 0.0
         self._losses: dict[str, int] = {}
 
     def _arm(self) -> Probes | None:
-        rules = self._policy.rules
-        levels = Levels(
-            send=rules.thresholds[Direction.SEND],
-            recv=rules.thresholds[Direction.RECV],
-            clear_ratio=rules.clear_ratio,
-            own_pid=os.getpid(),
-        )
         try:
-            probes = arm(self._config, levels, self._counters)
+            probes = arm(self._config, levels_of(self._config), self._counters)
         except UnsupportedError as reason:
             log.warning("no hooks: %s", reason)
             log.warning("polling sock_diag every %g s instead, mode=poll", self._config.sweep.poll)
@@ -139,6 +135,11 @@ class Monitor:
         self._showing = True
         self.wake()
 
+    def reload(self) -> None:
+        """Have the settings read again; from a signal handler too."""
+        self._reloading = True
+        self.wake()
+
     def run(self, on_armed: Callable[[], None]) -> None:
         """Watch until stopped; `on_armed` is called once every hook is armed and the first sweep is done."""
         armed = False
@@ -148,18 +149,26 @@ class Monitor:
             self._read()
             if self._take_sweep() and not armed:
                 armed = True
+                self._dispatch.flush(FLUSH_S)
                 log.info("armed: thresholds send %d, recv %d bytes", *self._policy.rules.thresholds.values())
                 on_armed()
                 self._service.ready("watching by hooks" if self._probes else "watching by polling, mode=poll")
             self._look()
+            self._tell_due()
             self._service.alive()
+            if self._reloading:
+                self._reloading = False
+                self._take_settings()
             if self._showing:
                 self._showing = False
                 self._count_kernel()
                 log.info("counters: %s", self._counts())
 
     def _pause_s(self) -> float:
-        due = min(time.monotonic() + IDLE_S, self._service.due_s)
+        due = min(time.monotonic() + IDLE_S, self._service.due_s, self._next_heartbeat_s)
+        for due_ns in (self._policy.next_due_ns(), self._fold.next_due_ns()):
+            if due_ns is not None:
+                due = min(due, due_ns / 1e9)
         if not self._sweeps.busy:  # else its end wakes us
             due = min(due, self._next_sweep_s)
         if self._policy.open or self._udp_send_s:
@@ -191,6 +200,7 @@ class Monitor:
         if sweep is None:
             return False
         self._take_table()
+        self._count_kernel()
         # Those of ours that came and went while the sweep was under way.
         own = self._probes.own_inodes() if self._probes else frozenset()
         readings = tuple(reading for reading in sweep.readings if reading.socket.inode not in own)
@@ -218,7 +228,6 @@ class Monitor:
             self._next_look_s = now_s + self._config.sweep.recheck
             self._take_table()
             self._rest_demanded(now_s)
-            self._tell(self._policy.on_time(time.monotonic_ns()))
             self._show_losses()
             if now_s >= self._rested_s:
                 self._ask(everywhere=False)
@@ -247,13 +256,40 @@ class Monitor:
         self._sweeps.ask(Wanted(None if everywhere else frozenset(s.netns for s in sockets), inodes))
 
     def _tell(self, notices: list[Notice]) -> None:
-        offset_ns = time.time_ns() - time.monotonic_ns()
-        for notice in notices:
-            self._seq += 1
-            alert = alert_of(notice, seq=self._seq, host=self._host, unix_offset_ns=offset_ns)
-            self._counters.add("alerts")
-            self._spool.offer(alert)
-            log.info("%s", log_line(alert))
+        if notices:
+            self._dispatch.tell(self._fold.on_notices(notices, time.monotonic_ns()))
+
+    def _tell_due(self) -> None:
+        """Tell what was held, is to be repeated, or was collected for long enough; and that we live."""
+        now_ns = time.monotonic_ns()
+        self._tell(self._policy.on_time(now_ns))
+        self._dispatch.tell(self._fold.on_time(now_ns))
+        if now_ns / 1e9 >= self._next_heartbeat_s:
+            self._next_heartbeat_s = now_ns / 1e9 + self._config.heartbeat
+            self._count_kernel()
+            self._dispatch.heartbeat()
+
+    def _take_settings(self) -> None:
+        """Go on with the settings as they are written now; keep those that are, if these have faults."""
+        try:
+            config = self._reread()
+        except ConfigError as error:
+            log.error("the settings are kept, the new ones have faults:\n%s", error)  # noqa: TRY400, faults are told
+            return
+        fixed = [key for key in FIXED if getattr(config, key) != getattr(self._config, key)]
+        if fixed:
+            log.warning("not taken over before the next start: %s", ", ".join(fixed))
+        self._config = config
+        if self._probes:
+            self._probes.set_levels(levels_of(config))
+        self._policy.rules = rules_of(config)
+        self._fold.above, self._fold.window_ns = config.fold.above, int(config.fold.window * 1e9)
+        self._dispatch.reload(config)
+        logging.getLogger().setLevel(config.log.upper())
+        now_s = time.monotonic()
+        self._next_heartbeat_s = now_s + config.heartbeat if config.heartbeat else math.inf
+        self._next_sweep_s = now_s  # what is over by the new thresholds
+        log.info("new settings: thresholds send %d, recv %d bytes", *self._policy.rules.thresholds.values())
 
     def _show_losses(self) -> None:
         self._count_kernel()
@@ -279,43 +315,9 @@ class Monitor:
         if self._probes:
             self._count_kernel()
             self._probes.close()
-        owed = self._workers.stop(FLUSH_S)
+        self._dispatch.tell(self._fold.flush())
+        owed = self._dispatch.close(FLUSH_S)
         log.info("stopped, %d alerts owed; %s", owed, self._counts())
 
     def _counts(self) -> str:
         return " ".join(f"{name}={count}" for name, count in self._counters.snapshot().items())
-
-
-def watch(config: Config, ready_file: Path | None) -> int:
-    """Run the monitor until SIGTERM (return 0) or SIGINT (return 130)."""
-    need_root()
-    if ready_file:
-        ready_file.unlink(missing_ok=True)
-    monitor: Monitor | None = None
-    code = 0
-
-    def on_signal(number: int, _frame: object) -> None:
-        nonlocal code
-        code = 130 if number == signal.SIGINT else 0
-        if monitor is None:  # still loading: nothing is attached that the kernel does not detach with us
-            raise SystemExit(code)
-        monitor.stop()
-
-    def on_show(*_: object) -> None:
-        if monitor is not None:
-            monitor.show()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGUSR1, on_show)
-    sys.setswitchinterval(SWITCH_S)
-    service = Service()
-    monitor = Monitor(config, service)
-    try:
-        monitor.run(lambda: ready_file.touch() if ready_file else None)
-    finally:
-        service.stopping()
-        monitor.close()
-        if ready_file:
-            ready_file.unlink(missing_ok=True)
-    return code

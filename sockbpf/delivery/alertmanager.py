@@ -43,7 +43,8 @@ class Alertmanager:
 
     With `hide_path` they show its host alone.
 
-    Heartbeats are nothing that fires or resolves: they are not sent.
+    Heartbeats are not sent, nor is the `cleared` of a fold: it tells of some of its sockets, the others may still be
+    over. A fold is resolved when nothing is said of it any more.
     """
 
     def __init__(self, *, url: str, timeout_s: float, hide_path: bool = False) -> None:
@@ -52,7 +53,8 @@ class Alertmanager:
 
     def send(self, told: Mapping[str, str]) -> None:
         """Post the alert. Raise TransportError; one that Alertmanager will never take is permanent."""
-        if told["event"] in EVENTS:
+        is_part = told["event"] == CLEARED and "count" in told
+        if told["event"] in EVENTS and not is_part:
             self._post.post([alert_of(told)])
 
     def close(self) -> None:

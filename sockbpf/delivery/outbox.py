@@ -12,11 +12,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from sockbpf.alert import HEARTBEAT
 from sockbpf.delivery.journal import Journal, JournalError
 from sockbpf.delivery.owed import Owed, body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from sockbpf.counters import Counters
@@ -64,8 +65,10 @@ class Outbox:
         self._counters = counters
         self._line = line
         self._routes: tuple[Route, ...] = ()
+        self._new_routes: tuple[Route, ...] | None = None
         self._changed = threading.Condition()
         self._made: list[Mapping[str, str]] = []
+        self._put = self._handled = 0
         self._settled: list[int] = []
         self._drops_unsaid = 0
         self._closing = False
@@ -80,7 +83,7 @@ class Outbox:
         self._open()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
-    def start(self, routes: Sequence[Route]) -> None:
+    def start(self, routes: Iterable[Route]) -> None:
         """Begin to write and deliver; what an earlier monitor owed comes first."""
         self._routes = tuple(routes)
         self._take_over(self._found)
@@ -95,12 +98,16 @@ class Outbox:
             return
         log.info("found %d alerts owed in %s", len(found), self._path)
         self._counters.add("recovered_owed", len(found))
+        self._deliver_elsewhere(found)
+
+    def _deliver_elsewhere(self, alerts: list[Owed]) -> None:
+        """Offer what another route owed to the one of its name now."""
         known = {route.name for route in self._routes}
         self._give_up(
-            [owed for owed in found if owed.destination not in known],
+            [owed for owed in alerts if owed.destination not in known],
             "their destination is not configured any more",
         )
-        self._offer(found)
+        self._offer(sorted(alerts, key=lambda owed: owed.n))
 
     def _offer(self, alerts: list[Owed]) -> None:
         for route in self._routes:
@@ -112,11 +119,25 @@ class Outbox:
         """Take alerts in, in the order of their `seq`; never waits."""
         with self._changed:
             for told in alerts:
+                self._put += 1
                 if len(self._made) < self._capacity:
                     self._made.append(told)
                 else:
+                    self._handled += 1
                     self._counters.add("dropped")
                     self._drops_unsaid += 1
+            self._changed.notify()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until what was put in is written and logged; False if that took longer."""
+        with self._changed:
+            put = self._put
+            return self._changed.wait_for(lambda: self._handled >= put, seconds)
+
+    def reroute(self, routes: Iterable[Route]) -> None:
+        """Deliver by these from now on; what a route that is not among them owes goes to its successor by name."""
+        with self._changed:
+            self._new_routes = tuple(routes)
             self._changed.notify()
 
     def settled(self, owed: Owed) -> None:
@@ -157,32 +178,59 @@ class Outbox:
         while True:
             with self._changed:
                 idle = not self._settled and self._journal is not None and not self.depth()
-                self._changed.wait_for(lambda: self._made or self._closing, None if idle else IDLE_S)
+                self._changed.wait_for(self._is_wanted, None if idle else IDLE_S)
                 made, self._made = self._made, []
+                routes, self._new_routes = self._new_routes, None
                 drops, self._drops_unsaid = self._drops_unsaid, 0
                 closing = self._closing
             if drops:
                 log.warning(
                     "alerts dropped: %d (no more than %d can wait to be written)", drops, self._capacity
                 )
+            if routes is not None:
+                self._exchange(routes)
             self._expire()
             self._reopen()
             owed = [one for told in made for one in self._owed(told)]
             if made:
                 self.last_seq = int(made[-1]["seq"])
-            self._write(owed)
+            self._write([one for one in owed if one.episode != HEARTBEAT])
             for told in made:
-                self._line(told)
+                if told["event"] != HEARTBEAT:
+                    self._line(told)
             self._offer(owed)
+            with self._changed:
+                self._handled += len(made)
+                self._changed.notify_all()
             if closing:
                 return
 
+    def _is_wanted(self) -> bool:
+        return bool(self._made) or self._closing or self._new_routes is not None
+
+    def _exchange(self, routes: tuple[Route, ...]) -> None:
+        kept = {id(route) for route in routes}
+        left: list[Owed] = []
+        for route in self._routes:
+            if id(route) not in kept:
+                route.queue.close(time.monotonic())  # what is being tried may arrive twice
+                left += route.queue.owed()
+        known, self._routes = {id(route) for route in self._routes}, routes
+        for route in routes:
+            if id(route) not in known:
+                route.workers.start()
+        self._deliver_elsewhere(left)
+
     def _owed(self, told: Mapping[str, str]) -> list[Owed]:
         wanted = [route.name for route in self._routes if route.wants(told)]
+        if told["event"] == HEARTBEAT:  # one that is late is of no use, a second one neither
+            wanted = [
+                route.name for route in self._routes if route.name in wanted and not route.queue.depth()
+            ]
         body, now_s = body_of(told), time.time()
         self._n += len(wanted)
         first = self._n - len(wanted) + 1
-        return [Owed(n, name, told["id"], now_s, body) for n, name in enumerate(wanted, first)]
+        return [Owed(n, name, told.get("id", HEARTBEAT), now_s, body) for n, name in enumerate(wanted, first)]
 
     def _write(self, owed: list[Owed]) -> None:
         with self._changed:

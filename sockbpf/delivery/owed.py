@@ -33,7 +33,7 @@ class Owed:
 
     def __str__(self) -> str:
         told = self.told
-        return f"{told['id']}/{told['event']}/{told['seq']}"
+        return "/".join(told[name] for name in ("id", "event", "seq") if name in told)
 
 
 def body_of(told: Mapping[str, str]) -> str:

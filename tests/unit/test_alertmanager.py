@@ -96,15 +96,15 @@ def test_a_folded_alert_has_the_labels_it_has() -> None:
 
 
 @pytest.mark.parametrize("below", ["", "/", "/prefix", "/prefix/"])
-def test_alerts_are_posted_and_heartbeats_are_not(below: str) -> None:
+def test_alerts_are_posted_heartbeats_and_parts_of_a_fold_that_cleared_are_not(below: str) -> None:
     with (
         served_with(200) as served,
         closing(Alertmanager(url=served.url + below, timeout_s=30)) as destination,
     ):
-        for told in (EXCEEDED, HEARTBEAT, CLEARED):
+        for told in (EXCEEDED, HEARTBEAT, CLEARED, FOLDED, FOLDED | {"event": "cleared"}):
             destination.send(told)
     path = f"{below.rstrip('/')}/api/v2/alerts"
-    assert served.posted == [(path, [alert_of(EXCEEDED)]), (path, [alert_of(CLEARED)])]
+    assert served.posted == [(path, [alert_of(told)]) for told in (EXCEEDED, CLEARED, FOLDED)]
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(400, True), (500, False), (503, False)])

@@ -160,7 +160,9 @@ destinations:
             **limits,
         ),
         SyslogSettings(name="syslog", facility="daemon", **limits),
-        SyslogSettings(name="udp", address=SyslogAddress("udp", "192.0.2.1", 514), facility="local7", **limits),
+        SyslogSettings(
+            name="udp", address=SyslogAddress("udp", "192.0.2.1", 514), facility="local7", **limits
+        ),
         SyslogSettings(name="tcp", address=SyslogAddress("tcp", "2001:db8::1", 601), **limits),
         SyslogSettings(name="other", address=SyslogAddress("unix", "/run/other.sock", 0), **limits),
         SlackSettings(name="slack", url="https://hooks.example/services/T/B/x", **limits),

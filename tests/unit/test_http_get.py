@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from sockbpf import __version__
 from sockbpf.alert import EXCEEDED, ONGOING, Alert, parameters
+from sockbpf.delivery import http_get as http_get_module
 from sockbpf.delivery.deadline import Deadline
 from sockbpf.delivery.http_get import BODY_BYTES, HttpGet, redacted, retry_after_s
 from sockbpf.delivery.transport import TransportError
@@ -84,13 +85,17 @@ def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
 
 @dataclass
 class Served:
-    """What a server was asked: the targets and headers of the requests, the connections they came on."""
+    """What a server was asked: the targets and headers of the requests, the connections they came on.
+
+    Over TLS also the names of the client's certificate, for each request.
+    """
 
     port: int = 0
     scheme: str = "http"
     targets: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     connections: set[tuple[str, int]] = field(default_factory=set)
+    peers: list[list[tuple[str, str]]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -121,6 +126,9 @@ def http_server(
             served.targets.append(self.path)
             served.headers.append(dict(self.headers))
             served.connections.add(self.client_address[:2])
+            if isinstance(self.connection, ssl.SSLSocket):
+                peer: dict[str, Any] = self.connection.getpeercert() or {}
+                served.peers.append([*peer.get("subjectAltName", ())])
             answer(self)
 
         def log_message(self, *_: object) -> None:
@@ -621,7 +629,7 @@ def test_the_password_of_the_url_is_used_but_not_carried_elsewhere() -> None:
     assert "Authorization" not in elsewhere.headers[0]
 
 
-SECRET_OPTIONS = {
+SECRET_OPTIONS: dict[str, Any] = {
     "token": "s3cret.token",
     "headers": {"X-Key": "s3cret key", "Cookie": "a=s3cret", "User-Agent": "s3cret agent"},
 }
@@ -657,22 +665,21 @@ def test_headers_and_token_stay_with_the_host_through_its_own_redirects() -> Non
 
 
 def redirect_to(handler: BaseHTTPRequestHandler, location: str) -> None:
-    answer = say(302, Location=location) if handler.path.startswith("/alert") else say(200)
-    answer(handler)
+    first = urlsplit(handler.path).path == "/alert"
+    (say(302, Location=location) if first else say(200))(handler)
 
 
 def test_headers_and_token_go_to_no_other_port_and_do_not_come_back() -> None:
-    with http_server(lambda handler: say(302, Location=back)(handler)) as other:
-        with (
-            http_server(lambda handler: redirect_to(handler, other.url)) as served,
-            destination(served.url, **SECRET_OPTIONS) as http_get,
-        ):
-            back = f"http://127.0.0.1:{served.port}/back"
-            http_get.send(TOLD)
-            http_get.send(TOLD)
+    with (
+        http_server(lambda handler: redirect_to(handler, f"{served.url}/back")) as other,
+        http_server(lambda handler: redirect_to(handler, other.url)) as served,
+        destination(served.url, **SECRET_OPTIONS) as http_get,
+    ):
+        http_get.send(TOLD)
+        http_get.send(TOLD)
     assert [secrets_in(headers) for headers in other.headers] == [{}, {}]
     assert other.headers[0]["User-Agent"] == f"sockbpf/{__version__}"
-    assert [urlsplit(target).path for target in served.targets] == ["/alert", "/back"] * 2
+    assert [urlsplit(target).path for target in served.targets] == ["/alert", "/alert/back"] * 2
     assert [secrets_in(headers) for headers in served.headers] == [SECRET_HEADERS, {}] * 2
 
 
@@ -707,17 +714,22 @@ def test_a_header_authorization_is_no_less_a_secret() -> None:
     assert secrets_in(other.headers[0]) == {}
 
 
-def test_the_password_of_a_proxy_goes_to_proxies_only(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+def test_the_password_of_a_proxy_goes_to_proxies_only(monkeypatch: pytest.MonkeyPatch, direct: bool) -> None:
     with (
-        http_server(say(200)) as direct,
-        http_server(lambda handler: redirect_to(handler, target)) as proxy,
+        http_server(say(200)) as other,
+        http_server(lambda handler: redirect_to(handler, to)) as proxy,
     ):
         monkeypatch.setenv("http_proxy", f"http://us%40er:s3cret@127.0.0.1:{proxy.port}")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        expected = "Basic " + base64.b64encode(b"us@er:s3cret").decode()
-        for target in (direct.url, "http://receiver.invalid/moved"):
-            with destination("http://receiver.invalid/alert") as http_get:
-                http_get.send(TOLD)
+        to = f"http://127.0.0.1:{other.port}/moved" if direct else "http://other.invalid/moved"
+        with destination("http://receiver.invalid/alert") as http_get:
+            http_get.send(TOLD)
+    expected = "Basic " + base64.b64encode(b"us@er:s3cret").decode()
+    assert [headers["Proxy-Authorization"] for headers in proxy.headers] == [expected] * (1 if direct else 2)
+    assert ["Proxy-Authorization" in headers for headers in other.headers] == ([False] if direct else [])
+
+
 def test_netrc_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine 127.0.0.1 login user password s3cret\n")
@@ -748,6 +760,52 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     assert (len(proxy.targets), len(direct.targets)) == (1, 1)
 
 
+def test_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def proxies_of(url: str) -> dict[str, str]:
+        asked.append(url)
+        return {}
+
+    monkeypatch.setattr(http_get_module, "get_environ_proxies", proxies_of)
+    with (
+        http_server(say(200)) as other,
+        http_server(say(302, Location=other.url)) as served,
+        destination(served.url.replace("//", "//user:s3cret@")) as http_get,
+    ):
+        assert len(asked) == 1
+        for _ in range(5):
+            http_get.send(TOLD)
+    assert [urlsplit(url).port for url in asked] == [served.port, other.port]
+
+
+def test_what_the_environment_says_later_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_server(say(200)) as served, destination(served.url) as http_get:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        http_get.send(TOLD)
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "10.0.0.0/8,127.0.0.0/8", "localhost, 127.0.0.1"])
+def test_whether_there_is_a_proxy_is_asked_of_each_redirect_too(
+    monkeypatch: pytest.MonkeyPatch, no_proxy: str
+) -> None:
+    with (
+        http_server(lambda handler: redirect_to(handler, "http://receiver.invalid/moved")) as direct,
+        http_server(lambda handler: redirect_to(handler, f"http://127.0.0.1:{direct.port}/moved")) as proxy,
+    ):
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", no_proxy)
+        for url in (direct.url, "http://receiver.invalid/alert"):
+            with destination(url) as http_get:
+                http_get.send(TOLD)
+    # A proxy is asked for whole URLs.
+    assert [target.partition("?")[0] for target in direct.targets] == ["/alert", "/moved"]
+    assert [target.partition("?")[0] for target in proxy.targets] == [
+        "http://receiver.invalid/moved",
+        "http://receiver.invalid/alert",
+    ]
+
+
 def test_a_proxy_that_drips_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_server(lambda connection, over: drip(connection.sendall, over)) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
@@ -765,6 +823,138 @@ def test_ipv6() -> None:
         with destination(f"http://[::1]:{served.port}/alert") as http_get:
             http_get.send(TOLD)
         assert served.query() == list(TOLD.items())
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tls: ssl.SSLContext) -> None:
+    with http_server(say(200), tls=tls) as served:
+        error = failure(f"https://user:s3cret@127.0.0.1:{served.port}/alert?token=s3cret")
+    assert f"GET {served.url}: SSLError: certificate refused, " in str(error)
+    assert served.targets == []
+
+
+def test_a_certificate_of_ones_own_authority_is_good(tls: ssl.SSLContext, ca_file: Path) -> None:
+    with http_server(say(200), tls=tls) as served, destination(served.url, ca_file=ca_file) as http_get:
+        for _ in range(3):
+            http_get.send(TOLD)
+    assert (len(served.targets), len(served.connections)) == (3, 1)
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_certificate_of_the_environments_bundle_is_good(
+    tls: ssl.SSLContext, ca_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, str(ca_file))
+    with http_server(say(200), tls=tls) as served, destination(served.url) as http_get:
+        monkeypatch.delenv(name)
+        for _ in range(3):
+            http_get.send(TOLD)
+    assert (len(served.targets), len(served.connections)) == (3, 1)
+
+
+def test_ones_own_authority_counts_and_not_that_of_the_environment(
+    tls: ssl.SSLContext, ca_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    with http_server(say(200), tls=tls) as served:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+        with destination(served.url, ca_file=ca_file) as http_get:
+            http_get.send(TOLD)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_file))
+        assert "certificate refused" in str(failure(served.url, ca_file=other))
+    assert len(served.targets) == 1
+
+
+def test_a_certificate_of_another_name_is_refused(authority: trustme.CA, ca_file: Path) -> None:
+    other = server_context(authority.issue_cert("receiver.example", "127.0.0.2"))
+    with http_server(say(200), tls=other) as served:
+        error = failure(f"{served.url}?s3cret", ca_file=ca_file, **SECRET_OPTIONS)
+    assert "SSLError: certificate refused, IP address mismatch" in str(error)
+    assert served.targets == []
+
+
+def test_a_certificate_that_has_run_out_is_refused(authority: trustme.CA, ca_file: Path) -> None:
+    old = authority.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=timezone.utc))
+    with http_server(say(200), tls=server_context(old)) as served:
+        error = failure(f"{served.url}?s3cret", ca_file=ca_file)
+    assert str(error).endswith("/alert: SSLError: certificate refused, certificate has expired")
+    assert served.targets == []
+
+
+@pytest.fixture(scope="module")
+def asking(authority: trustme.CA) -> ssl.SSLContext:
+    """Return what a server of 127.0.0.1 speaks TLS with that asks for a certificate of the client."""
+    context = server_context(authority.issue_cert("127.0.0.1"))
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_files(authority: trustme.CA, folder: Path) -> dict[str, Any]:
+    client = authority.issue_cert("client@sockbpf")
+    client.cert_chain_pems[0].write_to_path(folder / "client.pem")
+    client.private_key_pem.write_to_path(folder / "key.pem")
+    client.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
+    return {"client_cert": folder / "client.pem", "client_key": folder / "key.pem"}
+
+
+@pytest.mark.parametrize("in_one_file", [True, False])
+def test_a_receiver_that_asks_for_a_certificate_gets_ours(
+    authority: trustme.CA, asking: ssl.SSLContext, ca_file: Path, tmp_path: Path, in_one_file: bool
+) -> None:
+    files = client_files(authority, tmp_path)
+    files = {"client_cert": tmp_path / "both.pem"} if in_one_file else files
+    with (
+        http_server(say(200), tls=asking) as served,
+        destination(served.url, ca_file=ca_file, **files) as http_get,
+    ):
+        for _ in range(3):
+            http_get.send(TOLD)
+    assert served.peers == [[("email", "client@sockbpf")]] * 3
+    assert (len(served.targets), len(served.connections)) == (3, 1)
+
+
+def test_without_the_certificate_that_is_asked_for_nothing_is_delivered(
+    asking: ssl.SSLContext, ca_file: Path, tmp_path: Path
+) -> None:
+    with http_server(say(200), tls=asking) as served:
+        url = f"{served.url}?s3cret"
+        failure(url, ca_file=ca_file, **SECRET_OPTIONS)
+        failure(url, ca_file=ca_file, **client_files(trustme.CA(), tmp_path), **SECRET_OPTIONS)
+    assert served.targets == []
+
+
+def test_the_certificate_of_the_client_is_shown_to_no_other_host(
+    authority: trustme.CA, asking: ssl.SSLContext, ca_file: Path, tmp_path: Path
+) -> None:
+    curious = server_context(authority.issue_cert("127.0.0.1"))
+    authority.configure_trust(curious)
+    curious.verify_mode = ssl.CERT_OPTIONAL
+    with (
+        http_server(say(200), tls=curious) as other,
+        http_server(lambda handler: redirect_to(handler, other.url), tls=asking) as served,
+        destination(served.url, ca_file=ca_file, **client_files(authority, tmp_path)) as http_get,
+    ):
+        http_get.send(TOLD)
+        http_get.send(TOLD)
+    assert [len(peer) for peer in served.peers] == [1, 1]
+    assert other.peers == [[], []]
+
+
+@pytest.mark.parametrize("gone", ["ca.pem", "client.pem", "key.pem"])
+def test_a_file_that_is_gone_since_the_start_is_a_failure_like_others(
+    authority: trustme.CA, asking: ssl.SSLContext, tmp_path: Path, gone: str
+) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    files: dict[str, Any] = {"ca_file": tmp_path / "ca.pem", **client_files(authority, tmp_path)}
+    with http_server(say(200), tls=asking) as served, destination(served.url, **files) as http_get:
+        content = (tmp_path / gone).read_bytes()
+        (tmp_path / gone).unlink()
+        with pytest.raises(TransportError) as caught:
+            http_get.send(TOLD)
+        assert str(caught.value) == f"GET {served.url}: OSError: a certificate, key or CA file is not there"
+        (tmp_path / gone).write_bytes(content)
+        http_get.send(TOLD)
 
 
 def test_drop_by_drop_over_tls_is_cut(tls: ssl.SSLContext, ca_file: Path) -> None:
@@ -792,6 +982,42 @@ def test_no_library_logs_the_secrets(caplog: pytest.LogCaptureFixture) -> None:
     assert "s3cret" not in caplog.text
 
 
+def test_nothing_that_is_shown_holds_a_secret(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tls: ssl.SSLContext, ca_file: Path
+) -> None:
+    with (
+        caplog.at_level(logging.DEBUG),
+        http_server(say(500)) as other,
+        http_server(say(500), tls=tls) as served,
+    ):
+        for url in (
+            f"{other.url}/s3cret/path?s3cret",
+            f"http://127.0.0.1:{other.port}/s3cret",
+            f"{served.url}/s3cret",
+            "http://127.0.0.1:9/s3cret",
+            "https://receiver.invalid/s3cret",
+        ):
+            monkeypatch.setenv("HOOK", url)
+            kept: Any = {"env": "HOOK"}
+            options: dict[str, Any] = SECRET_OPTIONS | {"ca_file": ca_file}
+            error = failure(kept, **options)
+            at = urlsplit(url)
+            assert str(error).startswith(f"GET {at.scheme}://{at.netloc}/...: ")
+            with destination(kept, **options) as http_get:
+                assert "s3cret" not in repr(http_get) + repr(http_get._settings) + str(http_get._settings)
+                assert "s3cret" not in repr(vars(http_get._settings)["headers"])
+    assert served.targets
+    assert other.targets
+    assert "s3cret" not in caplog.text
+
+
+def test_a_redirect_does_not_show_the_path_of_a_secret_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_server(lambda handler: redirect_once(handler, "/s3cret/moved")) as served:
+        monkeypatch.setenv("HOOK", served.url)
+        kept: Any = {"env": "HOOK"}
+        assert str(failure(kept)) == f"GET http://127.0.0.1:{served.port}/...: answered 500"
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "no scheme s3cret", "http://", "http://[::1/s3cret?s3cret", "gopher://host/", "http://host/#part"],
@@ -803,18 +1029,19 @@ def test_a_url_that_is_none_gets_no_further_than_the_settings(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "plain"),
+    ("url", "plain", "host"),
     [
-        ("http://user:s3cret@host:81/path?s3cret#s3cret", "http://host:81/path"),
-        ("https://us@er:s3c/ret@host/", "(unreadable URL)"),
-        ("http://a:s3cret@b@[::1]:8080/x", "http://[::1]:8080/x"),
-        ("http://host", "http://host"),
-        ("http://[::1", "(unreadable URL)"),
-        ("http://host:port/", "(unreadable URL)"),
+        ("http://user:s3cret@host:81/path?s3cret#s3cret", "http://host:81/path", "http://host:81/..."),
+        ("https://us@er:s3c/ret@host/", "(unreadable URL)", "(unreadable URL)"),
+        ("http://a:s3cret@b@[::1]:8080/x", "http://[::1]:8080/x", "http://[::1]:8080/..."),
+        ("http://host", "http://host", "http://host/..."),
+        ("http://[::1", "(unreadable URL)", "(unreadable URL)"),
+        ("http://host:port/", "(unreadable URL)", "(unreadable URL)"),
     ],
 )
-def test_a_url_is_shown_without_what_may_be_secret(url: str, plain: str) -> None:
+def test_a_url_is_shown_without_what_may_be_secret(url: str, plain: str, host: str) -> None:
     assert redacted(url) == plain
+    assert redacted(url, path=False) == host
 
 
 def test_the_duration_of_an_exceeded_is_a_plain_zero() -> None:

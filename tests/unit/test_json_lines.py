@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -222,6 +223,16 @@ def test_a_write_cut_short_that_cannot_be_undone_takes_no_other_line(
         destination.send(told(2))
     kept = path.read_text().splitlines()
     assert [json.loads(line)["seq"] for line in kept[1:]] == ["other", 2]
+
+
+def test_what_did_not_reach_the_disk_was_not_delivered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with closing(JsonLines(path=path)) as destination:
+        monkeypatch.setattr(os, "fdatasync", fail)
+        with pytest.raises(TransportError, match="jsonl: Input/output error"):
+            destination.send(told(1))
 
 
 def all_at_once(path: Path, number: int, each: int, padding: int) -> None:

@@ -243,3 +243,15 @@ def test_every_loss_is_a_counter() -> None:
     assert set(LOSSES) <= set(NAMES)
     assert {"given_up", "journal_failed", "dropped"} <= set(LOSSES)
     assert not {"held_back", "folded", "heartbeats", "recovered_owed"} & set(LOSSES)
+
+
+def test_nobody_is_asked_how_it_stands_before_somebody_wants_to_know() -> None:
+    asked: list[int] = []
+    made = Metrics(Counters(), lambda: asked.append(1) or GAUGES)  # type: ignore[func-returns-value]
+    try:
+        port = made.start(LOOPBACK, 0)
+        assert not asked
+        scrape(port)
+        assert asked == [1]
+    finally:
+        made.stop()

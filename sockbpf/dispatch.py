@@ -1,0 +1,149 @@
+"""From what is to be told to those who are told: the settings' destinations, put together with outbox and metrics."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sockbpf.alert import HEARTBEAT, alert_of, heartbeat, log_line, parameters
+from sockbpf.delivery.breaker import Breaker, Bucket
+from sockbpf.delivery.destinations import MAKERS, ONE_WRITER
+from sockbpf.delivery.outbox import Outbox, Route
+from sockbpf.delivery.queue import Queue
+from sockbpf.delivery.worker import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from sockbpf.alert import Folded, Notice
+    from sockbpf.config import Config
+    from sockbpf.counters import Counters
+    from sockbpf.delivery.owed import Owed
+    from sockbpf.destination_settings import AnyDestination
+    from sockbpf.metrics import Gauges, Metrics
+
+log = logging.getLogger(__name__)
+
+
+def _wants(its: AnyDestination, told: Mapping[str, str]) -> bool:
+    """Whether a destination is to be told this; a heartbeat has no direction."""
+    return told["event"] in its.events and told.get("type") in {None, *its.types}
+
+
+def _log(told: Mapping[str, str]) -> None:
+    log.info("%s", log_line(told))
+
+
+class Dispatch:
+    """Everything behind the monitor's decision to tell. For one thread, but for `delivered`."""
+
+    def __init__(self, config: Config, counters: Counters, open_episodes: Callable[[], int]) -> None:
+        """Open the journal, begin to deliver what it owes, serve the metrics. Raise SockbpfError."""
+        self._counters = counters
+        self._open_episodes = open_episodes
+        self._host = socket.gethostname()
+        self._metrics = self._serve(config)
+        self._outbox = Outbox(
+            path=config.journal.path,
+            capacity=config.delivery.queue,
+            max_age_s=config.journal.max_age,
+            counters=counters,
+            line=_log,
+        )
+        self._seq = self._outbox.last_seq
+        self._config = config
+        self._routes = {its.name: self._route(its) for its in config.destinations}
+        self._outbox.start(self._routes.values())
+
+    def _serve(self, config: Config) -> Metrics | None:
+        if config.metrics.listen is None:
+            return None
+        from sockbpf.metrics import Metrics  # what it needs is wanted only here
+
+        metrics = Metrics(self._counters, self._gauges, [its.name for its in config.destinations])
+        metrics.start(*config.metrics.listen)
+        return metrics
+
+    def _route(self, its: AnyDestination) -> Route:
+        delivery = self._config.delivery
+        queue = Queue(
+            capacity=delivery.queue,
+            breaker=Breaker(delivery.retry_first, delivery.retry_max),
+            bucket=Bucket(its.rate, its.burst),
+        )
+        workers = Workers(
+            its.name,
+            queue,
+            partial(MAKERS[its.type], its),
+            number=1 if its.type in ONE_WRITER else delivery.workers,
+            counters=self._counters,
+            delivered=self._delivered,
+            refused=self._outbox.refused,
+        )
+        return Route(its.name, partial(_wants, its), queue, workers)
+
+    def _delivered(self, owed: Owed) -> None:
+        self._outbox.settled(owed)
+        if self._metrics and owed.episode != HEARTBEAT:
+            self._metrics.delivered(owed.destination, time.time() - float(owed.told["timestamp"]))
+
+    def tell(self, notices: Iterable[Notice | Folded]) -> None:
+        """Make an alert of each; never waits."""
+        offset_ns = time.time_ns() - time.monotonic_ns()
+        alerts = []
+        for notice in notices:
+            self._seq += 1
+            alerts.append(
+                parameters(alert_of(notice, seq=self._seq, host=self._host, unix_offset_ns=offset_ns))
+            )
+        if alerts:
+            self._counters.add("alerts", len(alerts))
+            self._outbox.put(alerts)
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until every alert is written and logged, not until it is delivered; False if that took longer."""
+        return self._outbox.flush(seconds)
+
+    def heartbeat(self) -> None:
+        """Tell that all is well, with the counters and what is owed."""
+        self._counters.add("heartbeats")
+        oldest_s = self._outbox.oldest_s()
+        numbers = self._counters.snapshot() | {
+            "open_episodes": self._open_episodes(),
+            "journal_depth": self._outbox.depth(),
+            "oldest_undelivered_seconds": round(time.time() - oldest_s, 3) if oldest_s else 0,
+        }
+        self._outbox.put([heartbeat(numbers, self._seq, self._host, time.time_ns())])
+
+    def reload(self, config: Config) -> None:
+        """Take other settings: destinations that they change, or leave out, are let go of, and made anew."""
+        old, self._config = self._config, config
+        settings = {its.name: its for its in old.destinations} if old.delivery == config.delivery else {}
+        self._routes = {
+            its.name: self._routes[its.name] if settings.get(its.name) == its else self._route(its)
+            for its in config.destinations
+        }
+        self._outbox.reroute(self._routes.values())
+
+    def close(self, seconds: float) -> int:
+        """Deliver what can be in this time; return how many alerts stay owed."""
+        owed = self._outbox.close(time.monotonic() + seconds)
+        if self._metrics:
+            self._metrics.stop()
+        return owed
+
+    def _gauges(self) -> Gauges:
+        from sockbpf.metrics import Gauges
+
+        oldest_s = self._outbox.oldest_s()
+        routes = list(self._routes.values())
+        return Gauges(
+            open_episodes=self._open_episodes(),
+            journal_depth=self._outbox.depth(),
+            oldest_undelivered_seconds=time.time() - oldest_s if oldest_s else 0.0,
+            owed={route.name: route.queue.depth() for route in routes},
+            breaker_open={route.name: route.queue.is_broken() for route in routes},
+        )
