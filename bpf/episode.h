@@ -1,6 +1,10 @@
 /*
  * The state machine of one queue, below or over, and what of it user space hears: that an episode began and
  * that it ended. In between the table keeps size and peak, user space looks when it wants to know.
+ *
+ * What was looked up in a map is used up before the next call of a helper: kept longer it may be spilled
+ * before it was tested, and before 4.10 the verifier knows the register that was tested but no copy of it
+ * (57a09bf0a416, "bpf: Detect identical PTR_TO_MAP_VALUE_OR_NULL registers").
  */
 #ifndef SOCKBPF_EPISODE_H
 #define SOCKBPF_EPISODE_H
@@ -8,6 +12,20 @@
 #include "sock.h"
 
 #define ALREADY_THERE 17 /* EEXIST */
+
+/*
+ * One more of this. What follows the addition differs from field to field: else the compiler makes one of
+ * several additions, to an address that it computes, and before 4.9 a value of a map can be reached at fixed
+ * places only (484611357c19, "bpf: allow access into map value arrays").
+ */
+#define COUNT(field)                                                               \
+	do {                                                                       \
+		struct tally *counts = get_tally();                                \
+                                                                                   \
+		if (counts)                                                        \
+			__sync_fetch_and_add(&counts->field, 1);                   \
+		asm volatile("" : : "i"(__builtin_offsetof(struct tally, field))); \
+	} while (0)
 
 /* A queue of one socket, as a hook names it. */
 struct queue {
@@ -36,19 +54,20 @@ static __always_inline struct episode_key key_of(const struct queue *q)
  * Is no episode open on the whole host? What the kernel side opened and closed it counts itself, what user
  * space deleted user space counts: each number has one writer, so none is lost.
  */
-static __always_inline bool none_open(const struct settings *settings, const struct tally *tally)
+static __always_inline bool none_open(const struct settings *settings)
 {
-	return tally->opened == tally->closed + settings->reaped;
+	struct tally *tally = get_tally();
+
+	return !tally || tally->opened == tally->closed + settings->reaped;
 }
 
-static __always_inline void submit(void *ctx, struct queue_event *event, struct tally *tally)
+static __always_inline void submit(void *ctx, struct queue_event *event)
 {
 	if (put_event(ctx, event))
-		__sync_fetch_and_add(&tally->lost, 1);
+		COUNT(lost);
 }
 
-static __always_inline void begin(void *ctx, const struct queue *q, u32 size, const struct settings *settings,
-				  struct tally *tally)
+static __always_inline void begin(void *ctx, const struct queue *q, u32 size, const struct settings *settings)
 {
 	struct episode_key key = key_of(q);
 	struct queue_event event = {};
@@ -57,7 +76,7 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 	if (!sock_has_queues(q->sk, q->protocol) || !sock_identity(q->sk, &event))
 		return;
 	if (is_own(q->sk, event.inode)) {
-		__sync_fetch_and_add(&tally->own, 1);
+		COUNT(own);
 		return;
 	}
 	event.what = OVER;
@@ -75,25 +94,23 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 	if (refused == -ALREADY_THERE) /* another CPU was first */
 		return;
 	if (refused) {
-		__sync_fetch_and_add(&tally->full, 1);
+		COUNT(full);
 		return;
 	}
-	__sync_fetch_and_add(&tally->opened, 1);
-	submit(ctx, &event, tally);
+	COUNT(opened);
+	submit(ctx, &event);
 }
 
-static __always_inline void end(void *ctx, struct episode_key *key, const struct queue_event *open, u32 size,
-				struct tally *tally)
+/* `event` is what the table held; 4.4 cannot submit a map value itself. */
+static __always_inline void end(void *ctx, struct episode_key *key, struct queue_event *event, u32 size)
 {
-	struct queue_event event = *open; /* 4.4 cannot submit a map value */
-
 	if (episode_delete(key)) /* another CPU was first */
 		return;
-	__sync_fetch_and_add(&tally->closed, 1);
-	event.what = BACK;
-	event.ns = bpf_ktime_get_ns();
-	event.size = size;
-	submit(ctx, &event, tally);
+	COUNT(closed);
+	event->what = BACK;
+	event->ns = bpf_ktime_get_ns();
+	event->size = size;
+	submit(ctx, event);
 }
 
 /*
@@ -105,79 +122,93 @@ static __always_inline bool is_same_socket(const struct queue *q, const struct q
 	return q->protocol == PROTOCOL_TCP || sock_inode(q->sk) == open->inode;
 }
 
+/* Does an open episode of this queue go on? One that does not is ended and the size read again. */
+static __always_inline bool goes_on(void *ctx, const struct queue *q, struct episode_key *key, u32 *size,
+				    const struct settings *settings)
+{
+	struct queue_event *open = episode_lookup(key);
+	struct queue_event event;
+	u64 now;
+
+	if (!open)
+		return false;
+	event = *open;
+	if (!is_same_socket(q, &event)) {
+		end(ctx, key, &event, 0);
+		return false;
+	}
+	if (*size <= settings->clear[q->direction]) {
+		end(ctx, key, &event, *size);
+		*size = size_of(q); /* another CPU may have filled it, and seen an open episode */
+		return false;
+	}
+	now = bpf_ktime_get_ns();
+	open = episode_lookup(key);
+	if (open) {
+		open->ns = now;
+		open->size = *size;
+		if (*size > open->peak)
+			open->peak = *size;
+	}
+	return true;
+}
+
+static __always_inline void end_if_open(void *ctx, struct episode_key *key, u32 size)
+{
+	struct queue_event *open = episode_lookup(key);
+	struct queue_event event;
+
+	if (!open)
+		return;
+	event = *open;
+	end(ctx, key, &event, size);
+}
+
 /* Would judging this queue change nothing? For hooks that must read more before they can judge it. */
 static __always_inline bool is_quiet(const struct queue *q)
 {
-	struct settings *settings = get_settings();
-	struct tally *tally = get_tally();
+	struct settings settings;
 
-	if (!settings || !tally)
+	if (!get_settings(&settings))
 		return true;
-	return size_of(q) <= settings->threshold[q->direction] && none_open(settings, tally);
+	return size_of(q) <= settings.threshold[q->direction] && none_open(&settings);
 }
 
 /* Judge a queue that a hook saw change: nothing, a new episode, a new size or peak, an end. */
 static __always_inline void judge(void *ctx, const struct queue *q)
 {
-	struct settings *settings = get_settings();
-	struct tally *tally = get_tally();
 	struct episode_key key = key_of(q);
-	struct queue_event *open;
+	struct settings settings;
 	u32 size;
 
-	if (!settings || !tally)
+	if (!get_settings(&settings))
 		return;
-	if (q->caller_owns && bpf_get_current_pid_tgid() >> 32 == settings->own_pid) {
+	if (q->caller_owns && bpf_get_current_pid_tgid() >> 32 == settings.own_pid) {
 		mark_own(q->sk, sock_inode(q->sk));
 		return;
 	}
 	size = size_of(q);
-	if (size <= settings->threshold[q->direction] && none_open(settings, tally))
+	if (size <= settings.threshold[q->direction] && none_open(&settings))
 		return;
-
-	open = episode_lookup(&key);
-	if (open && !is_same_socket(q, open)) {
-		end(ctx, &key, open, 0, tally);
-		open = 0;
-	}
-	if (open) {
-		open->ns = bpf_ktime_get_ns();
-		open->size = size;
-		if (size > open->peak)
-			open->peak = size;
-		if (size > settings->clear[q->direction])
-			return;
-		end(ctx, &key, open, size, tally);
-		size = size_of(q); /* another CPU may have filled it, and seen an open episode */
-	}
-	if (size <= settings->threshold[q->direction])
+	if (goes_on(ctx, q, &key, &size, &settings) || size <= settings.threshold[q->direction])
 		return;
-	begin(ctx, q, size, settings, tally);
+	begin(ctx, q, size, &settings);
 	size = size_of(q); /* another CPU may have emptied it, and seen no episode to end */
-	if (size > settings->clear[q->direction])
-		return;
-	open = episode_lookup(&key);
-	if (open)
-		end(ctx, &key, open, size, tally);
+	if (size <= settings.clear[q->direction])
+		end_if_open(ctx, &key, size);
 }
 
 /* The socket has no queues any more: end what is open. */
 static __always_inline void gone(void *ctx, const void *sk)
 {
-	struct settings *settings = get_settings();
-	struct tally *tally = get_tally();
 	struct episode_key key = {.address = (u64)sk, .direction = SEND};
-	struct queue_event *open;
+	struct settings settings;
 
-	if (!settings || !tally || none_open(settings, tally))
+	if (!get_settings(&settings) || none_open(&settings))
 		return;
-	open = episode_lookup(&key);
-	if (open)
-		end(ctx, &key, open, 0, tally);
+	end_if_open(ctx, &key, 0);
 	key.direction = RECV;
-	open = episode_lookup(&key);
-	if (open)
-		end(ctx, &key, open, 0, tally);
+	end_if_open(ctx, &key, 0);
 }
 
 #endif

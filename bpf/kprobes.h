@@ -67,10 +67,8 @@ KPROBE(kp_sock_rfree)
  */
 static __always_inline int sending_begins(u64 family, const void *sk)
 {
-	struct tally *tally = get_tally();
-
-	if (!remember_sending(family, (u64)sk) && tally)
-		__sync_fetch_and_add(&tally->unreturned, 1);
+	if (!remember_sending(family, (u64)sk))
+		COUNT(unreturned);
 	return 0;
 }
 

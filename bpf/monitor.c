@@ -40,11 +40,15 @@ BPF_HASH(own, u64, u64, 1024); /* address of a socket of ours -> its inode, whic
 BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
 BPF_PERF_OUTPUT(events);
 
-static inline struct settings *get_settings(void)
+static inline bool get_settings(struct settings *copy)
 {
 	int first = 0;
+	struct settings *found = settings.lookup(&first);
 
-	return settings.lookup(&first);
+	if (!found)
+		return false;
+	*copy = *found;
+	return true;
 }
 
 static inline struct tally *get_tally(void)
