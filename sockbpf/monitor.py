@@ -146,6 +146,7 @@ class Monitor:
         while not self._stopping:
             self._epoll.poll(self._pause_s())
             self._drain_wake()
+            woke_ns = time.monotonic_ns()
             self._read()
             if self._take_sweep() and not armed:
                 armed = True
@@ -154,7 +155,7 @@ class Monitor:
                 on_armed()
                 self._service.ready("watching by hooks" if self._probes else "watching by polling, mode=poll")
             self._look()
-            self._tell_due()
+            self._tell_due(woke_ns)
             self._service.alive()
             if self._reloading:
                 self._reloading = False
@@ -259,9 +260,14 @@ class Monitor:
         if notices:
             self._dispatch.tell(self._fold.on_notices(notices, time.monotonic_ns()))
 
-    def _tell_due(self) -> None:
-        """Tell what was held, is to be repeated, or was collected for long enough; and that we live."""
-        now_ns = time.monotonic_ns()
+    def _tell_due(self, now_ns: int) -> None:
+        """Tell what was held, is to be repeated, or was collected for long enough; and that we live.
+
+        All that happened until `now_ns` must have been read.
+        """
+        held_ns = self._policy.next_due_ns()
+        if held_ns is not None and held_ns <= now_ns:
+            self._take_table()  # the size of now, and whether it is over still
         self._tell(self._policy.on_time(now_ns))
         self._dispatch.tell(self._fold.on_time(now_ns))
         if now_ns / 1e9 >= self._next_heartbeat_s:

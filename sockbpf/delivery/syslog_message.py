@@ -53,8 +53,8 @@ def rfc5424(told: Mapping[str, str], *, facility: int, pid: int, limit: int) -> 
 def syslog3(told: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
     """Return the message as syslog(3) forms it, at most `limit` bytes; the structured data stand at its end.
 
-    Daemons expect this form on /dev/log and no other: to rsyslog, as it is shipped, and to journald a message of
-    RFC 5424 comes from a program called 1.
+    Daemons expect this form on /dev/log and no other: rsyslog, as it is shipped, takes a message of RFC 5424 for one
+    of a program called 1, and journald does not read it either.
     """
     at = time.localtime(int(Decimal(told["timestamp"])))
     when = f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"

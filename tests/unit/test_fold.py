@@ -171,10 +171,30 @@ def test_a_storm_that_lasts_is_one_fold_and_none_of_it_is_told_singly() -> None:
 
 def test_another_storm_is_another_fold() -> None:
     stage = fold()
-    first = stage.on_notices(crossings(*range(5)), 5 * S) + stage.on_time(6 * S)
-    second = stage.on_notices(crossings(*range(10, 15)), 6 * S) + stage.on_time(7 * S)
-    assert said(first) == said(second) == [(EXCEEDED, 0)] * 3 + [(EXCEEDED, 2)]
-    assert first[-1].notice.id != second[-1].notice.id  # type: ignore[union-attr]
+    told = [*stage.on_notices(crossings(*range(5)), 5 * S), *stage.on_notices([], 6 * S)]
+    told += [*stage.on_notices(crossings(*range(10, 15)), 6 * S), *stage.on_notices([], 7 * S)]
+    assert said(told) == 2 * [*[(EXCEEDED, 0)] * 3, (EXCEEDED, 2)]
+    assert told[3].notice.id != told[7].notice.id  # type: ignore[union-attr]
+
+
+def test_a_fold_begins_with_the_oldest_of_its_episodes() -> None:
+    """They need not be noticed in the order in which they began."""
+    stage = fold(above=1)
+    stage.on_notices([notice(1, 5 * S), notice(2, 5 * S), notice(3, 4 * S), notice(4, 5 * S)], 5 * S)
+    stage.on_notices([notice(2, 6 * S, CLEARED)], 5 * S)
+    assert [(one.notice.ns, one.notice.since_ns) for one in stage.flush()] == [(4 * S, 4 * S), (6 * S, 4 * S)]
+
+
+def test_services_are_forgotten_when_nothing_crossed_for_a_window() -> None:
+    stage = fold()
+    ports = {443: 5 * S, 8443: 5 * S + 1, 8080: 5 * S + 2}
+    for port, now_ns in (*ports.items(), (443, 5 * S + 3)):
+        stage.on_notices([notice(port, now_ns, socket=replace(TCP, local_port=port))], now_ns)
+    left = []
+    for now_ns in range(6 * S, 6 * S + 5):
+        stage.on_time(now_ns)
+        left.append(len(stage._crossings))
+    assert left == [3, 2, 1, 0, 0]
 
 
 def test_an_episode_that_is_repeated_within_a_window_is_counted_once_in_each() -> None:

@@ -235,6 +235,13 @@ def test_the_alert_is_told_in_the_query() -> None:
     assert served.headers[0]["User-Agent"] == f"sockbpf/{__version__}"
 
 
+def test_each_alert_is_told_by_itself() -> None:
+    with http_server(say(200)) as served, destination(served.url) as http_get:
+        for seq in range(3):
+            http_get.send({"seq": str(seq), "comm": ""})
+    assert [target.partition("?")[2] for target in served.targets] == [f"seq={seq}&comm=" for seq in range(3)]
+
+
 @pytest.mark.parametrize("query", ["a=1&b=%26%20x&a=2", "flag", "a=b+c&empty="])
 def test_the_query_of_the_url_is_kept(query: str) -> None:
     with http_server(say(200)) as served, destination(f"{served.url}?{query}") as http_get:
@@ -530,7 +537,7 @@ def test_a_deadline_before_that_of_the_exchange_before_is_kept() -> None:
     with ours, peer:
         connections._add(ours)
         with connections.bounded(3600):
-            pass
+            until(lambda: connections._wakes_s == connections._due_s)
         with connections.bounded(0.01) as expired:
             assert peer.recv(1) == b""
             assert expired.is_set()
@@ -553,13 +560,21 @@ def test_an_exchange_is_not_cut_at_the_deadline_of_the_one_before(in_time: bool)
     connections.close_gently()
 
 
-def test_nobody_is_woken_when_nothing_is_under_way() -> None:
+def test_after_an_exchange_the_thread_rests_and_cuts_nothing_until_the_next() -> None:
     connections = Deadline(requests.Session())
-    with connections.bounded(0.01):
-        pass
-    until(lambda: connections._wakes_s == float("inf"))
-    with connections.bounded(0.01) as expired:
-        assert expired.wait(HANGS_S)
+    ours, peer = socket.socketpair()
+    peer.settimeout(HANGS_S)
+    with ours, peer:
+        connections._add(ours)
+        with connections.bounded(1) as first:
+            until(lambda: connections._wakes_s == connections._due_s)
+        until(lambda: connections._wakes_s == float("inf"))
+        assert not first.is_set()
+        ours.sendall(b"x")
+        assert peer.recv(1) == b"x"
+        with connections.bounded(0.01) as second:
+            assert peer.recv(1) == b""
+            assert second.is_set()
     connections.close_gently()
 
 

@@ -244,6 +244,7 @@ def test_nothing_imports_in_a_circle() -> None:
     [
         ("sockbpf.cli", {"bcc", "requests", "rich", "sockbpf.monitor"}),
         ("sockbpf.policy", {"bcc", "requests", "yaml", "pydantic", "sockbpf.config"}),
+        ("sockbpf.fold", {"bcc", "requests", "prometheus_client", "sockbpf.policy"}),
         ("sockbpf.delivery.worker", {"bcc", "requests", "sockbpf.policy"}),
         ("sockbpf.kernel.probes", {"bcc", "requests", "sockbpf.policy"}),
     ],

@@ -310,6 +310,18 @@ def test_what_the_table_misses_and_holds_again_is_told_once() -> None:
     assert rules.on_time(6 * S) == []
 
 
+def test_what_the_table_missed_when_it_was_due_is_told_when_it_is_found() -> None:
+    """A look can skip an entry while its neighbours change."""
+    rules = policy(hold_ns=HOLD)
+    rules.on_event(over(5 * S))
+    rules.on_table([])
+    assert rules.on_time(5 * S + HOLD) == []
+    rules.on_table([event(What.OVER, 5 * S, 6 * S, 1511, 4001)])
+    assert rules.next_due_ns() == 5 * S + HOLD
+    (begun,) = rules.on_time(7 * S)
+    assert (begun.event, begun.ns, begun.size) == (EXCEEDED, 5 * S, 1511)
+
+
 def test_a_held_episode_whose_end_is_lost_is_told_if_it_is_known_to_have_lasted() -> None:
     for known_ns, told in ((HOLD - 1, []), (HOLD, [EXCEEDED, CLEARED])):
         rules = policy(hold_ns=HOLD)
