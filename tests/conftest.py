@@ -9,6 +9,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--strict-times", action="store_true", help="assert the times that are otherwise printed"
     )
+    parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from sockbpf.delivery.http_get import HttpGet
 from sockbpf.delivery.json_lines import JsonLines
 from sockbpf.delivery.slack import Slack
 from sockbpf.delivery.syslog import Syslog
+from sockbpf.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +21,9 @@ MAKERS: Mapping[str, Callable[[Any], Destination]] = {
     "file": lambda its: JsonLines(path=its.path),
     "syslog": lambda its: Syslog(address=its.address, facility=its.facility, timeout_s=its.timeout),
     "slack": lambda its: Slack(url=its.url, timeout_s=its.timeout),
-    "alertmanager": lambda its: Alertmanager(url=its.url, timeout_s=its.timeout),
+    "alertmanager": lambda its: Alertmanager(
+        url=its.url, timeout_s=its.timeout, hide_path=isinstance(its.url, Secret)
+    ),
 }
 """Type, as in the settings -> from its settings to a destination."""
 

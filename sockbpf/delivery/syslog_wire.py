@@ -81,7 +81,7 @@ class Stream:
         self._socket: socket.socket | None = None
 
     def send(self, message: bytes) -> None:
-        """Return when the other side has it. Raise OSError: then it may have it or not."""
+        """Return when the other side has it. Raise OSError: it may have it or not, the connection is to be closed."""
         if self._socket is not None and _is_over(self._socket, 0):
             self.close()
         if self._socket is None:
@@ -95,7 +95,6 @@ class Stream:
             # What is not acknowledged is sent again, on another connection.
             with suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
-            self.close()
             raise
 
     def close(self) -> None:

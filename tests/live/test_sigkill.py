@@ -33,7 +33,7 @@ LONGEST_S = (2.5, 0.5)
 SEED = 1759
 
 
-def load_without_end() -> None:
+def load_without_end(pause_s: float = 0.001) -> None:
     """Be the load: sockets that cross and drain, and one that stays over."""
     with ExitStack() as stack:
         client, server = tcp_pair(stack)
@@ -46,7 +46,7 @@ def load_without_end() -> None:
             drain(server, UNREAD)
             writer.sendto(bytes(UNREAD), reader.getsockname())
             assert len(reader.recv(UNREAD)) == UNREAD
-            time.sleep(0.001)
+            time.sleep(pause_s)
 
 
 def held(kind: str) -> set[int]:

@@ -76,7 +76,7 @@ MAY_KNOW = {
     "delivery.queue": "delivery.breaker delivery.owed",
     "delivery.outbox": "alert counters delivery.journal delivery.owed delivery.queue delivery.worker",
     "delivery.destinations": "delivery.alertmanager delivery.http_get delivery.json_lines delivery.slack "
-    "delivery.syslog delivery.transport",
+    "delivery.syslog delivery.transport secret",
     "delivery.deadline": "",
     "delivery.http_get": " delivery.deadline delivery.transport destination_settings secret",
     "delivery.wording": "alert",

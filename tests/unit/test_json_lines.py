@@ -134,11 +134,19 @@ def test_no_folder_is_made_and_a_folder_made_later_serves(tmp_path: Path) -> Non
     assert not path.parent.exists()
 
 
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/full", path)])
-def test_what_is_no_file_is_not_written_to(path: Path, make: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (os.mkdir, "Is a directory"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: os.symlink("/dev/full", path), "not a regular file"),
+    ],
+)
+def test_what_is_no_file_is_not_written_to(path: Path, make: Callable[[Path], None], reason: str) -> None:
     make(path)
-    with closing(JsonLines(path=path)) as destination, pytest.raises(TransportError, match="jsonl: "):
+    with closing(JsonLines(path=path)) as destination, pytest.raises(TransportError) as failed:
         destination.send(told(1))
+    assert str(failed.value) == f"{path}: {reason}"
 
 
 @pytest.mark.parametrize("made_anew", [False, True])

@@ -90,8 +90,15 @@ def office(
     wants: Callable[[Told], bool] = lambda _: True,
     max_age_s: float = 3600,
 ) -> Office:
-    counters, lines = Counters(), []
-    outbox = Outbox(path=path, capacity=capacity, max_age_s=max_age_s, counters=counters, line=lines.append)
+    counters = Counters()
+    lines: list[Told] = []
+    outbox = Outbox(
+        path=path,
+        capacity=capacity,
+        max_age_s=max_age_s,
+        counters=counters,
+        line=lambda told: lines.append(told),  # noqa: PLW0108, its parameter has the name
+    )
     routes = []
     for name, destination in destinations.items():
         queue = Queue(capacity=capacity, breaker=Breaker(first_s, max_s), bucket=Bucket(0, 1))

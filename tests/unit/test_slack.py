@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -189,6 +190,17 @@ def test_cookies_are_not_kept() -> None:
         slack.send(TOLD)
         slack.send(TOLD)
     assert "Cookie" not in served.posted[1][1]
+
+
+def test_netrc_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login user password s3cret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with webhook(say(200)) as served:
+        url = served.url.replace("user:s3cret@", "")
+        with closing(Slack(url=url, timeout_s=HANGS_S)) as slack:
+            slack.send(TOLD)
+    assert "Authorization" not in served.posted[0][1]
 
 
 def test_an_endless_body_is_not_read_to_its_end() -> None:

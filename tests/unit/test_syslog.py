@@ -9,9 +9,10 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -22,6 +23,7 @@ from sockbpf.delivery.syslog_message import BOM, element, rfc5424, syslog3
 from sockbpf.delivery.syslog_wire import LOOK_UP_S, Udp
 from sockbpf.delivery.transport import TransportError
 from sockbpf.delivery.wording import printable, sentence
+from tests.live.waiting import until
 
 TOLD = {
     "timestamp": "1795343123.482913", "event": "ongoing", "protocol": "tcp", "local_ip": "10.0.0.1",
@@ -138,6 +140,7 @@ def test_no_such_facility_and_no_such_transport() -> None:
 @example('"]\\', "\\")
 @example("\\]", "]")
 @example("é\n<0>1", 'a b="]')
+@example("", "k" * 33)
 def test_values_come_out_as_they_went_in(value: str, key: str) -> None:
     message = message_of(HEARTBEAT | {"comm": value, key: "7"})
     read = parameters(parsed(message)["parameters"])
@@ -166,6 +169,8 @@ def test_a_host_name_that_is_none(host: str, shown: str) -> None:
 @given(st.integers(600, UDP_BYTES), st.text(max_size=2000), st.text(max_size=2000))
 @example(600, "ä" * 2000, "]" * 2000)
 @example(600, "", "\\" * 300)
+@example(600, "", "ä" * 2000)
+@example(601, "", "ä" * 2000)
 def test_no_message_is_longer_than_it_may(limit: int, one: str, other: str) -> None:
     told = {"first": one} | TOLD | {"comm": other}
     for message in (message_of(told, limit), local_of(told, limit)):
@@ -289,12 +294,23 @@ def test_udp_is_no_longer_than_what_every_receiver_takes() -> None:
         assert len(daemon.recv(STREAM_BYTES)) == UDP_BYTES
 
 
-def test_udp_with_nobody_there_fails_at_once_and_works_when_somebody_is() -> None:
+def test_udp_with_nobody_there_fails_at_once_and_works_when_somebody_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name may stand for another host by then: it is looked up after each failure."""
+    look_up, looked_up = socket.getaddrinfo, []
+
+    def count_and_look_up(*arguments: Any, **kinds: Any) -> Any:
+        looked_up.append(arguments)
+        return look_up(*arguments, **kinds)
+
+    monkeypatch.setattr(socket, "getaddrinfo", count_and_look_up)
     with udp_daemon() as daemon:
         port = daemon.getsockname()[1]
     with syslog("udp", "127.0.0.1", port) as destination:
-        for _ in range(2):
+        for number in (1, 2):
             assert str(failure(destination)) == f"syslog udp://127.0.0.1:{port}: Connection refused"
+            assert looked_up == [("127.0.0.1", port)] * number
         with udp_daemon(port=port) as daemon:
             destination.send(TOLD)
             assert seqs([daemon.recv(STREAM_BYTES)]) == ["7"]
@@ -419,14 +435,44 @@ def test_a_tcp_daemon_that_hangs_takes_no_more_than_its_window() -> None:
             hung, _ = daemon.accept()
             taken = fill(lambda seq: destination.send(TOLD | {"seq": str(seq), "comm": "x" * 4000}))
             hung.settimeout(HANGS_S)
-            received = b""
-            with hung, suppress(ConnectionResetError):
-                while chunk := hung.recv(65536):
-                    received += chunk
-            assert received.count(b"SEND queue") >= taken
+            received: list[bytes] = []
+
+            def read_all() -> None:
+                while True:
+                    received.append(hung.recv(65536))
+
+            with hung, pytest.raises(ConnectionResetError):
+                read_all()
+            assert b"".join(received).count(b"SEND queue") >= taken
             with reading(daemon, 1) as messages:
                 destination.send(TOLD)
             assert seqs(messages) == ["7"]
+
+
+def test_a_daemon_that_hung_and_dies_is_not_waited_for() -> None:
+    with tcp_daemon() as daemon:
+        daemon.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sent_s = [time.monotonic()]
+        failed: list[str] = []
+
+        def send() -> None:
+            with syslog("tcp", *daemon.getsockname()) as destination:
+                try:
+                    while True:
+                        destination.send(TOLD | {"comm": "x" * 4000})
+                        sent_s.append(time.monotonic())
+                except TransportError as error:
+                    failed.append(str(error))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        hung, _ = daemon.accept()
+        until(lambda: time.monotonic() - sent_s[-1] > 0.3, "a send that waits")
+        hung.close()
+        closed_s = time.monotonic()
+        thread.join(HANGS_S)
+    assert failed[0].endswith(": Connection reset by peer")
+    assert time.monotonic() - closed_s < HANGS_S / 2
 
 
 def test_a_full_local_socket(tmp_path: Path) -> None:
