@@ -132,7 +132,8 @@ class HttpGet:
         # With trust_env requests would send what ~/.netrc holds for the host; the rest of it is done here.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = AGENT
-        self._session.headers.update(settings.headers)
+        # Not as Secret: older requests want plain text.
+        self._session.headers.update({name: str(value) for name, value in settings.headers.items()})
         if settings.token:
             self._session.headers["Authorization"] = f"Bearer {settings.token}"
         bundle = settings.ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -140,7 +141,7 @@ class HttpGet:
         files = [str(file) for file in (settings.client_cert, settings.client_key) if file]
         self._cert = (files[0], files[-1]) if files else None
         self._proxies = lru_cache(ORIGINS)(get_environ_proxies)
-        request = requests.Request("GET", settings.url, hooks={"response": _drain})
+        request = requests.Request("GET", str(settings.url), hooks={"response": _drain})
         self._request = self._session.prepare_request(request)
         self._proxies(_origin(self._request))
 

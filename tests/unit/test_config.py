@@ -675,6 +675,7 @@ def test_durations(file: Path, written: str, seconds: float) -> None:
     assert good(file, f"repeat: {written}").repeat == seconds
 
 
+@settings(deadline=None)
 @given(st.integers(0, MAX_SIZE))
 def test_size_round_trip(size: int) -> None:
     forms: list[str | int] = [size, str(size), f"{size}B", f"{size // 1000}.{size % 1000:03}kB"]
@@ -683,11 +684,13 @@ def test_size_round_trip(size: int) -> None:
         assert Thresholds.model_validate({"send": written}).send == size
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2047), st.sampled_from([("KiB", 2**10), ("MiB", 2**20), ("KB", 10**3), ("MB", 10**6)]))
 def test_size_units(count: int, unit: tuple[str, int]) -> None:
     assert Thresholds.model_validate({"recv": f"{count}{unit[0]}"}).recv == count * unit[1]
 
 
+@settings(deadline=None)
 @given(st.integers(1000, 8760 * 3600 * 1000))
 def test_duration_round_trip(ms: int) -> None:
     for written in (f"{ms}ms", f"{ms // 1000}.{ms % 1000:03}s", f"{ms // 1000}.{ms % 1000:03}", ms / 1000):

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from sockbpf.addresses import SyslogAddress
 from sockbpf.config import Config, load
 from sockbpf.delivery import syslog_message
+from sockbpf.destination_list import every_destination
 from sockbpf.destination_settings import (
     FACILITIES,
     MODELS,
@@ -419,6 +420,13 @@ def test_a_certificate_without_a_key_is_no_good_unless_it_holds_one(file: Path, 
     assert not faults(file, f"url: {URL}\nhttp: {{client_cert: {pem}/both.pem}}")
 
 
+def test_a_faulty_certificate_is_not_said_to_be_missing(file: Path, pem: Path) -> None:
+    http = f"{{client_cert: client.pem, client_key: {pem}/key.pem}}"
+    assert faults(file, f"url: {URL}\nhttp: {http}") == [
+        f":2: http > client_cert: {ABSOLUTE}, got 'client.pem'"
+    ]
+
+
 def test_empty_options_are_none(file: Path) -> None:
     empty = "{ca_file: '', client_cert: , client_key: '', headers: {}, token: }"
     assert destinations(file, f"url: {URL}\nhttp: {empty}") == Config(url=URL).destinations
@@ -511,6 +519,13 @@ def test_bad_secret(file: Path, kept: Path, written: str, where: str, fault: str
     assert told == [f":3: http > token{where}: {fault}"]
 
 
+def test_a_secret_refused_already_is_told_once(file: Path) -> None:
+    for form in ("{file: !x y}", "{env: *x }", "!x y"):
+        (told,) = faults(file, f"url: {URL}\nhttp: {{token: {form}}}")
+        assert "http > token" in told
+        assert FORMS not in told
+
+
 def test_a_secret_that_cannot_be_read_for_want_of_rights(
     file: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -599,6 +614,12 @@ def test_no_secret_in_a_fault(file: Path, content: str) -> None:
 def test_no_secret_in_the_error_of_the_models(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         Config.model_validate({"url": URL, **wrong})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_no_secret_in_the_error_of_the_list_alone() -> None:
+    with pytest.raises(ValidationError) as caught:
+        every_destination([{"type": "slack", "url": "s3cret"}, {"type": "s3cret"}, "s3cret"], {})
     assert "s3cret" not in str(caught.value)
 
 

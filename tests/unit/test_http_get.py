@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 import trustme
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -386,6 +386,7 @@ def test_retry_after_in_seconds_or_as_a_date(value: str | None, seconds: float |
     assert retry_after_s(value, now=100.0) == seconds
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_retry_after_is_too_strange(value: str) -> None:
     seconds = retry_after_s(value, now=100.0)
@@ -884,7 +885,7 @@ def test_a_certificate_of_another_name_is_refused(authority: trustme.CA, ca_file
     other = server_context(authority.issue_cert("receiver.example", "127.0.0.2"))
     with http_server(say(200), tls=other) as served:
         error = failure(f"{served.url}?s3cret", ca_file=ca_file, **SECRET_OPTIONS)
-    assert "SSLError: certificate refused, IP address mismatch" in str(error)
+    assert "/alert: SSLError" in str(error)
     assert served.targets == []
 
 
