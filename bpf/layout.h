@@ -32,13 +32,14 @@
 /*
  * sk_protocol was an 8 bit field until 5.6 (bf9765145b85, "sock: Make sk_protocol a 16-bit value"):
  * it has no address. It is the second byte of the 32 bit word that ends where the next field begins:
- * sk_wmem_queued on 4.4, sk_gso_max_segs once 4.14 had moved it.
+ * sk_wmem_queued on 4.4, sk_gso_max_segs once 4.10 had moved it (9115e8cd2a0c, "net: reorganize struct sock
+ * for better data locality").
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 6, 0)
 #define OFF_sk_protocol offsetof(struct sock, sk_protocol)
 #define SIZE_sk_protocol 2
 #else
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 14, 0)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 10, 0)
 #define OFF_sk_protocol (offsetof(struct sock, sk_gso_max_segs) - 3)
 #else
 #define OFF_sk_protocol (offsetof(struct sock, sk_wmem_queued) - 3)
@@ -52,8 +53,8 @@
 #define OFF_tcp_snd_una offsetof(struct tcp_sock, snd_una)
 #define OFF_tcp_snd_nxt offsetof(struct tcp_sock, snd_nxt)
 
-/* forward_deficit came with 4.13 (6dfb4367cd91, "udp: keep the sk_receive_queue held when splicing") */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 13, 0)
+/* forward_deficit came with 4.10 (6b229cf77d68, "udp: add batching to udp_rmem_release()") */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 10, 0)
 #define OFF_udp_forward_deficit offsetof(struct udp_sock, forward_deficit)
 #endif
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.choice import HOOKS, WANTED_SYMBOLS, choose, lacking
 from sockbpf.kernel.hooks import KPROBES, TRACEPOINTS
-from sockbpf.kernel.legacy import has_kprobes, refuse_if_it_can_panic, sweep_stale_kprobes
+from sockbpf.kernel.legacy import (
+    has_kprobes,
+    has_raw_tracepoints,
+    refuse_if_it_can_panic,
+    sweep_stale_kprobes,
+)
 from sockbpf.kernel.probes import Levels, Probes
 from sockbpf.kernel.source import kernel_symbols
 
@@ -42,8 +47,13 @@ def arm(config: Config, levels: Levels, counters: Counters) -> Probes:
     if not has_kprobes():
         log.info("no kprobes: this kernel has none (CONFIG_KPROBE_EVENTS)")
         kinds -= KPROBES
-        if not kinds:
-            raise UnsupportedError("the configuration asks for kprobes alone. Remedy: kernel > hooks: auto")
+    if not has_raw_tracepoints():
+        log.info("no raw tracepoints: this kernel is older than 4.17")
+        kinds -= TRACEPOINTS
+    if not kinds:
+        raise UnsupportedError(
+            f"the configuration asks for {config.kernel.hooks} alone. Remedy: kernel > hooks: auto"
+        )
     if not config.kernel.risk_panic:
         refuse_if_it_can_panic()
     stale = sweep_stale_kprobes({hook.target for hook in HOOKS})

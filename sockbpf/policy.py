@@ -33,10 +33,15 @@ Reap = Callable[[int, Direction], bool]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a sweep read of one socket, bytes by direction."""
+    """What a sweep read of one socket, bytes by direction; `unsure` bytes to receive may be there no more."""
 
     socket: Socket
     sizes: dict[Direction, int]
+    unsure: int = 0
+
+    def surely(self, direction: Direction) -> int:
+        """Return the bytes that are certainly in the queue: to begin an episode with they must be over."""
+        return self.sizes[direction] - (self.unsure if direction is Direction.RECV else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,7 @@ class Policy:
             for direction, size in reading.sizes.items():
                 known = (name, direction)
                 if (
-                    size > self.rules.thresholds[direction]
+                    reading.surely(direction) > self.rules.thresholds[direction]
                     and not self.episodes.is_known(known)
                     and known not in ended
                 ):
@@ -204,12 +209,14 @@ class Policy:
         self, key: Key, episode: Episode, reading: Reading | None, sweep: Sweep, reap: Reap
     ) -> list[Notice]:
         size = reading.sizes[episode.direction] if reading else 0
+        surely = reading.surely(episode.direction) if reading else 0
         episode.absent = 0 if reading else episode.absent + 1
         if reading and not episode.socket.inode:
             episode.socket = reading.socket  # it went over before its listener's owner accepted it
         if episode.ns > sweep.begun_ns:  # the hooks know better
             return []
-        if size > self.rules.clear_level(episode.direction) or 0 < episode.absent < ABSENT_LOOKS:
+        held = size if episode.address else surely  # what the hooks began may be over by what is unsure
+        if held > self.rules.clear_level(episode.direction) or 0 < episode.absent < ABSENT_LOOKS:
             if not episode.address and reading:
                 episode.ns, episode.size = sweep.ended_ns, size
                 episode.peak = max(episode.peak, size)
@@ -217,7 +224,7 @@ class Policy:
         if episode.address and not reap(episode.address, episode.direction):
             return []  # the kernel side was first, its word is on the way
         self.counters.add("ended_by_sweep")
-        return self._end(key, size, sweep.ended_ns)
+        return self._end(key, held, sweep.ended_ns)
 
     def _swept(self, reading: Reading, direction: Direction, sweep: Sweep) -> Episode:
         size = reading.sizes[direction]

@@ -41,7 +41,7 @@ OPTIONAL = {
     "skc_v6_daddr": "sock_common.skc_v6_daddr",  # CONFIG_IPV6
     "skc_v6_rcv_saddr": "sock_common.skc_v6_rcv_saddr",
     "sk_ino": "sock.sk_ino",  # 6.18: the inode number in the sock itself
-    "udp_forward_deficit": "udp_sock.forward_deficit",  # 4.13
+    "udp_forward_deficit": "udp_sock.forward_deficit",  # 4.10
 }
 
 

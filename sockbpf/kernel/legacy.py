@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -22,6 +23,11 @@ STALE = re.compile(r"^[pr]\d*:(kprobes/[pr]_\w+_bcc_(\d+)) ", re.MULTILINE)
 def has_kprobes() -> bool:
     """Whether this kernel was built with kprobe events: the performance unit of 4.17, or the file before it."""
     return UNIT.exists() or any((folder / "kprobe_events").exists() for folder in TRACING)
+
+
+def has_raw_tracepoints() -> bool:
+    """Whether this kernel may have them: they came with 4.17, as did the performance unit of kprobes."""
+    return UNIT.exists() or not has_kprobes()
 
 
 def refuse_if_it_can_panic(signature: Path = SIGNATURE) -> None:
@@ -58,9 +64,21 @@ def sweep_stale_kprobes(
         for line in STALE.finditer(lines):
             name, pid = line.groups()
             function = lines[line.end() :].split(maxsplit=1)[0].partition("+")[0]
-            if function in targets and not (proc / pid).exists():
-                with events.open("a") as sink:  # appending: writing would remove them all
-                    sink.write(f"-:{name}\n")
+            if function in targets and not (proc / pid).exists() and _remove(events, name):
                 removed.append(name)
         return removed
     return []
+
+
+def _remove(events: Path, name: str) -> bool:
+    """Remove one line; False if it is in use after all (EBUSY), by a process that this /proc does not show."""
+    # Appending, else all lines would go; and not by Path.open("a"): Python then looks for the end of the file,
+    # which this one refuses (fs/seq_file.c: seq_lseek).
+    descriptor = os.open(events, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(descriptor, f"-:{name}\n".encode())
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.event import Direction, Protocol, Socket, ip_text
 from sockbpf.kernel.netns import inside, namespaces
-from sockbpf.kernel.sock_diag import Row, dump
+from sockbpf.kernel.sock_diag import Row, dump, shows_what_was_read
 from sockbpf.policy import Reading, Sweep
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ class Sweeper:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._said: set[str] = set()
+        self._udp_unsure = shows_what_was_read()
+        if self._udp_unsure:
+            log.info(
+                "this kernel counts UDP datagrams that were read as unread, up to a quarter of the receive buffer: "
+                "so much more must stand in a queue for a sweep to find it over"
+            )
 
     def sweep(self, wanted: Wanted) -> Sweep:
         """Look at the sockets."""
@@ -66,10 +72,11 @@ class Sweeper:
             for protocol in Protocol:
                 try:
                     with inside(places[number]) as entered:
+                        unsure = self._udp_unsure and protocol is Protocol.UDP
                         for family in FAMILIES:
                             seen += [
                                 (row, protocol, entered)
-                                for row in dump(family, protocol)
+                                for row in dump(family, protocol, unsure=unsure)
                                 if row.recv or row.send or row.inode in wanted.inodes
                             ]
                 except OSError as fault:  # one protocol's module may be missing, or the namespace just went
@@ -105,6 +112,7 @@ def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
             inode=row.inode,
         ),
         {Direction.SEND: row.send, Direction.RECV: row.recv},
+        row.unsure,
     )
 
 

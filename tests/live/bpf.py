@@ -26,6 +26,11 @@ def loaded(kind: str) -> set[int]:
     }
 
 
+def shows_ids(pid: int) -> bool:
+    """Whether this kernel says which tables a process holds: 4.18 and later, else nobody else can look into them."""
+    return bool(bpf_ids(pid, "map_id"))
+
+
 def open_episodes(pid: int) -> list[Event]:
     """Return what the kernel side of this monitor holds open, read by bpftool and not by the monitor."""
     shown = subprocess.run(["bpftool", "-j", "map", "show"], capture_output=True, check=True)

@@ -41,7 +41,7 @@ class Monitor:
                 pytest.fail(f"the monitor exited {self.process.returncode}:\n{self.log()}")
             return self.ready_file.exists()
 
-        until(armed, "monitor armed", 120)
+        until(armed, "monitor armed", 300)
         print(f"armed after {time.monotonic() - self.started:.1f} s")
 
     def stop(self, number: int = signal.SIGTERM) -> int:

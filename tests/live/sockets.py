@@ -82,6 +82,11 @@ def ss(sock: socket.socket) -> Queues:
     return ss_all()[inode(sock)]
 
 
+def unread(sock: socket.socket) -> int:
+    """Return SIOCINQ: for TCP the bytes in the receive queue, for UDP the payload of the next datagram."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]  # type: ignore[no-any-return]
+
+
 def unsent(sock: socket.socket) -> int:
     """Return SIOCOUTQ: for TCP the bytes not acknowledged, for UDP those not yet given to the device (truesize)."""
     return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from sockbpf.kernel.netns import inside
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver
-from tests.live.sockets import drain, port, ss, tcp_pair, udp_socket, unsent
+from tests.live.sockets import drain, port, ss, tcp_pair, udp_socket, unread, unsent
 from tests.live.waiting import until
 
 OVER, UNDER = 1009, 10_007
@@ -27,11 +27,15 @@ Burst = Callable[[], None]
 
 
 def tcp_receive(stack: ExitStack, family: str, size: int) -> tuple[socket.socket, Burst]:
-    """Return the reader, and a burst: bytes written and read at once."""
+    """Return the reader, and a burst: bytes written and, as soon as all of them are there, read at once.
+
+    A reader who waits would get them past the queue: before 4.14 segments are copied to him as they come.
+    """
     client, server = tcp_pair(stack, family)
 
     def burst() -> None:
         client.sendall(bytes(size))
+        until(lambda: unread(server) == size, "the whole burst in the queue")
         drain(server, size)
 
     return server, burst

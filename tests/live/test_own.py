@@ -9,10 +9,7 @@ as any others, and one that took requests in would be reported for each.
 
 from __future__ import annotations
 
-import fcntl
 import socket
-import struct
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,7 +20,7 @@ import pytest
 import yaml
 
 from tests.live.monitoring import Monitor, launch, thresholds
-from tests.live.sockets import drain, port, tcp_pair, unsent
+from tests.live.sockets import drain, port, tcp_pair, unread, unsent
 from tests.live.test_cli import start
 from tests.live.waiting import until
 
@@ -72,10 +69,6 @@ def answering_unread() -> Iterator[tuple[int, list[socket.socket]]]:
         server.shutdown(socket.SHUT_RDWR)
         for connection in made:
             connection.close()
-
-
-def unread(sock: socket.socket) -> int:
-    return int(struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, b"\0" * 4))[0])
 
 
 def told(monitor: Monitor, **wanted: object) -> list[dict[str, str]]:

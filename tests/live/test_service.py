@@ -24,9 +24,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.monitoring import Monitor, StartMonitor, thresholds
+from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.receiver import Receiver
-from tests.live.sockets import tcp_pair
+from tests.live.sockets import fill, port, tcp_pair
 from tests.live.waiting import until
 
 UNIT = Path(__file__).parents[2] / "systemd" / "sockbpf.service"
@@ -42,12 +42,18 @@ import socket
 listener = socket.create_server(("127.0.0.1", 0))
 client = socket.create_connection(listener.getsockname())
 server = listener.accept()[0]
-client.sendall(bytes({size}))
-print(listener.getsockname()[1], flush=True)
+client.setblocking(False)
+try:
+    while True:
+        client.send(bytes(1 << 16))
+except BlockingIOError:
+    print(listener.getsockname()[1], flush=True)
 input()
 """
+HIGH = {"send": 300_011, "recv": 1 << 30}
+"""Thresholds that only a sender reaches whose peer never reads: the loop has little else to do."""
+
 WATCHDOG_S = 3.0
-UNREAD = 30_011
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -115,7 +121,7 @@ def test_alive_while_nothing_happens(
     start_monitor: StartMonitor, manager: Manager, strict_times: bool
 ) -> None:
     """With thresholds that nothing reaches and sweeps far apart there is nothing else to wake the loop."""
-    start_monitor(thresholds=thresholds(1 << 30), sweep={"interval": "1h"})
+    start_monitor(thresholds={"send": 1 << 30, "recv": 1 << 30}, sweep={"interval": "1h"})
     until(lambda: len(manager.alive()) > 7, "told seven times more")
     between_s = [after - before for before, after in zip(manager.alive(), manager.alive()[1:], strict=False)]
     print(f"told every {min(between_s):.2f} to {max(between_s):.2f} s of {WATCHDOG_S} s")
@@ -130,9 +136,9 @@ def test_not_alive_when_the_loop_hangs(
     """The workers go on trying a receiver that refuses, the watchdog loses patience; afterwards all goes on."""
     receiver.answer = lambda handler: handler.send_error(503)
     client, _server = tcp_pair(stack)
-    monitor = start_monitor(thresholds=thresholds(UNREAD - 1), delivery={"retry_max": "500ms"})
-    client.sendall(bytes(UNREAD))
-    receiver.first(event="exceeded")
+    monitor = start_monitor(thresholds=HIGH, delivery={"retry_max": "500ms"})
+    fill(client)
+    receiver.first(event="exceeded", local_port=port(client))
     until(manager.alive, "told")
     with loop_stopped(monitor):
         stopped_s, before, tried = time.monotonic(), len(manager.alive()), len(receiver.told)
@@ -177,17 +183,15 @@ def test_the_capabilities_of_the_unit_are_enough(start_monitor: StartMonitor, re
     only = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in left[1].split())])
     with subprocess.Popen(
         # not that of a virtual environment: another user may not get there
-        [*ELSEWHERE, "/usr/bin/python3", "-c", HOLD.format(size=UNREAD)],
+        [*ELSEWHERE, "/usr/bin/python3", "-c", HOLD],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as holder:
         assert holder.stdout
-        port = holder.stdout.readline().strip()
-        monitor = start_monitor(
-            before=["setpriv", f"--bounding-set={only}"], thresholds=thresholds(UNREAD - 1), repeat="1s"
-        )
-        found = receiver.first(event="exceeded", type="RECV", local_port=port, size=UNREAD)
+        held = holder.stdout.readline().strip()
+        monitor = start_monitor(before=["setpriv", f"--bounding-set={only}"], thresholds=HIGH)
+        found = receiver.first(event="exceeded", type="SEND", remote_port=held)
         namespace = os.stat(f"/proc/{holder.pid}/ns/net").st_ino
         assert (found["pid"], found["netns"], found["mode"]) == (str(holder.pid), str(namespace), "poll")
         holder.communicate("\n")

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf.delivery.json_lines import TEXT, JsonLines, line_of
@@ -76,6 +76,7 @@ def test_folded_and_heartbeat() -> None:
     assert json.loads(line_of(HEARTBEAT))["alerts"] == 12
 
 
+@settings(deadline=None)
 @given(st.text(), st.decimals(0, 10**10, places=6))
 def test_a_line_says_what_was_told(text: str, number: Decimal) -> None:
     line = line_of(dict.fromkeys(TEXT, text) | {"duration": f"{number:f}", "other": text})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from sockbpf.errors import UnsupportedError
+from sockbpf.kernel import legacy
 from sockbpf.kernel.legacy import refuse_if_it_can_panic, sweep_stale_kprobes
 
 
@@ -64,6 +67,34 @@ def test_only_stale_lines_of_our_functions_are_removed(tmp_path: Path) -> None:
         "kprobes/p_release_sock_bcc_101",
     ]
     assert events.read_text() == before + "".join(f"-:{name}\n" for name in removed)
+
+
+def test_a_line_in_use_after_all_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of another pid namespace may have written it: the kernel refuses, the start goes on."""
+    events = tmp_path / "kprobe_events"
+    events.write_text("p:kprobes/p_tcp_ack_bcc_100 tcp_ack\n")
+
+    def busy(*_: object) -> int:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(os, "write", busy)
+    assert sweep_stale_kprobes({"tcp_ack"}, (tmp_path,), tmp_path / "proc") == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "lines", "expected"), [(True, True, True), (False, True, False), (False, False, True)]
+)
+def test_raw_tracepoints_came_with_the_unit_of_kprobes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: bool, lines: bool, expected: bool
+) -> None:
+    """Without kprobes the kernel's age does not show: they are tried."""
+    monkeypatch.setattr(legacy, "UNIT", tmp_path / "unit")
+    monkeypatch.setattr(legacy, "TRACING", (tmp_path,))
+    if unit:
+        (tmp_path / "unit").touch()
+    if lines:
+        (tmp_path / "kprobe_events").touch()
+    assert legacy.has_raw_tracepoints() is expected
 
 
 def test_without_tracefs_there_is_nothing_to_remove(tmp_path: Path) -> None:

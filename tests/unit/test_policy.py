@@ -81,9 +81,10 @@ def sweep(
     netns: Sequence[int] = (NETNS,),
     not_found: Sequence[int] = (),
     ended_ns: int = 0,
+    unsure: int = 0,
 ) -> Sweep:
     """Return a sweep that read these (socket, send, recv), a thousandth of a second long."""
-    read = tuple(Reading(socket, {SEND: send, RECV: recv}) for socket, send, recv in readings)
+    read = tuple(Reading(socket, {SEND: send, RECV: recv}, unsure) for socket, send, recv in readings)
     return Sweep(
         begun_ns,
         ended_ns or begun_ns + S // 1000,
@@ -613,6 +614,32 @@ def test_a_sweep_begins_updates_and_ends_what_the_hooks_did_not_see() -> None:
 @pytest.mark.parametrize("size", [0, THRESHOLD - 1, THRESHOLD])
 def test_a_queue_at_the_threshold_is_not_over(size: int) -> None:
     assert policy().on_sweep(sweep(5 * S, (TCP, size, size)), Kernel().reap) == []
+
+
+def test_a_sweep_begins_and_ends_with_what_is_surely_there() -> None:
+    """On kernels that count what was read: over if the rest is, back when the rest is; the size is the kernel's."""
+    rules, kernel = policy(), Kernel()
+    told = []
+    for begun_ns, unsure in ((5 * S, 2003 - THRESHOLD), (6 * S, 2002 - THRESHOLD), (7 * S, 2003 - CLEAR)):
+        rules.sweep_begins()
+        told += rules.on_sweep(sweep(begun_ns, (UDP, 0, 2003), unsure=unsure), kernel.reap)
+    begun, ended = told
+    assert (begun.event, begun.ns, begun.size) == (EXCEEDED, 6 * S, 2003)
+    assert (ended.event, ended.size, ended.peak) == (CLEARED, CLEAR, 2003)
+    assert_forgotten(rules)
+
+
+def test_what_is_sent_is_never_unsure() -> None:
+    (begun,) = policy().on_sweep(sweep(5 * S, (UDP, 2003, 0), unsure=2003), Kernel().reap)
+    assert (begun.event, begun.direction) == (EXCEEDED, SEND)
+
+
+def test_a_sweep_that_is_unsure_does_not_end_what_the_hooks_began() -> None:
+    rules, kernel = policy(), Kernel((17, RECV))
+    rules.on_event(over(5 * S, socket=UDP))
+    rules.sweep_begins()
+    assert rules.on_sweep(sweep(6 * S, (UDP, 0, 2003), unsure=2003), kernel.reap) == []
+    assert kernel.asked == []
 
 
 def test_a_sweep_leaves_alone_what_the_hooks_know() -> None:

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf import __version__
@@ -129,6 +129,7 @@ def test_a_message() -> None:
     assert text_of(TOLD) == TEXT
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_nothing_in_a_name_is_read_by_slack(name: str, host: str) -> None:
     told = TOLD | {"comm": name, "host": host}

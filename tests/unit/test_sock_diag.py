@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockbpf.event import Protocol
+from sockbpf.kernel import sock_diag
 from sockbpf.kernel.sock_diag import NLMSG_DONE, NLMSG_ERROR, SOCK_DIAG_BY_FAMILY, Row, dump
 
 NLMSG_NOOP = 1
@@ -137,6 +138,50 @@ def test_every_message_of_every_buffer_is_read(parts: list[list[tuple[int, bytes
     assert read == [n for part in parts for n, _ in part]
     assert netlink.closed
     assert not netlink.buffers
+
+
+def memory(rcvbuf: int) -> bytes:
+    """Return INET_DIAG_SKMEMINFO, behind an attribute of an odd length."""
+    numbers = struct.pack("=9I", 4002, rcvbuf, 0, 0, 0, 0, 0, 0, 0)
+    return struct.pack("=HHBxxx", 5, 1, 0) + struct.pack("=HH", 4 + len(numbers), 7) + numbers
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        (memory(8000), 2000),
+        (memory(212992), 4001),  # not more than there is
+        (b"", 0),
+        (struct.pack("=HHI", 8, 2, 7), 0),
+        (struct.pack("=HHI", 0, 2, 7), 0),
+    ],
+)
+def test_what_may_have_been_read_is_a_quarter_of_the_buffer(kernel: Any, more: bytes, kept: int) -> None:
+    netlink = kernel(row(inet_diag_msg(recv=4001, send=2, inode=3, more=more)) + done())
+    (read,) = dump(socket.AF_INET, Protocol.UDP, unsure=True)
+    assert (read.recv, read.unsure) == (4001, kept)
+    assert netlink.sent[18] == 1 << 6
+
+
+def test_elsewhere_all_is_sure(kernel: Any) -> None:
+    kernel(row(inet_diag_msg(recv=4001, send=2, inode=3, more=memory(8000))) + done())
+    (read,) = dump(socket.AF_INET, Protocol.UDP)
+    assert read.unsure == 0
+
+
+@pytest.mark.parametrize(("shown", "unsure"), [((1536, 768), False), ((1536, 1536), True), ((0, 0), False)])
+def test_the_kernel_is_asked(monkeypatch: pytest.MonkeyPatch, shown: tuple[int, ...], unsure: bool) -> None:
+    answers = iter(shown)
+    monkeypatch.setattr(sock_diag, "_unread", lambda _inode: next(answers))
+    assert sock_diag.shows_what_was_read() is unsure
+
+
+def test_a_kernel_that_cannot_be_asked_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_inode: int) -> int:
+        raise OSError(errno.ENOENT, "no udp_diag")
+
+    monkeypatch.setattr(sock_diag, "_unread", refused)
+    assert sock_diag.shows_what_was_read() is False
 
 
 def test_what_follows_the_end_is_not_read(kernel: Any) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sockbpf.delivery.syslog import STREAM_BYTES, UDP_BYTES, Syslog
-from sockbpf.delivery.syslog_message import BOM, element, rfc5424, syslog3
+from sockbpf.delivery.syslog_message import element, rfc5424, syslog3
 from sockbpf.delivery.syslog_wire import LOOK_UP_S, Udp
 from sockbpf.delivery.transport import TransportError
 from sockbpf.delivery.wording import printable, sentence
@@ -136,19 +136,21 @@ def test_no_such_facility_and_no_such_transport() -> None:
         Syslog(address=("sctp", "127.0.0.1", 514), timeout_s=1)
 
 
-@given(st.text(), st.text(min_size=1))
+@settings(deadline=None)
+@given(st.text(), st.text())
 @example('"]\\', "\\")
 @example("\\]", "]")
 @example("é\n<0>1", 'a b="]')
 @example("", "k" * 33)
 def test_values_come_out_as_they_went_in(value: str, key: str) -> None:
-    message = message_of(HEARTBEAT | {"comm": value, key: "7"})
+    message = message_of(HEARTBEAT | {"comm": value, f"x{key}": "here"})
     read = parameters(parsed(message)["parameters"])
     assert read["comm"] == printable(value)
-    assert "7" in read.values()
-    assert message.decode().isprintable() or BOM in message
+    assert "here" in read.values()
+    assert message.decode().isprintable()
 
 
+@settings(deadline=None)
 @given(st.text())
 @example("ä")
 @example("a")
@@ -166,6 +168,7 @@ def test_a_host_name_that_is_none(host: str, shown: str) -> None:
     assert parsed(message_of(TOLD | {"host": host}))["host"] == shown
 
 
+@settings(deadline=None)
 @given(st.integers(600, UDP_BYTES), st.text(max_size=2000), st.text(max_size=2000))
 @example(600, "ä" * 2000, "]" * 2000)
 @example(600, "", "\\" * 300)

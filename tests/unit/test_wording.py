@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf.delivery.wording import printable, rfc3339, sentence
@@ -56,6 +56,7 @@ def test_what_is_not_known_is_a_question_mark() -> None:
     assert sentence({"event": "exceeded", "remote_port": "0"}) == "? queue of ? ?:? holds ? bytes, over ?"
 
 
+@settings(deadline=None)
 @given(st.text(), st.sampled_from([TOLD, FOLDED]))
 def test_a_name_with_anything_in_it_stays_in_its_line(name: str, told: dict[str, str]) -> None:
     said = sentence(told | {"pid": "1", "comm": name, "worst": name})
@@ -63,6 +64,7 @@ def test_a_name_with_anything_in_it_stays_in_its_line(name: str, told: dict[str,
     assert printable(name) in said
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"])))
 def test_what_is_printable_is_left_alone(text: str) -> None:
     if text.isprintable():

@@ -1,0 +1,19 @@
+# sockbpf as an image; README.md has the line that runs it.
+
+FROM debian:12-slim AS build
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv
+# The interpreter that BCC is built for; BCC itself comes from the system of the image below.
+RUN python3 -m venv --system-site-packages /opt/sockbpf
+COPY pyproject.toml README.md /src/
+COPY bpf /src/bpf
+COPY sockbpf /src/sockbpf
+RUN /opt/sockbpf/bin/pip install -q --no-cache-dir --disable-pip-version-check /src
+
+FROM debian:12-slim
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends python3 python3-bpfcc \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /opt/sockbpf /opt/sockbpf
+COPY config.yaml /etc/sockbpf/config.yaml
+ENTRYPOINT ["/opt/sockbpf/bin/sockbpf"]
+CMD ["-c", "/etc/sockbpf/config.yaml"]

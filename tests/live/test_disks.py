@@ -1,0 +1,272 @@
+"""Whatever the journal's disk does, the monitor goes on alerting, says once what is wrong, and recovers with the disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.monitoring import Monitor, StartMonitor, thresholds
+from tests.live.receiver import Receiver, Told
+from tests.live.sockets import drain, port, tcp_pair
+from tests.live.test_slow_receiver import closed_port
+from tests.live.waiting import until
+
+UNREAD = 30_011
+REOPEN_S = 90
+"""A deadline; it is tried every 30 s."""
+
+IN_MEMORY, AGAIN = "the journal cannot be used", "the journal is used again"
+SMALL = "1m"
+OWED_TO = "nobody"
+
+
+def mount(stack: ExitStack, at: Path, *arguments: str) -> None:
+    at.mkdir(exist_ok=True)
+    subprocess.run(["mount", *arguments, str(at)], check=True)
+    # Lazily: whoever still has a file open there must not keep it.
+    stack.callback(subprocess.run, ["umount", "-l", str(at)], check=True)
+
+
+def remount(at: Path, option: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{option}", str(at)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Take every byte that is left where this file is."""
+    with file.open("ab", buffering=0) as filler:
+        for size in (1 << 16, 1 << 9, 1):
+            with suppress(OSError):
+                while True:
+                    filler.write(bytes(size))
+                    os.fsync(filler.fileno())
+
+
+@pytest.fixture
+def pair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+    return tcp_pair(stack)
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def alerted(receiver: Receiver, pair: Pair) -> Told:
+    """Cross and drain; assert that both are told; return the crossing's alert."""
+    client, server = pair
+    seen = len(receiver.alerts(event="cleared", local_port=port(server), type="RECV"))
+    client.sendall(bytes(UNREAD))
+    receiver.count(seen + 1, event="exceeded", local_port=port(server), type="RECV")
+    drain(server, UNREAD)
+    return receiver.count(seen + 1, event="cleared", local_port=port(server), type="RECV")[-1]
+
+
+def settings(journal: Path) -> dict[str, Any]:
+    """One more destination, that never takes anything: the journal is to keep what it is owed."""
+    return {
+        "thresholds": thresholds(20_011),
+        "journal": {"path": str(journal)},
+        "destinations": [
+            {
+                "type": "http",
+                "name": OWED_TO,
+                "url": f"http://127.0.0.1:{closed_port()}/",
+                "events": ["cleared"],
+            }
+        ],
+    }
+
+
+def said(monitor: Monitor, what: str) -> list[str]:
+    return [line for line in monitor.log().splitlines() if what in line]
+
+
+def assert_said_once(monitor: Monitor, *reasons: str) -> None:
+    (line,) = said(monitor, IN_MEMORY)
+    print(line)
+    assert any(reason in line for reason in reasons), line
+    assert " ERROR " in line
+
+
+def owed_in(journal: Path) -> set[tuple[str, str]]:
+    """Return the event and seq of all that the journal says is owed to the destination that takes nothing."""
+    with closing(sqlite3.connect(journal)) as connection:
+        bodies = connection.execute("select body from owed where destination = ?", (OWED_TO,)).fetchall()
+    return {(told["event"], told["seq"]) for told in (json.loads(body) for (body,) in bodies)}
+
+
+def assert_in_use(monitor: Monitor, receiver: Receiver, journal: Path, failed: int) -> None:
+    """Stop the monitor; assert that the journal holds all that was told and not taken, and what was counted."""
+    assert monitor.stop() == 0
+    counters = monitor.counters()
+    assert counters["journal_failed"] == failed
+    assert counters["given_up"] == counters["dropped"] == 0
+    ends = {("cleared", told["seq"]) for told in receiver.alerts(event="cleared")}
+    assert len(ends) > 1
+    assert owed_in(journal) == ends
+
+
+def await_again(monitor: Monitor) -> None:
+    until(lambda: said(monitor, AGAIN), "the journal is taken up again", REOPEN_S)
+    assert len(said(monitor, AGAIN)) == 1
+
+
+def cross_until_said(monitor: Monitor, receiver: Receiver, pair: Pair) -> None:
+    """Alert after alert, the disk gets to be needed."""
+    told = 0
+
+    def is_said() -> bool:
+        nonlocal told
+        alerted(receiver, pair)
+        told += 1
+        return bool(said(monitor, IN_MEMORY))
+
+    until(is_said, "the trouble is said")
+    print(f"after {told} alerts more")
+
+
+def test_full(
+    start_monitor: StartMonitor, receiver: Receiver, pair: Pair, stack: ExitStack, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    mount(stack, disk, "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs")
+    journal, filler = disk / "journal.sqlite", disk / "filler"
+    monitor = start_monitor(**settings(journal))
+    alerted(receiver, pair)
+    assert not said(monitor, IN_MEMORY)
+    fill(filler)
+    cross_until_said(monitor, receiver, pair)
+    assert_said_once(monitor, "full")
+    alerted(receiver, pair)
+    filler.unlink()
+    await_again(monitor)
+    alerted(receiver, pair)
+    assert_in_use(monitor, receiver, journal, 1)
+
+
+def test_full_from_the_start(
+    start_monitor: StartMonitor, receiver: Receiver, pair: Pair, stack: ExitStack, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    mount(stack, disk, "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs")
+    journal, filler = disk / "journal.sqlite", disk / "filler"
+    fill(filler)
+    monitor = start_monitor(**settings(journal))
+    alerted(receiver, pair)
+    assert_said_once(monitor, "full", os.strerror(errno.ENOSPC))
+    filler.unlink()
+    await_again(monitor)
+    alerted(receiver, pair)
+    assert_in_use(monitor, receiver, journal, 1)
+
+
+def test_read_only(
+    start_monitor: StartMonitor, receiver: Receiver, pair: Pair, stack: ExitStack, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    mount(stack, disk, "-t", "tmpfs", "-o", f"ro,size={SMALL}", "tmpfs")
+    monitor = start_monitor(**settings(disk / "journal.sqlite"))
+    alerted(receiver, pair)
+    assert_said_once(monitor, os.strerror(errno.EROFS))
+    remount(disk, "rw")
+    await_again(monitor)
+    alerted(receiver, pair)
+    assert_in_use(monitor, receiver, disk / "journal.sqlite", 1)
+
+
+@pytest.mark.parametrize("below", ["journal.sqlite", "folder/journal.sqlite"])
+def test_parent_is_a_file(
+    start_monitor: StartMonitor, receiver: Receiver, pair: Pair, tmp_path: Path, below: str
+) -> None:
+    parent = tmp_path / "parent"
+    parent.touch()
+    monitor = start_monitor(**settings(parent / below))
+    alerted(receiver, pair)
+    assert_said_once(monitor, os.strerror(errno.ENOTDIR))
+    parent.unlink()
+    await_again(monitor)
+    alerted(receiver, pair)
+    assert_in_use(monitor, receiver, parent / below, 1)
+
+
+def test_input_output_errors(
+    start_monitor: StartMonitor, receiver: Receiver, pair: Pair, stack: ExitStack, tmp_path: Path
+) -> None:
+    """A file system on a sparse file that cannot grow: what is written into new blocks fails below it."""
+    below, disk = tmp_path / "below", tmp_path / "disk"
+    mount(stack, below, "-t", "tmpfs", "-o", "size=4m", "tmpfs")
+    image, filler = below / "image", below / "filler"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    make = ["mkfs.ext4", "-q", "-O", "^has_journal", "-e", "continue", "-N", "64", str(image)]
+    subprocess.run(make, check=True)
+    mount(stack, disk, "-o", "loop", str(image))
+    journal = disk / "journal.sqlite"
+    monitor = start_monitor(**settings(journal))
+    alerted(receiver, pair)
+    assert not said(monitor, IN_MEMORY)
+    os.sync()
+    fill(filler)
+    cross_until_said(monitor, receiver, pair)
+    assert_said_once(monitor, "I/O error")
+    alerted(receiver, pair)
+    filler.unlink()
+    await_again(monitor)
+    alerted(receiver, pair)
+    assert_in_use(monitor, receiver, journal, 1)
+
+
+def no_database(journal: Path) -> None:
+    journal.write_bytes(b"not a database " * 1000)
+
+
+def cut_in_half(journal: Path) -> None:
+    os.truncate(journal, journal.stat().st_size // 2)
+
+
+def overwritten(journal: Path) -> None:
+    size = journal.stat().st_size
+    with journal.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+
+
+def of_another_edition(journal: Path) -> None:
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("pragma user_version = 7")
+
+
+@pytest.mark.parametrize("damage", [no_database, cut_in_half, overwritten, of_another_edition])
+def test_corrupt_at_the_start(
+    start_monitor: StartMonitor,
+    receiver: Receiver,
+    pair: Pair,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+) -> None:
+    journal = tmp_path / "journal" / "journal.sqlite"
+    monitor = start_monitor(**settings(journal))
+    for _ in range(23):
+        alerted(receiver, pair)
+    assert monitor.stop() == 0
+    damage(journal)
+    damaged = journal.read_bytes()
+    receiver.told.clear()
+    monitor = start_monitor(**settings(journal))
+    (line,) = said(monitor, "set aside as ")
+    print(line)
+    (kept,) = journal.parent.glob("*.unreadable-*")
+    assert str(kept) in line
+    assert kept.read_bytes() == damaged
+    for _ in range(2):
+        alerted(receiver, pair)
+    assert not said(monitor, IN_MEMORY)
+    assert_in_use(monitor, receiver, journal, 0)
