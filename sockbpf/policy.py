@@ -188,7 +188,7 @@ class Policy:
                 reading = readings.get(identity(episode.socket))
                 notices += self._look(key, episode, reading, sweep, reap)
         for name, reading in readings.items():
-            for direction, size in reading.sizes.items():
+            for direction in reading.sizes:
                 known = (name, direction)
                 if (
                     reading.surely(direction) > self.rules.thresholds[direction]

@@ -122,7 +122,8 @@ class HttpGet:
     of the name and the TLS handshake (the timeout each). Proxies and CA bundles come from the environment,
     as is the custom with requests; it is read once, here or when a redirect first leads to a host.
 
-    Headers, token, password and client certificate are for the host of `url`: no other gets them.
+    Headers, token, password and client certificate are for the scheme, host and port of `url`: what a redirect
+    leads to elsewhere gets none of them. Port 443 of a host whose port 80 it was is the same to requests.
     """
 
     def __init__(self, settings: HttpSettings) -> None:
@@ -174,9 +175,9 @@ class HttpGet:
         """
         request = copy(self._request)
         url = str(request.url)
-        request.url = url + ("&" if "?" in url else "?") + urlencode(told)
         cert = self._cert
         try:
+            request.url = url + ("&" if "?" in url else "?") + urlencode(told)
             for _ in range(1 + self._session.max_redirects):
                 url = str(request.url)
                 answer = self._get(request, cert)

@@ -1,4 +1,4 @@
-"""Whatever the journal's disk does, the monitor goes on alerting, says once what is wrong, and recovers with the disk."""
+"""Whatever the journal's disk does, the monitor alerts, says once what is wrong, and recovers with the disk."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def assert_said_once(monitor: Monitor, *reasons: str) -> None:
 
 
 def owed_in(journal: Path) -> set[tuple[str, str]]:
-    """Return the event and seq of all that the journal says is owed to the destination that takes nothing."""
+    """Return the id and seq of all that the journal says is owed to the destination that takes nothing."""
     with closing(sqlite3.connect(journal)) as connection:
         bodies = connection.execute("select body from owed where destination = ?", (OWED_TO,)).fetchall()
-    return {(told["event"], told["seq"]) for told in (json.loads(body) for (body,) in bodies)}
+    return {(told["id"], told["seq"]) for told in (json.loads(body) for (body,) in bodies)}
 
 
 def assert_in_use(monitor: Monitor, receiver: Receiver, journal: Path, failed: int) -> None:
@@ -109,7 +109,7 @@ def assert_in_use(monitor: Monitor, receiver: Receiver, journal: Path, failed: i
     counters = monitor.counters()
     assert counters["journal_failed"] == failed
     assert counters["given_up"] == counters["dropped"] == 0
-    ends = {("cleared", told["seq"]) for told in receiver.alerts(event="cleared")}
+    ends = {(told["id"], told["seq"]) for told in receiver.alerts(event="cleared")}
     assert len(ends) > 1
     assert owed_in(journal) == ends
 
@@ -180,6 +180,30 @@ def test_read_only(
     await_again(monitor)
     alerted(receiver, pair)
     assert_in_use(monitor, receiver, disk / "journal.sqlite", 1)
+
+
+def test_read_only_with_alerts_owed(
+    start_monitor: StartMonitor, receiver: Receiver, pair: Pair, stack: ExitStack, tmp_path: Path
+) -> None:
+    """What an earlier monitor owed is found once it can be read, and its numbers are not given again."""
+    disk = tmp_path / "disk"
+    mount(stack, disk, "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs")
+    journal = disk / "journal.sqlite"
+    monitor = start_monitor(**settings(journal))
+    for _ in range(3):
+        alerted(receiver, pair)
+    assert monitor.stop() == 0
+    remount(disk, "ro")
+    monitor = start_monitor(**settings(journal))
+    alerted(receiver, pair)
+    assert_said_once(monitor, os.strerror(errno.EROFS))
+    remount(disk, "rw")
+    await_again(monitor)
+    alerted(receiver, pair)
+    assert_in_use(monitor, receiver, journal, 1)
+    assert said(monitor, "found ")
+    seqs = [int(told["seq"]) for told in receiver.alerts()]
+    assert len(seqs) == len(set(seqs)), f"a seq stands for two alerts: {sorted(seqs)}"
 
 
 @pytest.mark.parametrize("below", ["journal.sqlite", "folder/journal.sqlite"])

@@ -321,7 +321,7 @@ def test_the_monitor_tells_no_secret(
     del staying
 
     assert_arrived(receivers.taken)
-    print({name: len(text) for name, text in said.items()})
+    print({name: len(text) for name, text in said.items() if not name.startswith("comm ")})
     assert any("unreadable" in name for name in said)
     assert any("-wal" in name for name in said)
     for name, text in said.items():

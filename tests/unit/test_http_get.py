@@ -1060,6 +1060,13 @@ def test_a_url_is_shown_without_what_may_be_secret(url: str, plain: str, host: s
     assert redacted(url, path=False) == host
 
 
+def test_what_no_url_can_hold_is_a_failure_like_others() -> None:
+    with http_server(say(200)) as served, destination(served.url) as http_get:
+        with pytest.raises(TransportError, match="UnicodeEncodeError"):
+            http_get.send({"comm": "\udcff"})
+        http_get.send(TOLD)
+
+
 def test_the_duration_of_an_exceeded_is_a_plain_zero() -> None:
     first = parameters(Alert("e", 1, EXCEEDED, 0, 5, SOCKET, Direction.RECV, 2, 1, 2, Mode.POLL, "host"))
     with http_server(say(200)) as served, destination(served.url) as http_get:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sockbpf.waiting import SWEPT_OUT_FROM, Waiting
@@ -11,6 +11,7 @@ ENTRY = st.tuples(st.integers(0, 50), st.booleans())
 ENTRIES = st.one_of(st.lists(ENTRY, max_size=20), st.lists(ENTRY, min_size=100, max_size=200))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(ENTRIES, st.integers(-1, 51))
 def test_what_waits_is_taken_earliest_first_and_once(entries: list[tuple[int, bool]], until_ns: int) -> None:
     waits: set[int] = set()
