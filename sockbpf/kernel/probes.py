@@ -123,7 +123,13 @@ class Probes:
         self._episodes = self._bpf["episodes"]
         self._reaped = 0
         self.set_levels(levels)
-        self._bpf["events"].open_perf_buffer(self._take, page_cnt=perf_pages, lost_cb=self._lose)
+        try:
+            self._bpf["events"].open_perf_buffer(self._take, page_cnt=perf_pages, lost_cb=self._lose)
+        except Exception as fault:  # noqa: BLE001, BCC raises nothing narrower
+            raise UnsupportedError(
+                f"no event buffers of {perf_pages} pages for each CPU: {fault}. "
+                "Remedy: more locked memory (ulimit -l unlimited), or a smaller kernel > perf_pages"
+            ) from None
         self._lib = bcc.lib
         self._readers = [ctypes.c_void_p(reader) for reader in self._bpf.perf_buffers.values()]
 
@@ -269,5 +275,8 @@ class Probes:
                 del own[address]
 
     def close(self) -> None:
-        """Detach and unload everything."""
-        self._bpf.cleanup()
+        """Detach and unload everything; what cannot be detached goes with the process."""
+        try:
+            self._bpf.cleanup()
+        except Exception as fault:  # noqa: BLE001, BCC raises nothing narrower
+            log.warning("not detached: %s", fault)
