@@ -104,5 +104,7 @@ def without_secrets(text: str) -> str:
     """Return a faulty url for a message: a password may hide before an `@`, in a bad port or in the query."""
     text = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", text)
     text = re.sub(r"(?s)[?#].*", "?***", text)
+    if "=" in text or "&" in text:  # a query that lost its question mark
+        return shown(re.sub(r"(?s)^(\w+://)?.*", r"\1***", text))
     text = re.sub(r"(\[[0-9A-Fa-f:.]*\])|:(?!/|[0-9]{1,5}(?:/|$))[^/]*", lambda m: m[1] or ":***", text)
     return shown(text)

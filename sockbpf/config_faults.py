@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, cast
 
 from sockbpf.addresses import URL, without_secrets
@@ -60,6 +61,8 @@ def _got(kind: str, where: Where, value: object) -> str:
             return ""
         if where[-1] == "url":
             return f", got {without_secrets(value)}"
+        if not re.fullmatch(r"[\w.-]{1,64}", value):  # a url that lost its key, say
+            return ""
     return f", got {shown(value)}"
 
 

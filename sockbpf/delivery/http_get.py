@@ -11,7 +11,7 @@ from contextlib import suppress
 from copy import copy
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -105,11 +105,14 @@ def _cause(error: BaseException) -> BaseException | None:
     return found
 
 
-def _drain(response: requests.Response, *_: object, **__: object) -> None:
+def drain(late: threading.Event, response: requests.Response, *_: object, **__: object) -> None:
     """Read a short body to its end, so that the connection can serve again; else close the connection.
 
-    What goes wrong here is no failure: the status has been said.
+    What goes wrong here is no failure: the status has been said. Unless it was already late: cut off in the
+    middle of its headers, an answer looks as if they ended there.
     """
+    if late.is_set():
+        raise requests.Timeout
     with suppress(urllib3.exceptions.HTTPError, OSError, ValueError), response:
         response.raw.read(BODY_BYTES + 1, decode_content=False)
 
@@ -142,8 +145,7 @@ class HttpGet:
         files = [str(file) for file in (settings.client_cert, settings.client_key) if file]
         self._cert = (files[0], files[-1]) if files else None
         self._proxies = lru_cache(ORIGINS)(get_environ_proxies)
-        request = requests.Request("GET", str(settings.url), hooks={"response": _drain})
-        self._request = self._session.prepare_request(request)
+        self._request = self._session.prepare_request(requests.Request("GET", str(settings.url)))
         self._proxies(_origin(self._request))
 
     def send(self, told: Mapping[str, str]) -> None:
@@ -174,6 +176,7 @@ class HttpGet:
         They are followed one by one and not by requests, which reads their bodies without a bound.
         """
         request = copy(self._request)
+        request.hooks = {"response": [partial(drain, late)]}  # those it leads to have them too
         url = str(request.url)
         cert = self._cert
         try:

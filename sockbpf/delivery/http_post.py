@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
@@ -13,14 +13,11 @@ from requests.utils import get_environ_proxies
 
 from sockbpf import __version__
 from sockbpf.delivery.deadline import Deadline
-from sockbpf.delivery.http_get import BODY_BYTES, PERMANENT, plain_reason, retry_after_s
+from sockbpf.delivery.http_get import PERMANENT, drain, plain_reason, retry_after_s
 from sockbpf.delivery.transport import TransportError
 
-
-def _drain(response: requests.Response, *_: object, **__: object) -> None:
-    """Read a short body to its end, so that the connection can serve again; else close the connection."""
-    with suppress(urllib3.exceptions.HTTPError, OSError, ValueError), response:
-        response.raw.read(BODY_BYTES + 1, decode_content=False)
+if TYPE_CHECKING:
+    import threading
 
 
 class HttpPost:
@@ -44,7 +41,7 @@ class HttpPost:
         try:
             with self._deadline.bounded(self._timeout_s) as late:
                 try:
-                    answer = self._post(value)
+                    answer = self._post(value, late)
                 except (
                     requests.RequestException,
                     urllib3.exceptions.HTTPError,
@@ -68,11 +65,11 @@ class HttpPost:
         self._deadline.close_gently()
         self._session.close()
 
-    def _post(self, value: Any) -> requests.Response:
+    def _post(self, value: Any, late: threading.Event) -> requests.Response:
         return self._session.post(
             self._url,
             json=value,
-            hooks={"response": _drain},
+            hooks={"response": partial(drain, late)},
             allow_redirects=False,
             stream=True,
             timeout=self._timeout_s,

@@ -6,6 +6,7 @@ writes here commits many alerts at once.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -147,7 +148,8 @@ def _locked(path: Path) -> TextIO:
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         lock = open(f"{path}.lock", "w")  # noqa: SIM115, it is held
     except OSError as error:
-        raise JournalError(f"{path}: {error.strerror}") from None
+        reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
+        raise JournalError(f"{path}: {reason}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -267,6 +267,8 @@ class Outbox:
             self._found = self._journal.owed()
             self.last_seq, self._n = self._journal.last_seq, self._journal.last_n
         except JournalError as error:
+            # What was told before is not known: by the milliseconds no number comes twice, and a gap shows.
+            self.last_seq = time.time_ns() // 10**6
             self._degrade(error)
         else:
             self._was_read = True

@@ -481,12 +481,18 @@ def test_a_body_drop_by_drop_is_cut(header: bytes, status: int) -> None:
 
     begun = time.monotonic()
     with raw_server(serve) as url, destination(url, 0.2) as http_get:
-        if status == 200:
-            http_get.send(TOLD)
-        else:
-            with pytest.raises(TransportError, match=f"answered {status}"):
-                http_get.send(TOLD)
+        # On a busy machine even the headers may be late: that says nothing of the body.
+        told = next(told for _ in range(50) if "no answer" not in (told := outcome(http_get)))
+    assert told.endswith("delivered" if status == 200 else f"answered {status}")
     assert time.monotonic() - begun < HANGS_S
+
+
+def outcome(http_get: HttpGet) -> str:
+    try:
+        http_get.send(TOLD)
+    except TransportError as error:
+        return str(error)
+    return "delivered"
 
 
 def test_what_is_opened_after_the_deadline_is_cut_too() -> None:
