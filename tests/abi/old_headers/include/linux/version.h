@@ -1,0 +1,2 @@
+#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))
+#define LINUX_VERSION_CODE OLD_KERNEL
