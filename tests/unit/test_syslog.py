@@ -474,12 +474,12 @@ def test_a_daemon_that_hung_and_dies_is_not_waited_for() -> None:
         hung.close()
         closed_s = time.monotonic()
         thread.join(HANGS_S)
-    assert failed[0].endswith(": Connection reset by peer")
+    assert failed[0].endswith((": Connection reset by peer", ": Broken pipe"))
     assert time.monotonic() - closed_s < HANGS_S / 2
 
 
 def test_a_full_local_socket(tmp_path: Path) -> None:
-    """The wait costs no processor time either."""
+    """The wait costs no processor time: a spinning one would take nearly all of it."""
     path = tmp_path / "log"
     with (
         local_daemon(path, socket.SOCK_DGRAM) as daemon,
@@ -488,7 +488,7 @@ def test_a_full_local_socket(tmp_path: Path) -> None:
         taken = fill(lambda _: destination.send(TOLD))
         begun_s = time.thread_time()
         assert str(failure(destination)) == f"syslog {path}: not taken within 0.2 s"
-        assert time.thread_time() - begun_s < 0.1
+        assert time.thread_time() - begun_s < 0.01
         for _ in range(taken):
             daemon.recv(STREAM_BYTES)
         destination.send(TOLD)
@@ -561,11 +561,11 @@ def test_a_local_path_that_is_no_socket(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_open(tmp_path: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     with local_daemon(tmp_path / "log", socket.SOCK_DGRAM), tcp_daemon() as daemon:
         with reading(daemon, 1), syslog("tcp", *daemon.getsockname()) as destination:
             destination.send(TOLD)
         with syslog("unix", str(tmp_path / "log")) as destination:
             destination.send(TOLD)
         destination.close()
-    assert os.listdir("/proc/self/fd") == before
+    assert set(os.listdir("/proc/self/fd")) <= before
