@@ -37,6 +37,8 @@ def tcp_receive(stack: ExitStack, family: str, size: int) -> tuple[socket.socket
         client.sendall(bytes(size))
         until(lambda: unread(server) == size, "the whole burst in the queue")
         drain(server, size)
+        # Else the writer's queue grows with the next burst.
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     return server, burst
 
