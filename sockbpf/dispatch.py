@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNWRITTEN = 50_000
+"""How many alerts may wait for the disk: those of a storm while a commit takes seconds."""
+
 
 def _wants(its: AnyDestination, told: Mapping[str, str]) -> bool:
     """Whether a destination is to be told this; a heartbeat has no direction."""
@@ -48,7 +51,7 @@ class Dispatch:
         self._metrics = self._serve(config)
         self._outbox = Outbox(
             path=config.journal.path,
-            capacity=config.delivery.queue,
+            capacity=UNWRITTEN,
             max_age_s=config.journal.max_age,
             counters=counters,
             line=_log,
