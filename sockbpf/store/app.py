@@ -1,0 +1,280 @@
+"""The routes: what can be asked of the store, and what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from sockbpf import __version__
+from sockbpf.fields import DURATIONS, quantity
+from sockbpf.store.description import ALERT, DELETE, EPISODES, FIND, POST, STREAM
+from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
+from sockbpf.store.feed import Feed
+from sockbpf.store.guard import Problem, problem
+from sockbpf.store.retention import Retention, delete_before
+from sockbpf.store.schema import ENTRY, bound
+from sockbpf.store.search import cursor, find, find_episodes, parse, since, time_of
+from sockbpf.store.writing import BusyError, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import Engine
+    from starlette.types import ASGIApp
+
+    from sockbpf.store.metrics import StoreMetrics
+
+PAGE = Path(__file__).parent / "page"
+OPEN_PATHS = ("/healthz",)
+MOST_PARAMETERS = 64
+MOST_ENTRIES = 10_000
+"""Entries of one request."""
+LOOK_S = 10.0
+"""How long one search may take."""
+LOOKERS = 4
+"""Searches at once; further ones wait."""
+BUSY = Problem(503, "the database is busy or away", retry_after="1")
+
+
+class Store:
+    """What the routes share."""
+
+    def __init__(self, reading: Engine, writing: Engine, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]) -> None:
+        self._reading = reading
+        self.shared = writing.dialect.name != "sqlite"
+        self.feed: Feed | None = None
+        self.writer = Writer(writing, self._kick)
+        self.retention = Retention(self.writer, keep_s)
+        self._lookers = asyncio.Semaphore(LOOKERS)
+        self.metrics = metrics(self)
+
+    def _kick(self) -> None:
+        if self.feed:
+            self.feed.kick()
+
+    def start(self) -> None:
+        """Begin; in the event loop."""
+        self.feed = Feed(self._since, self._newest, shared=self.shared)
+        self.writer.start()
+        self.retention.start()
+
+    def stop(self) -> None:
+        self.retention.stop()
+        self.writer.close()
+
+    async def keep(self, entries: list[Entry]) -> list[bool]:
+        """Return of each whether it was new, once it is on disk."""
+        try:
+            return await asyncio.wrap_future(self.writer.keep(entries))
+        except BusyError:
+            raise BUSY from None
+
+    async def look(self, what: Callable[[Connection], Any]) -> Any:
+        """Return what a search finds."""
+        async with self._lookers:
+            try:
+                return await asyncio.to_thread(self._look, what)
+            except SQLAlchemyError as error:
+                if "interrupted" in str(error) or "timeout" in str(error):
+                    raise Problem(503, "this search took too long: narrow it down by time") from None
+                raise BUSY from None
+
+    def _look(self, what: Callable[[Connection], Any]) -> Any:
+        with self._reading.connect() as connection:
+            bound(connection, LOOK_S)
+            return what(connection)
+
+    def _since(self, n: int, limit: int) -> list[tuple[int, float, str]]:
+        return self._look(lambda connection: since(connection, n, limit))  # type: ignore[no-any-return]
+
+    def _newest(self) -> int:
+        return self._look(lambda connection: connection.execute(select(func.max(ENTRY.c.n))).scalar()) or 0
+
+
+def make_app(store: Store) -> ASGIApp:
+    """Return the application; the guard goes in front of it."""
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        store.start()
+        yield
+        await asyncio.to_thread(store.stop)
+
+    app = FastAPI(
+        title="sockbpf store", version=__version__, lifespan=life, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
+    _handle_errors(app)
+    _add_ingest(app, store)
+    _add_search(app, store)
+    _add_state(app, store)
+    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    return app
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def _on_problem(_: Request, error: Problem) -> Response:
+        headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
+        return Response(problem(error.status, error.detail), error.status, headers, "application/problem+json")
+
+    @app.exception_handler(EntryError)
+    async def _on_entry_error(request: Request, error: EntryError) -> Response:
+        return await _on_problem(request, Problem(422, str(error)))
+
+    @app.exception_handler(HTTPException)
+    async def _on_http_exception(request: Request, error: HTTPException) -> Response:
+        headers = {name.replace("-", "_"): value for name, value in (error.headers or {}).items()}
+        return await _on_problem(request, Problem(error.status_code, str(error.detail), **headers))
+
+    @app.exception_handler(Exception)
+    async def _on_exception(request: Request, _: Exception) -> Response:
+        return await _on_problem(request, Problem(500, "unexpected; the log of the store says more"))
+
+
+def _asked(request: Request) -> list[tuple[str, str]]:
+    query = request.scope["query_string"]
+    try:
+        text = query.decode("ascii")
+        return parse_qsl(
+            text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS, strict_parsing=bool(text)
+        )
+    except ValueError:
+        raise Problem(400, f"expected at most {MOST_PARAMETERS} parameters, name=value, in UTF-8") from None
+
+
+def _add_ingest(app: FastAPI, store: Store) -> None:
+    @app.get("/alert", **ALERT)
+    async def alert(request: Request) -> Response:
+        told = dict(_asked(request))
+        kept = await store.keep([alert_entry(told, time.time())])
+        return Response(b'{"new":true}' if kept[0] else b'{"new":false}', media_type="application/json")
+
+    @app.post("/store.json", status_code=201, **POST)
+    async def post(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        values = _values(await request.body(), kind)
+        now_s = time.time()
+        await store.keep([posted_entry(value, now_s) for value in values])
+        return JSONResponse({"stored": len(values)}, 201)
+
+    @app.delete("/store.json", **DELETE)
+    async def delete(request: Request) -> dict[str, int]:
+        asked = dict(_asked(request))
+        if len(asked) != 1 or not asked.keys() <= {"before", "older_than"}:
+            raise Problem(422, "expected either before, a time, or older_than, such as 30d")
+        before_s = _before(asked)
+        try:
+            return {"deleted": await asyncio.to_thread(delete_before, store.writer, before_s)}
+        except BusyError:
+            raise BUSY from None
+
+
+def _before(asked: dict[str, str]) -> float:
+    if "before" in asked:
+        return time_of("before", asked["before"])
+    seconds = quantity(asked["older_than"], DURATIONS)
+    if seconds is None or seconds < 0:
+        raise Problem(422, "older_than: expected a duration such as 30d")
+    return time.time() - float(seconds)
+
+
+def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
+    """Return the objects of a body: JSON as it is, everything else as text."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if kind == "application/json":
+            raise Problem(400, "expected UTF-8") from None
+        text = body.decode("latin-1")  # every byte is kept
+    is_json = kind == "application/json" or (kind != "text/plain" and text.lstrip()[:1] in {"{", "["})
+    if is_json:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            if kind == "application/json":
+                raise Problem(400, "expected JSON") from None
+            value = text_entries(text)
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, dict) for each in values):
+            raise Problem(422, "expected an object, or an array of objects")
+    else:
+        values = text_entries(text) if text else []
+    if not 0 < len(values) <= MOST_ENTRIES:
+        raise Problem(422, f"expected 1 to {MOST_ENTRIES} objects")
+    return values
+
+
+def _add_search(app: FastAPI, store: Store) -> None:
+    @app.get("/store.json", **FIND)
+    async def search(request: Request) -> Response:
+        asked = _asked(request)
+        wanted = parse(asked)
+        rows = await store.look(lambda connection: find(connection, wanted))
+        headers = {"Cache-Control": "no-store"}
+        if len(rows) == wanted.limit:
+            n, at_s, _ = rows[-1]
+            query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
+            headers["Link"] = f'</store.json?{query}>; rel="next"'
+        if "text/csv" in request.headers.get("accept", ""):
+            return Response(_csv([body for *_, body in rows]), media_type="text/csv", headers=headers)
+        text = "[" + ",\n".join(body for *_, body in rows) + "]"
+        return Response(text, media_type="application/json", headers=headers)
+
+    @app.get("/episodes", **EPISODES)
+    async def episodes(request: Request) -> Response:
+        wanted = parse(_asked(request), episodes=True)
+        rows = await store.look(lambda connection: find_episodes(connection, wanted))
+        return JSONResponse(rows, headers={"Cache-Control": "no-store"})
+
+    @app.get("/stream", **STREAM)
+    async def stream(request: Request) -> Response:
+        given = request.headers.get("last-event-id", "")
+        after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
+        assert store.feed is not None  # noqa: S101  it is there once the loop runs
+        events = await store.feed.listen(after)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _csv(bodies: list[str]) -> str:
+    """Return objects as CSV, one column for each name that any of them has."""
+    objects = [json.loads(body) for body in bodies]
+    names = list(dict.fromkeys(name for each in objects for name in each))
+    out = io.StringIO()
+    lines = csv.DictWriter(out, names, restval="")
+    lines.writeheader()
+    lines.writerows(
+        {name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()} for each in objects
+    )
+    return out.getvalue()
+
+
+def _add_state(app: FastAPI, store: Store) -> None:
+    @app.get("/healthz", tags=["state"])
+    async def healthz() -> dict[str, str]:
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(store.writer.call(lambda c: c.execute(select(1)).scalar())), 5)
+        except (BusyError, asyncio.TimeoutError):
+            raise BUSY from None
+        return {"status": "ok"}
+
+    @app.get("/metrics", tags=["state"])
+    async def metrics() -> Response:
+        registry = CollectorRegistry()
+        registry.register(store.metrics)
+        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

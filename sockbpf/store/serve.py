@@ -1,0 +1,171 @@
+"""The store as a process: settings, user, database, server, end."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import pwd
+import signal
+import socket
+import ssl
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+
+from sockbpf.errors import SockbpfError
+from sockbpf.store.app import OPEN_PATHS, PAGE, Store, make_app
+from sockbpf.store.guard import Guard
+from sockbpf.store.metrics import StoreMetrics
+from sockbpf.store.patience import ImpatientProtocol
+from sockbpf.store.schema import make_partitions, migrate, open_engine
+from sockbpf.store.settings import is_loopback
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+    from starlette.types import ASGIApp
+
+    from sockbpf.store.settings import Store as Settings
+
+log = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 1000
+BACKLOG = 2048
+STOP_S = 5
+"""How long requests under way may take when the store is to end."""
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
+
+
+class StoreError(SockbpfError):
+    """The store cannot run here; the text says why."""
+
+
+def serve(settings: Settings, *, child_of: int = 0) -> int:
+    """Serve until SIGTERM, return 0. With `child_of`, a process id, end when that process does.
+
+    Raise SockbpfError where that cannot be, such as a port that is taken.
+    """
+    if settings.listen is None:
+        raise StoreError("the configuration says so: store > listen is empty")
+    listener = _listener(settings)
+    context = _tls(settings)
+    _become(settings)
+    if child_of:
+        _end_with(child_of)
+    writing = open_engine(settings.database, connections=1)
+    reading = open_engine(settings.database, connections=6, read_only=True)
+    _prepare(writing)
+    store_app = _guarded(settings, reading, writing)
+    config = uvicorn.Config(
+        store_app,
+        http=ImpatientProtocol,
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=STOP_S,
+        backlog=BACKLOG,
+        h11_max_incomplete_event_size=32 * 1024,
+    )
+    config.load()
+    if context:
+        config.ssl = context
+    server = uvicorn.Server(config)
+    scheme = "https" if context else "http"
+    log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
+    server.run(sockets=[listener])
+    log.info("the store has ended")
+    return 0
+
+
+def _guarded(settings: Settings, reading: Engine, writing: Engine) -> ASGIApp:
+    store = Store(reading, writing, keep_s=settings.keep, metrics=StoreMetrics)
+    assert settings.listen  # noqa: S101  checked by serve
+    host = settings.listen.host
+    hosts = frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset[str]()
+    pages = {"/", *(f"/{file.name}" for file in PAGE.iterdir())}
+    return Guard(
+        make_app(store),
+        token=settings.token,
+        max_body=settings.max_body,
+        hosts=hosts,
+        open_paths=(*OPEN_PATHS, *pages),
+    )
+
+
+def _listener(settings: Settings) -> socket.socket:
+    assert settings.listen  # noqa: S101  checked by serve
+    host, port = settings.listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StoreError(f"store > listen: {host}:{port}: {error.strerror}") from None
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: "")
+    except ssl.SSLError:
+        raise StoreError("store > tls_cert: expected a certificate and, in tls_key, its key, PEM") from None
+    except OSError as error:
+        raise StoreError(f"store > tls_cert or tls_key cannot be read: {error.strerror}") from None
+    return context
+
+
+def _become(settings: Settings) -> None:
+    """Give up root for good, once what only root may do is done."""
+    path = settings.sqlite_path
+    user = None
+    if os.geteuid() == 0:
+        try:
+            user = pwd.getpwnam(settings.user)
+        except KeyError:
+            raise StoreError(f"store > user: there is no user {settings.user}") from None
+    if path:
+        _make_folder(path.parent, user)
+    if user and user.pw_uid != 0:
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _make_folder(folder: os.PathLike[str], user: pwd.struct_passwd | None) -> None:
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        if user and not any(os.scandir(folder)):  # what is in use belongs to whom it belongs
+            os.chown(folder, user.pw_uid, user.pw_gid)
+    except OSError as error:
+        raise StoreError(f"store > database: {os.fspath(folder)}: {error.strerror}") from None
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _end_with(parent: int) -> None:
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # a change of user has taken it back
+    if os.getppid() != parent:
+        sys.exit(0)  # it was faster
+
+
+def _prepare(engine: Engine) -> None:
+    try:
+        migrate(engine)
+        with engine.begin() as connection:
+            make_partitions(connection, time.time())
+    except SQLAlchemyError as error:
+        said = str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0]
+        raise StoreError(f"store > database: {said}") from None
