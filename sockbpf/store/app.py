@@ -8,21 +8,22 @@ import io
 import json
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from sockbpf import __version__
 from sockbpf.fields import DURATIONS, quantity
-from sockbpf.store.description import ALERT, DELETE, EPISODES, FIND, POST, STREAM
+from sockbpf.store.description import document
 from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
 from sockbpf.store.feed import Feed
 from sockbpf.store.guard import Problem, problem
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
     from sqlalchemy.engine import Engine
-    from starlette.types import ASGIApp
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from sockbpf.store.metrics import StoreMetrics
 
@@ -45,6 +47,8 @@ OPEN_PATHS = ("/healthz",)
 MOST_PARAMETERS = 64
 MOST_ENTRIES = 10_000
 """Entries of one request."""
+HEALTHY_S = 5.0
+"""How long a write may take of a store that is well."""
 LOOK_S = 10.0
 """How long one search may take."""
 LOOKERS = 4
@@ -55,7 +59,9 @@ BUSY = Problem(503, "the database is busy or away", retry_after="1")
 class Store:
     """What the routes share."""
 
-    def __init__(self, reading: Engine, writing: Engine, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]) -> None:
+    def __init__(
+        self, reading: Engine, writing: Engine, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]
+    ) -> None:
         self._reading = reading
         self.shared = writing.dialect.name != "sqlite"
         self.feed: Feed | None = None
@@ -111,78 +117,148 @@ def make_app(store: Store) -> ASGIApp:
     """Return the application; the guard goes in front of it."""
 
     @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
+    async def life(_: Starlette) -> AsyncIterator[None]:
         store.start()
         yield
         await asyncio.to_thread(store.stop)
 
-    app = FastAPI(
-        title="sockbpf store", version=__version__, lifespan=life, docs_url=None, redoc_url=None, redirect_slashes=False
+    return Starlette(
+        lifespan=life,
+        routes=[
+            Route("/alert", Alert(store)),
+            Route("/store.json", partial(_search, store)),
+            Route("/store.json", partial(_post, store), methods=["POST"]),
+            Route("/store.json", partial(_delete, store), methods=["DELETE"]),
+            Route("/episodes", partial(_episodes, store)),
+            Route("/stream", partial(_stream, store)),
+            Route("/healthz", partial(_healthz, store)),
+            Route("/metrics", partial(_metrics, store)),
+            Route("/openapi.json", _openapi),
+            Mount("/", StaticFiles(directory=PAGE, html=True)),
+        ],
+        exception_handlers={
+            Problem: _on_problem,
+            EntryError: _on_entry_error,
+            HTTPException: _on_http_exception,
+        },
     )
-    _handle_errors(app)
-    _add_ingest(app, store)
-    _add_search(app, store)
-    _add_state(app, store)
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
-    return app
 
 
-def _handle_errors(app: FastAPI) -> None:
-    @app.exception_handler(Problem)
-    async def _on_problem(_: Request, error: Problem) -> Response:
-        headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
-        return Response(problem(error.status, error.detail), error.status, headers, "application/problem+json")
-
-    @app.exception_handler(EntryError)
-    async def _on_entry_error(request: Request, error: EntryError) -> Response:
-        return await _on_problem(request, Problem(422, str(error)))
-
-    @app.exception_handler(HTTPException)
-    async def _on_http_exception(request: Request, error: HTTPException) -> Response:
-        headers = {name.replace("-", "_"): value for name, value in (error.headers or {}).items()}
-        return await _on_problem(request, Problem(error.status_code, str(error.detail), **headers))
-
-    @app.exception_handler(Exception)
-    async def _on_exception(request: Request, _: Exception) -> Response:
-        return await _on_problem(request, Problem(500, "unexpected; the log of the store says more"))
+async def _on_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101  what it is registered for
+    headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
+    return Response(problem(error.status, error.detail), error.status, headers, "application/problem+json")
 
 
-def _asked(request: Request) -> list[tuple[str, str]]:
-    query = request.scope["query_string"]
+async def _on_entry_error(request: Request, error: Exception) -> Response:
+    return await _on_problem(request, Problem(422, str(error)))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  what it is registered for
+    headers = {name.replace("-", "_"): value for name, value in (error.headers or {}).items()}
+    return await _on_problem(request, Problem(error.status_code, str(error.detail), **headers))
+
+
+def _asked(scope: Scope) -> list[tuple[str, str]]:
+    query = scope["query_string"]
     try:
-        text = query.decode("ascii")
         return parse_qsl(
-            text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS, strict_parsing=bool(text)
+            query.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MOST_PARAMETERS,
+            strict_parsing=bool(query),
         )
     except ValueError:
         raise Problem(400, f"expected at most {MOST_PARAMETERS} parameters, name=value, in UTF-8") from None
 
 
-def _add_ingest(app: FastAPI, store: Store) -> None:
-    @app.get("/alert", **ALERT)
-    async def alert(request: Request) -> Response:
-        told = dict(_asked(request))
-        kept = await store.keep([alert_entry(told, time.time())])
-        return Response(b'{"new":true}' if kept[0] else b'{"new":false}', media_type="application/json")
+class Alert:
+    """`GET /alert`: thousands of these come in a second, so nothing stands between them and the writer."""
 
-    @app.post("/store.json", status_code=201, **POST)
-    async def post(request: Request) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        values = _values(await request.body(), kind)
-        now_s = time.time()
-        await store.keep([posted_entry(value, now_s) for value in values])
-        return JSONResponse({"stored": len(values)}, 201)
+    NEW, KNOWN = b'{"new":true}', b'{"new":false}'
+    HEADERS = ((b"content-type", b"application/json"),)
 
-    @app.delete("/store.json", **DELETE)
-    async def delete(request: Request) -> dict[str, int]:
-        asked = dict(_asked(request))
-        if len(asked) != 1 or not asked.keys() <= {"before", "older_than"}:
-            raise Problem(422, "expected either before, a time, or older_than, such as 30d")
-        before_s = _before(asked)
-        try:
-            return {"deleted": await asyncio.to_thread(delete_before, store.writer, before_s)}
-        except BusyError:
-            raise BUSY from None
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            raise Problem(405, "expected GET", allow="GET")
+        kept = await self._store.keep([alert_entry(dict(_asked(scope)))])
+        body = self.NEW if kept[0] else self.KNOWN
+        headers = [*self.HEADERS, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _post(store: Store, request: Request) -> Response:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    values = _values(await request.body(), kind)
+    now_s = time.time()
+    await store.keep([posted_entry(value, now_s) for value in values])
+    return JSONResponse({"stored": len(values)}, 201)
+
+
+async def _delete(store: Store, request: Request) -> Response:
+    asked = dict(_asked(request.scope))
+    if len(asked) != 1 or not asked.keys() <= {"before", "older_than"}:
+        raise Problem(422, "expected either before, a time, or older_than, such as 30d")
+    try:
+        return JSONResponse({"deleted": await asyncio.to_thread(delete_before, store.writer, _before(asked))})
+    except BusyError:
+        raise BUSY from None
+
+
+async def _search(store: Store, request: Request) -> Response:
+    asked = _asked(request.scope)
+    wanted = parse(asked)
+    rows = await store.look(lambda connection: find(connection, wanted))
+    headers = {"Cache-Control": "no-store"}
+    if len(rows) == wanted.limit:
+        n, at_s, _ = rows[-1]
+        query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
+        headers["Link"] = f'</store.json?{query}>; rel="next"'
+    if "text/csv" in request.headers.get("accept", ""):
+        return Response(_csv([body for *_, body in rows]), media_type="text/csv", headers=headers)
+    text = "[" + ",\n".join(body for *_, body in rows) + "]"
+    return Response(text, media_type="application/json", headers=headers)
+
+
+async def _episodes(store: Store, request: Request) -> Response:
+    wanted = parse(_asked(request.scope), episodes=True)
+    rows = await store.look(lambda connection: find_episodes(connection, wanted))
+    return JSONResponse(rows, headers={"Cache-Control": "no-store"})
+
+
+async def _stream(store: Store, request: Request) -> Response:
+    given = request.headers.get("last-event-id", "")
+    after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
+    assert store.feed is not None  # noqa: S101  it is there once the loop runs
+    events = await store.feed.listen(after)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _healthz(store: Store, _: Request) -> Response:
+    try:
+        works = asyncio.wrap_future(
+            store.writer.call(lambda connection: connection.execute(select(1)).scalar())
+        )
+        await asyncio.wait_for(works, HEALTHY_S)
+    except (BusyError, asyncio.TimeoutError):
+        raise BUSY from None
+    return JSONResponse({"status": "ok"})
+
+
+async def _metrics(store: Store, _: Request) -> Response:
+    registry = CollectorRegistry()
+    registry.register(store.metrics)
+    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _openapi(_: Request) -> Response:
+    return JSONResponse(document())
 
 
 def _before(asked: dict[str, str]) -> float:
@@ -220,37 +296,6 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
     return values
 
 
-def _add_search(app: FastAPI, store: Store) -> None:
-    @app.get("/store.json", **FIND)
-    async def search(request: Request) -> Response:
-        asked = _asked(request)
-        wanted = parse(asked)
-        rows = await store.look(lambda connection: find(connection, wanted))
-        headers = {"Cache-Control": "no-store"}
-        if len(rows) == wanted.limit:
-            n, at_s, _ = rows[-1]
-            query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
-            headers["Link"] = f'</store.json?{query}>; rel="next"'
-        if "text/csv" in request.headers.get("accept", ""):
-            return Response(_csv([body for *_, body in rows]), media_type="text/csv", headers=headers)
-        text = "[" + ",\n".join(body for *_, body in rows) + "]"
-        return Response(text, media_type="application/json", headers=headers)
-
-    @app.get("/episodes", **EPISODES)
-    async def episodes(request: Request) -> Response:
-        wanted = parse(_asked(request), episodes=True)
-        rows = await store.look(lambda connection: find_episodes(connection, wanted))
-        return JSONResponse(rows, headers={"Cache-Control": "no-store"})
-
-    @app.get("/stream", **STREAM)
-    async def stream(request: Request) -> Response:
-        given = request.headers.get("last-event-id", "")
-        after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
-        assert store.feed is not None  # noqa: S101  it is there once the loop runs
-        events = await store.feed.listen(after)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-
-
 def _csv(bodies: list[str]) -> str:
     """Return objects as CSV, one column for each name that any of them has."""
     objects = [json.loads(body) for body in bodies]
@@ -259,22 +304,7 @@ def _csv(bodies: list[str]) -> str:
     lines = csv.DictWriter(out, names, restval="")
     lines.writeheader()
     lines.writerows(
-        {name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()} for each in objects
+        {name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()}
+        for each in objects
     )
     return out.getvalue()
-
-
-def _add_state(app: FastAPI, store: Store) -> None:
-    @app.get("/healthz", tags=["state"])
-    async def healthz() -> dict[str, str]:
-        try:
-            await asyncio.wait_for(asyncio.wrap_future(store.writer.call(lambda c: c.execute(select(1)).scalar())), 5)
-        except (BusyError, asyncio.TimeoutError):
-            raise BUSY from None
-        return {"status": "ok"}
-
-    @app.get("/metrics", tags=["state"])
-    async def metrics() -> Response:
-        registry = CollectorRegistry()
-        registry.register(store.metrics)
-        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,9 +1,10 @@
-"""What the OpenAPI description says of parameters that the routes read themselves."""
+"""The OpenAPI description of what can be asked, and what is answered."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from sockbpf import __version__
 from sockbpf.store.entry import EVENTS, MOST_INTEGER, PROTOCOLS, TYPES
 from sockbpf.store.search import MOST_ROWS, ROWS, SORTS
 
@@ -40,8 +41,11 @@ SAYS = {
 }
 
 
-def _answers(*also: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"description": SAYS[code], **PROBLEM} for code in (400, 401, 403, 414, 421, 422, 503, *also)}
+def _answers(*also: int) -> dict[str, dict[str, Any]]:
+    return {
+        str(code): {"description": SAYS[code], **PROBLEM}
+        for code in (400, 401, 403, 414, 421, 422, 503, *also)
+    }
 
 
 def _query(**schemas: dict[str, Any]) -> list[dict[str, Any]]:
@@ -66,34 +70,35 @@ OBJECTS = {"type": "array", "items": {"type": "object"}}
 ALERT: dict[str, Any] = {
     "summary": "Keep an alert; answered once it is on disk, the same one twice does no harm.",
     "tags": ["alerts"],
-    "responses": {**_answers(), 200: {"content": {"application/json": {"schema": NEW}}, "description": "It is kept."}},
-    "openapi_extra": {
-        "parameters": _query(
-            timestamp=_must(SECONDS),
-            event=_must({"type": "string", "enum": list(EVENTS)}),
-            host=_must({**TEXT, "minLength": 1}),
-            protocol={"type": "string", "enum": list(PROTOCOLS)},
-            local_ip=TEXT,
-            local_port=WHOLE,
-            remote_ip=TEXT,
-            remote_port=WHOLE,
-            type={"type": "string", "enum": list(TYPES)},
-            size=WHOLE,
-            threshold=WHOLE,
-            peak=WHOLE,
-            duration=SECONDS,
-            id=TEXT,
-            seq=WHOLE,
-            netns=WHOLE,
-            mode=TEXT,
-            pid=WHOLE,
-            comm=TEXT,
-            count=WHOLE,
-            worst=TEXT,
-        )
+    "responses": {
+        **_answers(),
+        "200": {"content": {"application/json": {"schema": NEW}}, "description": "It is kept."},
     },
+    "parameters": _query(
+        timestamp=_must(SECONDS),
+        event=_must({"type": "string", "enum": list(EVENTS)}),
+        host=_must({**TEXT, "minLength": 1}),
+        protocol={"type": "string", "enum": list(PROTOCOLS)},
+        local_ip=TEXT,
+        local_port=WHOLE,
+        remote_ip=TEXT,
+        remote_port=WHOLE,
+        type={"type": "string", "enum": list(TYPES)},
+        size=WHOLE,
+        threshold=WHOLE,
+        peak=WHOLE,
+        duration=SECONDS,
+        id=TEXT,
+        seq=WHOLE,
+        netns=WHOLE,
+        mode=TEXT,
+        pid=WHOLE,
+        comm=TEXT,
+        count=WHOLE,
+        worst=TEXT,
+    ),
 }
-FILTERS = {
+FILTERS: dict[str, dict[str, Any]] = {
     "from": TIME,
     "to": TIME,
     "protocol": {"type": "string", "enum": list(PROTOCOLS)},
@@ -113,36 +118,32 @@ FIND: dict[str, Any] = {
     "tags": ["alerts"],
     "responses": {
         **_answers(),
-        200: {
+        "200": {
             "description": "Objects as they came; Link, rel=next, leads to the following ones.",
             "content": {"application/json": {"schema": OBJECTS}, "text/csv": {"schema": {"type": "string"}}},
         },
     },
-    "openapi_extra": {
-        "parameters": _query(**FILTERS, event={"type": "string", "enum": list(EVENTS)}, cursor=TEXT)
-    },
+    "parameters": _query(**FILTERS, event={"type": "string", "enum": list(EVENTS)}, cursor=TEXT),
 }
 EPISODES: dict[str, Any] = {
     "summary": "Episodes as they stand: when they began, their peak, when they ended.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
-        200: {"description": "Episodes.", "content": {"application/json": {"schema": OBJECTS}}},
+        "200": {"description": "Episodes.", "content": {"application/json": {"schema": OBJECTS}}},
     },
-    "openapi_extra": {
-        "parameters": _query(
-            **FILTERS,
-            open={"type": "string", "enum": ["true", "false"]},
-            sort={"type": "string", "enum": list(SORTS), "default": "start"},
-        )
-    },
+    "parameters": _query(
+        **FILTERS,
+        open={"type": "string", "enum": ["true", "false"]},
+        sort={"type": "string", "enum": list(SORTS), "default": "start"},
+    ),
 }
 POST: dict[str, Any] = {
     "summary": "Keep an object, an array of objects, or text such as CSV.",
     "tags": ["store"],
     "responses": {
         **_answers(408, 413),
-        201: {
+        "201": {
             "description": "All of it is on disk.",
             "content": {
                 "application/json": {
@@ -155,32 +156,62 @@ POST: dict[str, Any] = {
             },
         },
     },
-    "openapi_extra": {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"oneOf": [{"type": "object"}, {**OBJECTS, "minItems": 1, "maxItems": 10000}]}
-                },
-                "text/csv": {"schema": {"type": "string", "minLength": 1}},
-                "text/plain": {"schema": {"type": "string", "minLength": 1}},
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"oneOf": [{"type": "object"}, {**OBJECTS, "minItems": 1, "maxItems": 10000}]}
             },
-        }
+            "text/csv": {"schema": {"type": "string", "minLength": 1}},
+            "text/plain": {"schema": {"type": "string", "minLength": 1}},
+        },
     },
 }
 DELETE: dict[str, Any] = {
     "summary": "Delete what is older; one of both parameters.",
     "tags": ["store"],
-    "responses": {**_answers(408, 413), 200: {"description": "How many entries were deleted."}},
-    "openapi_extra": {
-        "parameters": _query(before=TIME, older_than={"type": "string", "example": "30d"}),
-    },
+    "responses": {**_answers(408, 413), "200": {"description": "How many entries were deleted."}},
+    "parameters": _query(before=TIME, older_than={"type": "string", "example": "30d"}),
 }
 STREAM: dict[str, Any] = {
     "summary": "What comes in, as server-sent events; Last-Event-ID resumes.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
-        200: {"description": "A stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        "200": {"description": "A stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
     },
 }
+STATE: dict[str, Any] = {
+    "summary": "200 if it can write.",
+    "tags": ["state"],
+    "responses": {
+        **_answers(),
+        "200": {"description": "It can.", "content": {"application/json": {"schema": {"type": "object"}}}},
+    },
+}
+METRICS: dict[str, Any] = {
+    "summary": "Counters for Prometheus.",
+    "tags": ["state"],
+    "responses": {
+        **_answers(),
+        "200": {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    },
+}
+
+
+def document() -> dict[str, Any]:
+    """Return the whole description."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "sockbpf store", "version": __version__},
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}, {}],
+        "paths": {
+            "/alert": {"get": ALERT},
+            "/store.json": {"get": FIND, "post": POST, "delete": DELETE},
+            "/episodes": {"get": EPISODES},
+            "/stream": {"get": STREAM},
+            "/healthz": {"get": STATE},
+            "/metrics": {"get": METRICS},
+        },
+    }

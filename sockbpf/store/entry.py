@@ -57,7 +57,7 @@ class Entry:
     """What it says of its episode."""
 
 
-def alert_entry(told: Mapping[str, str], now_s: float) -> Entry:
+def alert_entry(told: Mapping[str, str]) -> Entry:
     """Return what to keep of an alert's query parameters; raise EntryError where they make no sense."""
     event = told.get("event", "")
     if event not in EVENTS:
@@ -213,7 +213,10 @@ def _episode(body: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "host": searchable(body["host"]),
         "id": searchable(body["id"]),
-        **{name: searchable(str(body[name])) if name in body else None for name in ("protocol", "type", "comm")},
+        **{
+            name: searchable(str(body[name])) if name in body else None
+            for name in ("protocol", "type", "comm")
+        },
         "local_ip": body.get("local_ip"),
         "local_packed": packed_ip(body.get("local_ip", "")),
         "local_port": body["local_port"],

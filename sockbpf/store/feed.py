@@ -62,7 +62,9 @@ class Feed:
             while True:
                 kicked = self._kicked
                 begin = max(0, last - OVERLAP) if self._shared and said else last
-                rows = [row for row in await asyncio.to_thread(self._since, begin, PAGE) if row[0] not in said]
+                rows = [
+                    row for row in await asyncio.to_thread(self._since, begin, PAGE) if row[0] not in said
+                ]
                 if rows:
                     yield b"".join(
                         b"id: %d\nevent: alert\ndata: %s\n\n" % (n, body.encode()) for n, _, body in rows

@@ -31,12 +31,15 @@ ANSWER_S = 20.0
 MOST_QUERY = 16 * 1024
 """Bytes."""
 
+UNTIMED = frozenset({"/stream", "/alert"})
+"""The one has no end, the other waits for nothing but the commit."""
+
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 HEADERS = [
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        b"frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    ),
+    (b"content-security-policy", POLICY),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -98,7 +101,7 @@ class Guard:
             await self._say(Problem(500, "unexpected; the log of the store says more"), answer, begun=begun)
 
     async def _bounded(self, scope: Message, receive: Receive, answer: Send) -> None:
-        if scope["path"] == "/stream":
+        if scope["path"] in UNTIMED:
             await self._app(scope, receive, answer)
         else:
             await asyncio.wait_for(self._app(scope, receive, answer), ANSWER_S)

@@ -24,8 +24,12 @@ class StoreMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         writer, feed = self._store.writer, self._store.feed
         yield CounterMetricFamily("sockbpf_store_kept", "Entries on disk since the start.", writer.kept)
-        yield CounterMetricFamily("sockbpf_store_duplicates", "Alerts that were there already.", writer.duplicates)
+        yield CounterMetricFamily(
+            "sockbpf_store_duplicates", "Alerts that were there already.", writer.duplicates
+        )
         yield CounterMetricFamily("sockbpf_store_commits", "Transactions.", writer.commits)
         yield CounterMetricFamily("sockbpf_store_refused", "Requests sent away: busy.", writer.refused)
-        yield GaugeMetricFamily("sockbpf_store_waiting", "Entries that wait for their commit.", writer.waiting)
+        yield GaugeMetricFamily(
+            "sockbpf_store_waiting", "Entries that wait for their commit.", writer.waiting
+        )
         yield GaugeMetricFamily("sockbpf_store_listeners", "Open streams.", feed.listeners if feed else 0)

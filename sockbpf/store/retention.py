@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from sockbpf.store.schema import ENTRY, EPISODE, PAIR, drop_partitions, make_partitions
+from sockbpf.store.partitions import drop_partitions, make_partitions
+from sockbpf.store.schema import ENTRY, EPISODE, PAIR
 from sockbpf.store.writing import BusyError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 SLICE = 1000
 """Entries deleted in one transaction."""
 EVERY_S = 60.0
-FIRST_DAYS = 2
 
 
 def delete_before(writer: Writer, before_s: float) -> int:
@@ -35,7 +35,9 @@ def delete_before(writer: Writer, before_s: float) -> int:
 
 def _slice(connection: Connection, before_s: float) -> int:
     numbers = list(
-        connection.execute(select(ENTRY.c.n).where(ENTRY.c.at < before_s).order_by(ENTRY.c.at).limit(SLICE)).scalars()
+        connection.execute(
+            select(ENTRY.c.n).where(ENTRY.c.at < before_s).order_by(ENTRY.c.at).limit(SLICE)
+        ).scalars()
     )
     if numbers:
         connection.execute(delete(PAIR).where(PAIR.c.n.in_(numbers)))
@@ -64,7 +66,7 @@ class Retention:
     def _run(self) -> None:
         while not self._ended.wait(EVERY_S):
             try:
-                self._writer.call(lambda connection: make_partitions(connection, time.time(), FIRST_DAYS)).result()
+                self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
                 if self._keep_s and (deleted := delete_before(self._writer, time.time() - self._keep_s)):
                     log.info("deleted %d entries older than %g s", deleted, self._keep_s)
             except BusyError:

@@ -63,7 +63,9 @@ def parse(asked: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter
     if len(given) > MOST_FILTERS:
         raise FilterError(f"expected at most {MOST_FILTERS} filters")
     own = {"open", "sort"} if episodes else set()
-    plain: dict[str, object] = {name: searchable(given[name]) for name in ("host", "comm", "id") if name in given}
+    plain: dict[str, object] = {
+        name: searchable(given[name]) for name in ("host", "comm", "id") if name in given
+    }
     for name, choices in CHOICES.items():
         if name in given:
             if given[name] not in choices:
@@ -128,13 +130,18 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
 
 def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
     """Return what came after an entry, oldest first."""
-    statement = select(ENTRY.c.n, ENTRY.c.at, ENTRY.c.body).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
+    statement = (
+        select(ENTRY.c.n, ENTRY.c.at, ENTRY.c.body).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
+    )
     return [(row.n, row.at, row.body) for row in connection.execute(statement)]
 
 
 def _sides(asked: Filter) -> list[dict[str, str]]:
     """Return for each filter of either end the end that it looks at: a select for each has an index of its own."""
-    return [dict(zip(asked.ends, ends, strict=True)) for ends in product(("local", "remote"), repeat=len(asked.ends))]
+    return [
+        dict(zip(asked.ends, ends, strict=True))
+        for ends in product(("local", "remote"), repeat=len(asked.ends))
+    ]
 
 
 def _bounded(statement: Select[Any], table: Table, asked: Filter, sides: dict[str, str]) -> Select[Any]:

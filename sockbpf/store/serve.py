@@ -20,8 +20,9 @@ from sockbpf.errors import SockbpfError
 from sockbpf.store.app import OPEN_PATHS, PAGE, Store, make_app
 from sockbpf.store.guard import Guard
 from sockbpf.store.metrics import StoreMetrics
+from sockbpf.store.partitions import make_partitions
 from sockbpf.store.patience import ImpatientProtocol
-from sockbpf.store.schema import make_partitions, migrate, open_engine
+from sockbpf.store.schema import migrate, open_engine
 from sockbpf.store.settings import is_loopback
 
 if TYPE_CHECKING:

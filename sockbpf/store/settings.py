@@ -1,7 +1,5 @@
 """The settings of the store: `store:` in config.yaml."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from pathlib import Path
@@ -70,13 +68,13 @@ class Store(Section):
     max_body: Size = 10 * 2**20
 
     @model_validator(mode="after")
-    def _token_unless_loopback(self) -> Store:
+    def _token_unless_loopback(self) -> "Store":
         if self.listen and not is_loopback(self.listen.host) and not self.token:
             raise hidden("expected a token, or a listen that only this host reaches, such as 127.0.0.1:8080")
         return self
 
     @model_validator(mode="after")
-    def _key_with_certificate(self) -> Store:
+    def _key_with_certificate(self) -> "Store":
         if bool(self.tls_cert) != bool(self.tls_key):
             raise hidden("expected both tls_cert and tls_key, or neither")
         return self
