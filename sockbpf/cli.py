@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         return serve(config.store, child_of=arguments.child_of)
     from sockbpf.daemon import watch
 
-    return watch(config, lambda: load(arguments.config), arguments.ready_file)
+    return watch(config, arguments.config, arguments.ready_file)
 
 
 def main(argv: list[str] | None = None) -> int:

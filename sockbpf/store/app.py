@@ -9,7 +9,6 @@ import json
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -19,14 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from sockbpf.fields import DURATIONS, quantity
 from sockbpf.store.description import document
 from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
 from sockbpf.store.feed import Feed
 from sockbpf.store.guard import Problem, problem
+from sockbpf.store.page_files import page_routes
 from sockbpf.store.retention import Retention, delete_before
 from sockbpf.store.schema import ENTRY, bound
 from sockbpf.store.search import cursor, find, find_episodes, parse, since, time_of
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
     from sockbpf.store.metrics import StoreMetrics
 
-PAGE = Path(__file__).parent / "page"
 OPEN_PATHS = ("/healthz",)
 MOST_PARAMETERS = 64
 MOST_ENTRIES = 10_000
@@ -134,7 +132,7 @@ def make_app(store: Store) -> ASGIApp:
             Route("/healthz", partial(_healthz, store)),
             Route("/metrics", partial(_metrics, store)),
             Route("/openapi.json", _openapi),
-            Mount("/", StaticFiles(directory=PAGE, html=True)),
+            *page_routes(),
         ],
         exception_handlers={
             Problem: _on_problem,

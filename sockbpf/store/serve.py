@@ -11,15 +11,17 @@ import socket
 import ssl
 import sys
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
 from sockbpf.errors import SockbpfError
-from sockbpf.store.app import OPEN_PATHS, PAGE, Store, make_app
+from sockbpf.store.app import OPEN_PATHS, Store, make_app
 from sockbpf.store.guard import Guard
 from sockbpf.store.metrics import StoreMetrics
+from sockbpf.store.page_files import page_routes
 from sockbpf.store.partitions import make_partitions
 from sockbpf.store.patience import ImpatientProtocol
 from sockbpf.store.schema import migrate, open_engine
@@ -53,15 +55,12 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
         raise StoreError("the configuration says so: store > listen is empty")
     listener = _listener(settings)
     context = _tls(settings)
-    _become(settings)
-    if child_of:
-        _end_with(child_of)
+    # All that is imported and read is so before root is given up: the code may lie in root's own folder.
     writing = open_engine(settings.database, connections=1)
     reading = open_engine(settings.database, connections=6, read_only=True)
-    _prepare(writing)
-    store_app = _guarded(settings, reading, writing)
+    import_module("anyio._backends._asyncio")  # of streams, else found out at the first
     config = uvicorn.Config(
-        store_app,
+        _guarded(settings, reading, writing),
         http=ImpatientProtocol,
         ws="none",
         lifespan="on",
@@ -73,12 +72,14 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=STOP_S,
         backlog=BACKLOG,
-        h11_max_incomplete_event_size=32 * 1024,
     )
     config.load()
-    if context:
-        config.ssl = context
+    config.ssl = context
     server = uvicorn.Server(config)
+    _become(settings)
+    if child_of:
+        _end_with(child_of)
+    _prepare(writing)
     scheme = "https" if context else "http"
     log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
     server.run(sockets=[listener])
@@ -91,13 +92,12 @@ def _guarded(settings: Settings, reading: Engine, writing: Engine) -> ASGIApp:
     assert settings.listen  # noqa: S101  checked by serve
     host = settings.listen.host
     hosts = frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset[str]()
-    pages = {"/", *(f"/{file.name}" for file in PAGE.iterdir())}
     return Guard(
         make_app(store),
         token=settings.token,
         max_body=settings.max_body,
         hosts=hosts,
-        open_paths=(*OPEN_PATHS, *pages),
+        open_paths=(*OPEN_PATHS, *(route.path for route in page_routes())),
     )
 
 
@@ -137,9 +137,15 @@ def _become(settings: Settings) -> None:
     if path:
         _make_folder(path.parent, user)
     if user and user.pw_uid != 0:
-        os.setgroups([])
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
+        try:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        except OSError as error:
+            raise StoreError(
+                f"store > user: cannot become {settings.user}: {error.strerror}. "
+                "Remedy: the capabilities SETUID and SETGID, or user: root"
+            ) from None
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
