@@ -39,6 +39,8 @@ MOST_CONNECTIONS = 1000
 BACKLOG = 2048
 STOP_S = 5
 """How long requests under way may take when the store is to end."""
+IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.auto", "uvicorn.loops.uvloop", "uvloop")
+"""What our libraries import when they first want it."""
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 
 
@@ -58,7 +60,8 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     # All that is imported and read is so before root is given up: the code may lie in root's own folder.
     writing = open_engine(settings.database, connections=1)
     reading = open_engine(settings.database, connections=6, read_only=True)
-    import_module("anyio._backends._asyncio")  # of streams, else found out at the first
+    for late in IMPORTED_LATE:
+        import_module(late)
     config = uvicorn.Config(
         _guarded(settings, reading, writing),
         http=ImpatientProtocol,
