@@ -12,6 +12,7 @@ import ssl
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -138,7 +139,7 @@ def _become(settings: Settings) -> None:
         except KeyError:
             raise StoreError(f"store > user: there is no user {settings.user}") from None
     if path:
-        _make_folder(path.parent, user)
+        _make_folder(path, user)
     if user and user.pw_uid != 0:
         try:
             os.setgroups([])
@@ -152,13 +153,21 @@ def _become(settings: Settings) -> None:
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _make_folder(folder: os.PathLike[str], user: pwd.struct_passwd | None) -> None:
+def _make_folder(path: Path, user: pwd.struct_passwd | None) -> None:
+    """Make the database's folder; what root owns of it goes to who shall write there."""
+    folder = path.parent
     try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-        if user and not any(os.scandir(folder)):  # what is in use belongs to whom it belongs
-            os.chown(folder, user.pw_uid, user.pw_gid)
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for mine in (folder, *(Path(f"{path}{side}") for side in ("", "-wal", "-shm"))):
+            if user and os.path.lexists(mine) and mine.lstat().st_uid == 0 and _is_ours(mine, path):
+                os.chown(mine, user.pw_uid, user.pw_gid, follow_symlinks=False)
     except OSError as error:
-        raise StoreError(f"store > database: {os.fspath(folder)}: {error.strerror}") from None
+        raise StoreError(f"store > database: {folder}: {error.strerror}") from None
+
+
+def _is_ours(mine: Path, path: Path) -> bool:
+    """Whether it is there for the store alone: its files, or a folder that is empty but for them."""
+    return mine != path.parent or all(name.startswith(path.name) for name in os.listdir(mine))
 
 
 def _prctl(option: int, value: int) -> None:
