@@ -176,7 +176,6 @@ def _asked(scope: Scope) -> list[tuple[str, str]]:
             keep_blank_values=True,
             errors="strict",
             max_num_fields=MOST_PARAMETERS,
-            strict_parsing=bool(query),
         )
     except ValueError:
         raise Problem(400, f"expected at most {MOST_PARAMETERS} parameters, name=value, in UTF-8") from None

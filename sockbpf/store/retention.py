@@ -81,12 +81,16 @@ class Retention:
         self._ended.set()
 
     def _run(self) -> None:
-        while not self._ended.wait(EVERY_S):
+        while not self._ended.is_set():
             try:
-                self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
-                if self._keep_s:
-                    deleted, _ = delete_before(self._writer, time.time() - self._keep_s)
-                    if deleted:
-                        log.info("deleted %d entries older than %g s", deleted, self._keep_s)
+                self._pass()
             except BusyError:
                 log.warning("nothing could be deleted, the database is busy or away")
+            self._ended.wait(EVERY_S)
+
+    def _pass(self) -> None:
+        self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
+        if self._keep_s:
+            deleted, _ = delete_before(self._writer, time.time() - self._keep_s)
+            if deleted:
+                log.info("deleted %d entries older than %g s", deleted, self._keep_s)

@@ -159,7 +159,7 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
         statement = statement.order_by(by.desc(), EPISODE.c.host, EPISODE.c.id).limit(asked.limit)
         for row in connection.execute(statement).mappings():
             found[row["host"], row["id"]] = {name: value for name, value in row.items() if name not in hidden}
-    return sorted(found.values(), key=lambda row: -row[asked.sort])[: asked.limit]
+    return sorted(found.values(), key=lambda row: (-row[asked.sort], row["host"], row["id"]))[: asked.limit]
 
 
 def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:

@@ -202,9 +202,9 @@ def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
 
 def _insert(connection: Connection, new: Sequence[Entry]) -> set[bytes]:
     """Insert entries; return the keys of those that were there after all."""
-    plain = [entry for entry in new if not entry.pairs]
-    paired = [entry for entry in new if entry.pairs and entry.key]
-    posted = [entry for entry in new if entry.pairs and not entry.key]
+    plain = [entry for entry in new if entry.key and not entry.pairs]
+    paired = [entry for entry in new if entry.key and entry.pairs]
+    posted = [entry for entry in new if not entry.key]  # in one go: they keep their order
     taken = _insert_plain(connection, plain) if plain else set()
     for entry in paired:
         returning = _dialect(connection).insert(ENTRY).on_conflict_do_nothing().returning(ENTRY.c.n)
@@ -216,7 +216,9 @@ def _insert(connection: Connection, new: Sequence[Entry]) -> set[bytes]:
     if posted:
         statement = insert(ENTRY).returning(ENTRY.c.n, sort_by_parameter_order=True)
         numbers = connection.execute(statement, [_row(entry) for entry in posted]).scalars()
-        connection.execute(insert(PAIR), _pair_rows(zip(numbers, posted, strict=True)))
+        pairs = _pair_rows(zip(numbers, posted, strict=True))
+        if pairs:
+            connection.execute(insert(PAIR), pairs)
     return taken
 
 
