@@ -54,6 +54,12 @@ class Feed:
         self._kicked.set()
         self._kicked = asyncio.Event()
 
+    def _told_before(self, last: int) -> list[int]:
+        """Return the numbers, up to `last`, of what is there where it is looked again."""
+        if not self._shared:
+            return []
+        return [n for n, *_ in self._since(max(0, last - OVERLAP), OVERLAP) if n <= last]
+
     async def listen(self, after: int | None) -> AsyncIterator[bytes]:
         """Yield server-sent events: what came after an entry, of now on without; raise Problem if too many listen."""
         if self.listeners >= MOST_LISTENERS:
@@ -66,11 +72,11 @@ class Feed:
         self.listeners += 1
         try:
             yield RETRY
-            said: dict[int, None] = {}
+            said = dict.fromkeys(await asyncio.to_thread(self._told_before, last))
             alive_s = self._loop.time() + ALIVE_S
             while not self._ended:
                 kicked = self._kicked
-                begin = max(0, last - OVERLAP) if self._shared and said else last
+                begin = max(0, last - OVERLAP) if self._shared else last
                 rows = [
                     row for row in await asyncio.to_thread(self._since, begin, PAGE) if row[0] not in said
                 ]

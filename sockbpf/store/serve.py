@@ -66,9 +66,10 @@ class StoreError(SockbpfError):
 
 
 def serve(settings: Settings, *, child_of: int = 0) -> int:
-    """Serve until SIGTERM, return 0. With `child_of`, a process id, end when that process does.
+    """Serve until SIGTERM, return 0, or SIGINT, return 130.
 
-    Raise SockbpfError where that cannot be, such as a port that is taken.
+    With `child_of`, a process id, end when that process does. Raise SockbpfError where that cannot be, such as a
+    port that is taken.
     """
     if settings.listen is None:
         raise StoreError("the configuration says so: store > listen is empty")
@@ -104,9 +105,19 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     _prepare(writing)
     scheme = "https" if context else "http"
     log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
+    code = 0
+
+    def on_signal(number: int, _frame: object) -> None:
+        nonlocal code
+        code = 130 if number == signal.SIGINT else 0
+        server.should_exit = True
+
+    # The server has handlers of its own; before it has them, and again at its end, it comes to these.
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
     server.run(sockets=[listener])
     log.info("the store has ended")
-    return 0
+    return code
 
 
 def _guarded(settings: Settings, store: Store) -> ASGIApp:
