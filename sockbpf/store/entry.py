@@ -84,7 +84,7 @@ def alert_entry(told: Mapping[str, str]) -> Entry:
         json.dumps(body),
         _columns(body),
         _pairs(body),
-        blake2s("\0".join(identity).encode(errors="replace"), digest_size=16).digest(),
+        blake2s(json.dumps(identity).encode(), digest_size=16).digest(),
         None if event == "heartbeat" else _episode(body),
     )
 

@@ -42,6 +42,9 @@ EDITION = 1
 ONE_AT_A_TIME = 7_362_531
 """The key of the advisory lock under which PostgreSQL's tables are made and dropped: several stores share them."""
 
+WRITING = 7_362_532
+"""The key of the one under which entries are written."""
+
 BUSY_MS = 5000
 """How long SQLite waits for another process that has the file."""
 
@@ -79,6 +82,7 @@ ENTRY = Table(
     Index("entry_local", "local_packed", "at", "n"),
     Index("entry_remote", "remote_packed", "at", "n"),
     Index("entry_id", "id"),
+    sqlite_autoincrement=True,  # no n twice: listeners go on from the last they have, deleted or not
 )
 
 PAIR = Table(

@@ -12,13 +12,14 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from sockbpf.store.schema import ENTRY, EPISODE, PAIR
+from sockbpf.store.schema import ENTRY, EPISODE, PAIR, WRITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,7 +110,9 @@ class Writer:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
                 batch = self._take()
             if not batch:
-                return
+                if self._closing:
+                    return
+                continue
             try:
                 self._commit(batch)
             except Exception as error:  # noqa: BLE001  whatever it is, whoever waits is told
@@ -121,8 +124,12 @@ class Writer:
         batch: list[_Work] = []
         entries = 0
         while self._waiting and (not batch or entries + len(self._waiting[0].entries) <= BATCH):
-            entries += len(self._waiting[0].entries)
-            batch.append(self._waiting.popleft())
+            work = self._waiting.popleft()
+            if work.done.set_running_or_notify_cancel():  # from here on nobody can give it up
+                entries += len(work.entries)
+                batch.append(work)
+            else:
+                self._entries -= len(work.entries)
         return batch
 
     def _commit(self, batch: list[_Work]) -> None:
@@ -137,8 +144,7 @@ class Writer:
             if not work.call:
                 self.kept += sum(work.answer)
                 self.duplicates += len(work.answer) - sum(work.answer)
-            if not work.done.cancelled():
-                work.done.set_result(work.answer)
+            work.done.set_result(work.answer)
         self._on_commit()
 
     def _failed(self, batch: list[_Work], error: Exception) -> None:
@@ -151,16 +157,18 @@ class Writer:
             return
         log.error("not kept: %s", str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0])
         for work in batch:
-            if not work.done.cancelled():
-                work.done.set_exception(BusyError())
+            work.done.set_exception(BusyError())
         if isinstance(error, OperationalError):
             time.sleep(0.1)  # a database that is away need not be asked more often
 
 
 def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
-    """Write entries; return of each whether it was new."""
+    """Write entries, in their order; return of each whether it was new."""
     if not entries:
         return []
+    if connection.dialect.name == "postgresql":
+        # One store at a time: what is known stays so, and entries can be seen in the order of their n.
+        connection.execute(select(func.pg_advisory_xact_lock(WRITING)))
     known = _known(connection, [entry.key for entry in entries if entry.key])
     fresh = []
     for entry in entries:
@@ -168,21 +176,26 @@ def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
         if entry.key:
             known.add(entry.key)
     new = [entry for entry, is_new in zip(entries, fresh, strict=True) if is_new]
-    if new:
-        plain = [entry for entry in new if not entry.pairs]
-        if plain:
-            connection.execute(_insert_entries(connection), [_row(entry) for entry in plain])
-        for entry in new:
-            if entry.pairs:
-                number = connection.execute(insert(ENTRY).returning(ENTRY.c.n), _row(entry)).scalar_one()
-                connection.execute(
-                    insert(PAIR),
-                    [{"n": number, "at": entry.at_s, "name": n, "value": v} for n, v in entry.pairs],
-                )
+    for has_pairs, some in groupby(new, lambda entry: bool(entry.pairs)):
+        if has_pairs:
+            _insert_with_pairs(connection, list(some))
+        else:
+            connection.execute(insert(ENTRY), [_row(entry) for entry in some])
     episodes = _merged([entry.episode for entry in new if entry.episode])
     if episodes:
         connection.execute(_upsert_episodes(connection), episodes)
     return fresh
+
+
+def _insert_with_pairs(connection: Connection, entries: list[Entry]) -> None:
+    numbered = insert(ENTRY).returning(ENTRY.c.n, sort_by_parameter_order=True)
+    numbers = connection.execute(numbered, [_row(entry) for entry in entries]).scalars()
+    pairs = [
+        {"n": number, "at": entry.at_s, "name": name, "value": value}
+        for number, entry in zip(numbers, entries, strict=True)
+        for name, value in entry.pairs
+    ]
+    connection.execute(insert(PAIR), pairs)
 
 
 def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
@@ -199,11 +212,6 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 def _dialect(connection: Connection) -> Any:
     return postgresql if connection.dialect.name == "postgresql" else sqlite
-
-
-def _insert_entries(connection: Connection) -> Any:
-    # Another store may have been faster with the same alert.
-    return _dialect(connection).insert(ENTRY).on_conflict_do_nothing()
 
 
 def _merged(words: list[Any]) -> list[dict[str, Any]]:
