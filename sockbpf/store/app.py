@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -27,7 +28,7 @@ from sockbpf.store.feed import Feed
 from sockbpf.store.guard import Problem, problem
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.retention import Retention, delete_before
-from sockbpf.store.schema import ENTRY, bound
+from sockbpf.store.schema import EDITION, EDITIONS, ENTRY, bound
 from sockbpf.store.search import cursor, find, find_episodes, parse, since, time_of
 from sockbpf.store.writing import BusyError, Writer
 
@@ -45,6 +46,8 @@ OPEN_PATHS = ("/healthz",)
 MOST_PARAMETERS = 64
 MOST_ENTRIES = 10_000
 """Entries of one request."""
+TEXTS = ("text/plain", "text/csv")
+"""What is never looked at as JSON."""
 HEALTHY_S = 5.0
 """How long a write may take of a store that is well."""
 LOOK_S = 10.0
@@ -92,17 +95,17 @@ class Store:
     async def look(self, what: Callable[[Connection], Any]) -> Any:
         """Return what a search finds."""
         async with self._lookers:
-            try:
-                return await asyncio.to_thread(self._look, what)
-            except SQLAlchemyError as error:
-                if "interrupted" in str(error) or "timeout" in str(error):
-                    raise Problem(503, "this search took too long: narrow it down by time") from None
-                raise BUSY from None
+            return await asyncio.to_thread(self._look, what)
 
     def _look(self, what: Callable[[Connection], Any]) -> Any:
-        with self._reading.connect() as connection:
-            bound(connection, LOOK_S)
-            return what(connection)
+        try:
+            with self._reading.connect() as connection:
+                bound(connection, LOOK_S)
+                return what(connection)
+        except SQLAlchemyError as error:
+            if "interrupted" in str(error) or "statement timeout" in str(error):
+                raise Problem(503, "this search took too long: narrow it down by time") from None
+            raise BUSY from None
 
     def _since(self, n: int, limit: int) -> list[tuple[int, float, str]]:
         return self._look(lambda connection: since(connection, n, limit))  # type: ignore[no-any-return]
@@ -124,11 +127,9 @@ def make_app(store: Store) -> ASGIApp:
         lifespan=life,
         routes=[
             Route("/alert", Alert(store)),
-            Route("/store.json", partial(_search, store)),
-            Route("/store.json", partial(_post, store), methods=["POST"]),
-            Route("/store.json", partial(_delete, store), methods=["DELETE"]),
+            Route("/store.json", partial(_kept, store), methods=["GET", "POST", "DELETE"]),
             Route("/episodes", partial(_episodes, store)),
-            Route("/stream", partial(_stream, store)),
+            Route("/stream", Stream(store)),
             Route("/healthz", partial(_healthz, store)),
             Route("/metrics", partial(_metrics, store)),
             Route("/openapi.json", _openapi),
@@ -191,6 +192,11 @@ class Alert:
         await send({"type": "http.response.body", "body": body})
 
 
+async def _kept(store: Store, request: Request) -> Response:
+    does = {"POST": _post, "DELETE": _delete}.get(request.method, _search)
+    return await does(store, request)
+
+
 async def _post(store: Store, request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     values = _values(await request.body(), kind)
@@ -230,18 +236,31 @@ async def _episodes(store: Store, request: Request) -> Response:
     return JSONResponse(rows, headers={"Cache-Control": "no-store"})
 
 
-async def _stream(store: Store, request: Request) -> Response:
-    given = request.headers.get("last-event-id", "")
-    after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
-    assert store.feed is not None  # noqa: S101  it is there once the loop runs
-    events = await store.feed.listen(after)
-    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+class Stream:
+    """`GET /stream`: takes a place of the feed for as long as it lasts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            raise Problem(405, "expected GET", allow="GET")
+        given = Headers(scope=scope).get("last-event-id", "")
+        after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
+        feed = self._store.feed
+        assert feed is not None  # noqa: S101  it is there once the loop runs
+        with feed.seat():
+            events = feed.events(await feed.last(after))
+            headers = {"Cache-Control": "no-store"}
+            await StreamingResponse(events, media_type="text/event-stream", headers=headers)(
+                scope, receive, send
+            )
 
 
 async def _healthz(store: Store, _: Request) -> Response:
     try:
         works = asyncio.wrap_future(
-            store.writer.call(lambda connection: connection.execute(select(1)).scalar())
+            store.writer.call(lambda connection: connection.execute(update(EDITIONS).values(edition=EDITION)))
         )
         await asyncio.wait_for(works, HEALTHY_S)
     except (BusyError, asyncio.TimeoutError):
@@ -276,13 +295,13 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
         if kind == "application/json":
             raise Problem(400, "expected UTF-8") from None
         text = body.decode("latin-1")  # every byte is kept
-    is_json = kind == "application/json" or (kind != "text/plain" and text.lstrip()[:1] in {"{", "["})
+    is_json = kind == "application/json" or (kind not in TEXTS and text.lstrip()[:1] in {"{", "["})
     if is_json:
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
         except (ValueError, RecursionError):
             if kind == "application/json":
-                raise Problem(400, "expected JSON") from None
+                raise Problem(400, "expected JSON, with different names in each object") from None
             value = text_entries(text)
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in values):
@@ -294,8 +313,22 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
     return values
 
 
-def _csv(bodies: list[str]) -> str:
-    """Return objects as CSV, one column for each name that any of them has."""
+def _refuse(_: str) -> None:
+    raise ValueError  # NaN and Infinity: not JSON, whatever Python thinks
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError  # one of two values under the same name would be lost
+    return made
+
+
+def _csv(bodies: list[str]) -> bytes:
+    """Return objects as CSV, one column for each name that any of them has.
+
+    Half a surrogate, which no encoding has, is written as JSON would.
+    """
     objects = [json.loads(body) for body in bodies]
     names = list(dict.fromkeys(name for each in objects for name in each))
     out = io.StringIO()
@@ -305,4 +338,4 @@ def _csv(bodies: list[str]) -> str:
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()}
         for each in objects
     )
-    return out.getvalue()
+    return out.getvalue().encode(errors="backslashreplace")

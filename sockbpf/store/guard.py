@@ -124,7 +124,7 @@ class Guard:
         if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
             # A page elsewhere may have its own name lead here.
             raise Problem(421, "this is not the host that was asked for")
-        if scope["method"] not in {"GET", "HEAD"} and _is_foreign(headers):
+        if (scope["method"] not in {"GET", "HEAD"} or scope["path"] == "/alert") and _is_foreign(headers):
             raise Problem(403, "a page of another origin may not change anything here")
         if self._token and scope["path"] not in self._open_paths:
             given = headers.get(b"authorization", b"")
