@@ -46,6 +46,8 @@ OPEN_PATHS = ("/healthz",)
 MOST_PARAMETERS = 64
 MOST_ENTRIES = 10_000
 """Entries of one request."""
+MOST_CELLS = 2_000_000
+"""Of one CSV."""
 TEXTS = ("text/plain", "text/csv")
 """What is never looked at as JSON."""
 HEALTHY_S = 5.0
@@ -199,10 +201,14 @@ async def _kept(store: Store, request: Request) -> Response:
 
 async def _post(store: Store, request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    values = _values(await request.body(), kind)
+    entries = await asyncio.to_thread(_entries, await request.body(), kind)
+    await store.keep(entries)
+    return JSONResponse({"stored": len(entries)}, 201)
+
+
+def _entries(body: bytes, kind: str) -> list[Entry]:
     now_s = time.time()
-    await store.keep([posted_entry(value, now_s) for value in values])
-    return JSONResponse({"stored": len(values)}, 201)
+    return [posted_entry(value, now_s) for value in _values(body, kind)]
 
 
 async def _delete(store: Store, request: Request) -> Response:
@@ -218,16 +224,17 @@ async def _delete(store: Store, request: Request) -> Response:
 async def _search(store: Store, request: Request) -> Response:
     asked = _asked(request.scope)
     wanted = parse(asked)
-    rows = await store.look(lambda connection: find(connection, wanted))
+    rows, more = await store.look(lambda connection: find(connection, wanted))
     headers = {"Cache-Control": "no-store"}
-    if len(rows) == wanted.limit:
+    if more and rows:
         n, at_s, _ = rows[-1]
         query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
         headers["Link"] = f'</store.json?{query}>; rel="next"'
     if "text/csv" in request.headers.get("accept", ""):
-        return Response(_csv([body for *_, body in rows]), media_type="text/csv", headers=headers)
-    text = "[" + ",\n".join(body for *_, body in rows) + "]"
-    return Response(text, media_type="application/json", headers=headers)
+        text = await asyncio.to_thread(_csv, [body for *_, body in rows])
+        return Response(text, media_type="text/csv", headers=headers)
+    json_text = "[" + ",\n".join(body for *_, body in rows) + "]"
+    return Response(json_text, media_type="application/json", headers=headers)
 
 
 async def _episodes(store: Store, request: Request) -> Response:
@@ -331,6 +338,8 @@ def _csv(bodies: list[str]) -> bytes:
     """
     objects = [json.loads(body) for body in bodies]
     names = list(dict.fromkeys(name for each in objects for name in each))
+    if len(names) * len(objects) > MOST_CELLS:
+        raise Problem(422, "limit: expected fewer objects, they have too many names for a CSV")
     out = io.StringIO()
     lines = csv.DictWriter(out, names, restval="")
     lines.writeheader()

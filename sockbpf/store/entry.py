@@ -14,7 +14,7 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 EVENTS = ("exceeded", "ongoing", "cleared", "heartbeat")
 PROTOCOLS = ("tcp", "udp")
@@ -83,7 +83,7 @@ def alert_entry(told: Mapping[str, str]) -> Entry:
         at_s,
         json.dumps(body),
         _columns(body),
-        _pairs(body),
+        _pairs(body, KNOWN),
         blake2s(json.dumps(identity).encode(), digest_size=16).digest(),
         None if event == "heartbeat" else _episode(body),
     )
@@ -108,7 +108,7 @@ def posted_entry(value: Mapping[str, Any], now_s: float) -> Entry:
         at_s = _seconds("timestamp", at_s) if isinstance(at_s, (int, float, str)) else now_s
     except EntryError:
         at_s = now_s
-    return Entry(float(at_s), _json(value), _columns(value), _pairs(value))
+    return Entry(float(at_s), _json(value), _columns(value), _pairs(value, COLUMNS))
 
 
 def text_entries(text: str) -> list[dict[str, Any]]:
@@ -194,12 +194,12 @@ def _whole(value: object) -> int | None:
     return value if is_whole else None  # type: ignore[return-value]
 
 
-def _pairs(body: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    pairs: Iterable[tuple[str, Any]] = ((name, value) for name, value in body.items() if name not in COLUMNS)
+def _pairs(body: Mapping[str, Any], without: Collection[str]) -> tuple[tuple[str, str], ...]:
+    pairs: Iterable[tuple[str, Any]] = ((name, value) for name, value in body.items() if name not in without)
     texts = [
         (searchable(name), searchable(value if isinstance(value, str) else json.dumps(value)))
         for name, value in pairs
-        if isinstance(value, (str, int, float, bool)) and name not in KNOWN
+        if isinstance(value, (str, int, float, bool))
     ]
     return tuple(dict(texts[:MOST_PAIRS]).items())
 
@@ -217,10 +217,10 @@ def _episode(body: Mapping[str, Any]) -> dict[str, Any]:
             name: searchable(str(body[name])) if name in body else None
             for name in ("protocol", "type", "comm")
         },
-        "local_ip": body.get("local_ip"),
+        "local_ip": searchable(body["local_ip"]) if "local_ip" in body else None,
         "local_packed": packed_ip(body.get("local_ip", "")),
         "local_port": body["local_port"],
-        "remote_ip": body.get("remote_ip"),
+        "remote_ip": searchable(body["remote_ip"]) if "remote_ip" in body else None,
         "remote_packed": packed_ip(body.get("remote_ip", "")),
         "remote_port": body.get("remote_port"),
         "pid": body.get("pid"),
