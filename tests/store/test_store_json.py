@@ -163,7 +163,7 @@ def test_deep_objects_are_kept_and_shown_or_refused_but_never_kept_and_not_shown
 
 
 def test_csv_comes_back_to_what_was_posted(emptied: Store) -> None:
-    objects = [
+    objects: list[dict[str, Any]] = [
         {"a": "plain", "b": 'quote " and, comma'},
         {"b": "two\r\nlines\rand\nmore", "c": " spaces "},
         {"ü,\n": "鍵", "a": "=1+1", "n": 1, "f": 1.5, "t": True, "none": None, "deep": {"x": [1, "ü"]}},
