@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -28,7 +28,7 @@ from sockbpf.store.feed import Feed
 from sockbpf.store.guard import Problem, problem
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.retention import Retention, delete_before
-from sockbpf.store.schema import EDITION, EDITIONS, ENTRY, bound
+from sockbpf.store.schema import ENTRY, bound, write_something
 from sockbpf.store.search import cursor, find, find_episodes, parse, since, time_of
 from sockbpf.store.writing import BusyError, Writer
 
@@ -46,10 +46,12 @@ OPEN_PATHS = ("/healthz",)
 MOST_PARAMETERS = 64
 MOST_ENTRIES = 10_000
 """Entries of one request."""
-MOST_CELLS = 2_000_000
-"""Of one CSV."""
 TEXTS = ("text/plain", "text/csv")
 """What is never looked at as JSON."""
+MOST_CELLS = 1_000_000
+"""Of a table that is answered: objects that share no name make a column for each."""
+DELETING_S = 15.0
+"""How long one request may go on deleting."""
 HEALTHY_S = 5.0
 """How long a write may take of a store that is well."""
 LOOK_S = 10.0
@@ -71,6 +73,7 @@ class Store:
         self.writer = Writer(writing, self._kick)
         self.retention = Retention(self.writer, keep_s)
         self._lookers = asyncio.Semaphore(LOOKERS)
+        self.reading_body = asyncio.Lock()
         self.metrics = metrics(self)
 
     def _kick(self) -> None:
@@ -82,6 +85,11 @@ class Store:
         self.feed = Feed(self._since, self._newest, shared=self.shared)
         self.writer.start()
         self.retention.start()
+
+    def let_go(self) -> None:
+        """Have the streams end; in the event loop."""
+        if self.feed:
+            self.feed.end()
 
     def stop(self) -> None:
         self.retention.stop()
@@ -201,12 +209,14 @@ async def _kept(store: Store, request: Request) -> Response:
 
 async def _post(store: Store, request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    entries = await asyncio.to_thread(_entries, await request.body(), kind)
+    body = await request.body()
+    async with store.reading_body:  # one at a time: what is read takes a multiple of the memory
+        entries = await asyncio.to_thread(_posted, body, kind)
     await store.keep(entries)
     return JSONResponse({"stored": len(entries)}, 201)
 
 
-def _entries(body: bytes, kind: str) -> list[Entry]:
+def _posted(body: bytes, kind: str) -> list[Entry]:
     now_s = time.time()
     return [posted_entry(value, now_s) for value in _values(body, kind)]
 
@@ -216,25 +226,28 @@ async def _delete(store: Store, request: Request) -> Response:
     if len(asked) != 1 or not asked.keys() <= {"before", "older_than"}:
         raise Problem(422, "expected either before, a time, or older_than, such as 30d")
     try:
-        return JSONResponse({"deleted": await asyncio.to_thread(delete_before, store.writer, _before(asked))})
+        deleted, is_all = await asyncio.to_thread(
+            delete_before, store.writer, _before(asked), time.monotonic() + DELETING_S
+        )
     except BusyError:
         raise BUSY from None
+    return JSONResponse({"deleted": deleted} if is_all else {"deleted": deleted, "more": True})
 
 
 async def _search(store: Store, request: Request) -> Response:
     asked = _asked(request.scope)
     wanted = parse(asked)
-    rows, more = await store.look(lambda connection: find(connection, wanted))
+    rows, has_more = await store.look(lambda connection: find(connection, wanted))
     headers = {"Cache-Control": "no-store"}
-    if more and rows:
+    if has_more and rows:
         n, at_s, _ = rows[-1]
         query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
         headers["Link"] = f'</store.json?{query}>; rel="next"'
     if "text/csv" in request.headers.get("accept", ""):
-        text = await asyncio.to_thread(_csv, [body for *_, body in rows])
-        return Response(text, media_type="text/csv", headers=headers)
-    json_text = "[" + ",\n".join(body for *_, body in rows) + "]"
-    return Response(json_text, media_type="application/json", headers=headers)
+        table = await asyncio.to_thread(_csv, [body for *_, body in rows])
+        return Response(table, media_type="text/csv", headers=headers)
+    text = "[" + ",\n".join(body for *_, body in rows) + "]"
+    return Response(text, media_type="application/json", headers=headers)
 
 
 async def _episodes(store: Store, request: Request) -> Response:
@@ -266,9 +279,7 @@ class Stream:
 
 async def _healthz(store: Store, _: Request) -> Response:
     try:
-        works = asyncio.wrap_future(
-            store.writer.call(lambda connection: connection.execute(update(EDITIONS).values(edition=EDITION)))
-        )
+        works = asyncio.wrap_future(store.writer.call(write_something))
         await asyncio.wait_for(works, HEALTHY_S)
     except (BusyError, asyncio.TimeoutError):
         raise BUSY from None
@@ -309,10 +320,12 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             if kind == "application/json":
                 raise Problem(400, "expected JSON, with different names in each object") from None
-            value = text_entries(text)
+            value = None
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in values):
-            raise Problem(422, "expected an object, or an array of objects")
+            if kind == "application/json":
+                raise Problem(422, "expected an object, or an array of objects")
+            values = text_entries(text)
     else:
         values = text_entries(text) if text else []
     if not 0 < len(values) <= MOST_ENTRIES:
@@ -339,7 +352,7 @@ def _csv(bodies: list[str]) -> bytes:
     objects = [json.loads(body) for body in bodies]
     names = list(dict.fromkeys(name for each in objects for name in each))
     if len(names) * len(objects) > MOST_CELLS:
-        raise Problem(422, "limit: expected fewer objects, they have too many names for a CSV")
+        raise Problem(422, "too many different names for one table: ask for fewer objects, or for JSON")
     out = io.StringIO()
     lines = csv.DictWriter(out, names, restval="")
     lines.writeheader()

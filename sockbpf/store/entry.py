@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
-import ipaddress
 import json
+import re
+import socket
 from dataclasses import dataclass
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,11 @@ COLUMNS = (
     "host", "pid", "comm", "size", "id",
 )  # fmt: skip
 """What entries are found by, besides their time; the same names in requests and in the table."""
+
+
+MAPPED = b"\0" * 10 + b"\xff\xff"
+"""What stands before an IPv4 address that is written as one of IPv6."""
+SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}").fullmatch
 
 
 class EntryError(ValueError):
@@ -134,12 +140,30 @@ def text_entries(text: str) -> list[dict[str, Any]]:
 
 
 def packed_ip(text: str) -> bytes | None:
-    """Return an address as 16 bytes that sort, IPv4 as v4-mapped; None if it is none."""
+    """Return an address as 16 bytes that sort, IPv4 as v4-mapped; None if it is none. A scope is left out."""
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
+        if ":" not in text:
+            return MAPPED + socket.inet_pton(socket.AF_INET, text)
+        address, percent, scope = text.partition("%")
+        if percent and not SCOPE(scope):
+            return None
+        return socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):
         return None
-    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed  # noqa: PLR2004
+
+
+def spelled_in_alert(name: str, value: str) -> tuple[str, ...]:
+    """Return how `name` with this value stands in the body of an alert that says it; nowhere if it cannot."""
+    try:
+        if name in NUMBERS:
+            text = str(_integer(name, value))
+        elif name in SECONDS:
+            text = json.dumps(_seconds(name, value))
+        else:
+            return (f'"{name}": {json.dumps(value)}',)
+    except EntryError:
+        return ()
+    return f'"{name}": {text},', f'"{name}": {text}}}'
 
 
 def searchable(text: str) -> str:
@@ -217,10 +241,10 @@ def _episode(body: Mapping[str, Any]) -> dict[str, Any]:
             name: searchable(str(body[name])) if name in body else None
             for name in ("protocol", "type", "comm")
         },
-        "local_ip": searchable(body["local_ip"]) if "local_ip" in body else None,
+        "local_ip": body.get("local_ip"),
         "local_packed": packed_ip(body.get("local_ip", "")),
         "local_port": body["local_port"],
-        "remote_ip": searchable(body["remote_ip"]) if "remote_ip" in body else None,
+        "remote_ip": body.get("remote_ip"),
         "remote_packed": packed_ip(body.get("remote_ip", "")),
         "remote_port": body.get("remote_port"),
         "pid": body.get("pid"),

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     Rows = list[tuple[int, float, str]]
 
-MOST_LISTENERS = 100
+MOST_LISTENERS = 50
 PAGE = 500
 """Entries of one look."""
+REST_S = 0.2
+"""From one look that found something to the next: what many listeners cost stays bounded."""
 LOOK_S = 0.5
 """From one look to the next, where others write too."""
-GATHER_S = 0.05
-"""After the first of something new: many commits cost one look, not a look each."""
 ALIVE_S = 15.0
 """From one sign of life to the next while nothing comes."""
 RETRY = b"retry: 2000\n\n"
@@ -35,7 +35,13 @@ class Feed:
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._kicked = asyncio.Event()
+        self._ended = False
         self.listeners = 0
+
+    def end(self) -> None:
+        """Let all listeners go; in the event loop."""
+        self._ended = True
+        self._wake()
 
     def kick(self) -> None:
         """Say that something has come."""
@@ -58,15 +64,16 @@ class Feed:
             self.listeners -= 1
 
     async def last(self, after: int | None) -> int:
-        """Return where to go on: after that entry, or from now on. The database may be younger than the entry."""
+        """Return where to go on: after that entry, or from now on; raise Problem."""
         newest = await asyncio.to_thread(self._newest)
+        # Of a database that was made anew a listener may know numbers that are still to come.
         return newest if after is None else min(after, newest)
 
     async def events(self, last: int) -> AsyncIterator[bytes]:
-        """Yield server-sent events, for ever: what comes after an entry, and signs of life."""
+        """Yield server-sent events until the end: what comes after an entry, and signs of life."""
         yield RETRY
         alive_s = self._loop.time() + ALIVE_S
-        while True:
+        while not self._ended:
             kicked = self._kicked
             try:
                 rows = await asyncio.to_thread(self._since, last, PAGE)
@@ -77,11 +84,12 @@ class Feed:
                     b"id: %d\nevent: alert\ndata: %s\n\n" % (n, body.encode()) for n, _, body in rows
                 )
                 last = rows[-1][0]
+                if len(rows) < PAGE // 2:
+                    await asyncio.sleep(REST_S)
             elif self._loop.time() >= alive_s:
                 yield b": alive\n\n"
             else:
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(kicked.wait(), LOOK_S if self._shared else ALIVE_S)
-                await asyncio.sleep(GATHER_S)
                 continue
             alive_s = self._loop.time() + ALIVE_S

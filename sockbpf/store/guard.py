@@ -10,12 +10,13 @@ import asyncio
 import hmac
 import json
 import logging
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -31,8 +32,14 @@ ANSWER_S = 20.0
 MOST_QUERY = 16 * 1024
 """Bytes."""
 
-UNTIMED = frozenset({"/stream", "/alert"})
-"""The one has no end, the other waits for nothing but the commit."""
+BODIES = 2
+"""So many bodies of the greatest size may be under way at once; of smaller ones more."""
+SLOW_S = 30.0
+"""How long a listener may take for what it is sent."""
+
+HOT = "/alert"
+"""Waits for nothing but the commit, and has no body that anybody reads."""
+ENDLESS = "/stream"
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -75,6 +82,7 @@ class Guard:
         self._max_body = max_body
         self._hosts = hosts
         self._open_paths = frozenset(open_paths)
+        self._held = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,7 +99,11 @@ class Guard:
 
         try:
             self._check(scope)
-            await self._bounded(scope, self._body(scope, receive), answer)
+            if scope["path"] == HOT:
+                await self._app(scope, receive, answer)
+                return
+            with self._counted() as taken:
+                await self._bounded(scope, self._body(scope, receive, taken), answer)
         except Problem as error:
             await self._say(error, answer, begun=begun)
         except asyncio.TimeoutError:
@@ -101,8 +113,13 @@ class Guard:
             await self._say(Problem(500, "unexpected; the log of the store says more"), answer, begun=begun)
 
     async def _bounded(self, scope: Message, receive: Receive, answer: Send) -> None:
-        if scope["path"] in UNTIMED:
-            await self._app(scope, receive, answer)
+        if scope["path"] == ENDLESS:
+
+            async def in_time(message: Message) -> None:
+                await asyncio.wait_for(answer(message), SLOW_S)
+
+            with suppress(asyncio.TimeoutError):  # who does not read is let go
+                await self._app(scope, receive, in_time)
         else:
             await asyncio.wait_for(self._app(scope, receive, answer), ANSWER_S)
 
@@ -124,8 +141,9 @@ class Guard:
         if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
             # A page elsewhere may have its own name lead here.
             raise Problem(421, "this is not the host that was asked for")
-        if (scope["method"] not in {"GET", "HEAD"} or scope["path"] == "/alert") and _is_foreign(headers):
-            raise Problem(403, "a page of another origin may not change anything here")
+        is_page = scope["method"] in {"GET", "HEAD"} and scope["path"] in self._open_paths
+        if not is_page and _is_foreign(headers):  # a GET keeps an alert: an image's address would do
+            raise Problem(403, "a page of another origin may ask nothing here")
         if self._token and scope["path"] not in self._open_paths:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):
@@ -134,13 +152,21 @@ class Guard:
         if length.isdigit() and int(length[:20]) > self._max_body:
             raise Problem(413, f"expected at most {self._max_body} bytes")
 
-    def _body(self, scope: Message, receive: Receive) -> Receive:
-        seen = 0
+    @contextmanager
+    def _counted(self) -> Iterator[list[int]]:
+        """Count what the bodies of all requests take until they are answered."""
+        taken = [0]
+        try:
+            yield taken
+        finally:
+            self._held -= taken[0]
+
+    def _body(self, scope: Message, receive: Receive, taken: list[int]) -> Receive:
         end_s = asyncio.get_running_loop().time() + BODY_S
         over = scope["method"] in {"GET", "HEAD"}
 
         async def bounded() -> Message:
-            nonlocal seen, over
+            nonlocal over
             if over:
                 return await receive()  # waits for the client to go away
             left_s = end_s - asyncio.get_running_loop().time()
@@ -148,10 +174,14 @@ class Guard:
                 message = await asyncio.wait_for(receive(), max(left_s, 0.001))
             except asyncio.TimeoutError:
                 raise Problem(408, f"expected the body within {BODY_S:g} s") from None
-            seen += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            taken[0] += size
+            self._held += size
             over = not message.get("more_body", False)
-            if seen > self._max_body:
+            if taken[0] > self._max_body:
                 raise Problem(413, f"expected at most {self._max_body} bytes")
+            if self._held > self._max_body * BODIES:
+                raise Problem(503, "too much is being sent at once", retry_after="2")
             return message
 
         return bounded

@@ -6,17 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from sockbpf.store.guard import HEADERS, problem
+
 if TYPE_CHECKING:
     import asyncio
 
 HEAD_S = 10.0
-"""From the connection, or the end of the last answer's request, to the end of the next request's head."""
+"""From the connection, or the beginning of a request, to the end of its head."""
+MOST_HEAD = 64 * 1024
+"""Bytes of a head, beyond those that came with its beginning."""
 
 
 class ImpatientProtocol(HttpToolsProtocol):
     """uvicorn's own times only what is idle between requests, and not their beginning."""
 
     _alarm: asyncio.TimerHandle | None = None
+    _head = 0
+
+    def data_received(self, data: bytes) -> None:
+        if self._alarm is not None:
+            self._head += len(data)
+            if self._head > MOST_HEAD + len(data):
+                self._give_up()
+                return
+        super().data_received(data)
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -34,8 +47,21 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._disarm()
         super().connection_lost(exc)
 
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  it names our parser
+        body = problem(400, "expected HTTP/1.1")
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            *HEADERS,
+        ]
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (lines, body))
+        self.transport.close()
+
     def _arm(self) -> None:
         self._disarm()
+        self._head = 0
         self._alarm = self.loop.call_later(HEAD_S, self._give_up)
 
     def _disarm(self) -> None:

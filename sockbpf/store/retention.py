@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, select
@@ -27,32 +27,43 @@ FIRST_S, EVERY_S = 1.0, 60.0
 """From the start to the first look, and from each to the next."""
 
 
-def delete_before(writer: Writer, before_s: float) -> int:
-    """Delete what is older than this, Unix time; return how many entries. Raise BusyError."""
-    deleted = int(writer.call(lambda connection: drop_partitions(connection, before_s)).result())
-    for old in (_old_entries, _old_episodes):
-        while count := int(writer.call(partial(old, before_s)).result()):
-            deleted += count if old is _old_entries else 0
-    return deleted
+def delete_before(writer: Writer, before_s: float, until_s: float = math.inf) -> tuple[int, bool]:
+    """Delete what is older than this, Unix time; return how many entries, and whether that was all.
+
+    It ends at `until_s` of the monotonic clock at the latest. Raise BusyError.
+    """
+    deleted = writer.call(lambda connection: _drop(connection, before_s)).result()
+    while time.monotonic() < until_s:
+        entries, episodes = writer.call(lambda connection: _slice(connection, before_s)).result()
+        deleted += entries
+        if not entries and not episodes:
+            return deleted, True
+    return deleted, False
 
 
-def _old_entries(before_s: float, connection: Connection) -> int:
-    old = select(ENTRY.c.n, ENTRY.c.at).where(ENTRY.c.at < before_s).order_by(ENTRY.c.at).limit(SLICE)
-    rows = connection.execute(old).all()
+def _drop(connection: Connection, before_s: float) -> int:
+    dropped = drop_partitions(connection, before_s)
+    make_partitions(connection, time.time())
+    return dropped
+
+
+def _slice(connection: Connection, before_s: float) -> tuple[int, int]:
+    """Delete the oldest; return how many entries and how many episodes."""
+    oldest = select(ENTRY.c.n, ENTRY.c.at).where(ENTRY.c.at < before_s).order_by(ENTRY.c.at).limit(SLICE)
+    rows = connection.execute(oldest).all()
     if rows:
-        numbers, last_s = [row.n for row in rows], rows[-1].at
-        for table in (PAIR, ENTRY):  # by time too: of pairs there is no index by n
-            connection.execute(delete(table).where(table.c.at <= last_s, table.c.n.in_(numbers)))
-    return len(rows)
-
-
-def _old_episodes(before_s: float, connection: Connection) -> int:
-    old = select(EPISODE.c.host, EPISODE.c.id).where(EPISODE.c.last < before_s).limit(SLICE)
-    rows = connection.execute(old).all()
-    if rows:
-        one = delete(EPISODE).where(EPISODE.c.host == bindparam("of"), EPISODE.c.id == bindparam("old"))
-        connection.execute(one, [{"of": row.host, "old": row.id} for row in rows])
-    return len(rows)
+        numbers = [row.n for row in rows]
+        # By time as well: that is what it has an index for.
+        connection.execute(delete(PAIR).where(PAIR.c.at <= rows[-1].at, PAIR.c.n.in_(numbers)))
+        connection.execute(delete(ENTRY).where(ENTRY.c.at <= rows[-1].at, ENTRY.c.n.in_(numbers)))
+    quiet = select(EPISODE.c.host, EPISODE.c.id).where(EPISODE.c.last < before_s).limit(SLICE)
+    episodes = [{"of_host": host, "of_id": id_} for host, id_ in connection.execute(quiet).all()]
+    if episodes:
+        connection.execute(
+            delete(EPISODE).where(EPISODE.c.host == bindparam("of_host"), EPISODE.c.id == bindparam("of_id")),
+            episodes,
+        )
+    return len(rows), len(episodes)
 
 
 class Retention:
@@ -76,7 +87,9 @@ class Retention:
             wait_s = EVERY_S
             try:
                 self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
-                if self._keep_s and (deleted := delete_before(self._writer, time.time() - self._keep_s)):
-                    log.info("deleted %d entries older than %g s", deleted, self._keep_s)
+                if self._keep_s:
+                    deleted, _ = delete_before(self._writer, time.time() - self._keep_s)
+                    if deleted:
+                        log.info("deleted %d entries older than %g s", deleted, self._keep_s)
             except BusyError:
                 log.warning("nothing could be deleted, the database is busy or away")

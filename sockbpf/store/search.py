@@ -5,47 +5,48 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-import json
 import math
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import and_, exists, false, func, or_, select
 
 from sockbpf.store.entry import (
     EVENTS,
     KNOWN,
     MOST_INTEGER,
-    NUMBERS,
     PROTOCOLS,
-    SECONDS,
     TYPES,
     EntryError,
     packed_ip,
     searchable,
+    spelled_in_alert,
 )
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
 MOST_ROWS = 1000
 ROWS = 100
-MOST_BYTES = 8 * 2**20
-"""Of the objects of one page, but for one that is larger."""
 MOST_FILTERS = 16
+MOST_BYTES = 8 * 2**20
+"""Of one page: what is posted may be large, and a page of it is held in memory."""
 CHOICES = {"event": EVENTS, "protocol": PROTOCOLS, "type": TYPES}
-EITHER_END = ("ip", "port", "cidr")
-TEXTS = ("host", "comm", "id")
-WHOLE = ("pid", "size", "local_port", "remote_port")
+TEXTS = (*CHOICES, "host", "comm", "id")
+WHOLES = ("pid", "size", "local_port", "remote_port")
 ADDRESSES = ("local_ip", "remote_ip")
+EITHER_END = ("ip", "port", "cidr")
 BOUNDS = ("from", "to", "limit", "cursor")
 SORTS = {"start": EPISODE.c.start, "peak": EPISODE.c.peak, "last": EPISODE.c.last, "size": EPISODE.c.size}
+LENGTH = func.length(ENTRY.c.body).label("length")
+"""In bytes: the body is ASCII."""
 
 
 class FilterError(EntryError):
@@ -80,18 +81,15 @@ def parse(asked: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter
     if len(given) > MOST_FILTERS:
         raise FilterError(f"expected at most {MOST_FILTERS} filters")
     own = {"open", "sort"} if episodes else set()
-    plain: dict[str, object] = {name: searchable(given[name]) for name in TEXTS if name in given}
-    plain |= {name: _whole(name, given[name]) for name in WHOLE if name in given}
-    plain |= {name.replace("_ip", "_packed"): _ip(name, given[name]) for name in ADDRESSES if name in given}
-    for name, choices in CHOICES.items():
-        if name in given:
-            if given[name] not in choices:
+    plain = _plain(given)
+    known = {*BOUNDS, *EITHER_END, *TEXTS, *WHOLES, *ADDRESSES, *own, "min_size"}
+    pairs = tuple((n, v) for n, v in given.items() if n not in known)
+    if episodes:
+        if pairs or "event" in plain or "cursor" in given:
+            raise FilterError("episodes are not found by event, nor by key=value, nor by a cursor")
+        for name, choices in CHOICES.items():  # of what was posted they may be anything
+            if given.get(name, choices[0]) not in choices:
                 raise FilterError(f"{name}: expected one of {', '.join(choices)}")
-            plain[name] = given[name]
-    known = {*BOUNDS, *CHOICES, *EITHER_END, *own, *TEXTS, *WHOLE, *ADDRESSES, "min_size"}
-    pairs = tuple((searchable(n), searchable(v)) for n, v in given.items() if n not in known)
-    if episodes and (pairs or "event" in plain or "cursor" in given):
-        raise FilterError("episodes are not found by event, nor by cursor, nor by key=value")
     return Filter(
         from_s=_time("from", given["from"]) if "from" in given else None,
         to_s=_time("to", given["to"]) if "to" in given else None,
@@ -114,14 +112,35 @@ def cursor(at_s: float, n: int) -> str:
 def find(connection: Connection, asked: Filter) -> tuple[list[tuple[int, float, str]], bool]:
     """Return n, time and body of what is found, and whether there may be more.
 
-    Newest first, of one time the last that came first.
+    It is the newest first, of one time the last that came first.
     """
-    rows: set[tuple[int, float, int]] = set()
-    for sides in _sides(asked):
-        rows |= set(_placed(connection, _bounded(PLACES, ENTRY, asked, sides)))
-    places = sorted(rows, key=lambda row: (-row[1], -row[0]))[: asked.limit]
-    page = _page(places)
-    return _with_bodies(connection, page), len(page) < len(places) or len(places) == asked.limit
+    places = [_bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, asked, sides) for sides in _sides(asked)]
+    rows = sorted(
+        {(row.n, row.at, row.length) for each in places for row in connection.execute(each)},
+        key=lambda row: (-row[1], -row[0]),
+    )[: asked.limit]
+    page = _affordable(rows)
+    return _with_bodies(connection, page), len(rows) == asked.limit or len(page) < len(rows)
+
+
+def _affordable(rows: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:
+    """Return as many as a page may hold, one at least; the last of each row is its length."""
+    sums = list(accumulate(row[2] for row in rows))
+    return rows[: max(1, bisect_right(sums, MOST_BYTES))]
+
+
+def _with_bodies(
+    connection: Connection, places: list[tuple[int, float, int]]
+) -> list[tuple[int, float, str]]:
+    if not places:
+        return []
+    times = [at_s for _, at_s, _ in places]  # by which a database in parts knows where to look
+    statement = select(ENTRY.c.n, ENTRY.c.body).where(
+        ENTRY.c.n.in_([n for n, *_ in places]), ENTRY.c.at.between(min(times), max(times))
+    )
+    bodies = {row.n: row.body for row in connection.execute(statement)}
+    # What was deleted in between is not there any more.
+    return [(n, at_s, bodies[n]) for n, at_s, _ in places if n in bodies]
 
 
 def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]:
@@ -145,35 +164,9 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
 
 def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
     """Return what came after an entry, oldest first."""
-    places = _placed(connection, PLACES.where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit))
-    return _with_bodies(connection, _page(places))
-
-
-PLACES = select(ENTRY.c.n, ENTRY.c.at, func.length(ENTRY.c.body).label("size"))
-"""Of what is found first its size alone: a thousand bodies may be more than memory holds."""
-
-
-def _placed(connection: Connection, statement: Select[Any]) -> list[tuple[int, float, int]]:
-    return [(row[0], row[1], row[2]) for row in connection.execute(statement)]
-
-
-def _page(places: Sequence[tuple[int, float, int]]) -> Sequence[tuple[int, float, int]]:
-    """Return as many of the first as make a page."""
-    sizes = accumulate(size for _, _, size in places)
-    return places[: max(1, sum(size <= MOST_BYTES for size in sizes))]
-
-
-def _with_bodies(
-    connection: Connection, places: Sequence[tuple[int, float, int]]
-) -> list[tuple[int, float, str]]:
-    if not places:
-        return []
-    times = [at_s for _, at_s, _ in places]
-    statement = select(ENTRY.c.n, ENTRY.c.body).where(
-        ENTRY.c.n.in_([n for n, _, _ in places]), ENTRY.c.at.between(min(times), max(times))
-    )
-    bodies = {row.n: row.body for row in connection.execute(statement)}
-    return [(n, at_s, bodies[n]) for n, at_s, _ in places if n in bodies]
+    statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
+    rows = [(row.n, row.at, row.length) for row in connection.execute(statement)]
+    return _with_bodies(connection, _affordable(rows))
 
 
 def _sides(asked: Filter) -> list[dict[str, str]]:
@@ -207,37 +200,41 @@ def _conditions(table: Table, asked: Filter, sides: dict[str, str]) -> list[Colu
         value = asked.ends[name]
         wanted.append(column.between(*value) if name == "cidr" else column == value)
     if table is ENTRY:
-        wanted += [_says(name, value) for name, value in asked.pairs]
+        wanted += [_has(name, value) for name, value in asked.pairs]
     return wanted
 
 
-def _says(name: str, value: str) -> ColumnElement[bool]:
-    """Return the condition that an object has this value under this name."""
-    is_pair = exists().where(PAIR.c.n == ENTRY.c.n, PAIR.c.name == name, PAIR.c.value == value)
-    written = _written(name, value) if name in KNOWN else None
-    if written is None:
-        return is_pair
-    # What every alert says has no pairs. An alert is flat, so that in its JSON nothing else looks like this.
-    shorter = [func.replace(ENTRY.c.body, f'"{name}": {written}{end}', "") for end in ",}"]
-    return or_(is_pair, and_(ENTRY.c.key.is_not(None), or_(*(text != ENTRY.c.body for text in shorter))))
+def _has(name: str, value: str) -> ColumnElement[bool]:
+    pair = exists().where(
+        PAIR.c.n == ENTRY.c.n, PAIR.c.name == searchable(name), PAIR.c.value == searchable(value)
+    )
+    if name not in KNOWN:
+        return pair
+    # Of an alert, what is in its body alone: a name and its value as JSON writes them, which can stand nowhere else.
+    written = [func.replace(ENTRY.c.body, text, "") != ENTRY.c.body for text in spelled_in_alert(name, value)]
+    return or_(pair, and_(ENTRY.c.key.is_not(None), or_(false(), *written)))
 
 
-def _written(name: str, value: str) -> str | None:
-    """Return a value as the JSON of an alert has it, None where none has it."""
-    if name in NUMBERS:
-        return value if value.isascii() and value.isdecimal() else None
-    if name in SECONDS:
-        try:
-            return json.dumps(float(value))
-        except ValueError:
-            return None
-    return json.dumps(value)
+def _plain(given: Mapping[str, str]) -> dict[str, object]:
+    plain: dict[str, object] = {name: searchable(given[name]) for name in TEXTS if name in given}
+    plain |= {name: _whole(name, given[name]) for name in WHOLES if name in given}
+    for name in ADDRESSES:
+        if name in given:
+            plain[name.replace("_ip", "_packed")] = _address(name, given[name])
+    return plain
+
+
+def _address(name: str, text: str) -> bytes:
+    packed = packed_ip(text)
+    if packed is None:
+        raise FilterError(f"{name}: expected an IP address")
+    return packed
 
 
 def _ends(given: Mapping[str, str]) -> dict[str, Any]:
     ends: dict[str, Any] = {}
     if "ip" in given:
-        ends["ip"] = _ip("ip", given["ip"])
+        ends["ip"] = _address("ip", given["ip"])
     if "port" in given:
         ends["port"] = _whole("port", given["port"])
     if "cidr" in given:
@@ -247,13 +244,6 @@ def _ends(given: Mapping[str, str]) -> dict[str, Any]:
             raise FilterError("cidr: expected a network such as 192.0.2.0/24") from None
         ends["cidr"] = (packed_ip(str(net[0])), packed_ip(str(net[-1])))
     return ends
-
-
-def _ip(name: str, text: str) -> bytes:
-    packed = packed_ip(text)
-    if packed is None:
-        raise FilterError(f"{name}: expected an IP address")
-    return packed
 
 
 def _time(name: str, text: str) -> float:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR, WRITING
 
@@ -35,6 +35,10 @@ MOST_WAITING = 20_000
 """Entries that may wait for a commit; who comes then is sent away."""
 BATCH = 2000
 """Entries of one commit."""
+TRIES = 5
+"""Of a transaction that another store's stood in the way of."""
+IN_THE_WAY = frozenset({"40001", "40P01"})
+"""SQLSTATE of a serialization failure, of a deadlock."""
 
 
 class BusyError(Exception):
@@ -110,13 +114,13 @@ class Writer:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
                 batch = self._take()
             if not batch:
-                if self._closing:
-                    return
-                continue
+                return
+            # From here on none can be cancelled any more; those that were, nobody waits for.
+            wanted = [work for work in batch if work.done.set_running_or_notify_cancel()]
             try:
-                self._commit(batch)
+                self._commit(wanted)
             except Exception as error:  # noqa: BLE001  whatever it is, whoever waits is told
-                self._failed(batch, error)
+                self._failed(wanted, error)
             with self._changed:
                 self._entries -= sum(len(work.entries) for work in batch)
 
@@ -124,21 +128,19 @@ class Writer:
         batch: list[_Work] = []
         entries = 0
         while self._waiting and (not batch or entries + len(self._waiting[0].entries) <= BATCH):
-            work = self._waiting.popleft()
-            if work.done.set_running_or_notify_cancel():  # from here on nobody can give it up
-                entries += len(work.entries)
-                batch.append(work)
-            else:
-                self._entries -= len(work.entries)
+            entries += len(self._waiting[0].entries)
+            batch.append(self._waiting.popleft())
         return batch
 
     def _commit(self, batch: list[_Work]) -> None:
-        with self._engine.begin() as connection:
-            kept = iter(write(connection, [entry for work in batch for entry in work.entries]))
-            for work in batch:
-                work.answer = [next(kept) for _ in work.entries]
-                if work.call:
-                    work.answer = work.call(connection)
+        for tried in range(1, TRIES + 1):
+            try:
+                self._transact(batch)
+                break
+            except DBAPIError as error:
+                # Rolled back as a whole: so another try keeps nothing twice.
+                if tried == TRIES or getattr(error.orig, "sqlstate", None) not in IN_THE_WAY:
+                    raise
         self.commits += 1
         for work in batch:
             if not work.call:
@@ -146,6 +148,14 @@ class Writer:
                 self.duplicates += len(work.answer) - sum(work.answer)
             work.done.set_result(work.answer)
         self._on_commit()
+
+    def _transact(self, batch: list[_Work]) -> None:
+        with self._engine.begin() as connection:
+            kept = iter(write(connection, [entry for work in batch for entry in work.entries]))
+            for work in batch:
+                work.answer = [next(kept) for _ in work.entries]
+                if work.call:
+                    work.answer = work.call(connection)
 
     def _failed(self, batch: list[_Work], error: Exception) -> None:
         if len(batch) > 1 and isinstance(error, SQLAlchemyError) and not isinstance(error, OperationalError):
@@ -157,7 +167,8 @@ class Writer:
             return
         log.error("not kept: %s", str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0])
         for work in batch:
-            work.done.set_exception(BusyError())
+            if not work.done.done():
+                work.done.set_exception(BusyError())
         if isinstance(error, OperationalError):
             time.sleep(0.1)  # a database that is away need not be asked more often
 
@@ -167,7 +178,7 @@ def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
     if not entries:
         return []
     if connection.dialect.name == "postgresql":
-        # One store at a time: what is known stays so, and entries can be seen in the order of their n.
+        # One store at a time: what is known stays so, and entries are seen in the order of their n.
         connection.execute(select(func.pg_advisory_xact_lock(WRITING)))
     known = _known(connection, [entry.key for entry in entries if entry.key])
     fresh = []

@@ -18,7 +18,7 @@ from tests.store.asking import is_problem, post
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, told
 
-MOST_LISTENERS = 100
+MOST_LISTENERS = 50
 DEADLINE_S = 30.0
 
 
