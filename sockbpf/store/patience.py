@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sockbpf.store.guard import HEADERS, problem
-
 if TYPE_CHECKING:
     import asyncio
 
@@ -46,18 +44,6 @@ class ImpatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  it names our parser
-        body = problem(400, "expected HTTP/1.1")
-        headers = [
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            *HEADERS,
-        ]
-        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%s\r\n%s" % (lines, body))
-        self.transport.close()
 
     def _arm(self) -> None:
         self._disarm()
