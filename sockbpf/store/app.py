@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -24,7 +25,7 @@ from sockbpf.fields import DURATIONS, quantity
 from sockbpf.store.description import document
 from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
 from sockbpf.store.feed import Feed
-from sockbpf.store.guard import Problem, problem
+from sockbpf.store.guard import UNEXPECTED, Problem, problem
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.retention import Retention, delete_before
 from sockbpf.store.schema import ENTRY, bound
@@ -120,7 +121,7 @@ def make_app(store: Store) -> ASGIApp:
         yield
         await asyncio.to_thread(store.stop)
 
-    return Starlette(
+    app = Starlette(
         lifespan=life,
         routes=[
             Route("/alert", Alert(store)),
@@ -138,8 +139,12 @@ def make_app(store: Store) -> ASGIApp:
             Problem: _on_problem,
             EntryError: _on_entry_error,
             HTTPException: _on_http_exception,
+            ClientDisconnect: _on_disconnect,
+            Exception: _on_unexpected,
         },
     )
+    app.router.redirect_slashes = False  # it would lead to whatever Host says
+    return app
 
 
 async def _on_problem(_: Request, error: Exception) -> Response:
@@ -150,6 +155,14 @@ async def _on_problem(_: Request, error: Exception) -> Response:
 
 async def _on_entry_error(request: Request, error: Exception) -> Response:
     return await _on_problem(request, Problem(422, str(error)))
+
+
+async def _on_disconnect(request: Request, _: Exception) -> Response:
+    return await _on_problem(request, Problem(400, "the body has no end"))  # nobody reads it
+
+
+async def _on_unexpected(request: Request, _: Exception) -> Response:
+    return await _on_problem(request, Problem(500, UNEXPECTED))  # the guard logs it
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -212,9 +225,9 @@ async def _delete(store: Store, request: Request) -> Response:
 async def _search(store: Store, request: Request) -> Response:
     asked = _asked(request.scope)
     wanted = parse(asked)
-    rows = await store.look(lambda connection: find(connection, wanted))
+    rows, is_more = await store.look(lambda connection: find(connection, wanted))
     headers = {"Cache-Control": "no-store"}
-    if len(rows) == wanted.limit:
+    if is_more:
         n, at_s, _ = rows[-1]
         query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
         headers["Link"] = f'</store.json?{query}>; rel="next"'
@@ -294,8 +307,8 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
     return values
 
 
-def _csv(bodies: list[str]) -> str:
-    """Return objects as CSV, one column for each name that any of them has."""
+def _csv(bodies: list[str]) -> bytes:
+    """Return objects as CSV, UTF-8, one column for each name that any of them has."""
     objects = [json.loads(body) for body in bodies]
     names = list(dict.fromkeys(name for each in objects for name in each))
     out = io.StringIO()
@@ -305,4 +318,4 @@ def _csv(bodies: list[str]) -> str:
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()}
         for each in objects
     )
-    return out.getvalue()
+    return out.getvalue().encode(errors="replace")  # JSON can say halves of characters, UTF-8 cannot

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BODY_S = 15.0
-"""How long the body of a request may take to come."""
+MOST_BODIES = 4
+"""As many of the largest bodies may be under way at once, or more that are smaller: memory is not without end."""
 ANSWER_S = 20.0
 """How long an answer may take, but for a stream's."""
 MOST_QUERY = 16 * 1024
 """Bytes."""
+
+UNEXPECTED = "unexpected; the log of the store says more"
 
 UNTIMED = frozenset({"/stream", "/alert"})
 """The one has no end, the other waits for nothing but the commit."""
@@ -65,14 +67,26 @@ def problem(status: int, detail: str) -> bytes:
 
 
 class Guard:
-    """ASGI in front of the application. `open_paths` need no token; `hosts` are the names we go by, none: any."""
+    """ASGI in front of the application. `open_paths` need no token; `hosts` are the names we go by, none: any.
+
+    A body may have `max_body` bytes and may take `body_s` seconds to come.
+    """
 
     def __init__(
-        self, app: App, *, token: str | None, max_body: int, hosts: frozenset[str], open_paths: Iterable[str]
+        self,
+        app: App,
+        *,
+        token: str | None,
+        max_body: int,
+        body_s: float,
+        hosts: frozenset[str],
+        open_paths: Iterable[str],
     ) -> None:
         self._app = app
         self._token = f"Bearer {token}".encode() if token else b""
         self._max_body = max_body
+        self._body_s = body_s
+        self._under_way = 0
         self._hosts = hosts
         self._open_paths = frozenset(open_paths)
 
@@ -81,6 +95,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         begun = False
+        taken = [0]  # bytes of its body
 
         async def answer(message: Message) -> None:
             nonlocal begun
@@ -91,14 +106,16 @@ class Guard:
 
         try:
             self._check(scope)
-            await self._bounded(scope, self._body(scope, receive), answer)
+            await self._bounded(scope, self._body(scope, receive, taken), answer)
         except Problem as error:
             await self._say(error, answer, begun=begun)
         except asyncio.TimeoutError:
             await self._say(Problem(503, "this took too long", retry_after="1"), answer, begun=begun)
         except Exception:
             log.exception("unexpected")
-            await self._say(Problem(500, "unexpected; the log of the store says more"), answer, begun=begun)
+            await self._say(Problem(500, UNEXPECTED), answer, begun=begun)
+        finally:
+            self._under_way -= taken[0]
 
     async def _bounded(self, scope: Message, receive: Receive, answer: Send) -> None:
         if scope["path"] in UNTIMED:
@@ -134,24 +151,27 @@ class Guard:
         if length.isdigit() and int(length[:20]) > self._max_body:
             raise Problem(413, f"expected at most {self._max_body} bytes")
 
-    def _body(self, scope: Message, receive: Receive) -> Receive:
-        seen = 0
-        end_s = asyncio.get_running_loop().time() + BODY_S
+    def _body(self, scope: Message, receive: Receive, taken: list[int]) -> Receive:
+        end_s = asyncio.get_running_loop().time() + self._body_s
         over = scope["method"] in {"GET", "HEAD"}
 
         async def bounded() -> Message:
-            nonlocal seen, over
+            nonlocal over
             if over:
                 return await receive()  # waits for the client to go away
             left_s = end_s - asyncio.get_running_loop().time()
             try:
                 message = await asyncio.wait_for(receive(), max(left_s, 0.001))
             except asyncio.TimeoutError:
-                raise Problem(408, f"expected the body within {BODY_S:g} s") from None
-            seen += len(message.get("body", b""))
+                raise Problem(408, f"expected the body within {self._body_s:g} s") from None
             over = not message.get("more_body", False)
-            if seen > self._max_body:
+            size = len(message.get("body", b""))
+            taken[0] += size
+            self._under_way += size
+            if taken[0] > self._max_body:
                 raise Problem(413, f"expected at most {self._max_body} bytes")
+            if self._under_way > MOST_BODIES * self._max_body:
+                raise Problem(503, "too many large bodies are under way", retry_after="1")
             return message
 
         return bounded
@@ -172,4 +192,8 @@ def _is_foreign(headers: dict[bytes, bytes]) -> bool:
     origin = headers.get(b"origin")
     if origin is None:
         return False
-    return urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode("latin-1")
+    try:
+        netloc = urlsplit(origin.decode("latin-1")).netloc
+    except ValueError:
+        return True
+    return netloc != headers.get(b"host", b"").decode("latin-1")

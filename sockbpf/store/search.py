@@ -24,11 +24,17 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 1000
 ROWS = 100
+MOST_BYTES = 8 * 2**20
+"""Of the bodies of one page; a single larger one is a page of its own."""
 MOST_FILTERS = 16
 CHOICES = {"event": EVENTS, "protocol": PROTOCOLS, "type": TYPES}
 EITHER_END = ("ip", "port", "cidr")
 BOUNDS = ("from", "to", "limit", "cursor")
 SORTS = {"start": EPISODE.c.start, "peak": EPISODE.c.peak, "last": EPISODE.c.last, "size": EPISODE.c.size}
+
+
+Row = tuple[int, float, str]
+"""n, time, body."""
 
 
 class FilterError(EntryError):
@@ -96,17 +102,37 @@ def cursor(at_s: float, n: int) -> str:
     return base64.urlsafe_b64encode(struct.pack(">dq", at_s, n)).decode().rstrip("=")
 
 
-def find(connection: Connection, asked: Filter) -> list[tuple[int, float, str]]:
-    """Return n, time and body of what is found: newest first, of one time the last that came first."""
-    selects = [
-        _bounded(select(ENTRY.c.n, ENTRY.c.at, ENTRY.c.body), ENTRY, asked, sides) for sides in _sides(asked)
-    ]
-    rows: list[tuple[int, float, str]] = []
-    for each in selects:
-        rows += [(row.n, row.at, row.body) for row in connection.execute(each)]
-    if len(selects) > 1:
-        rows = sorted(set(rows), key=lambda row: (-row[1], -row[0]))[: asked.limit]
-    return rows
+def find(connection: Connection, asked: Filter) -> tuple[list[Row], bool]:
+    """Return n, time and body of what is found, newest first, of one time the last that came first.
+
+    And whether there may be more behind it: a page ends at `limit`, or where its bodies are too many bytes.
+    """
+    rows: list[Row] = []
+    full = False
+    horizon = (-math.inf, 0)  # what lies behind it has not been looked at for every side
+    for sides in _sides(asked):
+        statement = _bounded(select(ENTRY.c.n, ENTRY.c.at, ENTRY.c.body), ENTRY, asked, sides)
+        some, cut = _some(connection, statement)
+        rows += some
+        full = full or cut or len(some) == asked.limit
+        if cut:
+            horizon = max(horizon, (some[-1][1], some[-1][0]))
+    rows = sorted({row for row in rows if (row[1], row[0]) >= horizon}, key=lambda row: (-row[1], -row[0]))
+    return rows[: asked.limit], full or len(rows) > asked.limit
+
+
+def _some(connection: Connection, statement: Select[Any]) -> tuple[list[Row], bool]:
+    """Return rows, and whether they were cut off because of their bytes; the first one is always there."""
+    rows: list[Row] = []
+    left_bytes = MOST_BYTES
+    # One by one: the driver of PostgreSQL would fetch them all first.
+    with connection.execute(statement.execution_options(stream_results=True, max_row_buffer=64)) as found:
+        for n, at_s, body in found:
+            if rows and len(body) > left_bytes:
+                return rows, True
+            left_bytes -= len(body)
+            rows.append((n, at_s, body))
+    return rows, False
 
 
 def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]:
@@ -128,12 +154,12 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
     return sorted(found.values(), key=lambda row: -row[asked.sort])[: asked.limit]
 
 
-def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
+def since(connection: Connection, n: int, limit: int) -> list[Row]:
     """Return what came after an entry, oldest first."""
     statement = (
         select(ENTRY.c.n, ENTRY.c.at, ENTRY.c.body).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
     )
-    return [(row.n, row.at, row.body) for row in connection.execute(statement)]
+    return _some(connection, statement)[0]
 
 
 def _sides(asked: Filter) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR
 
@@ -48,6 +48,8 @@ class _Work:
     call: Callable[[Connection], Any] | None = None
     done: Future[Any] = field(default_factory=Future)
     answer: Any = None
+    given_up: bool = False
+    """Nobody waits for it any more, since before its turn came."""
 
 
 class Writer:
@@ -123,6 +125,9 @@ class Writer:
         while self._waiting and (not batch or entries + len(self._waiting[0].entries) <= BATCH):
             entries += len(self._waiting[0].entries)
             batch.append(self._waiting.popleft())
+        for work in batch:
+            # From now on nobody can give it up: that must not come between a look whether it is and the answer.
+            work.given_up = not work.done.set_running_or_notify_cancel()
         return batch
 
     def _commit(self, batch: list[_Work]) -> None:
@@ -137,12 +142,12 @@ class Writer:
             if not work.call:
                 self.kept += sum(work.answer)
                 self.duplicates += len(work.answer) - sum(work.answer)
-            if not work.done.cancelled():
+            if not work.given_up:
                 work.done.set_result(work.answer)
         self._on_commit()
 
     def _failed(self, batch: list[_Work], error: Exception) -> None:
-        if len(batch) > 1 and isinstance(error, SQLAlchemyError) and not isinstance(error, OperationalError):
+        if len(batch) > 1 and not isinstance(error, OperationalError):
             for work in batch:  # one of them is at fault: the others need not suffer
                 try:
                     self._commit([work])
@@ -151,7 +156,7 @@ class Writer:
             return
         log.error("not kept: %s", str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0])
         for work in batch:
-            if not work.done.cancelled():
+            if not work.given_up:
                 work.done.set_exception(BusyError())
         if isinstance(error, OperationalError):
             time.sleep(0.1)  # a database that is away need not be asked more often
