@@ -28,7 +28,7 @@ from sockbpf.store.feed import Feed
 from sockbpf.store.guard import UNEXPECTED, Problem, problem
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.retention import Retention, delete_before
-from sockbpf.store.schema import ENTRY, bound
+from sockbpf.store.schema import ENTRY, bound, write_something
 from sockbpf.store.search import cursor, find, find_episodes, parse, since, time_of
 from sockbpf.store.writing import BusyError, Writer
 
@@ -46,6 +46,10 @@ OPEN_PATHS = ("/healthz",)
 MOST_PARAMETERS = 64
 MOST_ENTRIES = 10_000
 """Entries of one request."""
+MOST_CELLS = 1_000_000
+"""Of a table that is answered: objects that share no name make a column for each."""
+DELETING_S = 15.0
+"""How long one request may go on deleting."""
 HEALTHY_S = 5.0
 """How long a write may take of a store that is well."""
 LOOK_S = 10.0
@@ -67,6 +71,7 @@ class Store:
         self.writer = Writer(writing, self._kick)
         self.retention = Retention(self.writer, keep_s)
         self._lookers = asyncio.Semaphore(LOOKERS)
+        self.reading_body = asyncio.Lock()
         self.metrics = metrics(self)
 
     def _kick(self) -> None:
@@ -78,6 +83,11 @@ class Store:
         self.feed = Feed(self._since, self._newest, shared=self.shared)
         self.writer.start()
         self.retention.start()
+
+    def let_go(self) -> None:
+        """Have the streams end; in the event loop."""
+        if self.feed:
+            self.feed.end()
 
     def stop(self) -> None:
         self.retention.stop()
@@ -206,10 +216,16 @@ class Alert:
 
 async def _post(store: Store, request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    values = _values(await request.body(), kind)
+    body = await request.body()
+    async with store.reading_body:  # one at a time: what is read takes a multiple of the memory
+        entries = await asyncio.to_thread(_posted, body, kind)
+    await store.keep(entries)
+    return JSONResponse({"stored": len(entries)}, 201)
+
+
+def _posted(body: bytes, kind: str) -> list[Entry]:
     now_s = time.time()
-    await store.keep([posted_entry(value, now_s) for value in values])
-    return JSONResponse({"stored": len(values)}, 201)
+    return [posted_entry(value, now_s) for value in _values(body, kind)]
 
 
 async def _delete(store: Store, request: Request) -> Response:
@@ -217,17 +233,20 @@ async def _delete(store: Store, request: Request) -> Response:
     if len(asked) != 1 or not asked.keys() <= {"before", "older_than"}:
         raise Problem(422, "expected either before, a time, or older_than, such as 30d")
     try:
-        return JSONResponse({"deleted": await asyncio.to_thread(delete_before, store.writer, _before(asked))})
+        deleted, is_all = await asyncio.to_thread(
+            delete_before, store.writer, _before(asked), time.monotonic() + DELETING_S
+        )
     except BusyError:
         raise BUSY from None
+    return JSONResponse({"deleted": deleted} if is_all else {"deleted": deleted, "more": True})
 
 
 async def _search(store: Store, request: Request) -> Response:
     asked = _asked(request.scope)
     wanted = parse(asked)
-    rows, is_more = await store.look(lambda connection: find(connection, wanted))
+    rows, has_more = await store.look(lambda connection: find(connection, wanted))
     headers = {"Cache-Control": "no-store"}
-    if is_more:
+    if has_more and rows:
         n, at_s, _ = rows[-1]
         query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
         headers["Link"] = f'</store.json?{query}>; rel="next"'
@@ -253,9 +272,7 @@ async def _stream(store: Store, request: Request) -> Response:
 
 async def _healthz(store: Store, _: Request) -> Response:
     try:
-        works = asyncio.wrap_future(
-            store.writer.call(lambda connection: connection.execute(select(1)).scalar())
-        )
+        works = asyncio.wrap_future(store.writer.call(write_something))
         await asyncio.wait_for(works, HEALTHY_S)
     except (BusyError, asyncio.TimeoutError):
         raise BUSY from None
@@ -296,10 +313,12 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             if kind == "application/json":
                 raise Problem(400, "expected JSON") from None
-            value = text_entries(text)
+            value = None
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in values):
-            raise Problem(422, "expected an object, or an array of objects")
+            if kind == "application/json":
+                raise Problem(422, "expected an object, or an array of objects")
+            values = text_entries(text)
     else:
         values = text_entries(text) if text else []
     if not 0 < len(values) <= MOST_ENTRIES:
@@ -311,6 +330,8 @@ def _csv(bodies: list[str]) -> bytes:
     """Return objects as CSV, UTF-8, one column for each name that any of them has."""
     objects = [json.loads(body) for body in bodies]
     names = list(dict.fromkeys(name for each in objects for name in each))
+    if len(names) * len(objects) > MOST_CELLS:
+        raise Problem(422, "too many different names for one table: ask for fewer objects, or for JSON")
     out = io.StringIO()
     lines = csv.DictWriter(out, names, restval="")
     lines.writeheader()

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import io
-import ipaddress
 import json
+import re
+import socket
 from dataclasses import dataclass
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 EVENTS = ("exceeded", "ongoing", "cleared", "heartbeat")
 PROTOCOLS = ("tcp", "udp")
@@ -36,6 +37,11 @@ COLUMNS = (
     "host", "pid", "comm", "size", "id",
 )  # fmt: skip
 """What entries are found by, besides their time; the same names in requests and in the table."""
+
+
+MAPPED = b"\0" * 10 + b"\xff\xff"
+"""What stands before an IPv4 address that is written as one of IPv6."""
+SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}").fullmatch
 
 
 class EntryError(ValueError):
@@ -83,8 +89,8 @@ def alert_entry(told: Mapping[str, str]) -> Entry:
         at_s,
         json.dumps(body),
         _columns(body),
-        _pairs(body),
-        blake2s("\0".join(identity).encode(errors="replace"), digest_size=16).digest(),
+        _pairs(body, KNOWN),
+        blake2s(json.dumps(identity).encode(), digest_size=16).digest(),
         None if event == "heartbeat" else _episode(body),
     )
 
@@ -108,7 +114,7 @@ def posted_entry(value: Mapping[str, Any], now_s: float) -> Entry:
         at_s = _seconds("timestamp", at_s) if isinstance(at_s, (int, float, str)) else now_s
     except EntryError:
         at_s = now_s
-    return Entry(float(at_s), _json(value), _columns(value), _pairs(value))
+    return Entry(float(at_s), _json(value), _columns(value), _pairs(value, COLUMNS))
 
 
 def text_entries(text: str) -> list[dict[str, Any]]:
@@ -134,12 +140,30 @@ def text_entries(text: str) -> list[dict[str, Any]]:
 
 
 def packed_ip(text: str) -> bytes | None:
-    """Return an address as 16 bytes that sort, IPv4 as v4-mapped; None if it is none."""
+    """Return an address as 16 bytes that sort, IPv4 as v4-mapped; None if it is none. A scope is left out."""
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
+        if ":" not in text:
+            return MAPPED + socket.inet_pton(socket.AF_INET, text)
+        address, percent, scope = text.partition("%")
+        if percent and not SCOPE(scope):
+            return None
+        return socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):
         return None
-    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed  # noqa: PLR2004
+
+
+def spelled_in_alert(name: str, value: str) -> tuple[str, ...]:
+    """Return how `name` with this value stands in the body of an alert that says it; nowhere if it cannot."""
+    try:
+        if name in NUMBERS:
+            text = str(_integer(name, value))
+        elif name in SECONDS:
+            text = json.dumps(_seconds(name, value))
+        else:
+            return (f'"{name}": {json.dumps(value)}',)
+    except EntryError:
+        return ()
+    return f'"{name}": {text},', f'"{name}": {text}}}'
 
 
 def searchable(text: str) -> str:
@@ -194,12 +218,12 @@ def _whole(value: object) -> int | None:
     return value if is_whole else None  # type: ignore[return-value]
 
 
-def _pairs(body: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    pairs: Iterable[tuple[str, Any]] = ((name, value) for name, value in body.items() if name not in COLUMNS)
+def _pairs(body: Mapping[str, Any], without: Collection[str]) -> tuple[tuple[str, str], ...]:
+    pairs: Iterable[tuple[str, Any]] = ((name, value) for name, value in body.items() if name not in without)
     texts = [
         (searchable(name), searchable(value if isinstance(value, str) else json.dumps(value)))
         for name, value in pairs
-        if isinstance(value, (str, int, float, bool)) and name not in KNOWN
+        if isinstance(value, (str, int, float, bool))
     ]
     return tuple(dict(texts[:MOST_PAIRS]).items())
 

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
     Rows = list[tuple[int, float, str]]
 
-MOST_LISTENERS = 100
+MOST_LISTENERS = 50
 PAGE = 500
 """Entries of one look."""
 OVERLAP = 200
 """With several stores an entry may be there only after one with a greater n: so far back is looked again."""
+REST_S = 0.2
+"""From one look that found something to the next: what many listeners cost stays bounded."""
 LOOK_S = 0.5
 """From one look to the next, where others write too."""
 ALIVE_S = 15.0
@@ -35,7 +37,13 @@ class Feed:
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._kicked = asyncio.Event()
+        self._ended = False
         self.listeners = 0
+
+    def end(self) -> None:
+        """Let all listeners go; in the event loop."""
+        self._ended = True
+        self._wake()
 
     def kick(self) -> None:
         """Say that something has come."""
@@ -50,8 +58,9 @@ class Feed:
         """Yield server-sent events: what came after an entry, of now on without; raise Problem if too many listen."""
         if self.listeners >= MOST_LISTENERS:
             raise Problem(503, f"{MOST_LISTENERS} listen already", retry_after="10")
-        last = await asyncio.to_thread(self._newest) if after is None else after
-        return self._events(last)
+        newest = await asyncio.to_thread(self._newest)
+        # Of a database that was made anew a listener may know numbers that are still to come.
+        return self._events(newest if after is None else min(after, newest))
 
     async def _events(self, last: int) -> AsyncIterator[bytes]:
         self.listeners += 1
@@ -59,7 +68,7 @@ class Feed:
             yield RETRY
             said: dict[int, None] = {}
             alive_s = self._loop.time() + ALIVE_S
-            while True:
+            while not self._ended:
                 kicked = self._kicked
                 begin = max(0, last - OVERLAP) if self._shared and said else last
                 rows = [
@@ -73,6 +82,8 @@ class Feed:
                     said |= dict.fromkeys(row[0] for row in rows)
                     while len(said) > OVERLAP + PAGE:
                         del said[next(iter(said))]
+                    if len(rows) < PAGE // 2:
+                        await asyncio.sleep(REST_S)
                 elif self._loop.time() < alive_s:
                     with suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(kicked.wait(), LOOK_S if self._shared else ALIVE_S)

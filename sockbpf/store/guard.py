@@ -10,12 +10,13 @@ import asyncio
 import hmac
 import json
 import logging
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -24,17 +25,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_BODIES = 4
-"""As many of the largest bodies may be under way at once, or more that are smaller: memory is not without end."""
 ANSWER_S = 20.0
 """How long an answer may take, but for a stream's."""
 MOST_QUERY = 16 * 1024
 """Bytes."""
 
 UNEXPECTED = "unexpected; the log of the store says more"
+BODIES = 2
+"""So many bodies of the greatest size may be under way at once; of smaller ones more."""
+SLOW_S = 30.0
+"""How long a listener may take for what it is sent."""
 
-UNTIMED = frozenset({"/stream", "/alert"})
-"""The one has no end, the other waits for nothing but the commit."""
+HOT = "/alert"
+"""Waits for nothing but the commit, and has no body that anybody reads."""
+ENDLESS = "/stream"
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -86,16 +90,15 @@ class Guard:
         self._token = f"Bearer {token}".encode() if token else b""
         self._max_body = max_body
         self._body_s = body_s
-        self._under_way = 0
         self._hosts = hosts
         self._open_paths = frozenset(open_paths)
+        self._held = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         begun = False
-        taken = [0]  # bytes of its body
 
         async def answer(message: Message) -> None:
             nonlocal begun
@@ -106,7 +109,11 @@ class Guard:
 
         try:
             self._check(scope)
-            await self._bounded(scope, self._body(scope, receive, taken), answer)
+            if scope["path"] == HOT:
+                await self._app(scope, receive, answer)
+                return
+            with self._counted() as taken:
+                await self._bounded(scope, self._body(scope, receive, taken), answer)
         except Problem as error:
             await self._say(error, answer, begun=begun)
         except asyncio.TimeoutError:
@@ -114,12 +121,15 @@ class Guard:
         except Exception:
             log.exception("unexpected")
             await self._say(Problem(500, UNEXPECTED), answer, begun=begun)
-        finally:
-            self._under_way -= taken[0]
 
     async def _bounded(self, scope: Message, receive: Receive, answer: Send) -> None:
-        if scope["path"] in UNTIMED:
-            await self._app(scope, receive, answer)
+        if scope["path"] == ENDLESS:
+
+            async def in_time(message: Message) -> None:
+                await asyncio.wait_for(answer(message), SLOW_S)
+
+            with suppress(asyncio.TimeoutError):  # who does not read is let go
+                await self._app(scope, receive, in_time)
         else:
             await asyncio.wait_for(self._app(scope, receive, answer), ANSWER_S)
 
@@ -141,8 +151,9 @@ class Guard:
         if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
             # A page elsewhere may have its own name lead here.
             raise Problem(421, "this is not the host that was asked for")
-        if scope["method"] not in {"GET", "HEAD"} and _is_foreign(headers):
-            raise Problem(403, "a page of another origin may not change anything here")
+        is_page = scope["method"] in {"GET", "HEAD"} and scope["path"] in self._open_paths
+        if not is_page and _is_foreign(headers):  # a GET keeps an alert: an image's address would do
+            raise Problem(403, "a page of another origin may ask nothing here")
         if self._token and scope["path"] not in self._open_paths:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):
@@ -150,6 +161,15 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._max_body:
             raise Problem(413, f"expected at most {self._max_body} bytes")
+
+    @contextmanager
+    def _counted(self) -> Iterator[list[int]]:
+        """Count what the bodies of all requests take until they are answered."""
+        taken = [0]
+        try:
+            yield taken
+        finally:
+            self._held -= taken[0]
 
     def _body(self, scope: Message, receive: Receive, taken: list[int]) -> Receive:
         end_s = asyncio.get_running_loop().time() + self._body_s
@@ -164,14 +184,16 @@ class Guard:
                 message = await asyncio.wait_for(receive(), max(left_s, 0.001))
             except asyncio.TimeoutError:
                 raise Problem(408, f"expected the body within {self._body_s:g} s") from None
-            over = not message.get("more_body", False)
             size = len(message.get("body", b""))
             taken[0] += size
-            self._under_way += size
+            self._held += size
+            over = not message.get("more_body", False)
             if taken[0] > self._max_body:
                 raise Problem(413, f"expected at most {self._max_body} bytes")
-            if self._under_way > MOST_BODIES * self._max_body:
-                raise Problem(503, "too many large bodies are under way", retry_after="1")
+            if self._held > self._max_body * BODIES:
+                self._held -= taken[0]  # at once, or the next ones would be sent away for its sake
+                taken[0] = 0
+                raise Problem(503, "too much is being sent at once", retry_after="2")
             return message
 
         return bounded

@@ -45,6 +45,16 @@ ONE_AT_A_TIME = 7_362_531
 BUSY_MS = 5000
 """How long SQLite waits for another process that has the file."""
 
+PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "options": "-c lock_timeout=15000 -c statement_timeout=30000",
+}
+"""With PostgreSQL, unless the URL says otherwise: a server that is silent must not be waited for without end."""
+
 LOOKED_EVERY = 20_000
 """Steps of SQLite's machine from one look at the clock to the next."""
 
@@ -79,6 +89,7 @@ ENTRY = Table(
     Index("entry_local", "local_packed", "at", "n"),
     Index("entry_remote", "remote_packed", "at", "n"),
     Index("entry_id", "id"),
+    sqlite_autoincrement=True,  # a number is never given twice: listeners go by it
 )
 
 PAIR = Table(
@@ -138,7 +149,12 @@ def open_engine(url: str, *, connections: int, read_only: bool = False) -> Engin
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
-            parsed, pool_size=connections, max_overflow=0, pool_timeout=5, pool_pre_ping=True
+            parsed,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={name: value for name, value in PATIENCE.items() if name not in parsed.query},
         )
     engine = create_engine(
         parsed,
@@ -192,6 +208,11 @@ def migrate(engine: Engine) -> None:
             step(connection)
         connection.execute(EDITIONS.delete())
         connection.execute(EDITIONS.insert(), {"edition": EDITION})
+
+
+def write_something(connection: Connection) -> None:
+    """Write what is there already: it fails where nothing can be written."""
+    connection.execute(EDITIONS.update().values(edition=EDITIONS.c.edition))
 
 
 def _edition(connection: Connection) -> int:

@@ -7,14 +7,25 @@ import binascii
 import ipaddress
 import math
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import product
+from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, or_, select
+from sqlalchemy import and_, exists, false, func, or_, select
 
-from sockbpf.store.entry import EVENTS, MOST_INTEGER, PROTOCOLS, TYPES, EntryError, packed_ip, searchable
+from sockbpf.store.entry import (
+    EVENTS,
+    KNOWN,
+    MOST_INTEGER,
+    PROTOCOLS,
+    TYPES,
+    EntryError,
+    packed_ip,
+    searchable,
+    spelled_in_alert,
+)
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR
 
 if TYPE_CHECKING:
@@ -24,17 +35,18 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 1000
 ROWS = 100
-MOST_BYTES = 8 * 2**20
-"""Of the bodies of one page; a single larger one is a page of its own."""
 MOST_FILTERS = 16
+MOST_BYTES = 8 * 2**20
+"""Of one page: what is posted may be large, and a page of it is held in memory."""
 CHOICES = {"event": EVENTS, "protocol": PROTOCOLS, "type": TYPES}
+TEXTS = (*CHOICES, "host", "comm", "id")
+WHOLES = ("pid", "size", "local_port", "remote_port")
+ADDRESSES = ("local_ip", "remote_ip")
 EITHER_END = ("ip", "port", "cidr")
 BOUNDS = ("from", "to", "limit", "cursor")
 SORTS = {"start": EPISODE.c.start, "peak": EPISODE.c.peak, "last": EPISODE.c.last, "size": EPISODE.c.size}
-
-
-Row = tuple[int, float, str]
-"""n, time, body."""
+LENGTH = func.length(ENTRY.c.body).label("length")
+"""In bytes: the body is ASCII."""
 
 
 class FilterError(EntryError):
@@ -69,20 +81,15 @@ def parse(asked: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter
     if len(given) > MOST_FILTERS:
         raise FilterError(f"expected at most {MOST_FILTERS} filters")
     own = {"open", "sort"} if episodes else set()
-    plain: dict[str, object] = {
-        name: searchable(given[name]) for name in ("host", "comm", "id") if name in given
-    }
-    for name, choices in CHOICES.items():
-        if name in given:
-            if given[name] not in choices:
+    plain = _plain(given)
+    known = {*BOUNDS, *EITHER_END, *TEXTS, *WHOLES, *ADDRESSES, *own, "min_size"}
+    pairs = tuple((n, v) for n, v in given.items() if n not in known)
+    if episodes:
+        if pairs or "event" in plain:
+            raise FilterError("episodes are not found by event, nor by key=value")
+        for name, choices in CHOICES.items():  # of what was posted they may be anything
+            if given.get(name, choices[0]) not in choices:
                 raise FilterError(f"{name}: expected one of {', '.join(choices)}")
-            plain[name] = given[name]
-    if "pid" in given:
-        plain["pid"] = _whole("pid", given["pid"])
-    known = {*BOUNDS, *CHOICES, *EITHER_END, *own, "host", "comm", "id", "pid", "min_size"}
-    pairs = tuple((searchable(n), searchable(v)) for n, v in given.items() if n not in known)
-    if episodes and (pairs or "event" in plain):
-        raise FilterError("episodes are not found by event, nor by key=value")
     return Filter(
         from_s=_time("from", given["from"]) if "from" in given else None,
         to_s=_time("to", given["to"]) if "to" in given else None,
@@ -102,37 +109,38 @@ def cursor(at_s: float, n: int) -> str:
     return base64.urlsafe_b64encode(struct.pack(">dq", at_s, n)).decode().rstrip("=")
 
 
-def find(connection: Connection, asked: Filter) -> tuple[list[Row], bool]:
-    """Return n, time and body of what is found, newest first, of one time the last that came first.
+def find(connection: Connection, asked: Filter) -> tuple[list[tuple[int, float, str]], bool]:
+    """Return n, time and body of what is found, and whether there may be more.
 
-    And whether there may be more behind it: a page ends at `limit`, or where its bodies are too many bytes.
+    It is the newest first, of one time the last that came first.
     """
-    rows: list[Row] = []
-    full = False
-    horizon = (-math.inf, 0)  # what lies behind it has not been looked at for every side
-    for sides in _sides(asked):
-        statement = _bounded(select(ENTRY.c.n, ENTRY.c.at, ENTRY.c.body), ENTRY, asked, sides)
-        some, cut = _some(connection, statement)
-        rows += some
-        full = full or cut or len(some) == asked.limit
-        if cut:
-            horizon = max(horizon, (some[-1][1], some[-1][0]))
-    rows = sorted({row for row in rows if (row[1], row[0]) >= horizon}, key=lambda row: (-row[1], -row[0]))
-    return rows[: asked.limit], full or len(rows) > asked.limit
+    places = [_bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, asked, sides) for sides in _sides(asked)]
+    rows = sorted(
+        {(row.n, row.at, row.length) for each in places for row in connection.execute(each)},
+        key=lambda row: (-row[1], -row[0]),
+    )[: asked.limit]
+    page = _affordable(rows)
+    return _with_bodies(connection, page), len(rows) == asked.limit or len(page) < len(rows)
 
 
-def _some(connection: Connection, statement: Select[Any]) -> tuple[list[Row], bool]:
-    """Return rows, and whether they were cut off because of their bytes; the first one is always there."""
-    rows: list[Row] = []
-    left_bytes = MOST_BYTES
-    # One by one: the driver of PostgreSQL would fetch them all first.
-    with connection.execute(statement.execution_options(stream_results=True, max_row_buffer=64)) as found:
-        for n, at_s, body in found:
-            if rows and len(body) > left_bytes:
-                return rows, True
-            left_bytes -= len(body)
-            rows.append((n, at_s, body))
-    return rows, False
+def _affordable(rows: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:
+    """Return as many as a page may hold, one at least; the last of each row is its length."""
+    sums = list(accumulate(row[2] for row in rows))
+    return rows[: max(1, bisect_right(sums, MOST_BYTES))]
+
+
+def _with_bodies(
+    connection: Connection, places: list[tuple[int, float, int]]
+) -> list[tuple[int, float, str]]:
+    if not places:
+        return []
+    times = [at_s for _, at_s, _ in places]  # by which a database in parts knows where to look
+    statement = select(ENTRY.c.n, ENTRY.c.body).where(
+        ENTRY.c.n.in_([n for n, *_ in places]), ENTRY.c.at.between(min(times), max(times))
+    )
+    bodies = {row.n: row.body for row in connection.execute(statement)}
+    # What was deleted in between is not there any more.
+    return [(n, at_s, bodies[n]) for n, at_s, _ in places if n in bodies]
 
 
 def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]:
@@ -154,12 +162,11 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
     return sorted(found.values(), key=lambda row: -row[asked.sort])[: asked.limit]
 
 
-def since(connection: Connection, n: int, limit: int) -> list[Row]:
+def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
     """Return what came after an entry, oldest first."""
-    statement = (
-        select(ENTRY.c.n, ENTRY.c.at, ENTRY.c.body).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
-    )
-    return _some(connection, statement)[0]
+    statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
+    rows = [(row.n, row.at, row.length) for row in connection.execute(statement)]
+    return _with_bodies(connection, _affordable(rows))
 
 
 def _sides(asked: Filter) -> list[dict[str, str]]:
@@ -193,19 +200,41 @@ def _conditions(table: Table, asked: Filter, sides: dict[str, str]) -> list[Colu
         value = asked.ends[name]
         wanted.append(column.between(*value) if name == "cidr" else column == value)
     if table is ENTRY:
-        wanted += [
-            exists().where(PAIR.c.n == ENTRY.c.n, PAIR.c.name == name, PAIR.c.value == value)
-            for name, value in asked.pairs
-        ]
+        wanted += [_has(name, value) for name, value in asked.pairs]
     return wanted
+
+
+def _has(name: str, value: str) -> ColumnElement[bool]:
+    pair = exists().where(
+        PAIR.c.n == ENTRY.c.n, PAIR.c.name == searchable(name), PAIR.c.value == searchable(value)
+    )
+    if name not in KNOWN:
+        return pair
+    # Of an alert, what is in its body alone: a name and its value as JSON writes them, which can stand nowhere else.
+    written = [func.replace(ENTRY.c.body, text, "") != ENTRY.c.body for text in spelled_in_alert(name, value)]
+    return or_(pair, and_(ENTRY.c.key.is_not(None), or_(false(), *written)))
+
+
+def _plain(given: Mapping[str, str]) -> dict[str, object]:
+    plain: dict[str, object] = {name: searchable(given[name]) for name in TEXTS if name in given}
+    plain |= {name: _whole(name, given[name]) for name in WHOLES if name in given}
+    for name in ADDRESSES:
+        if name in given:
+            plain[name.replace("_ip", "_packed")] = _address(name, given[name])
+    return plain
+
+
+def _address(name: str, text: str) -> bytes:
+    packed = packed_ip(text)
+    if packed is None:
+        raise FilterError(f"{name}: expected an IP address")
+    return packed
 
 
 def _ends(given: Mapping[str, str]) -> dict[str, Any]:
     ends: dict[str, Any] = {}
     if "ip" in given:
-        ends["ip"] = packed_ip(given["ip"])
-        if ends["ip"] is None:
-            raise FilterError("ip: expected an IP address")
+        ends["ip"] = _address("ip", given["ip"])
     if "port" in given:
         ends["port"] = _whole("port", given["port"])
     if "cidr" in given:

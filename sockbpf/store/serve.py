@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import pwd
+import resource
 import signal
 import socket
 import ssl
@@ -29,6 +30,8 @@ from sockbpf.store.schema import migrate, open_engine
 from sockbpf.store.settings import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.engine import Engine
     from starlette.types import ASGIApp
 
@@ -38,11 +41,24 @@ log = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 1000
 BACKLOG = 2048
+MOST_FILES = 8192
 STOP_S = 5
 """How long requests under way may take when the store is to end."""
 IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.auto", "uvicorn.loops.uvloop", "uvloop")
 """What our libraries import when they first want it."""
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
+
+
+class _Server(uvicorn.Server):
+    """uvicorn waits for answers under way before it says that the end has come: streams must be told earlier."""
+
+    def __init__(self, config: uvicorn.Config, before_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._before_end = before_end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._before_end()
+        await super().shutdown(sockets)
 
 
 class StoreError(SockbpfError):
@@ -63,8 +79,9 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     reading = open_engine(settings.database, connections=6, read_only=True)
     for late in IMPORTED_LATE:
         import_module(late)
+    store = Store(reading, writing, keep_s=settings.keep, metrics=StoreMetrics)
     config = uvicorn.Config(
-        _guarded(settings, reading, writing),
+        _guarded(settings, store),
         http=impatient(settings.patience),
         ws="none",
         lifespan="on",
@@ -79,7 +96,8 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     )
     config.load()
     config.ssl = context
-    server = uvicorn.Server(config)
+    server = _Server(config, store.let_go)
+    _allow_files()
     _become(settings)
     if child_of:
         _end_with(child_of)
@@ -92,8 +110,7 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     return 0
 
 
-def _guarded(settings: Settings, reading: Engine, writing: Engine) -> ASGIApp:
-    store = Store(reading, writing, keep_s=settings.keep, metrics=StoreMetrics)
+def _guarded(settings: Settings, store: Store) -> ASGIApp:
     assert settings.listen  # noqa: S101  checked by serve
     host = settings.listen.host
     hosts = frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset[str]()
@@ -173,6 +190,13 @@ def _make_folder(path: Path, user: pwd.struct_passwd | None) -> None:
 def _is_ours(mine: Path, path: Path) -> bool:
     """Whether it is there for the store alone: its files, or a folder that is empty but for them."""
     return mine != path.parent or all(name.startswith(path.name) for name in os.listdir(mine))
+
+
+def _allow_files() -> None:
+    """Have room for all connections, and for those that are sent away."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _prctl(option: int, value: int) -> None:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sqlalchemy import Connection
     from sqlalchemy.engine import Engine
@@ -34,6 +34,10 @@ MOST_WAITING = 20_000
 """Entries that may wait for a commit; who comes then is sent away."""
 BATCH = 2000
 """Entries of one commit."""
+TRIES = 5
+"""Of a transaction that another store's stood in the way of."""
+IN_THE_WAY = frozenset({"40001", "40P01"})
+"""SQLSTATE of a serialization failure, of a deadlock."""
 
 
 class BusyError(Exception):
@@ -48,8 +52,6 @@ class _Work:
     call: Callable[[Connection], Any] | None = None
     done: Future[Any] = field(default_factory=Future)
     answer: Any = None
-    given_up: bool = False
-    """Nobody waits for it any more, since before its turn came."""
 
 
 class Writer:
@@ -112,10 +114,12 @@ class Writer:
                 batch = self._take()
             if not batch:
                 return
+            # From here on none can be cancelled any more; those that were, nobody waits for.
+            wanted = [work for work in batch if work.done.set_running_or_notify_cancel()]
             try:
-                self._commit(batch)
+                self._commit(wanted)
             except Exception as error:  # noqa: BLE001  whatever it is, whoever waits is told
-                self._failed(batch, error)
+                self._failed(wanted, error)
             with self._changed:
                 self._entries -= sum(len(work.entries) for work in batch)
 
@@ -125,29 +129,35 @@ class Writer:
         while self._waiting and (not batch or entries + len(self._waiting[0].entries) <= BATCH):
             entries += len(self._waiting[0].entries)
             batch.append(self._waiting.popleft())
-        for work in batch:
-            # From now on nobody can give it up: that must not come between a look whether it is and the answer.
-            work.given_up = not work.done.set_running_or_notify_cancel()
         return batch
 
     def _commit(self, batch: list[_Work]) -> None:
+        for tried in range(1, TRIES + 1):
+            try:
+                self._transact(batch)
+                break
+            except DBAPIError as error:
+                # Rolled back as a whole: so another try keeps nothing twice.
+                if tried == TRIES or getattr(error.orig, "sqlstate", None) not in IN_THE_WAY:
+                    raise
+        self.commits += 1
+        for work in batch:
+            if not work.call:
+                self.kept += sum(work.answer)
+                self.duplicates += len(work.answer) - sum(work.answer)
+            work.done.set_result(work.answer)
+        self._on_commit()
+
+    def _transact(self, batch: list[_Work]) -> None:
         with self._engine.begin() as connection:
             kept = iter(write(connection, [entry for work in batch for entry in work.entries]))
             for work in batch:
                 work.answer = [next(kept) for _ in work.entries]
                 if work.call:
                     work.answer = work.call(connection)
-        self.commits += 1
-        for work in batch:
-            if not work.call:
-                self.kept += sum(work.answer)
-                self.duplicates += len(work.answer) - sum(work.answer)
-            if not work.given_up:
-                work.done.set_result(work.answer)
-        self._on_commit()
 
     def _failed(self, batch: list[_Work], error: Exception) -> None:
-        if len(batch) > 1 and not isinstance(error, OperationalError):
+        if len(batch) > 1 and isinstance(error, SQLAlchemyError) and not isinstance(error, OperationalError):
             for work in batch:  # one of them is at fault: the others need not suffer
                 try:
                     self._commit([work])
@@ -156,7 +166,7 @@ class Writer:
             return
         log.error("not kept: %s", str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0])
         for work in batch:
-            if not work.given_up:
+            if not work.done.done():
                 work.done.set_exception(BusyError())
         if isinstance(error, OperationalError):
             time.sleep(0.1)  # a database that is away need not be asked more often
@@ -173,18 +183,10 @@ def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
         if entry.key:
             known.add(entry.key)
     new = [entry for entry, is_new in zip(entries, fresh, strict=True) if is_new]
-    if new:
-        plain = [entry for entry in new if not entry.pairs]
-        if plain:
-            connection.execute(_insert_entries(connection), [_row(entry) for entry in plain])
-        for entry in new:
-            if entry.pairs:
-                number = connection.execute(insert(ENTRY).returning(ENTRY.c.n), _row(entry)).scalar_one()
-                connection.execute(
-                    insert(PAIR),
-                    [{"n": number, "at": entry.at_s, "name": n, "value": v} for n, v in entry.pairs],
-                )
-    episodes = _merged([entry.episode for entry in new if entry.episode])
+    taken = _insert(connection, new) if new else set()
+    if taken:  # by another store, at the same moment
+        fresh = [is_new and entry.key not in taken for entry, is_new in zip(entries, fresh, strict=True)]
+    episodes = _merged([entry.episode for entry in new if entry.episode and entry.key not in taken])
     if episodes:
         connection.execute(_upsert_episodes(connection), episodes)
     return fresh
@@ -198,17 +200,52 @@ def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
     return found
 
 
+def _insert(connection: Connection, new: Sequence[Entry]) -> set[bytes]:
+    """Insert entries; return the keys of those that were there after all."""
+    plain = [entry for entry in new if not entry.pairs]
+    paired = [entry for entry in new if entry.pairs and entry.key]
+    posted = [entry for entry in new if entry.pairs and not entry.key]
+    taken = _insert_plain(connection, plain) if plain else set()
+    for entry in paired:
+        returning = _dialect(connection).insert(ENTRY).on_conflict_do_nothing().returning(ENTRY.c.n)
+        number = connection.execute(returning, _row(entry)).scalar_one_or_none()
+        if number is None:
+            taken.add(entry.key)  # type: ignore[arg-type]
+        else:
+            connection.execute(insert(PAIR), _pair_rows([(number, entry)]))
+    if posted:
+        statement = insert(ENTRY).returning(ENTRY.c.n, sort_by_parameter_order=True)
+        numbers = connection.execute(statement, [_row(entry) for entry in posted]).scalars()
+        connection.execute(insert(PAIR), _pair_rows(zip(numbers, posted, strict=True)))
+    return taken
+
+
+def _insert_plain(connection: Connection, entries: Sequence[Entry]) -> set[bytes]:
+    statement = _dialect(connection).insert(ENTRY)
+    rows = [_row(entry) for entry in entries]
+    if connection.dialect.name != "postgresql":  # the transaction has the database for itself
+        connection.execute(statement, rows)
+        return set()
+    written = set(
+        connection.execute(statement.on_conflict_do_nothing().returning(ENTRY.c.key), rows).scalars()
+    )
+    return {entry.key for entry in entries if entry.key and entry.key not in written}
+
+
 def _row(entry: Entry) -> dict[str, Any]:
     return {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
 
 
+def _pair_rows(entries: Iterable[tuple[int, Entry]]) -> list[dict[str, Any]]:
+    return [
+        {"n": number, "at": entry.at_s, "name": name, "value": value}
+        for number, entry in entries
+        for name, value in entry.pairs
+    ]
+
+
 def _dialect(connection: Connection) -> Any:
     return postgresql if connection.dialect.name == "postgresql" else sqlite
-
-
-def _insert_entries(connection: Connection) -> Any:
-    # Another store may have been faster with the same alert.
-    return _dialect(connection).insert(ENTRY).on_conflict_do_nothing()
 
 
 def _merged(words: list[Any]) -> list[dict[str, Any]]:

@@ -37,7 +37,8 @@ RAW = (
 PATHS = ("/alert", "/store.json", "/episodes", "/stream", "/healthz", "/metrics", "/openapi.json", "/")
 OTHER_PATHS = (
     "//", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/%00", "/index.html%00.js", "/" + "a" * 3000,
-    "/" + "a/" * 1000, "/store.json/", "/alert/../store.json", "/%ff", "/\\", "/page/", "/.", "/%2f%2f", "/store.JSON",
+    "/" + "a/" * 1000, "/store.json/", "/alert/../store.json", "/%ff", "/\\", "/page/", "/.", "/%2f%2f",
+    "/store.JSON",
 )  # fmt: skip
 METHODS = (
     "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "BREW", "G\0T",
@@ -129,7 +130,7 @@ def body(chance: Chance) -> bytes:
         lambda: chance.randbytes(chance.choice((1, 100, 10_000))),
         lambda: b"a,b\n" + b"\0,1\n" * 3,
         lambda: b"a,b\n" + b",".join([b'"' * 1000] * 2),
-        lambda: (MARK + ",b\n=1+1," + MARK + "\n").encode(),
+        (MARK + ",b\n=1+1," + MARK + "\n").encode,
         lambda: b",".join(b"h%d" % n for n in range(3000)) + b"\n" + b",".join([b"1"] * 3000),
         lambda: b"x" * 200_000,
     )  # fmt: skip
@@ -159,8 +160,10 @@ def chunked(chance: Chance) -> bytes:
 
 
 def odd_header(chance: Chance) -> bytes:
-    texts = [*TEXTS, "chunked", "0", "-1", "1e5", "10485761", "99999999999999999999", "close, upgrade", "websocket",
-             "Bearer x", "http://[", "//[", "bytes=0-,-1,5-1", "[::1", "127.0.0.1:99999999", "100-continue"]  # fmt: skip
+    texts = [*TEXTS, "chunked", "0", "-1", "1e5", "10485761", "99999999999999999999", "close, upgrade",
+             "websocket",
+             "Bearer x", "http://[", "//[",
+             "bytes=0-,-1,5-1", "[::1", "127.0.0.1:99999999", "100-continue"]  # fmt: skip
     chosen = [(chance.choice(HEADERS), chance.choice(texts)) for _ in range(chance.randrange(1, 4))]
     kind = chance.random()
     if kind < 0.05:
@@ -183,9 +186,11 @@ def odd_line(chance: Chance) -> bytes:
         b"GET http://evil" + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"\x16\x03\x01\x02\0\x01\0\x01\xfc" * 9,
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"\0" * 100,
         b"GET  " + path + b" HTTP/1.1\r\n\r\n", b"GET " + path + b"#x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"GET /" + chance.randbytes(30) + b" HTTP/1.1\r\n\r\n", b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET /" + chance.randbytes(30) + b" HTTP/1.1\r\n\r\n",
+        b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
         b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nHost: 127.0.0.1\r\n\r\n",
-        b"GET " + path + b" HTTP/1.1\r\nHost : 127.0.0.1\r\n\r\n", b"GET " + path + b" HTTP/1.1\r\n folded: x\r\n\r\n",
+        b"GET " + path + b" HTTP/1.1\r\nHost : 127.0.0.1\r\n\r\n",
+        b"GET " + path + b" HTTP/1.1\r\n folded: x\r\n\r\n",
     )  # fmt: skip
     return chance.choice(lines)
 
@@ -198,7 +203,8 @@ def delete(chance: Chance) -> bytes:
     """Return a DELETE; none that would delete what is there."""
     pairs = chance.choice(
         (
-            b"", b"before=nan", b"before=inf", b"before=-1", b"before=0&older_than=1d", b"older_than=" + b"9" * 17 + b"d",
+            b"", b"before=nan", b"before=inf", b"before=-1", b"before=0&older_than=1d",
+            b"older_than=" + b"9" * 17 + b"d",
             b"older_than=-1d", b"older_than=1y", b"before=0001-01-01", b"before=%00", b"x=1", b"before=-1e308",
             b"before=" + quote_from_bytes(b"'; drop table entry; --").encode(), b"before=0;delete",
         )

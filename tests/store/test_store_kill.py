@@ -75,7 +75,7 @@ class Clients:
         made = getattr(self._local, "connection", None)
         if made is None or made.port != self.port:
             made = self._local.connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        return made  # type: ignore[no-any-return]
+        return made
 
     @contextmanager
     def sending(self) -> Iterator[None]:
