@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -25,7 +26,7 @@ from sockbpf.fields import DURATIONS, quantity
 from sockbpf.store.description import document
 from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
 from sockbpf.store.feed import Feed
-from sockbpf.store.guard import Problem, problem
+from sockbpf.store.guard import UNEXPECTED, Problem, problem
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.retention import Retention, delete_before
 from sockbpf.store.schema import ENTRY, bound, write_something
@@ -133,7 +134,7 @@ def make_app(store: Store) -> ASGIApp:
         yield
         await asyncio.to_thread(store.stop)
 
-    return Starlette(
+    app = Starlette(
         lifespan=life,
         routes=[
             Route("/alert", Alert(store)),
@@ -149,8 +150,12 @@ def make_app(store: Store) -> ASGIApp:
             Problem: _on_problem,
             EntryError: _on_entry_error,
             HTTPException: _on_http_exception,
+            ClientDisconnect: _on_disconnect,
+            Exception: _on_unexpected,
         },
     )
+    app.router.redirect_slashes = False  # it would lead to whatever Host says
+    return app
 
 
 async def _on_problem(_: Request, error: Exception) -> Response:
@@ -161,6 +166,14 @@ async def _on_problem(_: Request, error: Exception) -> Response:
 
 async def _on_entry_error(request: Request, error: Exception) -> Response:
     return await _on_problem(request, Problem(422, str(error)))
+
+
+async def _on_disconnect(request: Request, _: Exception) -> Response:
+    return await _on_problem(request, Problem(400, "the body has no end"))  # nobody reads it
+
+
+async def _on_unexpected(request: Request, _: Exception) -> Response:
+    return await _on_problem(request, Problem(500, UNEXPECTED))  # the guard logs it
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
