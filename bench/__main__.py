@@ -9,10 +9,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import delivery
+from bench import bursts, cost, delivery
 from bench.figure import table
 
-MEASURES = {"delivery": delivery.measure}
+MEASURES = {"cost": cost.measure, "bursts": bursts.measure, "delivery": delivery.measure}
 
 
 def main() -> int:

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 SLICE = 1000
 """Entries deleted in one transaction."""
-EVERY_S = 60.0
+FIRST_S, EVERY_S = 1.0, 60.0
+"""From the start to the first look, and from each to the next."""
 
 
 def delete_before(writer: Writer, before_s: float, until_s: float = math.inf) -> tuple[int, bool]:
@@ -81,16 +82,14 @@ class Retention:
         self._ended.set()
 
     def _run(self) -> None:
-        while not self._ended.is_set():
+        wait_s = FIRST_S
+        while not self._ended.wait(wait_s):
+            wait_s = EVERY_S
             try:
-                self._pass()
+                self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
+                if self._keep_s:
+                    deleted, _ = delete_before(self._writer, time.time() - self._keep_s)
+                    if deleted:
+                        log.info("deleted %d entries older than %g s", deleted, self._keep_s)
             except BusyError:
                 log.warning("nothing could be deleted, the database is busy or away")
-            self._ended.wait(EVERY_S)
-
-    def _pass(self) -> None:
-        self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
-        if self._keep_s:
-            deleted, _ = delete_before(self._writer, time.time() - self._keep_s)
-            if deleted:
-                log.info("deleted %d entries older than %g s", deleted, self._keep_s)

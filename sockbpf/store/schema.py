@@ -42,6 +42,9 @@ EDITION = 1
 ONE_AT_A_TIME = 7_362_531
 """The key of the advisory lock under which PostgreSQL's tables are made and dropped: several stores share them."""
 
+WRITING = 7_362_532
+"""The key of the one under which entries are written."""
+
 BUSY_MS = 5000
 """How long SQLite waits for another process that has the file."""
 
@@ -51,7 +54,7 @@ PATIENCE = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
-    "options": "-c lock_timeout=15000 -c statement_timeout=30000",
+    "options": "-c lock_timeout=15000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000",
 }
 """With PostgreSQL, unless the URL says otherwise: a server that is silent must not be waited for without end."""
 
@@ -154,6 +157,7 @@ def open_engine(url: str, *, connections: int, read_only: bool = False) -> Engin
             max_overflow=0,
             pool_timeout=5,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={name: value for name, value in PATIENCE.items() if name not in parsed.query},
         )
     engine = create_engine(

@@ -53,7 +53,9 @@ def is_loopback(host: str) -> bool:
 
 
 class Store(Section):
-    """Where alerts are kept and shown. `keep` is seconds, 0 for ever; `max_body` bytes.
+    """Where alerts are kept and shown. `keep` is seconds, 0 for ever; `max_body` bytes; `patience` seconds.
+
+    So long a client may take for the head of a request, for its body, and to take the answer.
 
     `database` may hold a password: it stays out of the repr and must stay out of every message.
     """
@@ -66,6 +68,7 @@ class Store(Section):
     tls_cert: Annotated[Path | None, PlainValidator(_file)] = None
     tls_key: Annotated[Path | None, PlainValidator(_file)] = None
     max_body: Size = 10 * 2**20
+    patience: Annotated[float, duration("100ms", "5m")] = 15.0
 
     @model_validator(mode="after")
     def _token_unless_loopback(self) -> "Store":

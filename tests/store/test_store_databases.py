@@ -19,7 +19,7 @@ from sockbpf.store.partitions import make_partitions
 from sockbpf.store.schema import open_engine
 from tests.live.waiting import until
 from tests.store.conftest import StartStore
-from tests.store.serving import find, post, start_store, tell, told
+from tests.store.serving import find, start_store, tell, told
 
 DatabaseOf = Callable[[str], str]
 
@@ -57,19 +57,6 @@ def test_a_newer_edition_is_left_alone(start: StartStore, database: str, tmp_pat
     assert "Traceback" not in refused.log()
     run(database, "update store_edition set edition = 1")
     assert len(find(start(database))) == 1
-
-
-def test_what_is_too_old_goes_by_itself(start: StartStore, database: str) -> None:
-    now = time.time()
-    store = start(database)
-    for number in range(2011):
-        post(store, [{"n": number, "timestamp": now - 90_000 + number}] * 1) if number % 97 == 0 else None
-    post(store, [{"n": number, "timestamp": now - 90_000 - number} for number in range(2011)])
-    post(store, [{"n": number, "timestamp": now - number} for number in range(53)])
-    store.stop()
-    keeping = start(database, keep="1d")
-    until(lambda: len(find(keeping, limit=1000)) == 53, "only what is younger")
-    assert find(keeping, n=2000) == []
 
 
 def test_busy_or_away_is_said_and_passes(start: StartStore, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is posted is kept as it was, given back newest first, and never overwritten."""
+"""What is posted to /store.json comes back as it was, whatever it is, and nothing takes another's place."""
 
 from __future__ import annotations
 
@@ -6,168 +6,181 @@ import csv
 import io
 import json
 import subprocess
-import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 import requests
 
-from tests.store.conftest import StartStore
-from tests.store.serving import Store, find, post, tell, told
+from tests.store.asking import get, is_problem, post
+from tests.store.serving import Store, told
 
-TABLE = (
-    "Proto,Recv-Q,Send-Q,Local Address,State\nudp,0,4352,127.0.0.1:53,UNCONN\nudp,213,0,[::1]:546,UNCONN\n"
-)
-"""As `ss` and `netstat` are turned into CSV."""
-
-
-def send(store: Store, body: bytes | str, kind: str | None = None, **headers: str) -> requests.Response:
-    data = body.encode() if isinstance(body, str) else body
-    headers |= {"Content-Type": kind} if kind else {}
-    return requests.post(f"{store.url}/store.json", data, headers=headers, timeout=60)
-
-
-def curl(store: Store, *arguments: str, cwd: Path) -> str:
-    done = subprocess.run(
-        ["curl", "-sS", "-X", "POST", *arguments, f"{store.url}/store.json"],
-        cwd=cwd, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout
-
-
-def test_objects_come_back_as_they_were(store: Store) -> None:
-    """Their keys in order, their types, what no text column would take, and what looks like markup or SQL."""
-    given = [
-        {"z": 1, "a": {"deep": [1, 2.5, None, True, {"b": "c"}]}, "m": "ü ☃ \u0000 \ud800"},
-        {"<script>alert(1)</script>": "'; drop table entry; --", "": "", "n": 2**70, "e": 1e-300},
-        {"timestamp": "yesterday", "local_ip": 7, "size": "large", "pid": -1, "protocol": None},
-    ]
-    answers = [send(store, json.dumps(each), "application/json") for each in given]
-    assert [(a.status_code, a.json()) for a in answers] == [(201, {"stored": 1})] * 3
-    back = find(store)
-    assert back == given[::-1]
-    assert [list(each) for each in back] == [list(each) for each in given[::-1]]
+ODD: list[dict[str, Any]] = [
+    {},
+    {"a": {"b": [1, {"c": None}], "d": {}}, "e": []},
+    {"Schlüssel": "Wert", "鍵": "値", "🔑": "👩‍🚒", "": "no name", "العربية": "\u202e"},
+    {"nul": "a\0b", "\0": 1, "half": "\ud800", "\udfff": "other half", "line": "\u2028\r\n\t"},
+    {"big": 2**63, "bigger": 10**400, "negative": -(2**70), "float": 1.5e-300, "minus": -0.0},
+    {"yes": True, "no": False, "none": None, "one": 1, "point": 1.0, "text": "1"},
+    {"z": 1, "a": 2, "m": 3},
+    {
+        "timestamp": "not a time",
+        "size": -1,
+        "local_ip": "no address",
+        "local_port": [],
+        "host": 5,
+        "pid": "x",
+    },
+    {"timestamp": 10**400, "size": 10**400, "event": {}, "protocol": "sctp", "key": "n", "at": "body"},
+    {"'; drop table entry; --": "' or 1=1 --", "<script>alert(1)</script>": "</script>", "%s": ":n"},
+    {"long": "x" * 100_000, "y" * 10_000: 1},
+    {f"key{n}": n for n in range(500)},
+]
 
 
-def test_an_array_is_its_objects(store: Store) -> None:
-    post(store, [{"number": number} for number in range(211)])
-    assert [each["number"] for each in find(store, limit=1000)] == list(range(211))[::-1]
+def posted(store: Store, body: str | bytes, kind: str | None = None) -> requests.Response:
+    raw = body.encode() if isinstance(body, str) else body
+    headers = {"Content-Type": kind} if kind else {}
+    return requests.post(f"{store.url}/store.json", data=raw, headers=headers, timeout=30)
 
 
-def test_newest_first_by_timestamp_else_by_arrival(store: Store) -> None:
-    now = time.time()
-    post(store, [{"is": "second", "timestamp": now - 7}, {"is": "third", "timestamp": str(now - 70)}])
-    post(store, {"is": "first"})
-    assert [each["is"] for each in find(store)] == ["first", "second", "third"]
+def in_order(value: object) -> str:
+    """Return JSON, by which an order of names and a type show."""
+    return json.dumps(value)
 
 
-def test_curl_as_everybody_writes_it(store: Store, tmp_path: Path) -> None:
-    """`--data @file` takes the ends of the lines away: what is left of them is kept to the letter."""
-    (tmp_path / "udp_redirect_output.csv").write_text(TABLE)
+def test_objects_come_back_as_they_were_the_last_first(emptied: Store) -> None:
+    assert post(emptied, ODD) == len(ODD)
+    assert post(emptied, ODD[1]) == 1
+    assert in_order(get(emptied)) == in_order([ODD[1], *reversed(ODD)])
+
+
+def test_what_is_posted_twice_is_there_twice(emptied: Store) -> None:
     for _ in range(3):
-        assert curl(store, "--data", "@./udp_redirect_output.csv", cwd=tmp_path) == '{"stored":1}'
-    assert find(store) == [{"text": TABLE.replace("\n", "")}] * 3
-    assert curl(store, "--data", '{"key": "value", "n": 1}', cwd=tmp_path) == '{"stored":1}'
-    assert find(store, key="value") == [{"key": "value", "n": 1}]
+        post(
+            emptied, {"timestamp": 1_795_343_123, "id": "same", "event": "exceeded", "seq": 1, "host": "web1"}
+        )
+    assert len(get(emptied)) == 3
 
 
-def test_a_table_is_its_rows(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "ss.csv").write_text(TABLE)
-    for kind in ("text/csv", "text/csv; charset=utf-8", "application/x-www-form-urlencoded"):
-        said = curl(store, "-H", f"Content-Type: {kind}", "--data-binary", "@ss.csv", cwd=tmp_path)
-        assert said == '{"stored":2}'
-    assert find(store) == list(csv.DictReader(io.StringIO(TABLE)))[::-1] * 3
-    assert find(store, **{"Recv-Q": "213"})[0]["Local Address"] == "[::1]:546"
+def test_objects_are_sorted_by_their_own_time_and_alerts_among_them(emptied: Store) -> None:
+    post(emptied, [{"timestamp": 30}, {"timestamp": "20.5"}, {"timestamp": 10, "note": "early"}])
+    requests.get(f"{emptied.url}/alert", params=told(1, timestamp="25.000000"), timeout=9)
+    post(emptied, {"timestamp": 20.5, "note": "later"})
+    assert [float(each["timestamp"]) for each in get(emptied)] == [30, 25, 20.5, 20.5, 10]
+    assert get(emptied)[2]["note"] == "later"
 
 
-def test_what_is_no_table_is_kept_to_the_letter(store: Store) -> None:
-    texts = (
-        "State Recv-Q Send-Q\nLISTEN 0 128\n", "a,b\n1,2,3\n", "a,a\n1,2\n", "one line, with commas", "{not json",
-        "[1,2]", '"', 'a,b\n"1,2\n', " ", "x" * 300_007, "line\r\nline\r\n",
-    )  # fmt: skip
-    for text in texts:
-        assert send(store, text, "application/x-www-form-urlencoded").status_code == 201
-    assert find(store) == [{"text": text} for text in reversed(texts)]
+def test_a_thousand_objects_of_one_request_keep_their_order(emptied: Store) -> None:
+    objects = [{"n": n} if n % 3 else {"nested": {"n": n}} for n in range(1000)]
+    assert post(emptied, objects) == 1000
+    assert get(emptied, limit=1000) == objects[::-1]
 
 
-def test_bytes_that_are_no_text_are_not_lost(store: Store) -> None:
-    raw = bytes(range(256))
-    assert send(store, raw, "text/plain").status_code == 201
-    assert str(find(store)[0]["text"]).encode("latin-1") == raw
+@pytest.mark.parametrize("option", ["--data", "--data-binary"])
+@pytest.mark.parametrize("command", ["ss -tuan", "netstat -tuan"])
+def test_curl_posts_what_ss_and_netstat_print(
+    emptied: Store, tmp_path: Path, command: str, option: str
+) -> None:
+    printed = subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
+    assert printed.count("\n") > 1
+    file = tmp_path / "printed"
+    file.write_text(printed)
+    for number in (1, 2):
+        told = curl(emptied, option, f"@{file}")
+        assert told == {"stored": 1}, number
+    sent = printed if option == "--data-binary" else printed.replace("\n", "")  # curl does that
+    assert get(emptied) == [{"text": sent}] * 2
 
 
-def test_what_is_no_object_is_refused_as_a_problem(store: Store) -> None:
-    for body, status in (
-        ("{", 400), (b"\xff\xfe{}", 400), ("", 400), ("[" * 100_000, 400), ("1", 422), ("[]", 422),
-        ("[{}, 1]", 422), ('{"a": NaN}', 422), ('{"a": 1e999}', 422),
-    ):  # fmt: skip
-        answer = send(store, body, "application/json")
-        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
-        assert answer.json().keys() == {"type", "title", "status", "detail"}
-    assert find(store) == []
-
-
-def test_a_body_has_a_greatest_size(start: StartStore, database: str) -> None:
-    store = start(database, max_body="100kB")
-    assert send(store, b"x" * 100_000, "text/plain").status_code == 201
-    assert send(store, b"x" * 100_001, "text/plain").status_code == 413
-
-    def pieces() -> list[bytes]:
-        return [b"x" * 10_000] * 11
-
-    chunked = requests.post(f"{store.url}/store.json", data=iter(pieces()), timeout=60)
-    assert chunked.status_code == 413
-    assert len(find(store)) == 1
-
-
-def test_a_page_of_large_objects_is_short_and_leads_on(store: Store) -> None:
-    """What is answered is held in memory: pages end where they grow large, whatever `limit` says."""
-    for number in range(5):
-        post(store, {"number": number, "filler": "x" * 3_000_017})
-    url, numbers, pages = f"{store.url}/store.json?limit=1000", [], 0
-    while url:
-        answer = requests.get(url, timeout=60)
-        assert len(answer.content) < 9 * 2**20
-        numbers += [each["number"] for each in answer.json()]
-        url = answer.links["next"]["url"] if "next" in answer.links else ""
-        url = f"{store.url}{url}" if url.startswith("/") else url
-        pages += 1
-    assert numbers == [4, 3, 2, 1, 0]
-    assert pages == 3
-
-
-def test_a_table_has_all_names_that_any_object_has(store: Store) -> None:
-    post(store, [{"a": 1, "b": 'x,"y"'}, {"c": [1, 2], "a": None}, {"a": "line\nline"}])
-    answer = requests.get(f"{store.url}/store.json", headers={"Accept": "text/csv"}, timeout=9)
-    assert answer.headers["Content-Type"].startswith("text/csv")
-    assert list(csv.DictReader(io.StringIO(answer.text, newline=""))) == [
-        {"a": "line\nline", "c": "", "b": ""},
-        {"a": "null", "c": "[1, 2]", "b": ""},
-        {"a": "1", "c": "", "b": 'x,"y"'},
+def test_curl_posts_a_csv_and_each_row_becomes_an_object(emptied: Store, tmp_path: Path) -> None:
+    rows = [
+        ["timestamp", "protocol", "local_ip", "local_port", "size", "note"],
+        ["1795343123.5", "udp", "192.0.2.1", "5353", "213248", 'quoted "word", comma'],
+        ["1795343124.5", "udp", "::1", "514", "0", "two\nlines, ünicode"],
     ]
+    file = tmp_path / "udp_redirect_output.csv"
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows(rows)
+    assert curl(emptied, "--data-binary", f"@{file}") == {"stored": 2}
+    names, *values = rows
+    assert in_order(get(emptied)) == in_order([dict(zip(names, each, strict=True)) for each in values[::-1]])
+    assert [each["local_port"] for each in get(emptied, port=5353, protocol="udp", ip="192.0.2.1")] == [
+        "5353"
+    ]
+    assert curl(emptied, "--data", f"@{file}") == {"stored": 1}  # curl has made one line of it
+    texts = [each["text"] for each in get(emptied) if "text" in each]
+    assert texts == [file.read_text().replace("\n", "")]
 
 
-def test_a_table_that_would_be_huge_is_refused(store: Store) -> None:
-    post(store, [{f"{row} {column}": 1 for column in range(1009)} for row in range(37)])
-    answer = requests.get(f"{store.url}/store.json", headers={"Accept": "text/csv"}, timeout=60)
-    assert (answer.status_code, "JSON" in answer.json()["detail"]) == (422, True)
+def curl(store: Store, *arguments: str) -> Any:
+    command = ["curl", "-sS", "-X", "POST", *arguments, f"{store.url.removeprefix('http://')}/store.json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=30).stdout)
 
 
-def test_what_is_older_is_deleted_with_its_episodes(store: Store) -> None:
-    now = time.time()
-    for number in range(23):
-        assert tell(store, **told(number, timestamp=f"{now - 1000 * number:.6f}")).ok
-    post(store, [{"note": number, "timestamp": now - 1000 * number - 1} for number in range(23)])
-    for query, deleted, left in (
-        ("older_than=1d", 0, 46),
-        (f"before={now - 19_999.5:.6f}", 2 * 3, 40),
-        ("older_than=10000", 2 * 10 - 1 + 1, 20),
-    ):
-        answer = requests.delete(f"{store.url}/store.json?{query}", timeout=60)
-        assert answer.json() == {"deleted": deleted}
-        assert len(find(store, limit=1000)) == left
-    assert len(find(store, "/episodes")) == 10
-    assert find(store, note="22") == []
-    assert find(store, note="3") != []
-    for query in ("", "before=soon", "older_than=lots", "older_than=-1", "before=1&older_than=1d", "all=1"):
-        assert requests.delete(f"{store.url}/store.json?{query}", timeout=9).status_code in {400, 422}, query
-    assert len(find(store, limit=1000)) == 20
+@pytest.mark.parametrize("kind", [None, "text/plain", "text/csv", "application/x-www-form-urlencoded"])
+def test_text_that_is_no_table_comes_back_to_the_character(emptied: Store, kind: str | None) -> None:
+    texts = [
+        "one line", " spaces \n\n", "a,b\n1,2,3\n", "a,a\n1,2\n", 'a,b\n"open,2\n', "{not json", "[2026] log, x",
+        "nul \0 in,it\n", "a=1&b=%20", "\r\n", '{"a": NaN}', '{"a": 1, "a": 2}', "x" * 200_000 + ",y\n1,2\n",
+        "[" * 100_000,
+    ]  # fmt: skip
+    for text in texts:
+        assert posted(emptied, text, kind).json() == {"stored": 1}, text[:20]
+    assert [each["text"] for each in get(emptied)] == texts[::-1]
+
+
+def test_bytes_of_no_encoding_are_kept_each(emptied: Store) -> None:
+    everything = bytes(range(256))
+    assert posted(emptied, everything).status_code == 201
+    (kept,) = get(emptied)
+    assert kept["text"].encode("latin-1") == everything
+
+
+def test_what_cannot_be_kept_is_refused_whole(emptied: Store) -> None:
+    for status, body in (
+        (400, b"{"), (400, b""), (400, b'{"a": NaN}'), (400, b"[Infinity]"), (400, b'{"a": 1, "a": 2}'),
+        (400, b'{"a": "\xff"}'), (422, b"[]"), (422, b"1"), (422, b'"text"'), (422, b'[{"a": 1}, 2]'),
+        (422, b"null"), (422, b'{"a": 1e999}'), (400, b"[" * 100_000), (422, b"[" + b"{}," * 10_000 + b"{}]"),
+        (400, b'{"a": ' + b"1" * 5000 + b"}"),
+    ):  # fmt: skip
+        assert is_problem(posted(emptied, body, "application/json"), status), body[:20]
+    assert is_problem(posted(emptied, b"", "text/plain"), 422)
+    assert get(emptied) == []
+
+
+def test_deep_objects_are_kept_and_shown_or_refused_but_never_kept_and_not_shown(emptied: Store) -> None:
+    kept = 0
+    for levels in range(50, 1100, 50):
+        body = '{"a":' * levels + "1" + "}" * levels
+        answer = posted(emptied, body, "application/json")
+        assert answer.status_code == 201 or is_problem(answer, 400) or is_problem(answer, 422)
+        kept += answer.status_code == 201
+        for kind in ("application/json", "text/csv"):
+            shown = requests.get(f"{emptied.url}/store.json", headers={"Accept": kind}, timeout=9)
+            assert shown.status_code == 200
+    assert kept > 0
+
+
+def test_csv_comes_back_to_what_was_posted(emptied: Store) -> None:
+    objects: list[dict[str, Any]] = [
+        {"a": "plain", "b": 'quote " and, comma'},
+        {"b": "two\r\nlines\rand\nmore", "c": " spaces "},
+        {"ü,\n": "鍵", "a": "=1+1", "n": 1, "f": 1.5, "t": True, "none": None, "deep": {"x": [1, "ü"]}},
+        {"half": "\ud800", "nul": "a\0b", "tab": "\t"},
+        {"empty": ""},
+    ]
+    post(emptied, objects)
+    answer = requests.get(f"{emptied.url}/store.json", headers={"Accept": "text/csv"}, timeout=9)
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode(), newline=""), strict=True))
+    assert len(rows) == len(objects)
+    for row, each in zip(rows, reversed(objects), strict=True):
+        written = {
+            name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()
+        }
+        if "half" in written:
+            written["half"] = "\\ud800"
+        assert {name: value for name, value in row.items() if value} == {
+            name: value for name, value in written.items() if value
+        }
