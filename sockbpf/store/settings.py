@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from sockbpf.addresses import HostPort, host_port
 from sockbpf.fields import Section, Size, absolute_path, duration
 from sockbpf.http_options import Token
-from sockbpf.secret import hidden, unless_plain
+from sockbpf.secret import hidden, secret
 
 DATABASE = "sqlite:////var/lib/sockbpf-store/alerts.sqlite"
 FORMS = "expected sqlite:////absolute/path or postgresql://user@host/name"
@@ -61,7 +61,7 @@ class Store(Section):
     """
 
     listen: Annotated[HostPort | None, PlainValidator(_listen)] = HostPort("127.0.0.1", 8080)
-    database: Annotated[str, PlainValidator(unless_plain(_database))] = Field(default=DATABASE, repr=False)
+    database: Annotated[str, PlainValidator(secret(_database))] = Field(default=DATABASE, repr=False)
     keep: Annotated[float, duration("0s", "87600h")] = 30 * 86400.0
     user: Annotated[str, AfterValidator(_user)] = "nobody"
     token: Token = Field(default=None, repr=False)
