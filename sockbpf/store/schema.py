@@ -28,13 +28,14 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import create_engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from sockbpf.errors import SockbpfError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import URL, Engine
 
 EDITION = 1
 """Of the tables, kept in the database."""
@@ -148,8 +149,19 @@ class SchemaError(SockbpfError):
 
 
 def open_engine(url: str, *, connections: int, read_only: bool = False) -> Engine:
-    """Return the database at this URL, `connections` of it at most; nothing is connected yet."""
-    parsed = make_url(url)
+    """Return the database at this URL, `connections` of it at most; nothing is connected yet.
+
+    Raise SchemaError where that cannot be; its text holds nothing of the URL.
+    """
+    try:
+        return _engine(make_url(url), connections, read_only=read_only)
+    except ArgumentError:
+        raise SchemaError("store > database: expected postgresql://user@host/name") from None
+    except ImportError:
+        raise SchemaError("store > database: for PostgreSQL, pip install 'sockbpf[postgresql]'") from None
+
+
+def _engine(parsed: URL, connections: int, *, read_only: bool) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
             parsed,
