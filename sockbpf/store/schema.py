@@ -92,6 +92,9 @@ ENTRY = Table(
     Index("entry_remote_port", "remote_port", "at", "n"),
     Index("entry_local", "local_packed", "at", "n"),
     Index("entry_remote", "remote_packed", "at", "n"),
+    Index("entry_host", "host", "at", "n"),
+    Index("entry_comm", "comm", "at", "n"),
+    Index("entry_pid", "pid", "at", "n"),
     Index("entry_id", "id"),
     sqlite_autoincrement=True,  # a number is never given twice: listeners go by it
 )
@@ -132,14 +135,21 @@ EPISODE = Table(
     Column("alerts", BigInteger, nullable=False),
     Index("episode_start", "start"),
     Index("episode_last", "last"),
-    Index("episode_port", "local_port", "start"),
+    Index("episode_peak", "peak"),
+    Index("episode_local_port", "local_port", "start"),
+    Index("episode_remote_port", "remote_port", "start"),
+    Index("episode_local", "local_packed", "start"),
+    Index("episode_remote", "remote_packed", "start"),
+    Index("episode_comm", "comm", "start"),
+    Index("episode_pid", "pid", "start"),
+    Index("episode_id", "id"),
 )
-OPEN = Index(
-    "episode_open",
-    EPISODE.c.peak,
-    sqlite_where=EPISODE.c.end.is_(None),
-    postgresql_where=EPISODE.c.end.is_(None),
-)
+STILL_OPEN = EPISODE.c.end.is_(None)
+OPEN = [
+    Index(f"episode_open_{by.name}", by, sqlite_where=STILL_OPEN, postgresql_where=STILL_OPEN)
+    for by in (EPISODE.c.peak, EPISODE.c.start)
+]
+"""They are few."""
 
 PARTITIONED = (ENTRY, PAIR)
 
