@@ -9,10 +9,15 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import bursts, cost, delivery
+from bench import bursts, cost, delivery, store
 from bench.figure import table
 
-MEASURES = {"cost": cost.measure, "bursts": bursts.measure, "delivery": delivery.measure}
+MEASURES = {
+    "cost": cost.measure,
+    "bursts": bursts.measure,
+    "delivery": delivery.measure,
+    "store": store.measure,
+}
 
 
 def main() -> int:

@@ -28,13 +28,14 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import create_engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from sockbpf.errors import SockbpfError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import URL, Engine
 
 EDITION = 1
 """Of the tables, kept in the database."""
@@ -91,6 +92,9 @@ ENTRY = Table(
     Index("entry_remote_port", "remote_port", "at", "n"),
     Index("entry_local", "local_packed", "at", "n"),
     Index("entry_remote", "remote_packed", "at", "n"),
+    Index("entry_host", "host", "at", "n"),
+    Index("entry_comm", "comm", "at", "n"),
+    Index("entry_pid", "pid", "at", "n"),
     Index("entry_id", "id"),
     sqlite_autoincrement=True,  # a number is never given twice: listeners go by it
 )
@@ -131,14 +135,21 @@ EPISODE = Table(
     Column("alerts", BigInteger, nullable=False),
     Index("episode_start", "start"),
     Index("episode_last", "last"),
-    Index("episode_port", "local_port", "start"),
+    Index("episode_peak", "peak"),
+    Index("episode_local_port", "local_port", "start"),
+    Index("episode_remote_port", "remote_port", "start"),
+    Index("episode_local", "local_packed", "start"),
+    Index("episode_remote", "remote_packed", "start"),
+    Index("episode_comm", "comm", "start"),
+    Index("episode_pid", "pid", "start"),
+    Index("episode_id", "id"),
 )
-OPEN = Index(
-    "episode_open",
-    EPISODE.c.peak,
-    sqlite_where=EPISODE.c.end.is_(None),
-    postgresql_where=EPISODE.c.end.is_(None),
-)
+STILL_OPEN = EPISODE.c.end.is_(None)
+OPEN = [
+    Index(f"episode_open_{by.name}", by, sqlite_where=STILL_OPEN, postgresql_where=STILL_OPEN)
+    for by in (EPISODE.c.peak, EPISODE.c.start)
+]
+"""They are few."""
 
 PARTITIONED = (ENTRY, PAIR)
 
@@ -148,8 +159,19 @@ class SchemaError(SockbpfError):
 
 
 def open_engine(url: str, *, connections: int, read_only: bool = False) -> Engine:
-    """Return the database at this URL, `connections` of it at most; nothing is connected yet."""
-    parsed = make_url(url)
+    """Return the database at this URL, `connections` of it at most; nothing is connected yet.
+
+    Raise SchemaError where that cannot be; its text holds nothing of the URL.
+    """
+    try:
+        return _engine(make_url(url), connections, read_only=read_only)
+    except ArgumentError:
+        raise SchemaError("store > database: expected postgresql://user@host/name") from None
+    except ImportError:
+        raise SchemaError("store > database: for PostgreSQL, pip install 'sockbpf[postgresql]'") from None
+
+
+def _engine(parsed: URL, connections: int, *, read_only: bool) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
             parsed,

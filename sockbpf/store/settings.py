@@ -29,9 +29,17 @@ def _database(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme == "sqlite" and re.fullmatch(r"//[^?#]*[^?#/]", rest):
         return text
-    if scheme in {"postgresql", "postgresql+psycopg"} and urlsplit(text).path.strip("/"):
+    if scheme in {"postgresql", "postgresql+psycopg"} and _has_place_and_name(text):
         return f"postgresql+psycopg://{rest}"
     raise ValueError(FORMS)
+
+
+def _has_place_and_name(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and bool(parts.path.strip("/"))
+    except ValueError:  # its text may hold some of the password
+        return False
 
 
 def _user(value: object) -> str:
