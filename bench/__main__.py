@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import bursts, cost, delivery, resident, throughput
+from bench import bursts, cost, delivery, resident, store, throughput
 from bench.figure import table
 
 MEASURES = {
@@ -18,6 +18,7 @@ MEASURES = {
     "bursts": bursts.measure,
     "delivery": delivery.measure,
     "resident": resident.measure,
+    "store": store.measure,
 }
 """By name, in the order of the table; quick ones only show that they run."""
 

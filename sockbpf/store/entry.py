@@ -241,10 +241,10 @@ def _episode(body: Mapping[str, Any]) -> dict[str, Any]:
             name: searchable(str(body[name])) if name in body else None
             for name in ("protocol", "type", "comm")
         },
-        "local_ip": body.get("local_ip"),
+        "local_ip": searchable(body["local_ip"]) if "local_ip" in body else None,
         "local_packed": packed_ip(body.get("local_ip", "")),
         "local_port": body["local_port"],
-        "remote_ip": body.get("remote_ip"),
+        "remote_ip": searchable(body["remote_ip"]) if "remote_ip" in body else None,
         "remote_packed": packed_ip(body.get("remote_ip", "")),
         "remote_port": body.get("remote_port"),
         "pid": body.get("pid"),

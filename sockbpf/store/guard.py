@@ -25,13 +25,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BODY_S = 15.0
-"""How long the body of a request may take to come."""
 ANSWER_S = 20.0
 """How long an answer may take, but for a stream's."""
 MOST_QUERY = 16 * 1024
 """Bytes."""
 
+UNEXPECTED = "unexpected; the log of the store says more"
 BODIES = 2
 """So many bodies of the greatest size may be under way at once; of smaller ones more."""
 SLOW_S = 30.0
@@ -71,15 +70,34 @@ def problem(status: int, detail: str) -> bytes:
     ).encode()
 
 
+def told(error: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the headers, but for those of every answer, and the body of the last answer of a connection."""
+    body = problem(error.status, error.detail)
+    headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in error.headers.items()]
+    headers += [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
+    return [*headers, (b"content-length", b"%d" % len(body))], body
+
+
 class Guard:
-    """ASGI in front of the application. `open_paths` need no token; `hosts` are the names we go by, none: any."""
+    """ASGI in front of the application. `open_paths` need no token; `hosts` are the names we go by, none: any.
+
+    A body may have `max_body` bytes and may take `body_s` seconds to come.
+    """
 
     def __init__(
-        self, app: App, *, token: str | None, max_body: int, hosts: frozenset[str], open_paths: Iterable[str]
+        self,
+        app: App,
+        *,
+        token: str | None,
+        max_body: int,
+        body_s: float,
+        hosts: frozenset[str],
+        open_paths: Iterable[str],
     ) -> None:
         self._app = app
         self._token = f"Bearer {token}".encode() if token else b""
         self._max_body = max_body
+        self._body_s = body_s
         self._hosts = hosts
         self._open_paths = frozenset(open_paths)
         self._held = 0
@@ -110,7 +128,7 @@ class Guard:
             await self._say(Problem(503, "this took too long", retry_after="1"), answer, begun=begun)
         except Exception:
             log.exception("unexpected")
-            await self._say(Problem(500, "unexpected; the log of the store says more"), answer, begun=begun)
+            await self._say(Problem(500, UNEXPECTED), answer, begun=begun)
 
     async def _bounded(self, scope: Message, receive: Receive, answer: Send) -> None:
         if scope["path"] == ENDLESS:
@@ -127,10 +145,7 @@ class Guard:
     async def _say(error: Problem, answer: Send, *, begun: bool) -> None:
         if begun:
             return
-        headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in error.headers.items()]
-        headers += [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-        body = problem(error.status, error.detail)
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers, body = told(error)
         await answer({"type": "http.response.start", "status": error.status, "headers": headers})
         await answer({"type": "http.response.body", "body": body})
 
@@ -162,7 +177,7 @@ class Guard:
             self._held -= taken[0]
 
     def _body(self, scope: Message, receive: Receive, taken: list[int]) -> Receive:
-        end_s = asyncio.get_running_loop().time() + BODY_S
+        end_s = asyncio.get_running_loop().time() + self._body_s
         over = scope["method"] in {"GET", "HEAD"}
 
         async def bounded() -> Message:
@@ -173,7 +188,7 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), max(left_s, 0.001))
             except asyncio.TimeoutError:
-                raise Problem(408, f"expected the body within {BODY_S:g} s") from None
+                raise Problem(408, f"expected the body within {self._body_s:g} s") from None
             size = len(message.get("body", b""))
             taken[0] += size
             self._held += size
@@ -181,6 +196,8 @@ class Guard:
             if taken[0] > self._max_body:
                 raise Problem(413, f"expected at most {self._max_body} bytes")
             if self._held > self._max_body * BODIES:
+                self._held -= taken[0]  # at once, or the next ones would be sent away for its sake
+                taken[0] = 0
                 raise Problem(503, "too much is being sent at once", retry_after="2")
             return message
 
@@ -202,4 +219,8 @@ def _is_foreign(headers: dict[bytes, bytes]) -> bool:
     origin = headers.get(b"origin")
     if origin is None:
         return False
-    return urlsplit(origin.decode("latin-1")).netloc != headers.get(b"host", b"").decode("latin-1")
+    try:
+        netloc = urlsplit(origin.decode("latin-1")).netloc
+    except ValueError:
+        return True
+    return netloc != headers.get(b"host", b"").decode("latin-1")

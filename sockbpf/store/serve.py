@@ -25,7 +25,7 @@ from sockbpf.store.guard import Guard
 from sockbpf.store.metrics import StoreMetrics
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.partitions import make_partitions
-from sockbpf.store.patience import ImpatientProtocol
+from sockbpf.store.patience import impatient
 from sockbpf.store.schema import migrate, open_engine
 from sockbpf.store.settings import is_loopback
 
@@ -82,12 +82,12 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     store = Store(reading, writing, keep_s=settings.keep, metrics=StoreMetrics)
     config = uvicorn.Config(
         _guarded(settings, store),
-        http=ImpatientProtocol,
+        http=impatient(settings.patience),
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
-        log_level="warning",
+        log_level="error",  # or everybody could fill the log with nonsense
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=75,
@@ -104,6 +104,12 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     _prepare(writing)
     scheme = "https" if context else "http"
     log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
+
+    def on_sigterm(*_: object) -> None:
+        server.should_exit = True
+
+    # It comes here before uvicorn has its own handler, and again once uvicorn has ended and raises it anew.
+    signal.signal(signal.SIGTERM, on_sigterm)
     server.run(sockets=[listener])
     log.info("the store has ended")
     return 0
@@ -117,6 +123,7 @@ def _guarded(settings: Settings, store: Store) -> ASGIApp:
         make_app(store),
         token=settings.token,
         max_body=settings.max_body,
+        body_s=settings.patience,
         hosts=hosts,
         open_paths=(*OPEN_PATHS, *(route.path for route in page_routes())),
     )
@@ -127,9 +134,12 @@ def _listener(settings: Settings) -> socket.socket:
     host, port = settings.listen
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise StoreError(f"store > listen: {host}:{port}: {error.strerror}") from None
+    # What connects takes it over: who does not take the end of an answer is let go by the kernel.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.patience * 1000))
+    return listener
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

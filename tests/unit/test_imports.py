@@ -100,7 +100,7 @@ MAY_KNOW = {
     "store.retention": "store.partitions store.schema store.writing",
     "store.feed": "store.guard",
     "store.guard": "",
-    "store.patience": "",
+    "store.patience": "store.guard",
     "store.page_files": "",
     "store.description": " store.entry store.search",
     "store.metrics": "store.app",
