@@ -25,11 +25,12 @@ MAY_KNOW = {
     # the composition root and what shows it
     "daemon": "arming config monitor service",
     "monitor": "alert arming config counters dispatch episodes errors event fold kernel.owner kernel.probes "
-    "kernel.sweep policy service",
+    "kernel.sweep kernel.tables policy service",
     "dispatch": "alert config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
     "delivery.queue delivery.worker destination_settings fold metrics",
-    "arming": "config counters errors kernel.choice kernel.hooks kernel.legacy kernel.probes kernel.source",
-    "check": "arming config counters errors event kernel.choice kernel.probes",
+    "arming": "config counters errors kernel.choice kernel.compiler kernel.hooks kernel.legacy kernel.order "
+    "kernel.probes kernel.runtime kernel.source kernel.tables",
+    "check": "arming config counters errors event kernel.choice kernel.probes kernel.tables",
     "demo": "alert arming errors",
     "service": "",
     # what an operator writes
@@ -63,7 +64,17 @@ MAY_KNOW = {
     "kernel.netns": "",
     "kernel.owner": "",
     "kernel.choice": "kernel.hooks",
-    "kernel.probes": "errors event counters kernel.choice kernel.hooks kernel.source",
+    "kernel.order": "kernel.choice kernel.hooks",
+    "kernel.handover": "",
+    "kernel.compile": "errors kernel.handover kernel.hooks kernel.order kernel.source",
+    "kernel.compiler": "errors kernel.handover kernel.order kernel.source",
+    "kernel.runtime": "errors",
+    "kernel.maps": "kernel.handover kernel.runtime",
+    "kernel.tables": "errors event kernel.handover kernel.maps",
+    "kernel.rings": "errors kernel.handover kernel.maps kernel.runtime",
+    "kernel.attachments": "kernel.hooks kernel.runtime",
+    "kernel.probes": "event counters kernel.attachments kernel.choice kernel.handover kernel.hooks kernel.rings "
+    "kernel.tables",
     "kernel.source": "errors kernel.btf kernel.layout",
     "kernel.sock_diag": "event",
     "kernel.sweep": "event counters policy kernel.netns kernel.sock_diag",
@@ -92,7 +103,7 @@ MAY_KNOW = {
 """Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
 
 ONLY_IN = {
-    "bcc": {"kernel.probes"},
+    "bcc": {"kernel.compile"},
     "requests": {"delivery.http_get", "delivery.http_post", "delivery.deadline"},
     "urllib3": {"delivery.http_get", "delivery.http_post"},
     "yaml": {"yaml_source"},
@@ -105,7 +116,12 @@ ONLY_IN = {
 }
 """Package from elsewhere -> the only modules that may import it."""
 
-LATE = {"cli": {"demo", "check", "daemon"}, "dispatch": {"metrics"}, "kernel.probes": {"bcc"}}
+LATE = {
+    "cli": {"demo", "check", "daemon"},
+    "dispatch": {"metrics"},
+    "kernel.compile": {"bcc"},
+    "monitor": {"dispatch"},
+}
 """Module -> what it imports when it is wanted; everything else is imported at the top."""
 
 PURE = ("event", "alert", "policy", "episodes", "waiting", "fold")
@@ -247,6 +263,8 @@ def test_nothing_imports_in_a_circle() -> None:
         ("sockbpf.fold", {"bcc", "requests", "prometheus_client", "sockbpf.policy"}),
         ("sockbpf.delivery.worker", {"bcc", "requests", "sockbpf.policy"}),
         ("sockbpf.kernel.probes", {"bcc", "requests", "sockbpf.policy"}),
+        ("sockbpf.kernel.compile", {"bcc", "requests", "subprocess", "sockbpf.kernel.runtime"}),
+        ("sockbpf.monitor", {"bcc", "requests", "rich", "sockbpf.kernel.compile"}),
     ],
 )
 def test_what_is_not_wanted_is_not_loaded(module: str, unwanted: set[str]) -> None:
