@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.hooks import Hook, Kind
-from sockbpf.kernel.runtime import captured_stderr, library
+from sockbpf.kernel.runtime import captured_stderr, give_back, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,6 +48,7 @@ class Attachments:
                 descriptor = self._attach(hook)
             if descriptor >= 0:
                 self._attached[hook] = descriptor
+                give_back(said)
             else:
                 refused[hook] = f"{hook}: {'; '.join(said) or 'refused'}"
         for reason in refused.values():
@@ -75,6 +76,8 @@ class Attachments:
                 failed |= self._lib.bpf_detach_kprobe(_event(hook)) < 0
             if failed:
                 log.warning("%s: not detached: %s", hook, "; ".join(said))
+            else:
+                give_back(said)
 
     def close(self) -> None:
         """Detach everything."""

@@ -76,3 +76,9 @@ def captured_stderr() -> Iterator[list[str]]:
         os.close(kept)
         lines += os.pread(sink, 1 << 16, 0).decode(errors="replace").splitlines()
         os.close(sink)
+
+
+def give_back(lines: list[str]) -> None:
+    """Write what was caught to stderr: where all went well it was another thread's."""
+    if lines:
+        os.write(2, "".join(f"{line}\n" for line in lines).encode())

@@ -12,8 +12,11 @@ import pytest
 from sockbpf.arming import arm
 from sockbpf.config import Config
 from sockbpf.counters import Counters
+from sockbpf.kernel.attachments import Attachments
 from sockbpf.kernel.choice import HOOKS
+from sockbpf.kernel.compile import load
 from sockbpf.kernel.hooks import SEEN, Candidate, Hook, Kind
+from sockbpf.kernel.order import Order
 from sockbpf.kernel.tables import Levels
 from tests.abi.everything import Everything, every_program
 
@@ -88,6 +91,19 @@ def test_a_program_is_short_enough_for_old_kernels(everything: Everything, name:
 
     instructions = lib.bpf_function_size(everything.bpf.module, name.encode()) // 8
     assert 0 < instructions <= MOST_INSTRUCTIONS
+
+
+@needs_root
+def test_a_program_that_cannot_be_loaded_is_a_hook_that_is_refused(everything: Everything) -> None:
+    loaded = load(
+        everything.bpf, Order((), {"tp_none": "raw tracepoint", "tp_sk_data_ready": "raw tracepoint"}), ""
+    )
+    assert set(loaded.programs) == {"tp_sk_data_ready"}
+    assert "tp_none" in loaded.refused["tp_none"]
+    hook = Hook(Kind.TRACEPOINT, "sk_data_ready", "tp_none")
+    attachments = Attachments(loaded.programs, loaded.refused)
+    assert attachments.attach([hook]) == {hook: f"raw tracepoint sk_data_ready: {loaded.refused['tp_none']}"}
+    assert hook not in attachments
 
 
 @needs_root
