@@ -88,7 +88,7 @@ NONSENSE: dict[str, tuple[bytes, int]] = {
     "a size in words": (json.dumps(EMPTY | {"tables": {"own": [8, "8"]}}).encode(), 1),
     "a refusal without a reason": (json.dumps(EMPTY | {"refused": {"a": None}}).encode(), 0),
     "refusals in a list": (json.dumps(EMPTY | {"refused": ["a"]}).encode(), 0),
-    "more than there is room for": (b" " * PACKET + json.dumps(EMPTY).encode(), 1),
+    "more than there is room for": (json.dumps(EMPTY | {"programs": ["a"]}).encode().ljust(PACKET + 1), 1),
 }
 
 
