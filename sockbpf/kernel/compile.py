@@ -1,20 +1,20 @@
-"""The process that compiles: BCC makes programs of the C and loads them, and hands their descriptors over.
+"""The process that compiles: BCC makes bytecode of the C, for another process to load.
 
-It is run by compiler.py, answers orders until its socket is closed, and takes LLVM's 90 MB with it when it ends.
-This is the only room that knows BCC's compiling half. Nothing is attached here.
+It is run by compiler.py: an order comes on stdin, the bytecode or the reason why not goes out on stdout, and LLVM's
+90 MB go with the process. This is the only room that knows BCC's compiling half.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
+import os
 import signal
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.handover import Fault, Loaded, Table, send
-from sockbpf.kernel.hooks import Kind
+from sockbpf.kernel.bytecode import Bytecode, MapKind, program_of
 from sockbpf.kernel.order import Order, order_from
 from sockbpf.kernel.source import SOURCE, type_source
 
@@ -26,10 +26,9 @@ MISSING_BCC = (
     "BCC's Python module is missing: apt-get install python3-bpfcc, and a virtual environment "
     "made from /usr/bin/python3 with --system-site-packages (make setup does both)"
 )
-TABLES = ("settings", "tally", "episodes", "own", "events")
-"""The maps that user space reads or writes."""
+MAPS = ("settings", "tally", "episodes", "own", "sending", "events")
+"""The maps of bpf/monitor.c."""
 
-LONGEST_ORDER = 1 << 17
 PR_SET_PDEATHSIG = 1
 
 
@@ -46,9 +45,9 @@ def import_bcc() -> ModuleType:
 
 
 def compiled(order: Order, layout: Collection[str]) -> Any:
-    """Compile and make the maps; return BCC's object. `layout` are the compiler's arguments for the types.
+    """Compile; return BCC's object. `layout` are the compiler's arguments for the types.
 
-    Raise UnsupportedError when BCC or the right to make maps is missing.
+    Raise UnsupportedError when BCC or the right to make maps, which it does as well, is missing.
     """
     bcc = import_bcc()
     # Without debug information, which nobody reads: a fifth of the time.
@@ -59,63 +58,48 @@ def compiled(order: Order, layout: Collection[str]) -> Any:
         raise UnsupportedError(f"BCC cannot compile the probes: {fault}") from None
 
 
-def load(bpf: Any, order: Order, types: str) -> Loaded:
-    """Load the programs that were asked for; the descriptors are those of BCC's object."""
-    programs, refused = {}, {}
-    for name, kind in order.programs.items():
-        kind_of_program = bpf.RAW_TRACEPOINT if Kind(kind) is Kind.TRACEPOINT else bpf.KPROBE
-        try:
-            programs[name] = bpf.load_func(name.encode(), kind_of_program).fd
-        except Exception as fault:  # noqa: BLE001, BCC raises nothing narrower
-            refused[name] = str(fault)
-    tables = {name: bpf[name] for name in TABLES}
-    return Loaded(
-        types,
-        programs,
-        refused,
-        {
-            name: Table(table.map_fd, ctypes.sizeof(table.Key), ctypes.sizeof(table.Leaf))
-            for name, table in tables.items()
-        },
-    )
+def bytecode_of(bpf: Any, order: Order, types: str) -> Bytecode:
+    """Return the programs that were asked for and all maps."""
+    from bcc import lib
+
+    module, tables = bpf.module, {name: bpf[name] for name in MAPS}
+    names = {table.map_fd: name for name, table in tables.items()}
+    maps = {
+        name: MapKind(
+            int(lib.bpf_table_type_id(module, table.map_id)),
+            ctypes.sizeof(table.Key),
+            ctypes.sizeof(table.Leaf),
+            int(lib.bpf_table_max_entries_id(module, table.map_id)),
+            int(lib.bpf_table_flags_id(module, table.map_id)),
+        )
+        for name, table in tables.items()
+    }
+    programs = {
+        name: program_of(kind, bpf.dump_func(name.encode()), names) for name, kind in order.programs.items()
+    }
+    licence = lib.bpf_module_license(module).decode()
+    return Bytecode(types, licence, int(lib.bpf_module_kern_version(module)), maps, programs)
 
 
-def prepare(types: str) -> tuple[str, list[str]] | Fault:
-    """Do what needs no order: return a word for where the types come from and the compiler's arguments for them."""
-    try:
-        import_bcc()
-        return type_source(types)
-    except UnsupportedError as fault:
-        return Fault(str(fault))
-
-
-def answer(order: Order, prepared: tuple[str, list[str]] | Fault, door: socket.socket) -> None:
-    """Do what is asked and hand it over, or say why not."""
-    if isinstance(prepared, Fault):
-        send(door, prepared)
-        return
-    types, layout = prepared
-    try:
-        bpf = compiled(order, layout)
-    except UnsupportedError as fault:
-        send(door, Fault(str(fault)))
-        return
-    send(door, load(bpf, order, types))
-    bpf.cleanup()
-
-
-def main(types: str, number: int) -> None:
-    """Answer the orders that come over the socket of this descriptor, until it is closed.
+def main(types: str) -> bytes:
+    """Return the answer to the order on stdin.
 
     `types` is where the kernel's types come from: auto, btf or headers.
     """
     # The monitor can be killed while this compiles: it would go on, for nobody.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    with socket.socket(fileno=number) as door:
-        prepared = prepare(types)
-        while raw := door.recv(LONGEST_ORDER):
-            answer(order_from(raw), prepared, door)
+    try:
+        import_bcc()
+        word, layout = type_source(types)
+        order = order_from(sys.stdin.buffer.read())
+        return bytecode_of(compiled(order, layout), order, word).to_bytes()
+    except UnsupportedError as fault:
+        return json.dumps({"fault": str(fault)}).encode()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what BCC may print is no answer
+    answer.write(main(sys.argv[1]))
+    answer.flush()
+    os._exit(0)  # without tidying up LLVM

@@ -12,7 +12,7 @@ from sockbpf.kernel.runtime import library
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sockbpf.kernel.handover import Table
+    from sockbpf.kernel.loading import Table
 
 WALKS = 5
 """How often a list is begun anew because the kernel lost its place."""

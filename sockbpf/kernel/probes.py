@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.kernel.choice import Sight
-    from sockbpf.kernel.handover import Loaded
     from sockbpf.kernel.hooks import Hook
+    from sockbpf.kernel.loading import Loaded
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from sockbpf.kernel.runtime import LOSE, TAKE, captured_stderr, library
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sockbpf.kernel.handover import Table
+    from sockbpf.kernel.loading import Table
 
 ONLINE = Path("/sys/devices/system/cpu/online")
 CELL = struct.Struct("=I")

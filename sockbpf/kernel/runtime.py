@@ -1,4 +1,4 @@
-"""BCC's runtime half, libbcc_bpf, without LLVM: the functions that are used of it, the same from BCC 0.10 to 0.37.
+"""BCC's runtime half, libbcc_bpf, without LLVM: the functions that are used of it, the same from BCC 0.18 to 0.37.
 
 The prototypes are those of BCC's src/cc/libbpf.h and src/cc/perf_reader.h. What goes wrong it says on stderr.
 """
@@ -9,6 +9,7 @@ import ctypes
 import os
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
@@ -36,6 +37,13 @@ PROTOTYPES = {
     "bpf_attach_kprobe": (_INT, [_INT, _INT, _TEXT, _TEXT, ctypes.c_uint64, _INT]),
     "bpf_detach_kprobe": (_INT, [_TEXT]),
     "bpf_close_perf_event_fd": (_INT, [_INT]),
+    # type, name, key's size, value's size, entries, flags
+    "bcc_create_map": (_INT, [_INT, _TEXT, _INT, _INT, _INT, _INT]),
+    # type, name, instructions, their size, licence, kernel's version, level of the log, log, its size
+    "bcc_prog_load": (
+        _INT,
+        [_INT, _TEXT, _TEXT, _INT, _TEXT, ctypes.c_uint, _INT, _POINTER, ctypes.c_uint],
+    ),
     # map, key, value
     "bpf_lookup_elem": (_INT, [_INT, _TEXT, _POINTER]),
     "bpf_update_elem": (_INT, [_INT, _TEXT, _TEXT, ctypes.c_ulonglong]),
@@ -61,6 +69,13 @@ def library(name: str = LIBRARY) -> ctypes.CDLL:
     except (OSError, AttributeError) as fault:
         raise UnsupportedError(f"{MISSING_RUNTIME}: {fault}") from None
     return found
+
+
+def library_file() -> Path:
+    """Return the file that the library is, with its version in the name."""
+    library()
+    maps = Path("/proc/self/maps").read_text()
+    return next(Path(line.split(maxsplit=5)[5]) for line in maps.splitlines() if LIBRARY in line)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sockbpf.kernel.maps import delete, entries, look_up, write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sockbpf.kernel.handover import Table
+    from sockbpf.kernel.loading import Table
 
 
 @dataclass(frozen=True, slots=True)

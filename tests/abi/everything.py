@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sockbpf.counters import Counters
+from sockbpf.kernel.bytecode import Bytecode, bytecode_from
 from sockbpf.kernel.choice import Sight
-from sockbpf.kernel.compile import compiled, load
-from sockbpf.kernel.handover import Loaded, receive, send
+from sockbpf.kernel.compile import bytecode_of, compiled
 from sockbpf.kernel.hooks import SEEN
+from sockbpf.kernel.loading import Loaded, load
 from sockbpf.kernel.order import order_of
 from sockbpf.kernel.probes import Probes
 from sockbpf.kernel.source import type_source
-from sockbpf.kernel.tables import Levels
+from sockbpf.kernel.tables import SIZES, Levels
 
 
 @dataclass(frozen=True)
 class Everything:
-    """The same programs and tables as BCC has them and as they were handed over; nothing is attached."""
+    """Programs and tables as BCC has them, and as they were loaded from its bytecode; nothing is attached."""
 
     bpf: Any
+    bytecode: Bytecode
     loaded: Loaded
     probes: Probes
 
@@ -35,12 +36,11 @@ def every_program() -> Iterator[Everything]:
     order = order_of(sights, symbols={}, max_episodes=17)
     types, layout = type_source("auto")
     bpf = compiled(order, layout)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        send(theirs, load(bpf, order, types))
-        loaded = receive(ours)
-    assert isinstance(loaded, Loaded)
+    bytecode = bytecode_from(bytecode_of(bpf, order, types).to_bytes())
+    loaded = load(bytecode)
+    for name in SIZES:  # BCC's classes then show what is in the tables that the monitor reads
+        bpf[name].map_fd = loaded.tables[name].fd
     probes = Probes(sights, loaded, Levels(1009, 1009, clear_ratio=1), perf_pages=8, counters=Counters())
-    yield Everything(bpf, loaded, probes)
+    yield Everything(bpf, bytecode, loaded, probes)
     probes.close()
     bpf.cleanup()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ import pytest
 from sockbpf.arming import arm
 from sockbpf.config import Config
 from sockbpf.counters import Counters
+from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attachments import Attachments
+from sockbpf.kernel.bytecode import INSTRUCTION, MapKind, Program
 from sockbpf.kernel.choice import HOOKS
-from sockbpf.kernel.compile import load
 from sockbpf.kernel.hooks import SEEN, Candidate, Hook, Kind
-from sockbpf.kernel.order import Order
+from sockbpf.kernel.loading import load
 from sockbpf.kernel.tables import Levels
 from tests.abi.everything import Everything, every_program
 
@@ -95,15 +97,29 @@ def test_a_program_is_short_enough_for_old_kernels(everything: Everything, name:
 
 @needs_root
 def test_a_program_that_cannot_be_loaded_is_a_hook_that_is_refused(everything: Everything) -> None:
-    loaded = load(
-        everything.bpf, Order((), {"tp_none": "raw tracepoint", "tp_sk_data_ready": "raw tracepoint"}), ""
-    )
-    assert set(loaded.programs) == {"tp_sk_data_ready"}
-    assert "tp_none" in loaded.refused["tp_none"]
-    hook = Hook(Kind.TRACEPOINT, "sk_data_ready", "tp_none")
-    attachments = Attachments(loaded.programs, loaded.refused)
-    assert attachments.attach([hook]) == {hook: f"raw tracepoint sk_data_ready: {loaded.refused['tp_none']}"}
-    assert hook not in attachments
+    spoiled = Program("raw tracepoint", INSTRUCTION.pack(0x95, 0, 0, 0), ())  # returns nothing
+    programs = everything.bytecode.programs | {"tp_probe": spoiled}
+    loaded = load(replace(everything.bytecode, programs=programs))
+    try:
+        assert set(loaded.refused) == {"tp_probe"}
+        assert "R0 !read_ok" in loaded.refused["tp_probe"]
+        hook = Hook(Kind.TRACEPOINT, "sk_data_ready", "tp_probe")
+        attachments = Attachments(loaded.programs, loaded.refused)
+        assert attachments.attach([hook]) == {
+            hook: f"raw tracepoint sk_data_ready: {loaded.refused['tp_probe']}"
+        }
+        assert hook not in attachments
+    finally:
+        loaded.close()
+
+
+@needs_root
+def test_a_table_that_cannot_be_made_leaves_nothing_open(everything: Everything) -> None:
+    maps = everything.bytecode.maps | {"nothing": MapKind(1, 0, 0, 0, 0)}
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(UnsupportedError, match="the kernel refuses the table nothing: "):
+        load(replace(everything.bytecode, maps=maps))
+    assert os.listdir("/proc/self/fd") == before
 
 
 @needs_root

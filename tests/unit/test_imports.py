@@ -28,8 +28,8 @@ MAY_KNOW = {
     "kernel.sweep kernel.tables policy service",
     "dispatch": "alert config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
     "delivery.queue delivery.worker destination_settings fold metrics",
-    "arming": "config counters errors kernel.choice kernel.compiler kernel.hooks kernel.legacy kernel.order "
-    "kernel.probes kernel.runtime kernel.source kernel.tables",
+    "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
+    "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
     "check": "arming config counters errors event kernel.choice kernel.probes kernel.tables",
     "demo": "alert arming errors",
     "service": "",
@@ -65,15 +65,17 @@ MAY_KNOW = {
     "kernel.owner": "",
     "kernel.choice": "kernel.hooks",
     "kernel.order": "kernel.choice kernel.hooks",
-    "kernel.handover": "",
-    "kernel.compile": "errors kernel.handover kernel.hooks kernel.order kernel.source",
-    "kernel.compiler": "errors kernel.handover kernel.order kernel.source",
+    "kernel.bytecode": "",
+    "kernel.compile": "errors kernel.bytecode kernel.order kernel.source",
+    "kernel.compiler": "errors kernel.bytecode kernel.order kernel.source",
+    "kernel.kept": " kernel.bytecode kernel.order kernel.runtime kernel.source",
+    "kernel.loading": "errors kernel.bytecode kernel.hooks kernel.runtime",
     "kernel.runtime": "errors",
-    "kernel.maps": "kernel.handover kernel.runtime",
-    "kernel.tables": "errors event kernel.handover kernel.maps",
-    "kernel.rings": "errors kernel.handover kernel.maps kernel.runtime",
+    "kernel.maps": "kernel.loading kernel.runtime",
+    "kernel.tables": "errors event kernel.loading kernel.maps",
+    "kernel.rings": "errors kernel.loading kernel.maps kernel.runtime",
     "kernel.attachments": "kernel.hooks kernel.runtime",
-    "kernel.probes": "event counters kernel.attachments kernel.choice kernel.handover kernel.hooks kernel.rings "
+    "kernel.probes": "event counters kernel.attachments kernel.choice kernel.loading kernel.hooks kernel.rings "
     "kernel.tables",
     "kernel.source": "errors kernel.btf kernel.layout",
     "kernel.sock_diag": "event",
