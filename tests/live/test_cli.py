@@ -252,8 +252,10 @@ def test_check(config: Path) -> None:
     print(f"check armed in {armed[1]} s")
 
 
-def test_demo() -> None:
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
     done = run("demo")
+    assert not (tmp_path / "run").exists()
     assert done.returncode == 0, done.stdout + done.stderr
     exceeded = re.search(r"event=exceeded *\n(?:.*\n)*?.*\bsize\b\D*(\d+)", done.stdout)
     assert exceeded
