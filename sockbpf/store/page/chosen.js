@@ -1,0 +1,106 @@
+/** The chosen socket: what is known of it, its size over time, live. */
+
+import { page } from "./api.js";
+import { alertKey } from "./episodes.js";
+import { parametersOf, range, sameSocket, socketOf } from "./filter.js";
+import { KEPT, makeSeries } from "./series.js";
+import { ago, brief, bytes, clock, ends, number, owner, said, service, size, utc } from "./words.js";
+
+/** Alerts asked for at once; further pages only while other sockets of the service crowd it out. */
+const PAGE = 300;
+const PAGES = 4;
+const ENOUGH = 30;
+
+const byId = (id) => document.getElementById(id);
+
+/** Make the panel; `changed()` is called when there is something new to show. */
+export function makeChosen(changed) {
+  const series = makeSeries(byId("series"), byId("series-reading"), byId("series-rows"));
+  let socket = null;
+  let alerts = new Map();
+  let stop = new AbortController();
+  byId("socket").querySelector("details").addEventListener("toggle", changed);
+
+  /** Choose a socket, null for none, within the time of the settings. */
+  async function choose(wanted, set) {
+    socket = wanted;
+    stop.abort();
+    stop = new AbortController();
+    alerts = new Map();
+    byId("socket").hidden = socket === null;
+    if (socket === null) return;
+    const [from, to] = range(set);
+    let next = [...parametersOf(socket), ["limit", String(PAGE)]];
+    if (from !== null) next.push(["from", String(from)]);
+    if (to !== null) next.push(["to", String(to)]);
+    const { signal } = stop;
+    for (let count = 0; next && count < PAGES && alerts.size < ENOUGH; count += 1) {
+      const found = await page("store.json", next, signal);
+      for (const alert of found.rows) take(alert);
+      next = found.next;
+    }
+    changed();
+  }
+
+  /** Take an alert, from the store or just arrived; say whether it is about the chosen socket. */
+  function take(alert) {
+    if (socket === null || !sameSocket(socket, socketOf(alert))) return false;
+    alerts.set(alertKey(alert), alert);
+    if (alerts.size > KEPT) alerts.delete(alerts.keys().next().value);
+    return true;
+  }
+
+  function show(episode) {
+    if (socket === null) return;
+    const known = [...alerts.values()];
+    const newest = known.reduce((one, other) => (number(one?.timestamp) > number(other.timestamp) ? one : other), null);
+    const row = { ...rowOf(socket), ...newest, ...episode };
+    byId("socket-name").textContent = `${service(row)}  ${ends(row)}`;
+    fillFacts(byId("socket-facts"), facts(row));
+    byId("series").hidden = known.length === 0;
+    byId("series-empty").hidden = known.length > 0;
+    byId("series-empty").textContent = "The store has no alert of it within the time that is looked at. Choose a longer time.";
+    if (known.length) series.show(known);
+  }
+
+  return { choose, take, show, is: (row) => socket !== null && sameSocket(socket, socketOf(row)) };
+}
+
+/** An alert's fields from a socket's name. */
+function rowOf([host, protocol, type, localIp, localPort, remoteIp, remotePort]) {
+  const row = { host, protocol, type, local_port: localPort };
+  return localIp ? { ...row, local_ip: localIp, remote_ip: remoteIp, remote_port: remotePort } : row;
+}
+
+function facts(row) {
+  return [
+    ["Host", brief(row.host), said(row.host)],
+    ["Process", owner(row), said(row.comm)],
+    ["Now", row.end === null ? `${size(row.size)} of ${size(row.threshold)}` : "", bytes(row.size)],
+    ["Peak", size(row.peak), bytes(row.peak)],
+    ["Threshold", size(row.threshold), bytes(row.threshold)],
+    ["Start", number(row.start) === null ? "" : clock(row.start), utc(row.start)],
+    ["End", row.end ? clock(row.end) : row.end === null ? "still over" : "", row.end ? utc(row.end) : ""],
+    ["Last word", number(row.last) === null ? "" : ago(row.last), utc(row.last)],
+    ["Namespace", brief(row.netns), ""],
+    ["Seen by", brief(row.mode), ""],
+    ["Worst", brief(row.worst), said(row.worst)],
+    ["Episode", brief(row.id), said(row.id)],
+  ].filter(([, text]) => text);
+}
+
+/** Only what changed is touched, so that a text being selected stays so. */
+function fillFacts(list, pairs) {
+  while (list.children.length > pairs.length) list.lastChild.remove();
+  for (const [place, [name, text, title]] of pairs.entries()) {
+    if (!list.children[place]) {
+      const pair = document.createElement("div");
+      pair.append(document.createElement("dt"), document.createElement("dd"));
+      list.append(pair);
+    }
+    const [dt, dd] = list.children[place].children;
+    if (dt.textContent !== name) dt.textContent = name;
+    if (dd.textContent !== text) dd.textContent = text;
+    dd.title = title;
+  }
+}

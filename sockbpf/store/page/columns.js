@@ -1,0 +1,70 @@
+/** What the table says of an episode, and of an alert: a row of this list for each column. */
+
+import { ago, brief, bytes, clock, ends, lasted, number, owner, said, service, size, times, timesText, utc } from "./words.js";
+
+/**
+ * `text` and `title` of a cell; `by` what it is sorted by; `store` what the store can sort it by, over all it has;
+ * `wide`: left out on narrow screens; `since`: the time from which the cell counts on.
+ */
+const start = { key: "start", name: "Start", text: (r) => clock(r.start), title: (r) => utc(r.start), by: (r) => number(r.start), store: "start" };
+const when = { key: "start", name: "Time", text: (r) => clock(r.timestamp), title: (r) => utc(r.timestamp), by: (r) => number(r.timestamp), store: "start" };
+const serviceOf = { key: "service", name: "Service", text: (r) => (r.protocol || r.type ? service(r) : ""), by: serviceOrder };
+const socket = { key: "socket", name: "Socket", text: (r) => said(named(r), 160), title: (r) => said(named(r)), by: named, chooses: true, grows: true };
+const host = { key: "host", name: "Host", text: (r) => brief(r.host), title: (r) => said(r.host), by: (r) => said(r.host), wide: true };
+const process = { key: "comm", name: "Process", text: owner, title: (r) => said(r.comm), by: (r) => said(r.comm), wide: true };
+const bytesOf = (key, name, wide) => ({ key, name, text: (r) => size(r[key]), title: (r) => bytes(r[key]), by: (r) => number(r[key]), numeric: true, wide });
+const peak = { ...bytesOf("peak", "Peak", false), store: "peak" };
+const threshold = bytesOf("threshold", "Threshold", true);
+const ratio = (key) => ({ key: "ratio", name: "× threshold", text: (r) => timesText(times(r[key], r.threshold)), by: (r) => times(r[key], r.threshold), numeric: true });
+
+const state = {
+  key: "state",
+  name: "State",
+  text: (r) => (r.end === null || r.end === undefined ? "over" : "ended"),
+  title: (r) => (r.end ? `ended ${utc(r.end)}` : `last word ${ago(r.last)}, ${utc(r.last)}`),
+  by: (r) => number(r.end) ?? Infinity,
+  look: (r) => (r.end ? "ended" : "over"),
+};
+const duration = {
+  key: "lasted",
+  name: "Lasted",
+  text: (r) => lasted((r.end ?? Date.now() / 1000) - r.start),
+  by: (r) => (r.end ?? Date.now() / 1000) - r.start,
+  since: (r) => (r.end ? null : r.start),
+  numeric: true,
+  wide: true,
+};
+const event = { key: "event", name: "Event", text: (r) => brief(r.event), by: (r) => said(r.event), look: (r) => (EVENTS.includes(r.event) ? r.event : "other") };
+const EVENTS = ["exceeded", "ongoing", "cleared", "heartbeat"];
+
+export const COLUMNS = {
+  episodes: [start, state, duration, serviceOf, socket, host, process, peak, threshold, ratio("peak")],
+  alerts: [when, event, serviceOf, socket, host, process, bytesOf("size", "Size", false), bytesOf("peak", "Peak", true), threshold, ratio("size")],
+};
+
+/** The two ends, or all that an object says which is not about a socket. */
+function named(row) {
+  if (row.local_ip !== undefined || row.count !== undefined || row.local_port !== undefined) return ends(row);
+  const rest = Object.entries(row).filter(([name]) => !["event", "timestamp", "host"].includes(name));
+  return rest.map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`).join(" ");
+}
+
+function serviceOrder(row) {
+  return `${said(row.protocol)} ${String(number(row.local_port) ?? "").padStart(5, "0")} ${said(row.type)}`;
+}
+
+/** Return rows sorted by a column, `-` before its key for the largest first; equal ones newest first. */
+export function sorted(rows, columns, sort) {
+  const down = sort.startsWith("-");
+  const column = columns.find((each) => each.key === sort.replace(/^-/, "")) ?? columns[0];
+  const keyed = rows.map((row) => ({ row, by: column.by(row), at: number(row.start ?? row.timestamp) ?? 0 }));
+  keyed.sort((one, other) => (down ? -1 : 1) * compared(one.by, other.by) || other.at - one.at);
+  return keyed.map(({ row }) => row);
+}
+
+function compared(one, other) {
+  if (one === other) return 0;
+  if (one === null || one === undefined) return -1;
+  if (other === null || other === undefined) return 1;
+  return typeof one === "string" ? one.localeCompare(other, "en") : one - other;
+}

@@ -1,0 +1,47 @@
+/** What an alert makes of its episode, as the store itself would tell it. */
+
+import { number } from "./words.js";
+
+const OF_THE_SOCKET = [
+  ...["host", "id", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port"],
+  ...["pid", "comm", "netns", "count", "worst"],
+];
+
+/** The name of an episode, and of an alert: the same however often it is told. */
+export function episodeKey(row) {
+  return `${row.host}\n${row.id}`;
+}
+
+export function alertKey(row) {
+  return [row.host, row.id, row.event, row.seq ?? row.timestamp].join("\n");
+}
+
+/** Say whether an object is about an episode: the store keeps others too. */
+export function tellsEpisode(row) {
+  return row.id !== undefined && row.id !== null && row.event !== "heartbeat" && number(row.timestamp) !== null;
+}
+
+/** Return the episode after an alert; `known` is how it stood before, undefined if it was not known. */
+export function after(known, alert) {
+  const at = number(alert.timestamp);
+  const began = at - (number(alert.duration) ?? 0);
+  const ended = alert.event === "cleared" ? at : null;
+  const peak = Math.max(number(alert.peak) ?? 0, number(alert.size) ?? 0, known?.peak ?? 0);
+  if (known === undefined) {
+    const made = Object.fromEntries(OF_THE_SOCKET.filter((name) => name in alert).map((name) => [name, alert[name]]));
+    return { ...made, start: began, end: ended, last: at, size: number(alert.size) ?? 0, peak, threshold: number(alert.threshold), alerts: 1 };
+  }
+  if (at <= known.last && ended === null) return known; // told already, or late
+  return {
+    ...known,
+    start: Math.min(known.start, began),
+    end: ended ?? known.end,
+    last: Math.max(at, known.last),
+    size: number(alert.size) ?? known.size,
+    peak,
+    threshold: number(alert.threshold) ?? known.threshold,
+    pid: known.pid ?? alert.pid,
+    comm: known.comm ?? alert.comm,
+    alerts: (known.alerts ?? 0) + (at > known.last ? 1 : 0),
+  };
+}

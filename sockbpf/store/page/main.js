@@ -1,0 +1,273 @@
+/** The parts put together: what is asked when, what is shown when. */
+
+import { ask } from "./api.js";
+import { makeChosen } from "./chosen.js";
+import { COLUMNS, sorted } from "./columns.js";
+import { makeControls } from "./controls.js";
+import { alertKey, episodeKey } from "./episodes.js";
+import { conditions, fits, parameters, range, socketOf, wanted } from "./filter.js";
+import { follow } from "./live.js";
+import { KEPT, makeLoaded } from "./loaded.js";
+import { makeTable } from "./table.js";
+import { makeTimeline } from "./timeline.js";
+import { ago, ends, lasted, number, service, size, utc } from "./words.js";
+import { fewerThan, showWorst } from "./worst.js";
+
+/** At most so often is the page drawn, and is a new alert spoken of. */
+const DRAW_MS = 250;
+const SPEAK_MS = 10_000;
+const SLIDE_MS = 5_000;
+
+/** How long the first questions wait for the stream, which must not miss what they do not see. */
+const STREAM_MS = 300;
+
+const byId = (id) => document.getElementById(id);
+const is = { paused: false, typing: false, busy: true, allWorst: false, failed: "", time: "" };
+const seen = { arrived: 0, unspoken: 0, unshown: 0, newest: null, worst: null };
+const loaded = makeLoaded();
+const chosen = makeChosen(() => draw());
+const controls = makeControls({ typing, changed: load, looked: draw, chose: loadSocket });
+const table = makeTable(byId("rows-head"), byId("rows-body"), {
+  sort: (sort) => controls.set({ sort }, sort === "-peak" || controls.get().sort === "-peak" ? "changed" : "looked"),
+  choose,
+});
+const timeline = makeTimeline(byId("timeline"), byId("timeline-reading"), byId("services-rows"), {
+  choose,
+  zoom: (from, to) => controls.set({ span: "between", from: Math.floor(from * 1e3) / 1e3, to: Math.ceil(to * 1e3) / 1e3 }),
+  service: (row) => controls.set({ text: `:${row.local_port}`, protocol: row.protocol, type: row.type }),
+});
+
+function choose(row) {
+  controls.set({ socket: socketOf(row) }, "chose");
+  byId("news").textContent = `Chosen: ${service(row)} ${ends(row)}`;
+  byId("socket").scrollIntoView({ block: "nearest" });
+}
+
+function typing() {
+  is.typing = true;
+  draw();
+}
+
+async function load() {
+  const { span, from, to, socket } = controls.get();
+  const time = `${span} ${from} ${to}`;
+  if (socket && is.time !== time) loadSocket();
+  is.time = time;
+  is.busy = true;
+  draw();
+  await tried(loaded.load(controls.get()), () => {
+    is.typing = false;
+    is.busy = false;
+  });
+}
+
+async function loadSocket() {
+  draw();
+  await tried(chosen.choose(controls.get().socket, controls.get()));
+}
+
+/** Wait for what was asked, then draw; say what went wrong. */
+async function tried(asked, then = () => {}) {
+  try {
+    await asked;
+    is.failed = "";
+    then();
+  } catch (fault) {
+    if (fault.name === "AbortError") return;
+    is.busy = false;
+    is.failed = fault.status ? `The store says: ${fault.message}` : "The store cannot be reached.";
+  }
+  draw();
+}
+
+// --- drawing: at most every DRAW_MS, only when the page is seen -------------------------------------------------
+
+let planned = false;
+let drawnAt = 0;
+
+function draw() {
+  if (planned) return;
+  planned = true;
+  setTimeout(() => requestAnimationFrame(() => {
+    planned = false;
+    drawnAt = performance.now();
+    drawAll();
+  }), Math.max(0, drawnAt + (seen.unshown ? DRAW_MS : 0) - performance.now()));
+}
+
+function drawAll() {
+  seen.unshown = 0;
+  drawState();
+  drawWorst();
+  const episodes = [...loaded.held.episodes.values()];
+  drawTable();
+  timeline.show(narrowed(episodes), range(controls.get()));
+  byId("timeline-empty").hidden = true;
+  const open = [...loaded.held.open.values(), ...episodes].filter(chosen.is);
+  chosen.show(open.sort((one, other) => other.last - one.last)[0]);
+}
+
+/** While a word is being typed, what is loaded shows the way until the store has answered. */
+function narrowed(rows) {
+  if (!is.typing) return rows;
+  const typed = conditions(controls.get().text);
+  return rows.filter((row) => fits(row, typed, true));
+}
+
+function drawTable() {
+  const set = controls.get();
+  const columns = COLUMNS[set.view];
+  const all = [...loaded.held[set.view].values()];
+  const rows = sorted(narrowed(all), columns, set.sort);
+  table.show(columns, rows, { sort: set.sort, keyOf: set.view === "episodes" ? episodeKey : alertKey, chosen: chosen.is });
+  const more = loaded.next[set.view] !== null;
+  const column = columns.find((each) => each.key === set.sort.replace(/^-/, ""));
+  const part = more && !(column?.store && set.sort.startsWith("-")) ? ", sorted among these" : "";
+  const full = all.length >= KEPT * 0.9 ? "; no more are kept here: narrow the filter" : "";
+  byId("shown").textContent = is.busy && !rows.length ? "" : `${rows.length}${more ? " and more" : ""}${part}${full}`;
+  byId("more").hidden = !more;
+  byId("rows").setAttribute("aria-busy", String(is.busy));
+  byId("rows-region").hidden = !rows.length;
+  byId("rows-empty").hidden = rows.length > 0;
+  drawEmpty(set);
+}
+
+function drawEmpty(set) {
+  const act = byId("rows-empty-act");
+  const filtered = wanted(set).length > 0 || set.event !== "";
+  const what = set.view === "episodes" ? "episode" : "alert";
+  act.hidden = is.busy || is.failed || (!filtered && set.span === "all");
+  if (is.failed) byId("rows-empty-text").textContent = "Nothing to show while the store does not answer; see above.";
+  else if (is.busy) byId("rows-empty-text").textContent = "Loading …";
+  else if (filtered) byId("rows-empty-text").textContent = `No ${what} fits this filter within this time.`;
+  else if (set.span !== "all") byId("rows-empty-text").textContent = `No ${what} within this time.`;
+  else byId("rows-empty-text").textContent = `Nothing is stored yet. Have the monitor send here, by url: ${new URL("alert", document.baseURI)} in its config.yaml; sudo sockbpf check says whether it can see.`;
+  act.textContent = filtered ? "Clear the filter" : "Look at all times";
+  act.onclick = () => (filtered ? byId("clear").click() : controls.set({ span: "all", from: null, to: null }));
+}
+
+function drawWorst() {
+  const open = [...loaded.held.open.values()];
+  showWorst(byId("worst"), open, { all: is.allWorst, chosen: chosen.is, choose });
+  byId("worst").hidden = !open.length;
+  byId("worst-empty").hidden = open.length > 0;
+  if (!is.busy) byId("worst-empty").textContent = "No queue stands over its threshold.";
+  const all = fewerThan(open.length);
+  byId("worst-all").hidden = !all;
+  byId("worst-all").textContent = is.allWorst ? "Fewer" : `All ${all}`;
+  byId("worst-all").setAttribute("aria-expanded", String(is.allWorst));
+  const count = `${open.length}${loaded.held.moreOpen ? "+" : ""}`;
+  byId("open-count").textContent = is.busy && !open.length ? "–" : count;
+  document.title = open.length ? `(${count}) sockbpf` : "sockbpf";
+}
+
+function drawState() {
+  const times = [...loaded.held.episodes.values()].map((each) => each.last);
+  seen.newest = Math.max(seen.newest ?? 0, ...times) || null;
+  byId("newest").textContent = seen.newest ? ago(seen.newest) : "–";
+  byId("newest").title = seen.newest ? utc(seen.newest) : "";
+  byId("arrived-count").textContent = seen.arrived.toLocaleString("en");
+  byId("fault").hidden = !is.failed;
+  if (byId("fault").textContent !== is.failed) byId("fault").textContent = is.failed;
+}
+
+// --- live -------------------------------------------------------------------------------------------------------
+
+function arrived(alert) {
+  seen.arrived += 1;
+  seen.unspoken += 1;
+  seen.unshown += 1;
+  seen.newest = Math.max(seen.newest ?? 0, number(alert.timestamp) ?? 0);
+  if (number(alert.size) > number(seen.worst?.size ?? -1)) seen.worst = alert;
+  loaded.arrived(alert);
+  chosen.take(alert);
+  if (is.paused) byId("pause").textContent = `Resume (${seen.unshown} new)`;
+  else draw();
+}
+
+function stand(state, text) {
+  byId("state").dataset.state = state;
+  byId("state-text").textContent = text;
+}
+
+function speak() {
+  if (!seen.unspoken || is.paused) return;
+  const worst = seen.worst ? `, the largest ${service(seen.worst)} ${size(seen.worst.size)}` : "";
+  byId("news").textContent = `${seen.unspoken} new ${seen.unspoken === 1 ? "alert" : "alerts"}${worst}`;
+  seen.unspoken = 0;
+  seen.worst = null;
+}
+
+function everySecond() {
+  if (document.hidden || is.paused) return;
+  const now = Date.now() / 1000;
+  for (const each of document.querySelectorAll("[data-since]")) each.textContent = lasted(now - Number(each.dataset.since));
+  if (seen.newest) byId("newest").textContent = ago(seen.newest);
+}
+
+byId("pause").addEventListener("click", () => {
+  is.paused = !is.paused;
+  byId("pause").setAttribute("aria-pressed", String(is.paused));
+  byId("pause").textContent = is.paused ? "Resume" : "Pause";
+  if (!is.paused) draw();
+});
+byId("more").addEventListener("click", () => tried(loaded.more()));
+byId("worst-all").addEventListener("click", () => {
+  is.allWorst = !is.allWorst;
+  draw();
+});
+byId("services").addEventListener("toggle", draw);
+byId("socket-close").addEventListener("click", () => {
+  controls.set({ socket: null }, "chose");
+  byId("table-title").focus();
+});
+byId("socket-only").addEventListener("click", () => {
+  const [host, protocol, type, localIp, localPort, remoteIp, remotePort] = controls.get().socket;
+  const both = [[localIp, localPort], [remoteIp, remotePort]].filter(([ip, port]) => ip && port !== "0");
+  const named = both.map(([ip, port]) => (ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`));
+  controls.set({ text: [`host="${host.replaceAll('"', "")}"`, ...(named.length ? named : [`:${localPort}`])].join(" "), protocol, type });
+});
+byId("csv").addEventListener("click", () => tried(download()));
+
+/** Give what fits the filter as a file, as much as the store gives at once. */
+async function download() {
+  const set = controls.get();
+  const answer = await ask("store.json", [...parameters(set), ["limit", "1000"]], { headers: { Accept: "text/csv" } });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = "alerts.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+async function start() {
+  let asked = false;
+  let standing;
+  const stands = new Promise((resolve) => {
+    standing = resolve;
+  });
+  follow("stream", {
+    alert: arrived,
+    live: (resumed) => {
+      stand("live", "live");
+      standing();
+      // What came while nobody listened is resumed; else it is asked for again.
+      if (asked && (!resumed || is.failed)) askAll();
+    },
+    waiting: (reason) => stand("waiting", `reconnecting: ${reason}`),
+  });
+  await Promise.race([stands, new Promise((resolve) => setTimeout(resolve, STREAM_MS))]);
+  asked = true;
+  askAll();
+  setInterval(everySecond, 1000);
+  setInterval(speak, SPEAK_MS);
+  setInterval(() => !document.hidden && !is.paused && draw(), SLIDE_MS);
+}
+
+function askAll() {
+  is.time = "";
+  load();
+  tried(loaded.loadOpen());
+}
+
+start();

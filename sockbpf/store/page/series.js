@@ -1,0 +1,105 @@
+/** One socket's size against its threshold over time. */
+
+import { axis, colour, fit, timeAxis, uPlot } from "./chart.js";
+import { alertKey } from "./episodes.js";
+import { brief, bytes, clock, number, size, utc } from "./words.js";
+
+const HEIGHT = 190;
+
+/** Alerts of one socket that are kept. */
+export const KEPT = 1000;
+
+/** Make the chart of one socket; `show(alerts)` with its alerts in any order. */
+export function makeSeries(place, reading, rows) {
+  const chart = { current: null };
+  fit(place, chart);
+
+  function show(alerts) {
+    const data = dataOf(alerts);
+    if (!chart.current) chart.current = new uPlot(options(place.clientWidth), data, place);
+    else chart.current.setData(data);
+    place.setAttribute("aria-label", spoken(alerts));
+    fillRows(rows, alerts);
+  }
+
+  function options(width) {
+    const points = { show: true, size: 5 };
+    return {
+      width,
+      height: HEIGHT,
+      legend: { show: false },
+      cursor: { y: false, drag: { x: true, y: false, setScale: true } },
+      scales: { x: { time: true, range: (_, least, most) => (least === most || least === null ? [(least ?? 0) - 1, (most ?? 0) + 1] : [least, most]) }, y: { range: (_, __, most) => [0, (most || 1) * 1.08] } },
+      axes: [timeAxis(), { ...axis(), size: 62, space: 30, incrs: STEPS, values: (_, splits) => splits.map((at) => size(at)) }],
+      series: [
+        {},
+        { stroke: () => colour("peak"), width: 1, dash: [3, 3], points: { show: false } },
+        { stroke: () => colour("size"), fill: () => colour("size-fill"), width: 1.5, points },
+        { stroke: () => colour("over"), width: 1.5, points: { show: false }, spanGaps: true },
+      ],
+      padding: [8, 8, 0, 0],
+      hooks: { setCursor: [point] },
+    };
+  }
+
+  function point(u) {
+    const at = u.cursor.idx;
+    const [time, peak, now, threshold] = at === null || at === undefined ? [] : u.data.map((each) => each[at]);
+    reading.textContent =
+      now === undefined || now === null ? "" : `${clock(time)}: ${size(now)}, peak ${size(peak)}, threshold ${size(threshold)}`;
+  }
+
+  return { show };
+}
+
+/** Steps of the axis of bytes: 1, 2, 4, … */
+const STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
+
+/** Times, peaks, sizes, thresholds; a gap after each `cleared`, where nothing is known. */
+function dataOf(alerts) {
+  const data = [[], [], [], []];
+  const known = alerts.filter((each) => number(each.timestamp) !== null && number(each.size) !== null);
+  known.sort((one, other) => number(one.timestamp) - number(other.timestamp) || number(one.seq) - number(other.seq));
+  for (const [place, alert] of known.entries()) {
+    const at = number(alert.timestamp);
+    push(data, at, number(alert.peak), number(alert.size), number(alert.threshold));
+    const next = known[place + 1];
+    if (alert.event === "cleared" && next) push(data, (at + number(next.timestamp)) / 2, null, null, number(alert.threshold));
+  }
+  return data;
+}
+
+function push(data, ...values) {
+  for (const [place, value] of values.entries()) data[place].push(value);
+}
+
+function spoken(alerts) {
+  if (!alerts.length) return "Size against threshold over time: no alerts";
+  const times = alerts.map((each) => number(each.timestamp) ?? 0);
+  const largest = Math.max(...alerts.map((each) => number(each.peak) ?? number(each.size) ?? 0));
+  const first = alerts[times.indexOf(Math.max(...times))];
+  return (
+    `Size against threshold over time: ${alerts.length} alerts from ${clock(Math.min(...times))} to ${clock(Math.max(...times))}. ` +
+    `Last size ${size(first.size)}, threshold ${size(first.threshold)}, highest peak ${size(largest)}. The table below says the same.`
+  );
+}
+
+function fillRows(body, alerts) {
+  if (!body.closest("details").open) return;
+  const newest = [...alerts].sort((one, other) => number(other.timestamp) - number(one.timestamp)).slice(0, 200);
+  body.replaceChildren(...newest.map(row));
+}
+
+function row(alert) {
+  const tr = document.createElement("tr");
+  tr.dataset.key = alertKey(alert);
+  const cells = [[clock(alert.timestamp), utc(alert.timestamp)], [brief(alert.event), ""], ...["size", "peak", "threshold"].map((name) => [size(alert[name]), bytes(alert[name]), "number"])];
+  for (const [text, title, look] of cells) {
+    const td = document.createElement("td");
+    td.textContent = text;
+    td.title = title;
+    td.className = look ?? "";
+    tr.append(td);
+  }
+  return tr;
+}

@@ -1,0 +1,65 @@
+/** The worst sockets now: open episodes by size against threshold. */
+
+import { ago, brief, bytes, ends, lasted, owner, said, service, size, times, timesText, utc } from "./words.js";
+
+/** So many are shown until all are asked for, and so many at most. */
+const FEW = 6;
+const MOST = 50;
+
+/** An episode that nobody spoke of for so long may have lost its monitor. */
+const QUIET_S = 300;
+
+/** Show the worst of the open episodes; returns how many there are. */
+export function showWorst(list, open, { all, chosen, choose }) {
+  const worst = [...open].sort((one, other) => rank(other) - rank(one) || one.start - other.start).slice(0, all ? MOST : FEW);
+  const most = Math.max(1, ...worst.map(rank));
+  while (list.children.length > worst.length) list.lastChild.remove();
+  while (list.children.length < worst.length) list.append(item(choose));
+  for (const [place, episode] of worst.entries()) fill(list.children[place].firstChild, episode, most, chosen(episode));
+}
+
+export function fewerThan(count) {
+  return count > FEW ? Math.min(count, MOST) : 0;
+}
+
+/** By size against threshold; over a threshold of 0 every byte counts. */
+function rank(episode) {
+  return times(episode.size, episode.threshold) ?? Number(episode.size);
+}
+
+function item(choose) {
+  const li = document.createElement("li");
+  const button = document.createElement("button");
+  button.type = "button";
+  for (const name of ["service", "who", "figures", "bar", "ends", "since"]) {
+    const part = document.createElement("span");
+    part.className = name;
+    button.append(part);
+  }
+  const mark = document.createElement("span");
+  mark.className = "mark";
+  button.children[3].append(mark);
+  button.addEventListener("click", () => choose(button.row));
+  li.append(button);
+  return li;
+}
+
+function fill(button, episode, most, chosen) {
+  const [of, who, figures, bar, both, since] = button.children;
+  const now = Date.now() / 1000;
+  button.row = episode;
+  of.textContent = service(episode);
+  who.textContent = [owner(episode), brief(episode.host)].filter(Boolean).join(" · ");
+  who.title = [said(episode.comm), said(episode.host)].join(" · ");
+  figures.textContent = `${size(episode.size)} ${timesText(times(episode.size, episode.threshold))}`;
+  figures.title = `${bytes(episode.size)}, threshold ${bytes(episode.threshold)}, peak ${bytes(episode.peak)}`;
+  bar.style.setProperty("--part", `${(100 * rank(episode)) / most}%`);
+  bar.style.setProperty("--threshold", `${Math.min(100, 100 / most)}%`);
+  both.textContent = ends(episode);
+  const quiet = now - episode.last > QUIET_S;
+  since.textContent = `for ${lasted(now - episode.start)}${quiet ? `, last word ${ago(episode.last)}` : ""}`;
+  since.title = `since ${utc(episode.start)}`;
+  button.classList.toggle("stale", quiet);
+  if (chosen) button.setAttribute("aria-current", "true");
+  else button.removeAttribute("aria-current");
+}
