@@ -6,7 +6,7 @@ import { fits, parameters, range, wanted } from "./filter.js";
 import { number } from "./words.js";
 
 /** Rows asked for at once, and kept at most, of each kind. */
-const PAGE = 100;
+const PAGE = { episodes: 300, alerts: 100 };
 export const KEPT = 3000;
 const OPEN_ASKED = 50;
 
@@ -83,7 +83,13 @@ export function makeLoaded() {
     next[kind] = null;
   }
 
-  return { load, loadOpen, more, arrived, held, next };
+  /** The time from which on no episode is missing, null if none is. */
+  function wholeFrom() {
+    if (next.episodes === null || set?.sort === "-peak") return null;
+    return [...held.episodes.values()].reduce((least, each) => Math.min(least, each.start), Infinity);
+  }
+
+  return { wholeFrom, load, loadOpen, more, arrived, held, next };
 }
 
 const PATHS = { episodes: "episodes", alerts: "store.json" };
@@ -99,7 +105,7 @@ function eventFits(row, set) {
 
 /** Return the parameters that the rows of a kind are asked by. */
 function asked(kind, set) {
-  const list = [...parameters(set), ["limit", String(PAGE)]];
+  const list = [...parameters(set), ["limit", String(PAGE[kind])]];
   if (kind === "alerts") return set.event ? [...list, ["event", set.event]] : list;
   if (set.view === "episodes" && set.event) list.push(["open", String(set.event === "open")]);
   return [...list, ["sort", set.sort === "-peak" ? "peak" : "start"]];
