@@ -5,12 +5,12 @@ PYTHON := /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
-TEST_PACKAGES := bpftool debootstrap e2fsprogs iproute2 kmod logrotate prometheus-alertmanager rsyslog shellcheck systemd xz-utils zstd
+TEST_PACKAGES := bpftool debootstrap e2fsprogs iproute2 kmod logrotate postgresql prometheus-alertmanager rsyslog shellcheck systemd xz-utils zstd
 CONFIG := config.yaml
 UNIT := /etc/systemd/system/sockbpf.service
 SETTINGS := /etc/sockbpf/config.yaml
 
-.PHONY: help setup install service run check demo lint fast test vm clean
+.PHONY: help setup install service run check demo lint fast test vm bench clean
 
 help:
 	@echo 'make run     set up, then watch with $(CONFIG)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make demo    see an alert arrive'
 	@echo 'make check   what this kernel can do'
 	@echo 'make vm      the claims on stock kernels under emulation'
+	@echo 'make bench   what the README says of cost and speed, measured here'
 	@echo 'make fast    linters and the tests that need no kernel'
 
 setup: $(VENV)/.ready
@@ -77,6 +78,10 @@ fast: lint
 # Stock kernels under emulation: all, or one by its name, as in `make vm KERNEL=6.1`.
 vm: $(VENV)/.ready-for-tests
 	$(SUDO) $(VENV)/bin/pytest tests/vm $(if $(KERNEL),-k 'claims_hold and $(KERNEL)-')
+
+# On a quiet machine; some of it by `make bench FIGURES=delivery`.
+bench: $(VENV)/.ready-for-tests
+	$(SUDO) $(VENV)/bin/python -m bench $(FIGURES)
 
 test: lint
 	$(SUDO) $(VENV)/bin/pytest $(PYTEST_ARGS)

@@ -14,6 +14,7 @@ from sockbpf.errors import SockbpfError
 
 USAGE = """\
 sockbpf -c config.yaml            watch until killed
+       sockbpf store -c config.yaml      keep alerts, and show them, until killed
        sockbpf check -c config.yaml      try everything on this kernel, and say what is missing
        sockbpf demo                      see an alert arrive"""
 
@@ -29,10 +30,11 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXITS,
     )
     door.add_argument(
-        "command", nargs="?", choices=["run", "check", "demo"], default="run", help="default: run"
+        "command", nargs="?", choices=["run", "store", "check", "demo"], default="run", help="default: run"
     )
     door.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration, see config.yaml")
     door.add_argument("--ready-file", type=Path, metavar="FILE", help="appears once every hook is armed")
+    door.add_argument("--child-of", type=int, default=0, help=argparse.SUPPRESS)
     door.add_argument("--version", action="version", version=f"sockbpf {__version__}")
     return door
 
@@ -62,9 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
         from sockbpf.check import check
 
         return check(config)
+    if arguments.command == "store":
+        from sockbpf.store.serve import serve
+
+        return serve(config.store, child_of=arguments.child_of)
     from sockbpf.daemon import watch
 
-    return watch(config, lambda: load(arguments.config), arguments.ready_file)
+    return watch(config, arguments.config, arguments.ready_file)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from sockbpf.errors import ConfigError
 from sockbpf.fields import Section, Size, absolute_path, duration, flag, number, one_of, power_of_two, whole
 from sockbpf.http_options import HttpOptions, one_login
 from sockbpf.secret import unless_plain
+from sockbpf.store.settings import Store
 
 Event = Annotated[str, one_of(EVENTS)]
 
@@ -159,6 +160,7 @@ class Config(Section):
     )
     sweep: Sweep = Sweep()
     kernel: Kernel = Kernel()
+    store: Store = Store()
     log: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("http")

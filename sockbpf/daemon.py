@@ -7,11 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from sockbpf.arming import need_root
+from sockbpf.config import load
 from sockbpf.monitor import Monitor
 from sockbpf.service import Service
+from sockbpf.store_process import running_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from sockbpf.config import Config
@@ -20,8 +21,11 @@ SWITCH_S = 0.0005
 """How long one thread may keep the others waiting: the default, 5 ms, is what a request would be late."""
 
 
-def watch(config: Config, reread: Callable[[], Config], ready_file: Path | None) -> int:
-    """Run the monitor until SIGTERM (return 0) or SIGINT (return 130); SIGHUP has it read its settings again."""
+def watch(config: Config, config_file: Path, ready_file: Path | None) -> int:
+    """Run the monitor, and the store if alerts go there, until SIGTERM (return 0) or SIGINT (return 130).
+
+    SIGHUP has the monitor read its settings again.
+    """
     need_root()
     if ready_file:
         ready_file.unlink(missing_ok=True)
@@ -49,12 +53,13 @@ def watch(config: Config, reread: Callable[[], Config], ready_file: Path | None)
     signal.signal(signal.SIGHUP, on_reload)
     sys.setswitchinterval(SWITCH_S)
     service = Service()
-    monitor = Monitor(config, service, reread)
-    try:
-        monitor.run(lambda: ready_file.touch() if ready_file else None)
-    finally:
-        service.stopping()
-        monitor.close()
-        if ready_file:
-            ready_file.unlink(missing_ok=True)
+    with running_store(config, config_file):
+        monitor = Monitor(config, service, lambda: load(config_file))
+        try:
+            monitor.run(lambda: ready_file.touch() if ready_file else None)
+        finally:
+            service.stopping()
+            monitor.close()
+            if ready_file:
+                ready_file.unlink(missing_ok=True)
     return code

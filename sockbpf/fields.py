@@ -23,7 +23,7 @@ SIZES: Units = {
     "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
-DURATIONS: Units = {"": 1, "ms": Fraction(1, 1000), "s": 1, "m": 60, "h": 3600}
+DURATIONS: Units = {"": 1, "ms": Fraction(1, 1000), "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Section(BaseModel):
@@ -32,7 +32,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def _quantity(text: str, units: Units) -> Fraction | None:
+def quantity(text: str, units: Units) -> Fraction | None:
     """Return a written number times its unit, exactly; None when it is not one."""
     found = re.fullmatch(r"(-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?) ?([A-Za-z]*)", text)
     return Fraction(found[1]) * units[found[2]] if found and found[2] in units else None
@@ -41,11 +41,11 @@ def _quantity(text: str, units: Units) -> Fraction | None:
 def _number(
     kind: type[int | float], what: str, example: str, units: Units, *, low: str, high: str
 ) -> BeforeValidator:
-    least, most = _quantity(low, units), _quantity(high, units)
+    least, most = quantity(low, units), quantity(high, units)
 
     def check(value: object) -> float:
         text = str(value)
-        found = _quantity(text, units)
+        found = quantity(text, units)
         if found is None or (kind is int and re.fullmatch(r".*\.[0-9]+", text)):
             raise ValueError(f"expected {what} such as {example}")
         if not (least is not None and most is not None and least <= found <= most):

@@ -77,6 +77,7 @@ def authorizes(headers: Iterable[str]) -> bool:
 
 HeaderName = Annotated[str, BeforeValidator(_header_name)]
 HeaderValue = Annotated[str, PlainValidator(secret(_header_value))]
+Token = Annotated[str | None, _unless_empty(secret(_token))]
 Certificates = Annotated[Path | None, _unless_empty(_certificates)]
 
 
@@ -94,7 +95,7 @@ class HttpOptions(Section):
     headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(_each_once)] = Field(
         default={}, repr=False
     )
-    token: Annotated[str | None, _unless_empty(secret(_token))] = Field(default=None, repr=False)
+    token: Token = Field(default=None, repr=False)
 
     @field_validator("client_key")
     @classmethod

@@ -44,7 +44,7 @@ IDLE_S = 60
 FLUSH_S = 3
 """How long what is owed may still be delivered after the monitor was told to stop."""
 
-FIXED = ("journal", "kernel", "metrics")
+FIXED = ("journal", "kernel", "metrics", "store")
 """Sections that are read at the start only."""
 
 

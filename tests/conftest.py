@@ -10,6 +10,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--strict-times", action="store_true", help="assert the times that are otherwise printed"
     )
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
+    parser.addoption(
+        "--store-kills", type=int, default=7, help="how often test_store_kill.py kills each store"
+    )
 
 
 @pytest.fixture

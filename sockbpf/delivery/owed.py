@@ -29,7 +29,7 @@ class Owed:
 
     @property
     def told(self) -> dict[str, str]:
-        return cast("dict[str, str]", json.loads(self.body))
+        return told_of(self.body)
 
     def __str__(self) -> str:
         told = self.told
@@ -39,3 +39,8 @@ class Owed:
 def body_of(told: Mapping[str, str]) -> str:
     """Return an alert as an `Owed` keeps it."""
     return json.dumps(told, separators=(",", ":"))
+
+
+def told_of(body: str) -> dict[str, str]:
+    """Return the alert's parameters from what an `Owed` keeps."""
+    return cast("dict[str, str]", json.loads(body))

@@ -50,13 +50,18 @@ class Queue:
     def offer(self, alerts: Iterable[Owed]) -> list[Owed]:
         """Take alerts in; return those given up because there were too many, oldest first."""
         with self._changed:
+            now_s = self._clock()
+            before_s = self._due_s(now_s)
             for owed in alerts:
                 self._owed[owed.n] = owed
                 waiting = self._episodes.setdefault(owed.episode, [])
                 waiting.append(owed.n)
                 if len(waiting) == 1:
                     self._ready.append(owed.episode)
-                    self._changed.notify()
+            due_s = self._due_s(now_s)
+            # Where nothing may be tried yet nobody is woken: that would cost the other destinations their time.
+            if due_s is not None and (due_s <= now_s or before_s is None or due_s < before_s):
+                self._changed.notify()  # who begins wakes the next
             return self._give_up(len(self._owed) - self.capacity, float("inf"))
 
     def expire(self, made_before_s: float) -> list[Owed]:

@@ -29,7 +29,7 @@ ABSOLUTE = "expected the absolute path of a file"
 REQUIRED = f":1: url: required, where alerts go, such as {URL}"
 KEYS = (
     "url, http, thresholds, clear_ratio, repeat, events, hold, fold, heartbeat, metrics, journal, delivery, "
-    "destinations, sweep, kernel, log"
+    "destinations, sweep, kernel, store, log"
 )
 TAG = "expected a value without a tag, got one (!...): if it is the value itself, quote it"
 EVENT_LIST = "expected a list with exceeded in it and no event twice"
@@ -129,7 +129,7 @@ BAD_VALUES = {
     ),
     # durations
     "duration-word": ("repeat: often", "2: repeat: expected a duration such as 30s, got 'often'"),
-    "duration-unit": ("repeat: 2d", "2: repeat: expected a duration such as 30s, got '2d'"),
+    "duration-unit": ("repeat: 2w", "2: repeat: expected a duration such as 30s, got '2w'"),
     "duration-sexagesimal": ("repeat: 1:30", "2: repeat: expected a duration such as 30s, got '1:30'"),
     "duration-two": ("repeat: 1m30s", "2: repeat: expected a duration such as 30s, got '1m30s'"),
     "duration-nan": ("repeat: .nan", "2: repeat: expected a duration such as 30s, got '.nan'"),

@@ -21,9 +21,10 @@ ROOT = Path(__file__).parents[2] / "sockbpf"
 MAY_KNOW = {
     "": "",  # the package itself: its version
     "__main__": "cli",
-    "cli": " config errors demo check daemon",
+    "cli": " config errors demo check daemon store.serve",
     # the composition root and what shows it
-    "daemon": "arming config monitor service",
+    "daemon": "arming config monitor service store_process",
+    "store_process": "config delivery.breaker store.settings",
     "monitor": "alert arming config counters dispatch episodes errors event fold kernel.owner kernel.probes "
     "kernel.sweep policy service",
     "dispatch": "alert config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
@@ -34,7 +35,7 @@ MAY_KNOW = {
     "service": "",
     # what an operator writes
     "config": "addresses alert config_faults destination_list destination_settings errors fields http_options "
-    "secret yaml_source",
+    "secret store.settings yaml_source",
     "config_faults": "addresses alert destination_settings secret yaml_source",
     "destination_list": "alert destination_settings secret",
     "destination_settings": "addresses alert fields http_options secret",
@@ -88,6 +89,25 @@ MAY_KNOW = {
     "delivery.slack": "alert delivery.http_get delivery.http_post delivery.wording",
     "delivery.alertmanager": "alert delivery.http_get delivery.http_post delivery.wording",
     "delivery.worker": "counters delivery.owed delivery.queue delivery.transport",
+    # where it is kept and shown: a process of its own, which knows nothing of the monitor
+    "store": "",
+    "store.settings": "addresses fields http_options secret",
+    "store.entry": "",
+    "store.schema": "errors",
+    "store.partitions": "store.schema",
+    "store.writing": "store.entry store.schema",
+    "store.search": "store.entry store.schema",
+    "store.retention": "store.partitions store.schema store.writing",
+    "store.feed": "store.guard",
+    "store.guard": "",
+    "store.patience": "",
+    "store.page_files": "",
+    "store.description": " store.entry store.search",
+    "store.metrics": "store.app",
+    "store.app": "fields store.description store.entry store.feed store.guard store.metrics store.page_files "
+    "store.retention store.schema store.search store.writing",
+    "store.serve": "errors store.app store.guard store.metrics store.page_files store.partitions store.patience "
+    "store.schema store.settings",
 }
 """Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
 
@@ -96,16 +116,23 @@ ONLY_IN = {
     "requests": {"delivery.http_get", "delivery.http_post", "delivery.deadline"},
     "urllib3": {"delivery.http_get", "delivery.http_post"},
     "yaml": {"yaml_source"},
-    "prometheus_client": {"metrics"},
+    "prometheus_client": {"metrics", "store.app", "store.metrics"},
+    "sqlalchemy": {
+        *("store.app", "store.partitions", "store.retention", "store.schema", "store.search", "store.serve"),
+        "store.writing",
+    },
+    "starlette": {"store.app", "store.page_files", "store.serve"},
+    "uvicorn": {"store.patience", "store.serve"},
     "pydantic": {
         *("config", "config_faults", "destination_list", "destination_settings", "fields", "http_options"),
+        "store.settings",
     },
     "pydantic_core": {"config_faults", "destination_list", "secret"},
     "rich": {"check", "demo"},
 }
 """Package from elsewhere -> the only modules that may import it."""
 
-LATE = {"cli": {"demo", "check", "daemon"}, "dispatch": {"metrics"}, "kernel.probes": {"bcc"}}
+LATE = {"cli": {"demo", "check", "daemon", "store.serve"}, "dispatch": {"metrics"}, "kernel.probes": {"bcc"}}
 """Module -> what it imports when it is wanted; everything else is imported at the top."""
 
 PURE = ("event", "alert", "policy", "episodes", "waiting", "fold")
@@ -206,6 +233,10 @@ def test_the_rooms_do_not_know_each_other() -> None:
         if module.startswith("delivery"):
             assert not rooms & {"kernel", "policy", "config", "monitor", "daemon", "dispatch", "cli"}, module
         inner = {"event", "alert", "policy", "episodes", "waiting", "fold", "metrics"}
+        if module.startswith("store."):
+            assert not rooms & {"kernel", "delivery", "policy", "monitor", "daemon", "dispatch", "cli"}, (
+                module
+            )
         if module in inner | {"counters", "errors", "config", "yaml_source"}:
             assert not rooms & {"kernel", "delivery", "monitor", "daemon", "dispatch", "cli"}, module
 
@@ -242,7 +273,9 @@ def test_nothing_imports_in_a_circle() -> None:
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("sockbpf.cli", {"bcc", "requests", "rich", "sockbpf.monitor"}),
+        ("sockbpf.cli", {"bcc", "requests", "rich", "sockbpf.monitor", "sqlalchemy", "starlette"}),
+        ("sockbpf.daemon", {"sqlalchemy", "starlette", "uvicorn"}),
+        ("sockbpf.store.serve", {"bcc", "requests", "sockbpf.monitor"}),
         ("sockbpf.policy", {"bcc", "requests", "yaml", "pydantic", "sockbpf.config"}),
         ("sockbpf.fold", {"bcc", "requests", "prometheus_client", "sockbpf.policy"}),
         ("sockbpf.delivery.worker", {"bcc", "requests", "sockbpf.policy"}),

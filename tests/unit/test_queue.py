@@ -95,6 +95,24 @@ def test_a_dead_destination_is_bothered_by_one_at_a_time() -> None:
     assert ready(asked, clock) is not None, "it is alive: as many as can"
 
 
+def test_what_comes_for_a_dead_destination_wakes_nobody() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(n) for n in range(1, 1 + TRIPS_AFTER)])
+    for one in [ready(asked, clock) for _ in range(TRIPS_AFTER)]:
+        assert one is not None
+        asked.failed(one, 0)
+    wakes: list[int] = []
+    asked._changed.notify = lambda n=1: wakes.append(n)  # type: ignore[method-assign]
+    asked.offer([owed(100)])  # due before those that failed: somebody is to wait for that
+    wakes.clear()
+    asked.offer([owed(n) for n in range(101, 200)])
+    assert not wakes
+    clock.now_s += 8
+    asked.offer([owed(n) for n in range(200, 300)])
+    assert wakes == [1]
+
+
 def test_too_many_are_given_up_oldest_first_but_not_what_is_under_way() -> None:
     clock = Clock()
     asked = queue(clock, capacity=3)

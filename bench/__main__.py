@@ -1,0 +1,39 @@
+"""`python -m bench [FIGURES …]`: measure on this machine, print the table, write it as JSON too."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from bench import bursts, cost, delivery
+from bench.figure import table
+
+MEASURES = {"cost": cost.measure, "bursts": bursts.measure, "delivery": delivery.measure}
+
+
+def main() -> int:
+    """Return 0 also if a goal is missed: the table says so."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("figures", nargs="*", help=f"of {', '.join(MEASURES)}; all without")
+    parser.add_argument("--quick", action="store_true", help="only see that everything runs")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.figures) - set(MEASURES):
+        parser.error(f"no such figures: {', '.join(sorted(unknown))}")
+    figures = []
+    for name in arguments.figures or MEASURES:
+        print(f"measuring {name}", file=sys.stderr, flush=True)
+        figures += MEASURES[name](quick=arguments.quick)
+    print(f"Linux {platform.release()}, {platform.machine()}, Python {platform.python_version()}\n")
+    print(table(figures))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""What is caught of bursts that nobody waits for, by the monitor and by `ss` in a loop: the same sockets, one run."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import re
+import socket
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bench.delivery import DATAGRAM, THRESHOLD, monitoring, reader
+from bench.figure import Figure, percentile
+from bench.polling import Loop
+
+BURSTS = 10_007
+SOCKETS = 61
+LASTS_MS = (0.1, 1, 10, 100)
+SPREAD_S = 60.0
+"""The bursts of a run are spread over so many seconds."""
+LOOPS_S = (1.0, 0.1)
+SEED = 1873
+STANDING = 31
+"""Queues that stay over, to see how soon they are known."""
+GOAL_MS = 5.0
+FASTER_GOAL = 100
+
+
+@dataclass(frozen=True)
+class Burst:
+    """A queue that was over: Unix times between which it was for certain."""
+
+    port: int
+    lasts_ms: float
+    begun: float
+    ended: float
+
+
+def burst_all(stack: ExitStack, number: int, spread_s: float) -> list[Burst]:
+    """Have bursts come at random times on some sockets; return when each was."""
+    chance = random.Random(SEED)
+    sockets = [reader(stack) for _ in range(SOCKETS)]
+    writer = reader(stack)
+    begin = time.monotonic()
+    free_s = [begin] * SOCKETS
+    plan: list[tuple[float, int, float]] = []
+    for _ in range(number):
+        index, lasts_ms = chance.randrange(SOCKETS), chance.choice(LASTS_MS)
+        at_s = max(free_s[index] + 0.001, begin + chance.uniform(0, spread_s))
+        free_s[index] = at_s + lasts_ms / 1e3
+        heapq.heappush(plan, (at_s, index, lasts_ms))
+    over: dict[int, tuple[float, float]] = {}
+    done: list[Burst] = []
+    while plan:
+        at_s, index, lasts_ms = heapq.heappop(plan)
+        while (left_s := at_s - time.monotonic()) > 0:
+            if left_s > 0.0002:  # noqa: PLR2004  the rest is waited out awake
+                time.sleep(left_s - 0.0002)
+        sock = sockets[index]
+        if index in over:
+            begun, was_ms = over.pop(index)
+            ended = time.time()
+            sock.recv(DATAGRAM)
+            done.append(Burst(sock.getsockname()[1], was_ms, begun, ended))
+            continue
+        # One that is planned while another of the socket still stands waits for its end.
+        writer.sendto(bytes(DATAGRAM), sock.getsockname())
+        over[index] = (time.time(), lasts_ms)
+        heapq.heappush(plan, (time.monotonic() + lasts_ms / 1e3, index, lasts_ms))
+    return done
+
+
+def caught_by(loop: Loop, bursts: list[Burst]) -> dict[float, int]:
+    """Return how many bursts of each length a loop has looked into while they stood."""
+    looks: dict[int, list[float]] = defaultdict(list)
+    for at, port in loop.seen:
+        looks[port].append(at)
+    caught: dict[float, int] = dict.fromkeys(LASTS_MS, 0)
+    for burst in bursts:
+        # A look takes some time: it may see what began after its own begin.
+        hit = any(burst.begun - LOOK_S <= at <= burst.ended for at in looks[burst.port])
+        caught[burst.lasts_ms] += hit
+    return caught
+
+
+LOOK_S = 0.05
+"""How long a look may take, in favour of the loop."""
+
+
+def bursts(number: int, spread_s: float) -> list[Figure]:
+    with monitoring(events=["exceeded"]) as (monitor, stamps), ExitStack() as stack:
+        loops = [Loop(interval_s, THRESHOLD) for interval_s in LOOPS_S]
+        for loop in loops:
+            loop.start()
+        done = burst_all(stack, number, spread_s)
+        for loop in loops:
+            loop.stop()
+        ports = {str(burst.port) for burst in done}
+        ours = 0
+        while ours < number:  # other sockets of the host may cross too
+            ours += stamps.next(event="exceeded", protocol="udp")[1]["local_port"] in ports
+        assert monitor.stop() == 0
+        told = re.findall(r"event=exceeded protocol=udp local_ip=\S+ local_port=(\d+) ", monitor.log())
+        false = sum(port in ports for port in told) - number
+    figures = []
+    for loop in loops:
+        caught = caught_by(loop, done)
+        by_length = ", ".join(f"{count} of {lasts:g} ms" for lasts, count in caught.items())
+        figures.append(
+            Figure(
+                f"bursts caught of {number}",
+                "",
+                (float(ours),),
+                "all, none besides",
+                ours == number and false == 0,
+                f"ss each {loop.interval_s:g} s",
+                (float(sum(caught.values())),),
+                f"{false} besides; ss: {by_length}",
+            )
+        )
+    return figures
+
+
+def time_to_know(number: int) -> list[Figure]:
+    """Measure from the crossing to the request, with queues that stay over until everybody knows."""
+    chance = random.Random(SEED)
+    late: dict[str, list[float]] = {"ours": [], "1": [], "0.1": []}
+    with monitoring(events=["exceeded"]) as (_monitor, stamps), ExitStack() as stack:
+        writer = reader(stack)
+        for interval_s in LOOPS_S:
+            loop = Loop(interval_s, THRESHOLD, stamps.url)
+            loop.start()
+            for _ in range(number):
+                time.sleep(chance.uniform(0, interval_s))  # anywhere between two looks
+                _cross(stack, writer, stamps, late, f"{interval_s:g}")
+            loop.stop()
+    ours = late["ours"]
+    p99 = percentile(ours, 0.99) * 1e3
+    figures = []
+    for interval in ("1", "0.1"):
+        other = late[interval]
+        faster = percentile(other, 0.5) / percentile(ours, 0.5)
+        figures += [
+            Figure(
+                "crossing to request, p50",
+                "ms",
+                (percentile(ours, 0.5) * 1e3,),
+                f"at least {FASTER_GOAL} times sooner" if interval == "1" else "",
+                faster >= FASTER_GOAL if interval == "1" else None,
+                f"ss each {interval} s, and curl",
+                (percentile(other, 0.5) * 1e3,),
+                f"{faster:.0f} times sooner",
+            ),
+            Figure(
+                "crossing to request, p99",
+                "ms",
+                (p99,),
+                f"at most {GOAL_MS:g} ms",
+                p99 <= GOAL_MS,
+                f"ss each {interval} s, and curl",
+                (percentile(other, 0.99) * 1e3,),
+                f"max {max(ours) * 1e3:.1f}; ss: {max(other) * 1e3:.0f}",
+            ),
+        ]
+    return figures
+
+
+def _cross(
+    stack: ExitStack, writer: socket.socket, stamps: object, late: dict[str, list[float]], loop: str
+) -> None:
+    sock = reader(stack)
+    port = sock.getsockname()[1]
+    begun = time.time()
+    writer.sendto(bytes(DATAGRAM), sock.getsockname())
+    waiting = {"ours", loop}
+    while waiting:
+        arrived, told = stamps.next(event="exceeded", local_port=port)  # type: ignore[attr-defined]
+        who = loop if told.get("mode") == "loop" else "ours"
+        late[who].append(arrived - begun)
+        waiting.discard(who)
+    sock.recv(DATAGRAM)
+    sock.close()
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    if quick:
+        return [*bursts(101, 1.0), *time_to_know(2)]
+    return [*bursts(BURSTS, SPREAD_S), *time_to_know(STANDING)]

@@ -1,0 +1,149 @@
+"""What the hooks cost a host that is below its thresholds: messages over loopback, one thread, pinned to a core.
+
+Without anything, with empty programs on the same hooks, with the monitor: in turns, so that what the machine does
+besides falls on all three.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.delivery import monitoring
+from bench.figure import Figure, median
+
+MESSAGES = 200_000
+ROUNDS = 11
+ADDED_GOAL = 1.25
+"""The monitor's added time over that of empty programs."""
+OVER_FLOOR_GOAL_NS = 60
+STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
+HIGH = {"thresholds": {"send": "1GiB", "recv": "1GiB"}}
+KINDS = ("tcp", "udp")
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def floor() -> Iterator[None]:
+    """Run empty programs on the same hooks."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench.floor"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "armed\n"
+        yield
+        process.kill()
+
+
+@contextmanager
+def sockbpf() -> Iterator[None]:
+    with monitoring(**HIGH):
+        yield
+
+
+@contextmanager
+def counting() -> Iterator[None]:
+    """Have the kernel count the time of programs, which costs some itself."""
+    before = STATS.read_text()
+    STATS.write_text("1")
+    try:
+        yield
+    finally:
+        STATS.write_text(before)
+
+
+def run_ns(names: tuple[str, ...]) -> tuple[int, int]:
+    """Return the runs and the nanoseconds so far of loaded programs whose names begin so."""
+    shown = subprocess.run(["bpftool", "-j", "prog", "show"], capture_output=True, check=True)
+    mine = [each for each in json.loads(shown.stdout) if each.get("name", "").startswith(names)]
+    return sum(each.get("run_cnt", 0) for each in mine), sum(each.get("run_time_ns", 0) for each in mine)
+
+
+def message_ns(program: Path, kind: str, count: int) -> float:
+    core = str(max(os.sched_getaffinity(0)))
+    ran = subprocess.run(
+        ["taskset", "-c", core, str(program), kind, str(count)], check=True, capture_output=True, text=True
+    )
+    return float(ran.stdout)
+
+
+def build(folder: str) -> Path:
+    program = Path(folder) / "messages"
+    source = Path(__file__).parent / "messages.c"
+    subprocess.run(["gcc", "-O2", "-o", str(program), str(source)], check=True)
+    return program
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Return what a message takes with and without, and what a run of a program does."""
+    rounds, count = (1, 2_000) if quick else (ROUNDS, MESSAGES)
+    took: dict[tuple[str, str], list[float]] = {}
+    per_run: dict[str, float] = {}
+    with TemporaryDirectory() as folder:
+        program = build(folder)
+        for number in range(rounds):
+            for name, around in (("alone", nothing), ("empty", floor), ("sockbpf", sockbpf)):
+                with around():
+                    for kind in KINDS:
+                        took.setdefault((name, kind), []).append(message_ns(program, kind, count))
+                    if number == 0 and name != "alone":
+                        per_run[name] = _per_run(program, count, name)
+    figures = [figure for kind in KINDS for figure in _figures(kind, took)]
+    over_ns = per_run["sockbpf"] - per_run["empty"]
+    figures.append(
+        Figure(
+            "a hook's run, TCP and UDP",
+            "ns",
+            (per_run["sockbpf"],),
+            f"at most {OVER_FLOOR_GOAL_NS} ns over the empty one",
+            over_ns <= OVER_FLOOR_GOAL_NS,
+            "an empty program",
+            (per_run["empty"],),
+            f"{over_ns:.0f} ns over it",
+        )
+    )
+    return figures
+
+
+def _per_run(program: Path, count: int, name: str) -> float:
+    names = ("empty",) if name == "empty" else ("tp_", "kp_")
+    with ExitStack() as stack:
+        stack.enter_context(counting())
+        runs, ns = run_ns(names)
+        for kind in KINDS:
+            message_ns(program, kind, count)
+        runs_after, ns_after = run_ns(names)
+    return (ns_after - ns) / max(1, runs_after - runs)
+
+
+def _figures(kind: str, took: dict[tuple[str, str], list[float]]) -> list[Figure]:
+    alone, empty, ours = (took[name, kind] for name in ("alone", "empty", "sockbpf"))
+    added, added_empty = median(ours) - median(alone), median(empty) - median(alone)
+    return [
+        Figure(
+            f"a message of 100 bytes, {kind.upper()}, with it",
+            "ns",
+            tuple(ours),
+            rival="without",
+            rival_values=tuple(alone),
+        ),
+        Figure(
+            f"added to a message, {kind.upper()}",
+            "ns",
+            tuple(one - other for one, other in zip(ours, alone, strict=True)),
+            f"at most {ADDED_GOAL} of that",
+            added <= ADDED_GOAL * added_empty,
+            "empty programs on the same hooks",
+            tuple(one - other for one, other in zip(empty, alone, strict=True)),
+        ),
+    ]

@@ -1,0 +1,74 @@
+"""What a measurement gives: a figure, its spread, what it is held against; and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with its spread over `runs`; `rival` is what it is compared with, in the same run."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    """One for each run."""
+
+    goal: str = ""
+    met: bool | None = None
+    """None where there is no goal, or the figure is only shown."""
+
+    rival: str = ""
+    rival_values: tuple[float, ...] = ()
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def ratio(self) -> float | None:
+        """The figure over its rival's, None without a rival."""
+        return self.median / median(self.rival_values) if self.rival_values else None
+
+
+def median(values: Sequence[float]) -> float:
+    order = sorted(values)
+    middle = len(order) // 2
+    return order[middle] if len(order) % 2 else (order[middle - 1] + order[middle]) / 2
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """Return the value that `part` of 1 of them are at or below."""
+    order = sorted(values)
+    return order[min(len(order) - 1, int(len(order) * part))]
+
+
+def shown(values: Sequence[float], unit: str) -> str:
+    """Return the median with the range of the runs behind it."""
+    if not values:
+        return ""
+    text = f"{_number(median(values))} {unit}"
+    if len(values) > 1:
+        text += f" ({_number(min(values))} to {_number(max(values))})"
+    return text
+
+
+def _number(value: float) -> str:
+    if value == int(value) and abs(value) >= 1:
+        return f"{int(value)}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004  three digits say enough
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Return the figures as a Markdown table."""
+    lines = ["| figure | sockbpf | compared with | ratio | goal |", "|---|---|---|---|---|"]
+    for figure in figures:
+        rival = f"{figure.rival}: {shown(figure.rival_values, figure.unit)}" if figure.rival else ""
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.3g}"
+        verdict = {True: ", met", False: ", **missed**", None: ""}[figure.met]
+        note = f"; {figure.note}" if figure.note else ""
+        ours = shown(figure.values, figure.unit) + note
+        lines.append(f"| {figure.name} | {ours} | {rival} | {ratio} | {figure.goal}{verdict} |")
+    return "\n".join(lines)

@@ -1,0 +1,375 @@
+"""The routes: what can be asked of the store, and what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from sockbpf.fields import DURATIONS, quantity
+from sockbpf.store.description import document
+from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
+from sockbpf.store.feed import Feed
+from sockbpf.store.guard import UNEXPECTED, Problem, problem
+from sockbpf.store.page_files import page_routes
+from sockbpf.store.retention import Retention, delete_before
+from sockbpf.store.schema import ENTRY, bound, write_something
+from sockbpf.store.search import cursor, find, find_episodes, parse, since, time_of
+from sockbpf.store.writing import BusyError, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import Engine
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from sockbpf.store.metrics import StoreMetrics
+
+OPEN_PATHS = ("/healthz",)
+MOST_PARAMETERS = 64
+MOST_ENTRIES = 10_000
+"""Entries of one request."""
+TEXTS = ("text/plain", "text/csv")
+"""What is never looked at as JSON."""
+MOST_CELLS = 1_000_000
+"""Of a table that is answered: objects that share no name make a column for each."""
+DELETING_S = 15.0
+"""How long one request may go on deleting."""
+HEALTHY_S = 5.0
+"""How long a write may take of a store that is well."""
+LOOK_S = 10.0
+"""How long one search may take."""
+LOOKERS = 4
+"""Searches at once; further ones wait."""
+BUSY = Problem(503, "the database is busy or away", retry_after="1")
+
+
+class Store:
+    """What the routes share."""
+
+    def __init__(
+        self, reading: Engine, writing: Engine, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]
+    ) -> None:
+        self._reading = reading
+        self.shared = writing.dialect.name != "sqlite"
+        self.feed: Feed | None = None
+        self.writer = Writer(writing, self._kick)
+        self.retention = Retention(self.writer, keep_s)
+        self._lookers = asyncio.Semaphore(LOOKERS)
+        self.reading_body = asyncio.Lock()
+        self.metrics = metrics(self)
+
+    def _kick(self) -> None:
+        if self.feed:
+            self.feed.kick()
+
+    def start(self) -> None:
+        """Begin; in the event loop."""
+        self.feed = Feed(self._since, self._newest, shared=self.shared)
+        self.writer.start()
+        self.retention.start()
+
+    def let_go(self) -> None:
+        """Have the streams end; in the event loop."""
+        if self.feed:
+            self.feed.end()
+
+    def stop(self) -> None:
+        self.retention.stop()
+        self.writer.close()
+
+    async def keep(self, entries: list[Entry]) -> list[bool]:
+        """Return of each whether it was new, once it is on disk."""
+        try:
+            return await asyncio.wrap_future(self.writer.keep(entries))
+        except BusyError:
+            raise BUSY from None
+
+    async def look(self, what: Callable[[Connection], Any]) -> Any:
+        """Return what a search finds."""
+        async with self._lookers:
+            return await asyncio.to_thread(self._look, what)
+
+    def _look(self, what: Callable[[Connection], Any]) -> Any:
+        try:
+            with self._reading.connect() as connection:
+                bound(connection, LOOK_S)
+                return what(connection)
+        except SQLAlchemyError as error:
+            if "interrupted" in str(error) or "statement timeout" in str(error):
+                raise Problem(503, "this search took too long: narrow it down by time") from None
+            raise BUSY from None
+
+    def _since(self, n: int, limit: int) -> list[tuple[int, float, str]]:
+        return self._look(lambda connection: since(connection, n, limit))  # type: ignore[no-any-return]
+
+    def _newest(self) -> int:
+        return self._look(lambda connection: connection.execute(select(func.max(ENTRY.c.n))).scalar()) or 0
+
+
+def make_app(store: Store) -> ASGIApp:
+    """Return the application; the guard goes in front of it."""
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        store.start()
+        yield
+        await asyncio.to_thread(store.stop)
+
+    app = Starlette(
+        lifespan=life,
+        routes=[
+            Route("/alert", Alert(store)),
+            Route("/store.json", partial(_kept, store), methods=["GET", "POST", "DELETE"]),
+            Route("/episodes", partial(_episodes, store)),
+            Route("/stream", Stream(store)),
+            Route("/healthz", partial(_healthz, store)),
+            Route("/metrics", partial(_metrics, store)),
+            Route("/openapi.json", _openapi),
+            *page_routes(),
+        ],
+        exception_handlers={
+            Problem: _on_problem,
+            EntryError: _on_entry_error,
+            HTTPException: _on_http_exception,
+            ClientDisconnect: _on_disconnect,
+            Exception: _on_unexpected,
+        },
+    )
+    app.router.redirect_slashes = False  # it would lead to whatever Host says
+    return app
+
+
+async def _on_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101  what it is registered for
+    headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
+    return Response(problem(error.status, error.detail), error.status, headers, "application/problem+json")
+
+
+async def _on_entry_error(request: Request, error: Exception) -> Response:
+    return await _on_problem(request, Problem(422, str(error)))
+
+
+async def _on_disconnect(request: Request, _: Exception) -> Response:
+    return await _on_problem(request, Problem(400, "the body has no end"))  # nobody reads it
+
+
+async def _on_unexpected(request: Request, _: Exception) -> Response:
+    return await _on_problem(request, Problem(500, UNEXPECTED))  # the guard logs it
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  what it is registered for
+    headers = {name.replace("-", "_"): value for name, value in (error.headers or {}).items()}
+    return await _on_problem(request, Problem(error.status_code, str(error.detail), **headers))
+
+
+def _asked(scope: Scope) -> list[tuple[str, str]]:
+    query = scope["query_string"]
+    try:
+        return parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MOST_PARAMETERS,
+        )
+    except ValueError:
+        raise Problem(400, f"expected at most {MOST_PARAMETERS} parameters, name=value, in UTF-8") from None
+
+
+class Alert:
+    """`GET /alert`: thousands of these come in a second, so nothing stands between them and the writer."""
+
+    NEW, KNOWN = b'{"new":true}', b'{"new":false}'
+    HEADERS = ((b"content-type", b"application/json"),)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            raise Problem(405, "expected GET", allow="GET")
+        kept = await self._store.keep([alert_entry(dict(_asked(scope)))])
+        body = self.NEW if kept[0] else self.KNOWN
+        headers = [*self.HEADERS, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _kept(store: Store, request: Request) -> Response:
+    does = {"POST": _post, "DELETE": _delete}.get(request.method, _search)
+    return await does(store, request)
+
+
+async def _post(store: Store, request: Request) -> Response:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await request.body()
+    async with store.reading_body:  # one at a time: what is read takes a multiple of the memory
+        entries = await asyncio.to_thread(_posted, body, kind)
+    await store.keep(entries)
+    return JSONResponse({"stored": len(entries)}, 201)
+
+
+def _posted(body: bytes, kind: str) -> list[Entry]:
+    now_s = time.time()
+    return [posted_entry(value, now_s) for value in _values(body, kind)]
+
+
+async def _delete(store: Store, request: Request) -> Response:
+    asked = dict(_asked(request.scope))
+    if len(asked) != 1 or not asked.keys() <= {"before", "older_than"}:
+        raise Problem(422, "expected either before, a time, or older_than, such as 30d")
+    try:
+        deleted, is_all = await asyncio.to_thread(
+            delete_before, store.writer, _before(asked), time.monotonic() + DELETING_S
+        )
+    except BusyError:
+        raise BUSY from None
+    return JSONResponse({"deleted": deleted} if is_all else {"deleted": deleted, "more": True})
+
+
+async def _search(store: Store, request: Request) -> Response:
+    asked = _asked(request.scope)
+    wanted = parse(asked)
+    rows, has_more = await store.look(lambda connection: find(connection, wanted))
+    headers = {"Cache-Control": "no-store"}
+    if has_more and rows:
+        n, at_s, _ = rows[-1]
+        query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
+        headers["Link"] = f'</store.json?{query}>; rel="next"'
+    if "text/csv" in request.headers.get("accept", ""):
+        table = await asyncio.to_thread(_csv, [body for *_, body in rows])
+        return Response(table, media_type="text/csv", headers=headers)
+    text = "[" + ",\n".join(body for *_, body in rows) + "]"
+    return Response(text, media_type="application/json", headers=headers)
+
+
+async def _episodes(store: Store, request: Request) -> Response:
+    wanted = parse(_asked(request.scope), episodes=True)
+    rows = await store.look(lambda connection: find_episodes(connection, wanted))
+    return JSONResponse(rows, headers={"Cache-Control": "no-store"})
+
+
+class Stream:
+    """`GET /stream`: takes a place of the feed for as long as it lasts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            raise Problem(405, "expected GET", allow="GET")
+        given = Headers(scope=scope).get("last-event-id", "")
+        after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
+        feed = self._store.feed
+        assert feed is not None  # noqa: S101  it is there once the loop runs
+        with feed.seat():
+            events = feed.events(await feed.last(after))
+            headers = {"Cache-Control": "no-store"}
+            await StreamingResponse(events, media_type="text/event-stream", headers=headers)(
+                scope, receive, send
+            )
+
+
+async def _healthz(store: Store, _: Request) -> Response:
+    try:
+        works = asyncio.wrap_future(store.writer.call(write_something))
+        await asyncio.wait_for(works, HEALTHY_S)
+    except (BusyError, asyncio.TimeoutError):
+        raise BUSY from None
+    return JSONResponse({"status": "ok"})
+
+
+async def _metrics(store: Store, _: Request) -> Response:
+    registry = CollectorRegistry()
+    registry.register(store.metrics)
+    return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _openapi(_: Request) -> Response:
+    return JSONResponse(document())
+
+
+def _before(asked: dict[str, str]) -> float:
+    if "before" in asked:
+        return time_of("before", asked["before"])
+    seconds = quantity(asked["older_than"], DURATIONS)
+    if seconds is None or seconds < 0:
+        raise Problem(422, "older_than: expected a duration such as 30d")
+    return time.time() - float(seconds)
+
+
+def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
+    """Return the objects of a body: JSON as it is, everything else as text."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if kind == "application/json":
+            raise Problem(400, "expected UTF-8") from None
+        text = body.decode("latin-1")  # every byte is kept
+    is_json = kind == "application/json" or (kind not in TEXTS and text.lstrip()[:1] in {"{", "["})
+    if is_json:
+        try:
+            value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
+        except (ValueError, RecursionError):
+            if kind == "application/json":
+                raise Problem(400, "expected JSON, with different names in each object") from None
+            value = None
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, dict) for each in values):
+            if kind == "application/json":
+                raise Problem(422, "expected an object, or an array of objects")
+            values = text_entries(text)
+    else:
+        values = text_entries(text) if text else []
+    if not 0 < len(values) <= MOST_ENTRIES:
+        raise Problem(422, f"expected 1 to {MOST_ENTRIES} objects")
+    return values
+
+
+def _refuse(_: str) -> None:
+    raise ValueError  # NaN and Infinity: not JSON, whatever Python thinks
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError  # one of two values under the same name would be lost
+    return made
+
+
+def _csv(bodies: list[str]) -> bytes:
+    """Return objects as CSV, one column for each name that any of them has.
+
+    Half a surrogate, which no encoding has, is written as JSON would.
+    """
+    objects = [json.loads(body) for body in bodies]
+    names = list(dict.fromkeys(name for each in objects for name in each))
+    if len(names) * len(objects) > MOST_CELLS:
+        raise Problem(422, "too many different names for one table: ask for fewer objects, or for JSON")
+    out = io.StringIO()
+    lines = csv.DictWriter(out, names, restval="")
+    lines.writeheader()
+    lines.writerows(
+        {name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()}
+        for each in objects
+    )
+    return out.getvalue().encode(errors="backslashreplace")

@@ -1,0 +1,259 @@
+"""What is kept: an alert, or whatever was posted, with the fields by which it is found.
+
+Pure: no I/O, the clock is given. Of what comes over HTTP nothing is believed: numbers have bounds, texts lengths.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import socket
+from dataclasses import dataclass
+from hashlib import blake2s
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+EVENTS = ("exceeded", "ongoing", "cleared", "heartbeat")
+PROTOCOLS = ("tcp", "udp")
+TYPES = ("SEND", "RECV")
+
+MOST_SECONDS = 253_402_300_800
+"""The year 10000, Unix time."""
+MOST_INTEGER = 2**63 - 1
+MOST_TEXT = 256
+"""Characters of a text that is searched for; of what is longer the beginning."""
+MOST_PAIRS = 64
+"""Of one entry, as many key=value pairs are searched for."""
+
+NUMBERS = ("local_port", "remote_port", "size", "threshold", "peak", "seq", "pid", "netns", "count")
+"""Parameters of an alert that are whole numbers."""
+SECONDS = ("timestamp", "duration")
+COLUMNS = (
+    "event", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port",
+    "host", "pid", "comm", "size", "id",
+)  # fmt: skip
+"""What entries are found by, besides their time; the same names in requests and in the table."""
+
+
+MAPPED = b"\0" * 10 + b"\xff\xff"
+"""What stands before an IPv4 address that is written as one of IPv6."""
+SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}").fullmatch
+
+
+class EntryError(ValueError):
+    """What came cannot be kept; the text says why and holds nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing kept. `at_s` is Unix time: its own timestamp, else that of its arrival; `body` is JSON."""
+
+    at_s: float
+    body: str
+    columns: Mapping[str, object]
+    pairs: tuple[tuple[str, str], ...] = ()
+    """What it can be found by beyond the columns."""
+    key: bytes | None = None
+    """What duplicates have in common; None if there are none."""
+    episode: Mapping[str, Any] | None = None
+    """What it says of its episode."""
+
+
+def alert_entry(told: Mapping[str, str]) -> Entry:
+    """Return what to keep of an alert's query parameters; raise EntryError where they make no sense."""
+    event = told.get("event", "")
+    if event not in EVENTS:
+        raise EntryError(f"event: expected one of {', '.join(EVENTS)}")
+    body: dict[str, Any] = dict(told)
+    for name in SECONDS:
+        if name in told:
+            body[name] = _seconds(name, told[name])
+    for name in NUMBERS:
+        if name in told:
+            body[name] = _integer(name, told[name])
+    at_s = body.get("timestamp")
+    if at_s is None:
+        raise EntryError("timestamp: expected Unix seconds such as 1795343123.482913")
+    if not told.get("host"):
+        raise EntryError("host: expected a host name")
+    if event == "heartbeat":
+        identity = (told["host"], "", event, told["timestamp"])
+    else:
+        _check_alert(told)
+        identity = (told["host"], told["id"], event, told["seq"])
+    return Entry(
+        at_s,
+        json.dumps(body),
+        _columns(body),
+        _pairs(body, KNOWN),
+        blake2s(json.dumps(identity).encode(), digest_size=16).digest(),
+        None if event == "heartbeat" else _episode(body),
+    )
+
+
+def _check_alert(told: Mapping[str, str]) -> None:
+    for name, choices in {"protocol": PROTOCOLS, "type": TYPES}.items():
+        if told.get(name) not in choices:
+            raise EntryError(f"{name}: expected one of {', '.join(choices)}")
+    for name in ("id", "seq", "size", "threshold", "local_port"):
+        if not told.get(name):
+            raise EntryError(f"{name}: expected, and not there")
+    for name in ("local_ip", "remote_ip"):
+        if name in told and packed_ip(told[name]) is None:
+            raise EntryError(f"{name}: expected an IP address")
+
+
+def posted_entry(value: Mapping[str, Any], now_s: float) -> Entry:
+    """Return what to keep of an object that somebody posted, as it is."""
+    at_s = value.get("timestamp")
+    try:
+        at_s = _seconds("timestamp", at_s) if isinstance(at_s, (int, float, str)) else now_s
+    except EntryError:
+        at_s = now_s
+    return Entry(float(at_s), _json(value), _columns(value), _pairs(value, COLUMNS))
+
+
+def text_entries(text: str) -> list[dict[str, Any]]:
+    """Return what was posted as text: the rows of a CSV with a header, anything else as one `text`.
+
+    A table is one if it has a header of different names and at least one row, all as wide as the header.
+    """
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    except csv.Error:
+        rows = []
+    header = rows[0] if rows else []
+    is_table = (
+        len(rows) > 1
+        and len(header) > 1
+        and len({name.strip() for name in header}) == len(header)
+        and all(len(row) == len(header) for row in rows)
+    )
+    if not is_table:
+        return [{"text": text}]
+    names = [name.strip() for name in header]
+    return [dict(zip(names, row, strict=True)) for row in rows[1:]]
+
+
+def packed_ip(text: str) -> bytes | None:
+    """Return an address as 16 bytes that sort, IPv4 as v4-mapped; None if it is none. A scope is left out."""
+    try:
+        if ":" not in text:
+            return MAPPED + socket.inet_pton(socket.AF_INET, text)
+        address, percent, scope = text.partition("%")
+        if percent and not SCOPE(scope):
+            return None
+        return socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):
+        return None
+
+
+def spelled_in_alert(name: str, value: str) -> tuple[str, ...]:
+    """Return how `name` with this value stands in the body of an alert that says it; nowhere if it cannot."""
+    try:
+        if name in NUMBERS:
+            text = str(_integer(name, value))
+        elif name in SECONDS:
+            text = json.dumps(_seconds(name, value))
+        else:
+            return (f'"{name}": {json.dumps(value)}',)
+    except EntryError:
+        return ()
+    return f'"{name}": {text},', f'"{name}": {text}}}'
+
+
+def searchable(text: str) -> str:
+    """Return a text as the table keeps it: what no database takes is replaced."""
+    return text[:MOST_TEXT].replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise EntryError("expected JSON, in which NaN and Infinity are no numbers") from None
+    except RecursionError:
+        raise EntryError("expected JSON of fewer levels") from None
+
+
+def _seconds(name: str, value: object) -> float:
+    text = str(value)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if isinstance(value, bool) or not 0 <= number < MOST_SECONDS or "_" in text:
+        raise EntryError(f"{name}: expected seconds such as 1795343123.482913")
+    return number
+
+
+def _integer(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MOST_INTEGER):  # noqa: PLR2004
+        raise EntryError(f"{name}: expected a whole number")
+    return int(text)
+
+
+def _columns(body: Mapping[str, Any]) -> dict[str, object]:
+    """Return the columns of what has them; a posted object may have anything under the same names."""
+    found: dict[str, object] = {}
+    for name in COLUMNS:
+        value = body.get(name)
+        if name in {"local_ip", "remote_ip"}:
+            found[name.replace("_ip", "_packed")] = packed_ip(value) if isinstance(value, str) else None
+        elif name in NUMBERS:
+            found[name] = _whole(value)
+        else:
+            found[name] = searchable(value) if isinstance(value, str) else None
+    return found
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:  # noqa: PLR2004
+        value = int(value)
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_INTEGER
+    return value if is_whole else None  # type: ignore[return-value]
+
+
+def _pairs(body: Mapping[str, Any], without: Collection[str]) -> tuple[tuple[str, str], ...]:
+    pairs: Iterable[tuple[str, Any]] = ((name, value) for name, value in body.items() if name not in without)
+    texts = [
+        (searchable(name), searchable(value if isinstance(value, str) else json.dumps(value)))
+        for name, value in pairs
+        if isinstance(value, (str, int, float, bool))
+    ]
+    return tuple(dict(texts[:MOST_PAIRS]).items())
+
+
+KNOWN = frozenset((*COLUMNS, *NUMBERS, *SECONDS, "mode", "worst"))
+"""What an alert says anyway: not worth a pair."""
+
+
+def _episode(body: Mapping[str, Any]) -> dict[str, Any]:
+    at_s, event = body["timestamp"], body["event"]
+    return {
+        "host": searchable(body["host"]),
+        "id": searchable(body["id"]),
+        **{
+            name: searchable(str(body[name])) if name in body else None
+            for name in ("protocol", "type", "comm")
+        },
+        "local_ip": searchable(body["local_ip"]) if "local_ip" in body else None,
+        "local_packed": packed_ip(body.get("local_ip", "")),
+        "local_port": body["local_port"],
+        "remote_ip": searchable(body["remote_ip"]) if "remote_ip" in body else None,
+        "remote_packed": packed_ip(body.get("remote_ip", "")),
+        "remote_port": body.get("remote_port"),
+        "pid": body.get("pid"),
+        "netns": body.get("netns"),
+        "start": max(0.0, at_s - body.get("duration", 0.0)),
+        "end": at_s if event == "cleared" else None,
+        "last": at_s,
+        "size": body["size"],
+        "peak": max(body.get("peak", 0), body["size"]),
+        "threshold": body["threshold"],
+        "alerts": 1,
+    }

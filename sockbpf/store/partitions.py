@@ -1,0 +1,67 @@
+"""PostgreSQL's partitions: a day each, made ahead, dropped as a whole. Other databases have none."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+
+from sockbpf.store.schema import ENTRY, ONE_AT_A_TIME, PARTITIONED
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+DAY_S = 86400
+DAYS = 2
+"""From today on so many are made ahead."""
+
+
+def make_partitions(connection: Connection, now_s: float) -> None:
+    """Make those from today on that are missing; `now_s` is Unix time."""
+    if connection.dialect.name != "postgresql":
+        return
+    connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
+    there = set(inspect(connection).get_table_names())
+    for day in range(DAYS):
+        begin_s = now_s // DAY_S * DAY_S + day * DAY_S
+        for table in PARTITIONED:
+            name = f"{table.name}_{_day(begin_s)}"
+            if name not in there:
+                _make(connection, name, table.name, begin_s)
+
+
+def _make(connection: Connection, name: str, of: str, begin_s: float) -> None:
+    try:
+        with connection.begin_nested():
+            connection.execute(
+                text(
+                    f'create table "{name}" partition of "{of}" '
+                    f"for values from ({begin_s:.0f}) to ({begin_s + DAY_S:.0f})"
+                )
+            )
+    except DBAPIError:
+        return  # the partition of outliers holds some of that day: there they stay
+
+
+def drop_partitions(connection: Connection, before_s: float) -> int:
+    """Drop those of days that ended before this, Unix time; return how many entries were in them."""
+    if connection.dialect.name != "postgresql":
+        return 0
+    connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
+    dropped = 0
+    for name in inspect(connection).get_table_names():
+        of, _, day = name.rpartition("_")
+        if of not in {table.name for table in PARTITIONED} or not day.isdecimal():
+            continue
+        begin = datetime.strptime(day, "%Y%m%d").replace(tzinfo=timezone.utc)
+        if begin.timestamp() + DAY_S <= before_s:
+            if of == ENTRY.name:
+                dropped += connection.execute(text(f'select count(*) from "{name}"')).scalar() or 0  # noqa: S608
+            connection.execute(text(f'drop table "{name}"'))
+    return dropped
+
+
+def _day(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, timezone.utc).strftime("%Y%m%d")

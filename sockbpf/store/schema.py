@@ -1,0 +1,257 @@
+"""The tables, the same in SQLite and PostgreSQL, and how a database of an older edition becomes one of this.
+
+In PostgreSQL what grows is partitioned by the time of its entries, a day each, so that what is too old is dropped
+as a whole. Outliers, whose time may be anything, are in a partition of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+    func,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.engine import create_engine, make_url
+
+from sockbpf.errors import SockbpfError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Engine
+
+EDITION = 1
+"""Of the tables, kept in the database."""
+
+ONE_AT_A_TIME = 7_362_531
+"""The key of the advisory lock under which PostgreSQL's tables are made and dropped: several stores share them."""
+
+WRITING = 7_362_532
+"""The key of the one under which entries are written."""
+
+BUSY_MS = 5000
+"""How long SQLite waits for another process that has the file."""
+
+PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "options": "-c lock_timeout=15000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000",
+}
+"""With PostgreSQL, unless the URL says otherwise: a server that is silent must not be waited for without end."""
+
+LOOKED_EVERY = 20_000
+"""Steps of SQLite's machine from one look at the clock to the next."""
+
+METADATA = MetaData()
+_N = BigInteger().with_variant(Integer, "sqlite")
+
+EDITIONS = Table("store_edition", METADATA, Column("edition", Integer, primary_key=True))
+
+ENTRY = Table(
+    "entry",
+    METADATA,
+    Column("n", _N, primary_key=True, autoincrement=True),
+    Column("at", Float(53), nullable=False, primary_key=False),
+    Column("key", LargeBinary),
+    Column("event", Text),
+    Column("protocol", Text),
+    Column("type", Text),
+    Column("local_packed", LargeBinary),
+    Column("local_port", BigInteger),
+    Column("remote_packed", LargeBinary),
+    Column("remote_port", BigInteger),
+    Column("host", Text),
+    Column("pid", BigInteger),
+    Column("comm", Text),
+    Column("size", BigInteger),
+    Column("id", Text),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("key", "at", name="entry_once"),
+    Index("entry_at", "at", "n"),
+    Index("entry_local_port", "local_port", "at", "n"),
+    Index("entry_remote_port", "remote_port", "at", "n"),
+    Index("entry_local", "local_packed", "at", "n"),
+    Index("entry_remote", "remote_packed", "at", "n"),
+    Index("entry_id", "id"),
+    sqlite_autoincrement=True,  # a number is never given twice: listeners go by it
+)
+
+PAIR = Table(
+    "pair",
+    METADATA,
+    Column("n", _N, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Index("pair_value", "name", "value", "n"),
+    Index("pair_at", "at"),
+)
+
+EPISODE = Table(
+    "episode",
+    METADATA,
+    Column("host", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("protocol", Text),
+    Column("type", Text),
+    Column("local_ip", Text),
+    Column("local_packed", LargeBinary),
+    Column("local_port", BigInteger),
+    Column("remote_ip", Text),
+    Column("remote_packed", LargeBinary),
+    Column("remote_port", BigInteger),
+    Column("pid", BigInteger),
+    Column("comm", Text),
+    Column("netns", BigInteger),
+    Column("start", Float(53), nullable=False),
+    Column("end", Float(53)),
+    Column("last", Float(53), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("peak", BigInteger, nullable=False),
+    Column("threshold", BigInteger, nullable=False),
+    Column("alerts", BigInteger, nullable=False),
+    Index("episode_start", "start"),
+    Index("episode_last", "last"),
+    Index("episode_port", "local_port", "start"),
+)
+OPEN = Index(
+    "episode_open",
+    EPISODE.c.peak,
+    sqlite_where=EPISODE.c.end.is_(None),
+    postgresql_where=EPISODE.c.end.is_(None),
+)
+
+PARTITIONED = (ENTRY, PAIR)
+
+
+class SchemaError(SockbpfError):
+    """The database is there, but not for this store."""
+
+
+def open_engine(url: str, *, connections: int, read_only: bool = False) -> Engine:
+    """Return the database at this URL, `connections` of it at most; nothing is connected yet."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(
+            parsed,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={name: value for name, value in PATIENCE.items() if name not in parsed.query},
+        )
+    engine = create_engine(
+        parsed,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=5,
+        connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say so
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        if read_only:
+            connection.execute("pragma query_only = on")
+        else:
+            connection.execute("pragma journal_size_limit = 16777216")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("begin" if read_only else "begin immediate")
+
+    return engine
+
+
+def bound(connection: Connection, seconds: float) -> None:
+    """Have what is asked next on this connection end with an error when it takes longer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"set statement_timeout = {seconds * 1000:.0f}"))
+    else:
+        end_s = time.monotonic() + seconds
+        sqlite: Any = connection.connection.driver_connection
+        sqlite.set_progress_handler(lambda: time.monotonic() > end_s, LOOKED_EVERY)
+
+
+def migrate(engine: Engine) -> None:
+    """Make the tables, or those of an older edition into these.
+
+    Raise SchemaError where a newer store has made them.
+    """
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
+        edition = _edition(connection)
+        if edition > EDITION:
+            raise SchemaError(
+                f"the database is of edition {edition}, a newer store's; this one knows {EDITION}"
+            )
+        for step in STEPS[edition:]:
+            step(connection)
+        connection.execute(EDITIONS.delete())
+        connection.execute(EDITIONS.insert(), {"edition": EDITION})
+
+
+def write_something(connection: Connection) -> None:
+    """Write what is there already: it fails where nothing can be written."""
+    connection.execute(EDITIONS.update().values(edition=EDITIONS.c.edition))
+
+
+def _edition(connection: Connection) -> int:
+    if not inspect(connection).has_table(EDITIONS.name):
+        return 0
+    return connection.execute(select(func.max(EDITIONS.c.edition))).scalar() or 0
+
+
+def _first(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        _make_partitioned(connection)
+    METADATA.create_all(connection)
+
+
+def _make_partitioned(connection: Connection) -> None:
+    for table in PARTITIONED:
+        columns = ", ".join(
+            f'"{column.name}" {_type(column)}{"" if column.nullable else " not null"}'
+            for column in table.columns
+        )
+        connection.execute(text(f'create table "{table.name}" ({columns}) partition by range (at)'))
+        connection.execute(text(f'create table "{table.name}_other" partition of "{table.name}" default'))
+    connection.execute(text("alter table entry add constraint entry_once unique (key, at)"))
+    connection.execute(text("create index entry_n on entry (n)"))
+    for table in PARTITIONED:
+        for index in table.indexes:
+            index.create(connection)
+
+
+def _type(column: Column[object]) -> str:
+    kind = {BigInteger: "bigint", Float: "double precision", Text: "text", LargeBinary: "bytea"}[
+        type(column.type)
+    ]
+    return f"{kind} generated by default as identity" if column.primary_key else kind
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first,)
+"""From each edition to the next one; the first makes everything."""

@@ -1,0 +1,224 @@
+"""The store as a process: settings, user, database, server, end."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import pwd
+import resource
+import signal
+import socket
+import ssl
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+
+from sockbpf.errors import SockbpfError
+from sockbpf.store.app import OPEN_PATHS, Store, make_app
+from sockbpf.store.guard import Guard
+from sockbpf.store.metrics import StoreMetrics
+from sockbpf.store.page_files import page_routes
+from sockbpf.store.partitions import make_partitions
+from sockbpf.store.patience import impatient
+from sockbpf.store.schema import migrate, open_engine
+from sockbpf.store.settings import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.engine import Engine
+    from starlette.types import ASGIApp
+
+    from sockbpf.store.settings import Store as Settings
+
+log = logging.getLogger(__name__)
+
+MOST_CONNECTIONS = 1000
+BACKLOG = 2048
+MOST_FILES = 8192
+STOP_S = 5
+"""How long requests under way may take when the store is to end."""
+IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.auto", "uvicorn.loops.uvloop", "uvloop")
+"""What our libraries import when they first want it."""
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
+
+
+class _Server(uvicorn.Server):
+    """uvicorn waits for answers under way before it says that the end has come: streams must be told earlier."""
+
+    def __init__(self, config: uvicorn.Config, before_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._before_end = before_end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._before_end()
+        await super().shutdown(sockets)
+
+
+class StoreError(SockbpfError):
+    """The store cannot run here; the text says why."""
+
+
+def serve(settings: Settings, *, child_of: int = 0) -> int:
+    """Serve until SIGTERM, return 0. With `child_of`, a process id, end when that process does.
+
+    Raise SockbpfError where that cannot be, such as a port that is taken.
+    """
+    if settings.listen is None:
+        raise StoreError("the configuration says so: store > listen is empty")
+    listener = _listener(settings)
+    context = _tls(settings)
+    # All that is imported and read is so before root is given up: the code may lie in root's own folder.
+    writing = open_engine(settings.database, connections=1)
+    reading = open_engine(settings.database, connections=6, read_only=True)
+    for late in IMPORTED_LATE:
+        import_module(late)
+    store = Store(reading, writing, keep_s=settings.keep, metrics=StoreMetrics)
+    config = uvicorn.Config(
+        _guarded(settings, store),
+        http=impatient(settings.patience),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level="error",  # or everybody could fill the log with nonsense
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=STOP_S,
+        backlog=BACKLOG,
+    )
+    config.load()
+    config.ssl = context
+    server = _Server(config, store.let_go)
+    _allow_files()
+    _become(settings)
+    if child_of:
+        _end_with(child_of)
+    _prepare(writing)
+    scheme = "https" if context else "http"
+    log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
+
+    def on_sigterm(*_: object) -> None:
+        server.should_exit = True
+
+    # It comes here before uvicorn has its own handler, and again once uvicorn has ended and raises it anew.
+    signal.signal(signal.SIGTERM, on_sigterm)
+    server.run(sockets=[listener])
+    log.info("the store has ended")
+    return 0
+
+
+def _guarded(settings: Settings, store: Store) -> ASGIApp:
+    assert settings.listen  # noqa: S101  checked by serve
+    host = settings.listen.host
+    hosts = frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset[str]()
+    return Guard(
+        make_app(store),
+        token=settings.token,
+        max_body=settings.max_body,
+        body_s=settings.patience,
+        hosts=hosts,
+        open_paths=(*OPEN_PATHS, *(route.path for route in page_routes())),
+    )
+
+
+def _listener(settings: Settings) -> socket.socket:
+    assert settings.listen  # noqa: S101  checked by serve
+    host, port = settings.listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StoreError(f"store > listen: {host}:{port}: {error.strerror}") from None
+    # What connects takes it over: who does not take the end of an answer is let go by the kernel.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.patience * 1000))
+    return listener
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: "")
+    except ssl.SSLError:
+        raise StoreError("store > tls_cert: expected a certificate and, in tls_key, its key, PEM") from None
+    except OSError as error:
+        raise StoreError(f"store > tls_cert or tls_key cannot be read: {error.strerror}") from None
+    return context
+
+
+def _become(settings: Settings) -> None:
+    """Give up root for good, once what only root may do is done."""
+    path = settings.sqlite_path
+    user = None
+    if os.geteuid() == 0:
+        try:
+            user = pwd.getpwnam(settings.user)
+        except KeyError:
+            raise StoreError(f"store > user: there is no user {settings.user}") from None
+    if path:
+        _make_folder(path, user)
+    if user and user.pw_uid != 0:
+        try:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        except OSError as error:
+            raise StoreError(
+                f"store > user: cannot become {settings.user}: {error.strerror}. "
+                "Remedy: the capabilities SETUID and SETGID, or user: root"
+            ) from None
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _make_folder(path: Path, user: pwd.struct_passwd | None) -> None:
+    """Make the database's folder; what root owns of it goes to who shall write there."""
+    folder = path.parent
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for mine in (folder, *(Path(f"{path}{side}") for side in ("", "-wal", "-shm"))):
+            if user and os.path.lexists(mine) and mine.lstat().st_uid == 0 and _is_ours(mine, path):
+                os.chown(mine, user.pw_uid, user.pw_gid, follow_symlinks=False)
+    except OSError as error:
+        raise StoreError(f"store > database: {folder}: {error.strerror}") from None
+
+
+def _is_ours(mine: Path, path: Path) -> bool:
+    """Whether it is there for the store alone: its files, or a folder that is empty but for them."""
+    return mine != path.parent or all(name.startswith(path.name) for name in os.listdir(mine))
+
+
+def _allow_files() -> None:
+    """Have room for all connections, and for those that are sent away."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _prctl(option: int, value: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _end_with(parent: int) -> None:
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # a change of user has taken it back
+    if os.getppid() != parent:
+        sys.exit(0)  # it was faster
+
+
+def _prepare(engine: Engine) -> None:
+    try:
+        migrate(engine)
+        with engine.begin() as connection:
+            make_partitions(connection, time.time())
+    except SQLAlchemyError as error:
+        said = str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0]
+        raise StoreError(f"store > database: {said}") from None

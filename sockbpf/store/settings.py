@@ -1,0 +1,100 @@
+"""The settings of the store: `store:` in config.yaml."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
+
+from sockbpf.addresses import HostPort, host_port
+from sockbpf.fields import Section, Size, absolute_path, duration
+from sockbpf.http_options import Token
+from sockbpf.secret import hidden, unless_plain
+
+DATABASE = "sqlite:////var/lib/sockbpf-store/alerts.sqlite"
+FORMS = "expected sqlite:////absolute/path or postgresql://user@host/name"
+
+
+def _listen(value: object) -> HostPort | None:
+    if value in ("", None):
+        return None
+    return value if isinstance(value, HostPort) else host_port(str(value))
+
+
+def _database(text: str) -> str:
+    if not text.isprintable() or " " in text:
+        raise ValueError(FORMS)
+    scheme, _, rest = text.partition("://")
+    if scheme == "sqlite" and re.fullmatch(r"//[^?#]*[^?#/]", rest):
+        return text
+    if scheme in {"postgresql", "postgresql+psycopg"} and urlsplit(text).path.strip("/"):
+        return f"postgresql+psycopg://{rest}"
+    raise ValueError(FORMS)
+
+
+def _user(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", value):
+        raise ValueError("expected the name of a user such as nobody")
+    return value
+
+
+def _file(value: object) -> Path | None:
+    return None if value in ("", None) else absolute_path(value)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this host is reached from itself alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
+
+
+class Store(Section):
+    """Where alerts are kept and shown. `keep` is seconds, 0 for ever; `max_body` bytes; `patience` seconds.
+
+    So long a client may take for the head of a request, for its body, and to take the answer.
+
+    `database` may hold a password: it stays out of the repr and must stay out of every message.
+    """
+
+    listen: Annotated[HostPort | None, PlainValidator(_listen)] = HostPort("127.0.0.1", 8080)
+    database: Annotated[str, PlainValidator(unless_plain(_database))] = Field(default=DATABASE, repr=False)
+    keep: Annotated[float, duration("0s", "87600h")] = 30 * 86400.0
+    user: Annotated[str, AfterValidator(_user)] = "nobody"
+    token: Token = Field(default=None, repr=False)
+    tls_cert: Annotated[Path | None, PlainValidator(_file)] = None
+    tls_key: Annotated[Path | None, PlainValidator(_file)] = None
+    max_body: Size = 10 * 2**20
+    patience: Annotated[float, duration("100ms", "5m")] = 15.0
+
+    @model_validator(mode="after")
+    def _token_unless_loopback(self) -> "Store":
+        if self.listen and not is_loopback(self.listen.host) and not self.token:
+            raise hidden("expected a token, or a listen that only this host reaches, such as 127.0.0.1:8080")
+        return self
+
+    @model_validator(mode="after")
+    def _key_with_certificate(self) -> "Store":
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise hidden("expected both tls_cert and tls_key, or neither")
+        return self
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The file, None where the database is not SQLite's."""
+        return Path(self.database.partition("://")[2][1:]) if self.database.startswith("sqlite") else None
+
+
+def leads_to(url: str, listen: HostPort | None) -> bool:
+    """Whether a request to this url comes to who listens there."""
+    if listen is None:
+        return False
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if port != listen.port:
+        return False
+    any_host = listen.host in {"0.0.0.0", "::"}  # noqa: S104  compared, not bound
+    return host == listen.host or (is_loopback(host) and (any_host or is_loopback(listen.host)))

@@ -1,0 +1,267 @@
+"""Group commit: one thread writes, in one transaction, all that came while it wrote the last time.
+
+Whoever hands something in is answered after the commit, never before. So many requests at once cost one flush of
+the disk, not one each.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import case, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+
+from sockbpf.store.schema import ENTRY, EPISODE, PAIR, WRITING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+    from sqlalchemy.engine import Engine
+
+    from sockbpf.store.entry import Entry
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 20_000
+"""Entries that may wait for a commit; who comes then is sent away."""
+BATCH = 2000
+"""Entries of one commit."""
+TRIES = 5
+"""Of a transaction that another store's stood in the way of."""
+IN_THE_WAY = frozenset({"40001", "40P01"})
+"""SQLSTATE of a serialization failure, of a deadlock."""
+
+
+class BusyError(Exception):
+    """It was not kept, and may be tried again."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """What somebody waits for: entries to be kept, or a call with the connection."""
+
+    entries: Sequence[Entry] = ()
+    call: Callable[[Connection], Any] | None = None
+    done: Future[Any] = field(default_factory=Future)
+    answer: Any = None
+
+
+class Writer:
+    """The only one that writes; everything else looks on."""
+
+    def __init__(self, engine: Engine, on_commit: Callable[[], None] = lambda: None) -> None:
+        """Write into this database from `start` on; `on_commit` is called, from the thread, after each commit."""
+        self._engine = engine
+        self._on_commit = on_commit
+        self._changed = threading.Condition()
+        self._waiting: deque[_Work] = deque()
+        self._entries = 0
+        self._closing = False
+        self.commits = 0
+        self.kept = 0
+        self.duplicates = 0
+        self.refused = 0
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait for their commit."""
+        return self._entries
+
+    def keep(self, entries: Sequence[Entry]) -> Future[list[bool]]:
+        """Hand entries in; the future says of each whether it was new, once they are on disk.
+
+        Raise BusyError, or have the future raise it, when they are not kept.
+        """
+        return self._hand_in(_Work(entries))
+
+    def call(self, what: Callable[[Connection], Any]) -> Future[Any]:
+        """Have something else written, in the transaction of a commit."""
+        return self._hand_in(_Work(call=what))
+
+    def _hand_in(self, work: _Work) -> Future[Any]:
+        with self._changed:
+            if self._closing or self._entries + len(work.entries) > MOST_WAITING:
+                self.refused += 1
+                raise BusyError
+            self._waiting.append(work)
+            self._entries += len(work.entries)
+            self._changed.notify()
+        return work.done
+
+    def close(self) -> None:
+        """Write what has come, then end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                batch = self._take()
+            if not batch:
+                return
+            # From here on none can be cancelled any more; those that were, nobody waits for.
+            wanted = [work for work in batch if work.done.set_running_or_notify_cancel()]
+            try:
+                self._commit(wanted)
+            except Exception as error:  # noqa: BLE001  whatever it is, whoever waits is told
+                self._failed(wanted, error)
+            with self._changed:
+                self._entries -= sum(len(work.entries) for work in batch)
+
+    def _take(self) -> list[_Work]:
+        batch: list[_Work] = []
+        entries = 0
+        while self._waiting and (not batch or entries + len(self._waiting[0].entries) <= BATCH):
+            entries += len(self._waiting[0].entries)
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _commit(self, batch: list[_Work]) -> None:
+        for tried in range(1, TRIES + 1):
+            try:
+                self._transact(batch)
+                break
+            except DBAPIError as error:
+                # Rolled back as a whole: so another try keeps nothing twice.
+                if tried == TRIES or getattr(error.orig, "sqlstate", None) not in IN_THE_WAY:
+                    raise
+        self.commits += 1
+        for work in batch:
+            if not work.call:
+                self.kept += sum(work.answer)
+                self.duplicates += len(work.answer) - sum(work.answer)
+            work.done.set_result(work.answer)
+        self._on_commit()
+
+    def _transact(self, batch: list[_Work]) -> None:
+        with self._engine.begin() as connection:
+            kept = iter(write(connection, [entry for work in batch for entry in work.entries]))
+            for work in batch:
+                work.answer = [next(kept) for _ in work.entries]
+                if work.call:
+                    work.answer = work.call(connection)
+
+    def _failed(self, batch: list[_Work], error: Exception) -> None:
+        if len(batch) > 1 and isinstance(error, SQLAlchemyError) and not isinstance(error, OperationalError):
+            for work in batch:  # one of them is at fault: the others need not suffer
+                try:
+                    self._commit([work])
+                except Exception as its:  # noqa: BLE001
+                    self._failed([work], its)
+            return
+        log.error("not kept: %s", str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0])
+        for work in batch:
+            if not work.done.done():
+                work.done.set_exception(BusyError())
+        if isinstance(error, OperationalError):
+            time.sleep(0.1)  # a database that is away need not be asked more often
+
+
+def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
+    """Write entries, in their order; return of each whether it was new."""
+    if not entries:
+        return []
+    if connection.dialect.name == "postgresql":
+        # One store at a time: what is known stays so, and entries are seen in the order of their n.
+        connection.execute(select(func.pg_advisory_xact_lock(WRITING)))
+    known = _known(connection, [entry.key for entry in entries if entry.key])
+    fresh = []
+    for entry in entries:
+        fresh.append(entry.key is None or entry.key not in known)
+        if entry.key:
+            known.add(entry.key)
+    new = [entry for entry, is_new in zip(entries, fresh, strict=True) if is_new]
+    for has_pairs, some in groupby(new, lambda entry: bool(entry.pairs)):
+        if has_pairs:
+            _insert_with_pairs(connection, list(some))
+        else:
+            connection.execute(insert(ENTRY), [_row(entry) for entry in some])
+    episodes = _merged([entry.episode for entry in new if entry.episode])
+    if episodes:
+        connection.execute(_upsert_episodes(connection), episodes)
+    return fresh
+
+
+def _insert_with_pairs(connection: Connection, entries: list[Entry]) -> None:
+    numbered = insert(ENTRY).returning(ENTRY.c.n, sort_by_parameter_order=True)
+    numbers = connection.execute(numbered, [_row(entry) for entry in entries]).scalars()
+    pairs = [
+        {"n": number, "at": entry.at_s, "name": name, "value": value}
+        for number, entry in zip(numbers, entries, strict=True)
+        for name, value in entry.pairs
+    ]
+    connection.execute(insert(PAIR), pairs)
+
+
+def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
+    found: set[bytes] = set()
+    for at in range(0, len(keys), 500):
+        some = keys[at : at + 500]
+        found |= set(connection.execute(select(ENTRY.c.key).where(ENTRY.c.key.in_(some))).scalars())
+    return found
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
+
+
+def _dialect(connection: Connection) -> Any:
+    return postgresql if connection.dialect.name == "postgresql" else sqlite
+
+
+def _merged(words: list[Any]) -> list[dict[str, Any]]:
+    """Return one row for each episode: what a batch says of it."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for word in words:
+        key = (word["host"], word["id"])
+        row = rows.get(key)
+        rows[key] = dict(word) if row is None else _joined(row, word)
+    return [rows[key] for key in sorted(rows)]  # in one order, so that two stores never wait for each other
+
+
+def _joined(row: dict[str, Any], word: dict[str, Any]) -> dict[str, Any]:
+    later, earlier = (word, row) if word["last"] >= row["last"] else (row, word)
+    joined = {name: value if value is not None else earlier[name] for name, value in later.items()}
+    joined["start"] = min(row["start"], word["start"])
+    joined["peak"] = max(row["peak"], word["peak"])
+    joined["alerts"] = row["alerts"] + word["alerts"]
+    return joined
+
+
+def _upsert_episodes(connection: Connection) -> Any:
+    dialect = _dialect(connection)
+    statement = dialect.insert(EPISODE)
+    new, old = statement.excluded, EPISODE.c
+    most, least = (
+        (func.greatest, func.least) if connection.dialect.name == "postgresql" else (func.max, func.min)
+    )
+    later = new.last >= old.last
+    return statement.on_conflict_do_update(
+        index_elements=[old.host, old.id],
+        set_={
+            "start": least(new.start, old.start),
+            "end": func.coalesce(new.end, old.end),
+            "last": most(new.last, old.last),
+            "size": case((later, new.size), else_=old.size),
+            "peak": most(new.peak, old.peak),
+            "pid": func.coalesce(new.pid, old.pid),
+            "comm": func.coalesce(new.comm, old.comm),
+            "alerts": old.alerts + new.alerts,
+        },
+    )

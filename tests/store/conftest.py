@@ -1,0 +1,103 @@
+"""The fixtures of the store's tier: real processes, real databases, real clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.store.serving import Store, new_database, postgresql, start_store
+
+StartStore = Callable[..., Store]
+"""`start(database=…, **settings)`, the fixture."""
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def database_of(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Return what makes a new database of a kind and gives its URL."""
+
+    def made(kind: str) -> str:
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path / 'alerts.sqlite'}"
+        return new_database(request.getfixturevalue("postgresql_server"))
+
+    return made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, database_of: Callable[[str], str]) -> str:
+    """Make a new database, of each kind."""
+    return database_of(request.param)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartStore]:
+    """Start stores; all are stopped at the end, and their logs shown if the test failed."""
+    running: list[Store] = []
+
+    def begin(database: str, **settings: Any) -> Store:
+        store = start_store(tmp_path / f"store{len(running)}", database, **settings)
+        running.append(store)
+        return store
+
+    yield begin
+    for store in running:
+        store.stop()
+        print(f"--- log of the store ---\n{store.log()[-10000:]}")
+
+
+@pytest.fixture
+def store(start: StartStore, database: str) -> Store:
+    """Start a store on each kind of database."""
+    return start(database)
+
+
+@pytest.fixture(scope="session")
+def lasting(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Store]]:
+    """Return what gives the one store on a kind of database that many tests share."""
+    running: dict[str, Store] = {}
+
+    def of(kind: str) -> Store:
+        if kind not in running:
+            folder = tmp_path_factory.mktemp(kind)
+            is_sqlite = kind == "sqlite"
+            database = (
+                f"sqlite:///{folder / 'alerts.sqlite'}"
+                if is_sqlite
+                else new_database(request.getfixturevalue("postgresql_server"))
+            )
+            running[kind] = start_store(folder / "store", database)
+        return running[kind]
+
+    yield of
+    for store in running.values():
+        store.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def emptied(lasting: Callable[[str], Store], request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Empty a store that other tests have used, on each kind of database."""
+    store = lasting(request.param)
+    answer = requests.delete(f"{store.url}/store.json", params={"before": "1e18"}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    begin = len(store.log())
+    yield store
+    print(f"--- log of the store ---\n{store.log()[begin:][-10000:]}")
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made

@@ -1,0 +1,164 @@
+"""The store as a process of its own, on SQLite or on a PostgreSQL of the tests' own."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.live.waiting import DEADLINE_S, until
+
+POSTGRESQL = Path("/usr/lib/postgresql")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+@dataclass
+class Store:
+    """A running `sockbpf store`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    config: Path
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def wait_healthy(self) -> None:
+        def healthy() -> bool:
+            if self.process.poll() is not None:
+                pytest.fail(f"the store exited {self.process.returncode}:\n{self.log()}")
+            try:
+                return requests.get(f"{self.url}/healthz", timeout=5, verify=False).status_code == 200
+            except requests.RequestException:
+                return False
+
+        until(healthy, "the store answers")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(DEADLINE_S)
+
+
+def start_store(folder: Path, database: str, *, healthy: bool = True, **settings: Any) -> Store:
+    """Start a store with its files in `folder`; settings are given as `store:` of config.yaml has them."""
+    folder.mkdir(exist_ok=True)
+    port = settings.pop("port", 0) or free_port()
+    config, log = folder / "config.yaml", folder / "store.log"
+    store = {"listen": f"127.0.0.1:{port}", "database": database, "user": "root", "keep": "0s"} | settings
+    config.write_text(yaml.safe_dump({"url": f"http://127.0.0.1:{port}/alert", "store": store}))
+    with log.open("ab") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sockbpf", "store", "-c", str(config)], stdout=sink, stderr=sink
+        )
+    scheme = "https" if "tls_cert" in settings else "http"
+    made = Store(f"{scheme}://127.0.0.1:{port}", process, log, config)
+    if healthy:
+        made.wait_healthy()
+    return made
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Run a PostgreSQL of our own; yield the URL of its server, without a database's name."""
+    programs = max(POSTGRESQL.glob("*/bin"), key=lambda path: int(path.parent.name))
+    folder = Path(mkdtemp(prefix="sockbpf-postgresql-"))
+    shutil.chown(folder, "postgres")
+    port = free_port()
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [
+                "runuser",
+                "-u",
+                "postgres",
+                "--",
+                str(programs / program),
+                "-D",
+                str(folder / "data"),
+                *arguments,
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    try:
+        run("initdb", "-A", "trust", "-U", "postgres", "--no-sync")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+        run("pg_ctl", "-o", options, "-l", str(folder / "log"), "-w", "start")
+        yield f"postgresql://postgres@127.0.0.1:{port}"
+    finally:
+        run("pg_ctl", "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_database(server: str) -> str:
+    """Make a database on this server; return its URL."""
+    import psycopg
+
+    name = f"t{time.monotonic_ns()}"
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(f'create database "{name}"')  # type: ignore[arg-type,unused-ignore]
+    return f"{server}/{name}"
+
+
+def tell(store: Store, **parameters: str) -> requests.Response:
+    """Send an alert as the monitor does."""
+    return requests.get(f"{store.url}/alert", params=parameters, timeout=DEADLINE_S)
+
+
+def post(store: Store, body: object) -> None:
+    answer = requests.post(f"{store.url}/store.json", json=body, timeout=DEADLINE_S)
+    assert answer.status_code == 201, answer.text
+
+
+def find(store: Store, path: str = "/store.json", **filters: object) -> list[dict[str, Any]]:
+    """Return what is found."""
+    texts = {name.rstrip("_"): str(value) for name, value in filters.items()}
+    answer = requests.get(f"{store.url}{path}", params=texts, timeout=DEADLINE_S)
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def told(number: int, **changed: object) -> dict[str, str]:
+    """Return an alert's parameters as the monitor sends them, another for each number."""
+    alert: dict[str, object] = {
+        "timestamp": f"{1_795_343_123 + number}.482913",
+        "event": "exceeded",
+        "protocol": "tcp",
+        "local_ip": "192.0.2.1",
+        "local_port": 8443,
+        "remote_ip": "198.51.100.7",
+        "remote_port": 1024 + number % 60_000,
+        "type": "RECV",
+        "size": 1_048_577 + number,
+        "threshold": 1_048_576,
+        "peak": 1_048_577 + number,
+        "duration": 0,
+        "id": f"{number:016x}",
+        "seq": number,
+        "host": "web1",
+        "netns": 4_026_531_833,
+        "mode": "ebpf",
+        "pid": 4711,
+        "comm": "nginx",
+    }
+    return {name: str(value) for name, value in (alert | changed).items()}

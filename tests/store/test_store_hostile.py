@@ -1,0 +1,314 @@
+"""Thousands of hostile requests: none is an error inside, nothing grows, honest clients are served all the while."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from statistics import median
+from typing import Any
+
+import pytest
+import requests
+
+from tests.live.waiting import until
+from tests.store.conftest import StartStore
+from tests.store.hostile import MARK, Hostile, honest, request, requests_of
+from tests.store.serving import Store, told
+from tests.store.talking import Answer, Talk, memory_mib
+
+SEED = 86_453
+COUNTS = {"sqlite": 10_007, "postgresql": 2_003}
+CLIENTS = 24
+PATIENCE = "300ms"
+GROWTH_MIB = 60
+"""What a store may grow by: its caches, and the largest body that was under way."""
+SOON_S = 1.0
+MEANT = {200, 201, 400, 401, 403, 404, 405, 408, 413, 414, 416, 421, 422, 431}
+"""What a hostile request may be answered. Not 500; nor 503, for the store is well."""
+
+
+@dataclass
+class Seen:
+    """What came of the hostile requests."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    let_go: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def judge(self, hostile: Hostile, answer: Answer | None) -> None:
+        if answer is None:
+            self.let_go += 1
+            return
+        self.statuses[answer.status] += 1
+        kind = answer.headers.get("content-type", "")
+        faults = {
+            "status": answer.status not in MEANT,
+            "traceback": b"Traceback" in answer.body or b'File "' in answer.body,
+            "echo": answer.status >= 400 and MARK.encode() in answer.body,
+            "html": kind.startswith("text/html") and MARK.encode() in answer.body,
+            "header": "x-injected" in answer.headers,
+            "guard": answer.status not in {400, 431}
+            and ("default-src 'none'" not in answer.headers.get("content-security-policy", "")
+                 or answer.headers.get("x-content-type-options") != "nosniff"),
+        }  # fmt: skip
+        said = [name for name, is_fault in faults.items() if is_fault]
+        if said:
+            self.faults.append(f"{said} {answer.status} {kind} {hostile.sent[:300]!r}: {answer.body[:200]!r}")
+
+    def send_all(self, url: str, queue: SimpleQueue[Hostile]) -> None:
+        talk: Talk | None = None
+        while True:
+            try:
+                hostile = queue.get_nowait()
+            except Empty:
+                break
+            talk = talk or Talk(url)
+            if not self._send(talk, hostile) or not hostile.goes_on:
+                talk.__exit__(None, None, None)
+                talk = None
+        if talk:
+            talk.__exit__(None, None, None)
+
+    def _send(self, talk: Talk, hostile: Hostile) -> bool:
+        """Send it, read what comes; return whether the connection is open still."""
+        method = hostile.sent[:9].partition(b" ")[0].decode("latin-1")
+        try:
+            talk.send(hostile.sent)
+            for _ in range(hostile.answers):
+                answer = talk.answer(method)
+                self.judge(hostile, answer)
+                if answer is None or answer.headers.get("connection") == "close":
+                    return False
+        except TimeoutError:
+            self.faults.append(f"neither answered nor let go: {hostile.sent[:300]!r}")
+            return False
+        except OSError:
+            self.let_go += 1
+            return False
+        return True
+
+
+def descriptors(store: Store) -> int:
+    return len(os.listdir(f"/proc/{store.process.pid}/fd"))
+
+
+def send_hostile(store: Store, seed: int, count: int) -> Seen:
+    seen = Seen()
+    queue: SimpleQueue[Hostile] = SimpleQueue()
+    for hostile in requests_of(seed, count):
+        queue.put(hostile)
+    threads = [threading.Thread(target=seen.send_all, args=(store.url, queue)) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(200)
+    assert not any(thread.is_alive() for thread in threads)
+    return seen
+
+
+def send_honest(store: Store, numbers: range) -> list[float]:
+    """Send alerts on one connection; return how long each answer took, seconds."""
+    took_s = []
+    with Talk(store.url) as talk:
+        for number in numbers:
+            begun = time.monotonic()
+            talk.send(honest(number))
+            answer = talk.answer()
+            took_s.append(time.monotonic() - begun)
+            assert answer
+            assert (answer.status, answer.body) == (200, b'{"new":true}')
+    return took_s
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_hostile_requests_do_no_harm(start: StartStore, database_of: Any, kind: str) -> None:
+    store = start(database_of(kind), patience=PATIENCE)
+    count = COUNTS[kind]
+    send_honest(store, range(100))
+    warm = send_hostile(store, SEED + 1, count // 10)
+    until(lambda: descriptors(store) < 40, lambda: f"{descriptors(store)} descriptors")
+    before_mib, before_descriptors = memory_mib(store.process.pid), descriptors(store)
+    begun = time.monotonic()
+    seen = send_hostile(store, SEED, count)
+    took_s = time.monotonic() - begun
+    assert not warm.faults + seen.faults, "\n".join((warm.faults + seen.faults)[:20])
+
+    took = send_honest(store, range(100, 200))
+    after_mib = memory_mib(store.process.pid)
+    until(
+        lambda: descriptors(store) <= before_descriptors + 4,
+        lambda: f"{before_descriptors} descriptors before, {descriptors(store)} after",
+    )
+    print(
+        f"{count} in {took_s:.1f} s: {dict(sorted(seen.statuses.items()))}, {seen.let_go} let go; honest ones "
+        f"then {median(took) * 1e3:.1f} ms, {max(took) * 1e3:.0f} at most; {before_mib:.0f} MiB before, "
+        f"{after_mib:.0f} after; {before_descriptors} descriptors, {descriptors(store)} after"
+    )
+    assert sum(seen.statuses.values()) > count // 2, "most are answered"
+    assert seen.statuses[200] > count // 20, "some are taken"
+    assert seen.statuses[422] > count // 10, "and many refused"
+    assert max(took) < SOON_S
+    assert after_mib - before_mib < GROWTH_MIB
+    log = store.log()
+    assert "Traceback" not in log
+    assert len(log.splitlines()) < 50, "nobody can fill the log from outside"
+    kept = requests.get(f"{store.url}/store.json?host=honest&limit=1000", timeout=9).json()
+    assert sorted(alert["seq"] for alert in kept) == list(range(200))
+    assert store.stop() == 0
+
+
+PIECES = {
+    "says nothing": (b"", b""),
+    "half a line": (b"GET /al", b"e"),
+    "half a head": (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ", b"x"),
+    "empty lines": (b"\r\n", b"\r\n"),
+    "empty lines behind a request": (request(b"/healthz"), b"\r\n"),
+    "half a body": (request(b"/store.json", ("Content-Length", "9999"), method="POST"), b"x"),
+    "half a chunk": (
+        request(b"/store.json", ("Transfer-Encoding", "chunked"), method="POST") + b"ffff\r\n", b"x",
+    ),
+    "no end of chunks": (
+        request(b"/store.json", ("Transfer-Encoding", "chunked"), method="POST"), b"1\r\nx\r\n",
+    ),
+    "a body that nobody wants": (request(b"/healthz", ("Content-Length", "9999")), b"x"),
+    "no end of trailers": (
+        request(b"/store.json", ("Transfer-Encoding", "chunked"), method="POST") + b"1\r\n{\r\n0\r\n", b"A: b\r\n",
+    ),
+}  # fmt: skip
+"""What a slow client sends first, and then again and again."""
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_who_is_slow_is_let_go(start: StartStore, database_of: Any, piece: str) -> None:
+    store = start(database_of("sqlite"), patience="500ms")
+    first, again = PIECES[piece]
+    before = descriptors(store)
+    talks = [Talk(store.url) for _ in range(20)]
+    begun = time.monotonic()
+    for talk in talks:
+        talk.send(first)
+    dripping = threading.Event()
+
+    def drip() -> None:
+        while not dripping.wait(0.1):
+            for talk in talks:
+                try:
+                    talk.send(again)
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        assert max(send_honest(store, range(10))) < SOON_S
+        assert all(talk.is_let_go() for talk in talks)
+    finally:
+        dripping.set()
+        thread.join()
+    took_s = time.monotonic() - begun
+    assert took_s < 6, f"{took_s:.1f} s"
+    until(lambda: descriptors(store) <= before + 4, lambda: f"{descriptors(store)} descriptors")
+    assert "Traceback" not in store.log()
+
+
+ASKED = {
+    "pages": request(b"/store.json?limit=1000") * 20,
+    "alerts": b"".join(request(b"/alert?event=x") for _ in range(20_000)),
+    "a stream": request(b"/stream", ("Last-Event-ID", "0")),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_who_takes_no_answer_is_let_go(start: StartStore, database_of: Any, asked: str) -> None:
+    store = start(database_of("sqlite"), patience="500ms")
+    large = {"text": "x" * 400_000}
+    posted = requests.post(f"{store.url}/store.json", json=[large] * 20, timeout=9)
+    assert posted.status_code == 201
+    before = descriptors(store)
+    talks = [Talk(store.url, room=4096) for _ in range(10)]
+    for talk in talks:
+        talk.socket.settimeout(0.2)
+        with suppress(TimeoutError):  # it does not take more of who takes nothing
+            talk.send(ASKED[asked])
+    until(lambda: descriptors(store) > before + 5, "they are connected")
+    assert max(send_honest(store, range(10))) < SOON_S
+    until(lambda: descriptors(store) <= before + 4, lambda: f"{descriptors(store)} descriptors", 20)
+    assert memory_mib(store.process.pid) < 300
+    for talk in talks:
+        talk.__exit__(None, None, None)
+    assert "Traceback" not in store.log()
+
+
+def test_large_bodies_at_once_are_taken_or_sent_away(start: StartStore, database_of: Any) -> None:
+    store = start(database_of("sqlite"), max_body="2MiB")
+    most_mib = before_mib = memory_mib(store.process.pid)
+    statuses: list[int] = []
+    body = b'{"text":"' + b"x" * (2**21 - 20) + b'"}'
+    waiting = request(b"/store.json", ("Content-Length", str(len(body))), method="POST") + body[:-1]
+
+    def post() -> None:
+        with Talk(store.url) as talk:
+            try:
+                talk.send(waiting)
+                all_sent.wait(10)
+                talk.send(body[-1:])
+                answer = talk.answer()
+            except OSError:
+                answer = None  # sent away before it has sent all
+            statuses.append(answer.status if answer else 503)
+
+    all_sent = threading.Event()
+    threads = [threading.Thread(target=post) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    most_mib = max(most_mib, memory_mib(store.process.pid))
+    until(lambda: len(statuses) > 40, "those that are too many are sent away")
+    most_mib = max(most_mib, memory_mib(store.process.pid))
+    all_sent.set()
+    for thread in threads:
+        thread.join()
+    most_mib = max(most_mib, memory_mib(store.process.pid))
+    taken = statuses.count(201)
+    assert set(statuses) == {201, 503}
+    assert 0 < taken <= 4
+    print(f"{taken} of 60 taken; {before_mib:.0f} MiB before, {most_mib:.0f} at most")
+    assert most_mib - before_mib < 100
+    kept = requests.get(f"{store.url}/store.json", timeout=9)
+    assert len(kept.json()) == taken
+
+
+def test_an_answer_has_a_largest_size_and_leads_on(start: StartStore, database: str) -> None:
+    store = start(database)
+    for number in range(12):
+        text = {"local_ip": "192.0.2.1", "remote_ip": "192.0.2.1", "number": number, "text": "x" * 1_500_000}
+        assert requests.post(f"{store.url}/store.json", json=text, timeout=9).status_code == 201
+    for query in ("limit=1000", "ip=192.0.2.1"):
+        found: list[int] = []
+        url, pages = f"/store.json?{query}", 0
+        while url:
+            answer = requests.get(store.url + url, timeout=9)
+            assert len(answer.content) < 9 * 2**20
+            found += [each["number"] for each in answer.json()]
+            url = answer.links["next"]["url"] if "next" in answer.links else ""
+            pages += 1
+        assert found == list(range(12))[::-1]
+        assert pages > 2
+    with Talk(store.url) as talk:
+        talk.send(request(b"/stream", ("Last-Event-ID", "0")))
+        streamed = 0
+        while streamed < 12 * 1_500_000:
+            streamed += len(talk.socket.recv(2**20))
+    assert memory_mib(store.process.pid) < 250
+
+
+def test_the_same_alert_of_another_host_is_another(start: StartStore, database_of: Any) -> None:
+    """Names that only look the same when they are put together are not the same."""
+    store = start(database_of("sqlite"))
+    for host, id_ in (("a", "b\0c"), ("a\0b", "c")):
+        answer = requests.get(f"{store.url}/alert", params=told(1, host=host, id=id_), timeout=9)
+        assert answer.json() == {"new": True}
