@@ -166,3 +166,18 @@ def test_a_socket_is_chosen_by_keys_alone(one: Store, open_page: OpenPage) -> No
     page.keyboard.press("Enter")
     expect(page.locator(f"{ROWS}:nth-child(2)")).to_have_attribute("aria-current", "true")
     expect(page.locator("#socket")).to_be_visible()
+
+
+def test_the_page_asks_for_the_token(start: StartStore, browser: Browser, tmp_path: Path) -> None:
+    store = start(f"sqlite:///{tmp_path / 'alerts.sqlite'}", token="open-sesame")
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(store.url)
+    page.fill("#token", "wrong")
+    page.click("#token-form button")
+    expect(page.locator("#token-fault")).to_contain_text("did not take")
+    page.fill("#token", "open-sesame")
+    page.click("#token-form button")
+    expect(page.locator("#state-text")).to_have_text("live")
+    expect(page.locator("#token-dialog")).to_be_hidden()
+    context.close()
