@@ -31,9 +31,11 @@ def iperf3_server() -> Iterator[None]:
     with subprocess.Popen(
         ["iperf3", "-s", "-B", "127.0.0.1", "-p", str(PORT)], stdout=subprocess.DEVNULL
     ) as process:
-        _until_open(PORT)
-        yield
-        process.kill()
+        try:
+            _until_open(PORT)
+            yield
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -42,9 +44,11 @@ def nginx() -> Iterator[None]:
         config = Path(folder) / "nginx.conf"
         config.write_text(NGINX.format(folder=folder, port=PORT + 1))
         with subprocess.Popen(["nginx", "-p", folder, "-c", str(config)]) as process:
-            _until_open(PORT + 1)
-            yield
-            process.terminate()
+            try:
+                _until_open(PORT + 1)
+                yield
+            finally:
+                process.terminate()
 
 
 def _until_open(port: int) -> None:
@@ -63,7 +67,8 @@ def iperf3(*arguments: str) -> float:
         ["iperf3", "-c", "127.0.0.1", "-p", str(PORT), "-J", *arguments], capture_output=True, check=True
     )
     end = json.loads(ran.stdout)["end"]
-    return float(end.get("sum_received", end["sum"])["bits_per_second"]) / 1e6
+    received = end["sum_received"] if "sum_received" in end else end["sum"]
+    return float(received["bits_per_second"]) / 1e6
 
 
 def wrk(seconds: int) -> float:
