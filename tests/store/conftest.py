@@ -78,7 +78,7 @@ def lasting(
                 if is_sqlite
                 else new_database(request.getfixturevalue("postgresql_server"))
             )
-            running[kind] = start_store(folder / "store", database, keep=0)
+            running[kind] = start_store(folder / "store", database)
         return running[kind]
 
     yield of
