@@ -234,8 +234,9 @@ def _posted(body: bytes, kind: str) -> list[Entry]:
 
 
 async def _delete(store: Store, request: Request) -> Response:
-    asked = dict(_asked(request.scope))
-    if len(asked) != 1 or not asked.keys() <= {"before", "older_than"}:
+    given = _asked(request.scope)
+    asked = dict(given)
+    if len(given) != 1 or not asked.keys() <= {"before", "older_than"}:
         raise Problem(422, "expected either before, a time, or older_than, such as 30d")
     try:
         deleted, is_all = await asyncio.to_thread(

@@ -63,7 +63,7 @@ def start_store(folder: Path, database: str, *, healthy: bool = True, **settings
     folder.mkdir(exist_ok=True)
     port = settings.pop("port", 0) or free_port()
     config, log = folder / "config.yaml", folder / "store.log"
-    store = {"listen": f"127.0.0.1:{port}", "database": database, "user": "root", "keep": "0s"} | settings
+    store = {"listen": f"127.0.0.1:{port}", "database": database, "user": "root", "keep": 0} | settings
     config.write_text(yaml.safe_dump({"url": f"http://127.0.0.1:{port}/alert", "store": store}))
     with log.open("ab") as sink:
         process = subprocess.Popen(

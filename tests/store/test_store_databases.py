@@ -16,7 +16,7 @@ import requests
 from sqlalchemy import text
 
 from sockbpf.store.partitions import make_partitions
-from sockbpf.store.schema import open_engine
+from sockbpf.store.schema import EDITION, open_engine
 from tests.live.waiting import until
 from tests.store.conftest import StartStore
 from tests.store.serving import find, start_store, tell, told
@@ -55,7 +55,7 @@ def test_a_newer_edition_is_left_alone(start: StartStore, database: str, tmp_pat
     assert refused.process.wait(30) == 1
     assert "the database is of edition 1009, a newer store's" in refused.log()
     assert "Traceback" not in refused.log()
-    run(database, "update store_edition set edition = 1")
+    run(database, f"update store_edition set edition = {EDITION}")
     assert len(find(start(database))) == 1
 
 

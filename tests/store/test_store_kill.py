@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -91,16 +92,14 @@ class Clients:
             assert not any(thread.is_alive() for thread in threads)
 
 
-def all_kept(store: Store) -> list[int]:
-    """Return the numbers of all alerts that the store has, page by page."""
-    found: list[int] = []
+def pages(store: Store) -> Iterator[dict[str, Any]]:
+    """Yield all that the store has, page by page."""
     url = f"{store.url}/store.json?limit=1000"
     while url:
         answer = requests.get(url, timeout=30)
         assert answer.status_code == 200, answer.text
-        found += [alert["seq"] for alert in answer.json()]
+        yield from answer.json()
         url = f"{store.url}{answer.links['next']['url']}" if "next" in answer.links else ""
-    return found
 
 
 @pytest.mark.timeout(3600)
@@ -125,7 +124,7 @@ def test_what_was_answered_is_there_once(
             store = start(database, port=clients.port, healthy=False)
         store.wait_healthy()
     took_s = time.monotonic() - begun
-    kept = all_kept(store)
+    kept = [alert["seq"] for alert in pages(store)]
     unanswered = sum(clients.again.values())
     known = sum(not new for new in clients.answered.values())
     print(
