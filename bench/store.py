@@ -129,7 +129,9 @@ def load(url: str, seconds: int) -> Load:
 
 def kept(store: Store) -> int:
     found = re.search(
-        r"^sockbpf_store_kept_total ([\d.e+]+)$", requests.get(f"{store.url}/metrics", timeout=9).text, re.MULTILINE
+        r"^sockbpf_store_kept_total ([\d.e+]+)$",
+        requests.get(f"{store.url}/metrics", timeout=9).text,
+        re.MULTILINE,
     )
     assert found
     return int(float(found[1]))

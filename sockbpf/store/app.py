@@ -135,9 +135,7 @@ def make_app(store: Store) -> ASGIApp:
         lifespan=life,
         routes=[
             Route("/alert", Alert(store)),
-            Route("/store.json", partial(_search, store)),
-            Route("/store.json", partial(_post, store), methods=["POST"]),
-            Route("/store.json", partial(_delete, store), methods=["DELETE"]),
+            Route("/store.json", partial(_store_json, store), methods=["GET", "POST", "DELETE"]),
             Route("/episodes", partial(_episodes, store)),
             Route("/stream", partial(_stream, store)),
             Route("/healthz", partial(_healthz, store)),
@@ -212,6 +210,11 @@ class Alert:
         headers = [*self.HEADERS, (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _store_json(store: Store, request: Request) -> Response:
+    # One route for all of its methods: who comes with another one is told them all.
+    return await {"POST": _post, "DELETE": _delete}.get(request.method, _search)(store, request)
 
 
 async def _post(store: Store, request: Request) -> Response:
@@ -298,6 +301,10 @@ def _before(asked: dict[str, str]) -> float:
     return time.time() - float(seconds)
 
 
+TABLES = ("text/plain", "text/csv")
+"""What never is JSON, whatever it looks like."""
+
+
 def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
     """Return the objects of a body: JSON as it is, everything else as text."""
     try:
@@ -306,7 +313,7 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
         if kind == "application/json":
             raise Problem(400, "expected UTF-8") from None
         text = body.decode("latin-1")  # every byte is kept
-    is_json = kind == "application/json" or (kind != "text/plain" and text.lstrip()[:1] in {"{", "["})
+    is_json = kind == "application/json" or (kind not in TABLES and text.lstrip()[:1] in {"{", "["})
     if is_json:
         try:
             value = json.loads(text)
