@@ -138,7 +138,7 @@ def make_app(store: Store) -> ASGIApp:
         lifespan=life,
         routes=[
             Route("/alert", Alert(store)),
-            Route("/store.json", partial(_kept, store), methods=["GET", "POST", "DELETE"]),
+            Route("/store.json", partial(_store_json, store), methods=["GET", "POST", "DELETE"]),
             Route("/episodes", partial(_episodes, store)),
             Route("/stream", Stream(store)),
             Route("/healthz", partial(_healthz, store)),
@@ -214,9 +214,9 @@ class Alert:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _kept(store: Store, request: Request) -> Response:
-    does = {"POST": _post, "DELETE": _delete}.get(request.method, _search)
-    return await does(store, request)
+async def _store_json(store: Store, request: Request) -> Response:
+    # One route for all of its methods: who comes with another one is told them all.
+    return await {"POST": _post, "DELETE": _delete}.get(request.method, _search)(store, request)
 
 
 async def _post(store: Store, request: Request) -> Response:
@@ -316,6 +316,9 @@ def _before(asked: dict[str, str]) -> float:
     if seconds is None or seconds < 0:
         raise Problem(422, "older_than: expected a duration such as 30d")
     return time.time() - float(seconds)
+
+
+"""What never is JSON, whatever it looks like."""
 
 
 def _values(body: bytes, kind: str) -> list[dict[str, Any]]:

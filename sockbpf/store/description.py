@@ -5,13 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from sockbpf import __version__
-from sockbpf.store.entry import EVENTS, MOST_INTEGER, PROTOCOLS, TYPES
-from sockbpf.store.search import MOST_ROWS, ROWS, SORTS
+from sockbpf.store.entry import MOST_INTEGER
+from sockbpf.store.search import CHOICES, MOST_ROWS, ROWS, SORTS
 
-TEXT = {"type": "string", "maxLength": 256}
+TEXT = {"type": "string"}
+IP = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+V4 = rf"^{OCTET}(\.{OCTET}){{3}}/(3[0-2]|[12]?[0-9])$"
+V6 = "^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$"
+CIDR = {
+    "type": "string",
+    "anyOf": [{"pattern": V4}, {"pattern": V6}],
+    "description": "a network, of either end; of IPv6 the short forms too",
+    "example": "192.0.2.0/24",
+}
+CURSOR = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$", "description": "as a Link header gave it"}
 WHOLE = {"type": "integer", "minimum": 0, "maximum": MOST_INTEGER}
 SECONDS = {"type": "number", "minimum": 0, "maximum": 253402300799}
-TIME = {"type": "string", "description": "Unix seconds or ISO 8601", "example": "2026-01-31T12:00:00Z"}
+TIME = {
+    "anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}],
+    "description": "Unix seconds or ISO 8601",
+    "example": "2026-01-31T12:00:00Z",
+}
+CHOSEN = {name: {"type": "string", "enum": list(choices)} for name, choices in CHOICES.items()}
 PROBLEM = {
     "content": {
         "application/problem+json": {
@@ -69,6 +85,7 @@ OBJECTS = {"type": "array", "items": {"type": "object"}}
 
 ALERT: dict[str, Any] = {
     "summary": "Keep an alert; answered once it is on disk, the same one twice does no harm.",
+    "description": "But for a heartbeat all of protocol, type, id, seq, size, threshold and local_port are wanted.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
@@ -76,14 +93,14 @@ ALERT: dict[str, Any] = {
     },
     "parameters": _query(
         timestamp=_must(SECONDS),
-        event=_must({"type": "string", "enum": list(EVENTS)}),
+        event=_must(CHOSEN["event"]),
         host=_must({**TEXT, "minLength": 1}),
-        protocol={"type": "string", "enum": list(PROTOCOLS)},
-        local_ip=TEXT,
+        protocol=CHOSEN["protocol"],
+        local_ip=IP,
         local_port=WHOLE,
-        remote_ip=TEXT,
+        remote_ip=IP,
         remote_port=WHOLE,
-        type={"type": "string", "enum": list(TYPES)},
+        type=CHOSEN["type"],
         size=WHOLE,
         threshold=WHOLE,
         peak=WHOLE,
@@ -101,11 +118,9 @@ ALERT: dict[str, Any] = {
 FILTERS: dict[str, dict[str, Any]] = {
     "from": TIME,
     "to": TIME,
-    "protocol": {"type": "string", "enum": list(PROTOCOLS)},
-    "type": {"type": "string", "enum": list(TYPES)},
-    "ip": {**TEXT, "description": "of either end"},
+    "ip": {**IP, "description": "of either end"},
     "port": {**WHOLE, "description": "of either end"},
-    "cidr": {**TEXT, "description": "a network, of either end", "example": "192.0.2.0/24"},
+    "cidr": CIDR,
     "host": TEXT,
     "id": TEXT,
     "pid": WHOLE,
@@ -125,8 +140,10 @@ FIND: dict[str, Any] = {
         },
     },
     "parameters": _query(
-        **{**FILTERS, **dict.fromkeys(("protocol", "type"), TEXT)},
-        **dict.fromkeys(("event", "local_ip", "remote_ip", "cursor"), TEXT),
+        **FILTERS,
+        **dict.fromkeys(("protocol", "type", "event"), TEXT),
+        **dict.fromkeys(("local_ip", "remote_ip"), IP),
+        cursor=CURSOR,
         **dict.fromkeys(("local_port", "remote_port", "size"), WHOLE),
     ),
 }
@@ -139,6 +156,8 @@ EPISODES: dict[str, Any] = {
     },
     "parameters": _query(
         **FILTERS,
+        protocol=CHOSEN["protocol"],
+        type=CHOSEN["type"],
         open={"type": "string", "enum": ["true", "false"]},
         sort={"type": "string", "enum": list(SORTS), "default": "start"},
     ),
@@ -167,8 +186,8 @@ POST: dict[str, Any] = {
             "application/json": {
                 "schema": {"oneOf": [{"type": "object"}, {**OBJECTS, "minItems": 1, "maxItems": 10000}]}
             },
-            "text/csv": {"schema": {"type": "string", "minLength": 1}},
-            "text/plain": {"schema": {"type": "string", "minLength": 1}},
+            "text/csv": {"schema": {"minLength": 1}},
+            "text/plain": {"schema": {"minLength": 1}},
         },
     },
 }
@@ -187,7 +206,14 @@ DELETE: dict[str, Any] = {
             "content": {"application/json": {"schema": DELETED}},
         },
     },
-    "parameters": _query(before=TIME, older_than={"type": "string", "example": "30d"}),
+    "parameters": _query(
+        before=TIME,
+        older_than={
+            "type": "string",
+            "pattern": r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})? ?(ms|s|m|h|d)?$",
+            "example": "30d",
+        },
+    ),
 }
 STREAM: dict[str, Any] = {
     "summary": "What comes in, as server-sent events; Last-Event-ID resumes.",

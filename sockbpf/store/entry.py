@@ -80,6 +80,7 @@ def alert_entry(told: Mapping[str, str]) -> Entry:
         raise EntryError("timestamp: expected Unix seconds such as 1795343123.482913")
     if not told.get("host"):
         raise EntryError("host: expected a host name")
+    _check_values(told)
     if event == "heartbeat":
         identity = (told["host"], "", event, told["timestamp"])
     else:
@@ -96,12 +97,15 @@ def alert_entry(told: Mapping[str, str]) -> Entry:
 
 
 def _check_alert(told: Mapping[str, str]) -> None:
-    for name, choices in {"protocol": PROTOCOLS, "type": TYPES}.items():
-        if told.get(name) not in choices:
-            raise EntryError(f"{name}: expected one of {', '.join(choices)}")
-    for name in ("id", "seq", "size", "threshold", "local_port"):
+    for name in ("protocol", "type", "id", "seq", "size", "threshold", "local_port"):
         if not told.get(name):
             raise EntryError(f"{name}: expected, and not there")
+
+
+def _check_values(told: Mapping[str, str]) -> None:
+    for name, choices in {"protocol": PROTOCOLS, "type": TYPES}.items():
+        if told.get(name, choices[0]) not in choices:
+            raise EntryError(f"{name}: expected one of {', '.join(choices)}")
     for name in ("local_ip", "remote_ip"):
         if name in told and packed_ip(told[name]) is None:
             raise EntryError(f"{name}: expected an IP address")
