@@ -318,9 +318,6 @@ def _before(asked: dict[str, str]) -> float:
     return time.time() - float(seconds)
 
 
-"""What never is JSON, whatever it looks like."""
-
-
 def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
     """Return the objects of a body: JSON as it is, everything else as text."""
     try:
