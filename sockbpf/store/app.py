@@ -33,7 +33,7 @@ from sockbpf.store.search import cursor, find, find_episodes, parse, since, time
 from sockbpf.store.writing import BusyError, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Container
 
     from sqlalchemy import Connection
     from sqlalchemy.engine import Engine
@@ -115,8 +115,8 @@ class Store:
             bound(connection, LOOK_S)
             return what(connection)
 
-    def _since(self, n: int, limit: int) -> list[tuple[int, float, str]]:
-        return self._look(lambda connection: since(connection, n, limit))  # type: ignore[no-any-return]
+    def _since(self, n: int, limit: int, known: Container[int]) -> list[tuple[int, float, str]]:
+        return self._look(lambda connection: since(connection, n, limit, known))  # type: ignore[no-any-return]
 
     def _newest(self) -> int:
         return self._look(lambda connection: connection.execute(select(func.max(ENTRY.c.n))).scalar()) or 0

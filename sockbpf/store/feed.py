@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from sockbpf.store.guard import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Container
 
     Rows = list[tuple[int, float, str]]
+    Since = Callable[[int, int, Container[int]], Rows]
 
 MOST_LISTENERS = 50
 PAGE = 500
@@ -30,8 +31,10 @@ RETRY = b"retry: 2000\n\n"
 class Feed:
     """For the event loop that made it; `kick` may be called from any thread."""
 
-    def __init__(self, since: Callable[[int, int], Rows], newest: Callable[[], int], *, shared: bool) -> None:
-        """`since(n, limit)` and `newest()` look into the database; `shared` is whether others write there too."""
+    def __init__(
+        self, since: Callable[[int, int, Container[int]], Rows], newest: Callable[[], int], *, shared: bool
+    ) -> None:
+        """`since(n, limit, known)` and `newest()` look into the database; `shared`: others write there too."""
         self._since = since
         self._newest = newest
         self._shared = shared
@@ -71,9 +74,7 @@ class Feed:
             while not self._ended:
                 kicked = self._kicked
                 begin = max(0, last - OVERLAP) if self._shared and said else last
-                rows = [
-                    row for row in await asyncio.to_thread(self._since, begin, PAGE) if row[0] not in said
-                ]
+                rows = await asyncio.to_thread(self._since, begin, PAGE, said)
                 if rows:
                     yield b"".join(
                         b"id: %d\nevent: alert\ndata: %s\n\n" % (n, body.encode()) for n, _, body in rows

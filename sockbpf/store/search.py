@@ -29,7 +29,7 @@ from sockbpf.store.entry import (
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
@@ -162,10 +162,12 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
     return sorted(found.values(), key=lambda row: -row[asked.sort])[: asked.limit]
 
 
-def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
-    """Return what came after an entry, oldest first."""
+def since(
+    connection: Connection, n: int, limit: int, known: Container[int] = ()
+) -> list[tuple[int, float, str]]:
+    """Return what came after an entry but is not known yet, oldest first."""
     statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
-    rows = [(row.n, row.at, row.length) for row in connection.execute(statement)]
+    rows = [(row.n, row.at, row.length) for row in connection.execute(statement) if row.n not in known]
     return _with_bodies(connection, _affordable(rows))
 
 
