@@ -5,7 +5,8 @@ PYTHON := /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
-TEST_PACKAGES := bpftool debootstrap e2fsprogs iproute2 kmod logrotate postgresql prometheus-alertmanager rsyslog shellcheck systemd wrk xz-utils zstd
+TEST_PACKAGES := bpftool chromium curl debootstrap e2fsprogs gcc iperf3 iproute2 kmod libc6-dev logrotate nginx-light \
+	postgresql prometheus-alertmanager rsyslog shellcheck systemd wrk xz-utils zstd
 CONFIG := config.yaml
 UNIT := /etc/systemd/system/sockbpf.service
 SETTINGS := /etc/sockbpf/config.yaml

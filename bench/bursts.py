@@ -56,7 +56,7 @@ def burst_all(stack: ExitStack, number: int, spread_s: float) -> list[Burst]:
     while plan:
         at_s, index, lasts_ms = heapq.heappop(plan)
         while (left_s := at_s - time.monotonic()) > 0:
-            if left_s > 0.0002:  # noqa: PLR2004  the rest is waited out awake
+            if left_s > 0.0002:
                 time.sleep(left_s - 0.0002)
         sock = sockets[index]
         if index in over:

@@ -39,10 +39,12 @@ def floor() -> Iterator[None]:
     with subprocess.Popen(
         [sys.executable, "-m", "bench.floor"], stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "armed\n"
-        yield
-        process.kill()
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "armed\n"
+            yield
+        finally:
+            process.kill()
 
 
 @contextmanager

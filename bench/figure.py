@@ -58,7 +58,7 @@ def shown(values: Sequence[float], unit: str) -> str:
 def _number(value: float) -> str:
     if value == int(value) and abs(value) >= 1:
         return f"{int(value)}"
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004  three digits say enough
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def table(figures: Sequence[Figure]) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
+from sockbpf.kernel import kept
 from sockbpf.kernel.choice import HOOKS, WANTED_SYMBOLS, choose, lacking
+from sockbpf.kernel.compiler import Compiler
 from sockbpf.kernel.hooks import KPROBES, TRACEPOINTS
 from sockbpf.kernel.legacy import (
     has_kprobes,
@@ -15,13 +18,22 @@ from sockbpf.kernel.legacy import (
     refuse_if_it_can_panic,
     sweep_stale_kprobes,
 )
-from sockbpf.kernel.probes import Levels, Probes
+from sockbpf.kernel.loading import load
+from sockbpf.kernel.order import order_of
+from sockbpf.kernel.probes import Probes
+from sockbpf.kernel.runtime import library
 from sockbpf.kernel.source import kernel_symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sockbpf.config import Config
     from sockbpf.counters import Counters
+    from sockbpf.kernel.bytecode import Bytecode
     from sockbpf.kernel.choice import Sight
+    from sockbpf.kernel.hooks import Kind
+    from sockbpf.kernel.order import Order
+    from sockbpf.kernel.tables import Levels
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +48,10 @@ def need_root() -> None:
         )
 
 
-def arm(config: Config, levels: Levels, counters: Counters) -> Probes:
-    """Load and attach, for each thing to be seen, the best hooks that this kernel has.
+def usable(config: Config) -> frozenset[Kind]:
+    """Return the kinds of hooks that the settings allow and this kernel can have.
 
-    Raise UnsupportedError when there is nothing to attach.
+    Raise UnsupportedError when there are none, or when loading is dangerous here.
     """
     if config.kernel.hooks == "none":
         raise UnsupportedError("the configuration says so: kernel > hooks: none")
@@ -56,29 +68,59 @@ def arm(config: Config, levels: Levels, counters: Counters) -> Probes:
         )
     if not config.kernel.risk_panic:
         refuse_if_it_can_panic()
+    library()  # without it nothing can be attached
+    return kinds
+
+
+def arm(
+    config: Config, levels: Levels, counters: Counters, meanwhile: Callable[[], object] = tuple
+) -> Probes:
+    """Load and attach, for each thing to be seen, the best hooks that this kernel has.
+
+    `meanwhile` is called while the compiler works, if and as often as it has to. Raise UnsupportedError
+    when there is nothing to attach.
+    """
+    kinds = usable(config)
     stale = sweep_stale_kprobes({hook.target for hook in HOOKS})
     if stale:
         log.info("removed what a killed process had left in kprobe_events: %s", ", ".join(stale))
-    symbols = kernel_symbols(WANTED_SYMBOLS)
-    refused = lacking(symbols)
-    while True:
-        sights = choose(kinds, symbols, refused)
-        if not any(sight.candidate and sight.candidate.hooks for sight in sights):
-            raise UnsupportedError("no hook can be attached: " + "; ".join(sorted(set(refused.values()))))
-        probes = Probes(
-            sights,
-            levels,
-            symbols=symbols,
-            types=config.kernel.types,
-            perf_pages=config.kernel.perf_pages,
-            max_episodes=config.kernel.max_episodes,
-            counters=counters,
-        )
-        now_refused = probes.attach()
-        if not now_refused:
-            return probes
-        probes.close()
-        refused |= now_refused  # the next candidates, then; the table is finite
+    kernel = config.kernel
+    with ExitStack() as stack:
+        # At once, unless it is likely that there is nothing to compile: it gets ready while this looks around.
+        started = None if kept.is_there() else stack.enter_context(closing(Compiler(kernel.types)))
+        symbols = kernel_symbols(WANTED_SYMBOLS)
+        refused = lacking(symbols)
+        while True:
+            sights = choose(kinds, symbols, refused)
+            if not any(sight.candidate and sight.candidate.hooks for sight in sights):
+                raise UnsupportedError("no hook can be attached: " + "; ".join(sorted(set(refused.values()))))
+            order = order_of(sights, symbols=symbols, max_episodes=kernel.max_episodes)
+            loaded = load(_bytecode(order, kernel.types, started, meanwhile))
+            probes = Probes(sights, loaded, levels, perf_pages=kernel.perf_pages, counters=counters)
+            started = None
+            now_refused = probes.attach()
+            if not now_refused:
+                return probes
+            probes.close()
+            refused |= now_refused  # the next candidates, then; the table is finite
+
+
+def _bytecode(
+    order: Order, types: str, started: Compiler | None, meanwhile: Callable[[], object]
+) -> Bytecode:
+    """Return what was kept for this order, or have it compiled, by a compiler that was started if there is one."""
+    key = kept.key_of(order, types)
+    bytecode = kept.read(key) if key else None
+    if bytecode:
+        log.debug("nothing to compile: the bytecode was kept")
+        return bytecode
+    with closing(started or Compiler(types)) as compiler:
+        compiler.ask(order)
+        meanwhile()
+        bytecode = compiler.answer()
+    if key:
+        kept.write(key, bytecode)
+    return bytecode
 
 
 def log_sight(sight: Sight) -> None:

@@ -17,7 +17,7 @@ from sockbpf.arming import arm, need_root
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, What
-from sockbpf.kernel.probes import Levels
+from sockbpf.kernel.tables import Levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -131,7 +131,7 @@ def _settled(probes: Probes, over: Event, expected: int) -> int:
     """
     size, deadline = over.size, time.monotonic() + WAIT_S
     while size != expected and time.monotonic() < deadline:
-        for event in probes.open_episodes():
+        for event in probes.tables.open_episodes():
             if (event.address, event.direction) == (over.address, over.direction):
                 size = event.size
     return size

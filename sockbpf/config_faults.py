@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sockbpf.yaml_source import Source, Where
 
-SECRETIVE = ("url", "http", "destinations")
+SECRETIVE = ("url", "http", "destinations", "store")
 """The keys with secrets below them: what has the wrong shape there is not shown, a secret may be in it."""
 
 REQUIRED = {"url": f"where alerts go, such as {URL}", "path": "the absolute path of a file"}

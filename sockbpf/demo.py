@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -62,6 +63,7 @@ def demo() -> int:
         monitor = subprocess.Popen(
             [sys.executable, "-m", "sockbpf", "-c", str(config), "--ready-file", str(ready)],
             stderr=subprocess.PIPE,
+            env=os.environ | {"RUNTIME_DIRECTORY": folder},  # what it compiles goes with it
             text=True,
         )
         try:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from sockbpf.arming import arm, log_sight
 from sockbpf.counters import LOSSES, Counters
-from sockbpf.dispatch import Dispatch
 from sockbpf.errors import ConfigError, UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
 from sockbpf.fold import Fold
 from sockbpf.kernel.owner import Owners
-from sockbpf.kernel.probes import Levels
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
+from sockbpf.kernel.tables import Levels
 from sockbpf.policy import Episode, Policy, Rules
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from sockbpf.alert import Notice
     from sockbpf.config import Config
+    from sockbpf.dispatch import Dispatch
     from sockbpf.kernel.probes import Probes
     from sockbpf.service import Service
 
@@ -70,6 +70,13 @@ def is_udp_send(queue: Event | Episode) -> bool:
     return queue.socket.protocol is Protocol.UDP and queue.direction is Direction.SEND
 
 
+def _dispatch() -> type[Dispatch]:
+    """Import what delivers: HTTP takes a tenth of a second, which the compiler does not need this process for."""
+    from sockbpf.dispatch import Dispatch
+
+    return Dispatch
+
+
 class Monitor:
     """Everything that runs; `run` returns when it was stopped, `stop` may be called from a signal handler."""
 
@@ -100,7 +107,7 @@ class Monitor:
         self._blind = True
         """Whether there is something that sweeps alone can see."""
         self._probes = self._arm()
-        self._dispatch = Dispatch(config, self._counters, lambda: len(self._policy.open))
+        self._dispatch = _dispatch()(config, self._counters, lambda: len(self._policy.open))
         self._sweeps = SweepThread(Sweeper(self._counters), self.wake)
         self._next_sweep_s = self._next_look_s = self._rested_s = time.monotonic()
         self._next_heartbeat_s = time.monotonic() + config.heartbeat if config.heartbeat else math.inf
@@ -109,7 +116,7 @@ class Monitor:
 
     def _arm(self) -> Probes | None:
         try:
-            probes = arm(self._config, levels_of(self._config), self._counters)
+            probes = arm(self._config, levels_of(self._config), self._counters, meanwhile=_dispatch)
         except UnsupportedError as reason:
             log.warning("no hooks: %s", reason)
             log.warning("polling sock_diag every %g s instead, mode=poll", self._config.sweep.poll)
@@ -203,7 +210,7 @@ class Monitor:
         self._take_table()
         self._count_kernel()
         # Those of ours that came and went while the sweep was under way.
-        own = self._probes.own_inodes() if self._probes else frozenset()
+        own = self._probes.tables.own_inodes() if self._probes else frozenset()
         readings = tuple(reading for reading in sweep.readings if reading.socket.inode not in own)
         self._tell(self._policy.on_sweep(replace(sweep, readings=readings), self._reap))
         cost_s = (sweep.ended_ns - sweep.begun_ns) / 1e9
@@ -215,10 +222,10 @@ class Monitor:
         """Take the kernel's table; what was read before it can only be older than it."""
         if self._probes:
             self._read()
-            self._tell(self._policy.on_table(self._probes.open_episodes()))
+            self._tell(self._policy.on_table(self._probes.tables.open_episodes()))
 
     def _reap(self, address: int, direction: Direction) -> bool:
-        return self._probes is not None and self._probes.reap(address, direction)
+        return self._probes is not None and self._probes.tables.reap(address, direction)
 
     def _look(self) -> None:
         """Do what is due: repeat alerts, ask for a sweep, show losses."""
@@ -252,7 +259,7 @@ class Monitor:
             timing = self._config.sweep
             self._next_sweep_s = time.monotonic() + (timing.poll if self._blind else timing.interval)
         if self._probes:
-            self._probes.forget_own(own_inodes())
+            self._probes.tables.forget_own(own_inodes())
         self._policy.sweep_begins()
         self._sweeps.ask(Wanted(None if everywhere else frozenset(s.netns for s in sockets), inodes))
 
@@ -287,7 +294,7 @@ class Monitor:
             log.warning("not taken over before the next start: %s", ", ".join(fixed))
         self._config = config
         if self._probes:
-            self._probes.set_levels(levels_of(config))
+            self._probes.tables.set_levels(levels_of(config))
         self._policy.rules = rules_of(config)
         self._fold.above, self._fold.window_ns = config.fold.above, int(config.fold.window * 1e9)
         self._dispatch.reload(config)
@@ -309,7 +316,7 @@ class Monitor:
 
     def _count_kernel(self) -> None:
         if self._probes:
-            tally = self._probes.tally()
+            tally = self._probes.tables.tally()
             self._counters.set("lost_submit", tally.lost)
             self._counters.set("episodes_full", tally.full)
             self._counters.set("own", tally.own)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+
+def pytest_configure() -> None:
+    """Keep no bytecode: every monitor compiles, but for those of tests/live/test_kept.py."""
+    os.environ["RUNTIME_DIRECTORY"] = "/dev/null/none"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -33,7 +34,7 @@ from sockbpf.store.search import cursor, find, find_episodes, parse, since, time
 from sockbpf.store.writing import BusyError, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Container
+    from collections.abc import AsyncIterator, Callable
 
     from sqlalchemy import Connection
     from sqlalchemy.engine import Engine
@@ -46,6 +47,8 @@ OPEN_PATHS = ("/healthz",)
 MOST_PARAMETERS = 64
 MOST_ENTRIES = 10_000
 """Entries of one request."""
+TEXTS = ("text/plain", "text/csv")
+"""What is never looked at as JSON."""
 MOST_CELLS = 1_000_000
 """Of a table that is answered: objects that share no name make a column for each."""
 DELETING_S = 15.0
@@ -103,20 +106,20 @@ class Store:
     async def look(self, what: Callable[[Connection], Any]) -> Any:
         """Return what a search finds."""
         async with self._lookers:
-            try:
-                return await asyncio.to_thread(self._look, what)
-            except SQLAlchemyError as error:
-                if "interrupted" in str(error) or "timeout" in str(error):
-                    raise Problem(503, "this search took too long: narrow it down by time") from None
-                raise BUSY from None
+            return await asyncio.to_thread(self._look, what)
 
     def _look(self, what: Callable[[Connection], Any]) -> Any:
-        with self._reading.connect() as connection:
-            bound(connection, LOOK_S)
-            return what(connection)
+        try:
+            with self._reading.connect() as connection:
+                bound(connection, LOOK_S)
+                return what(connection)
+        except SQLAlchemyError as error:
+            if "interrupted" in str(error) or "statement timeout" in str(error):
+                raise Problem(503, "this search took too long: narrow it down by time") from None
+            raise BUSY from None
 
-    def _since(self, n: int, limit: int, known: Container[int]) -> list[tuple[int, float, str]]:
-        return self._look(lambda connection: since(connection, n, limit, known))  # type: ignore[no-any-return]
+    def _since(self, n: int, limit: int) -> list[tuple[int, float, str]]:
+        return self._look(lambda connection: since(connection, n, limit))  # type: ignore[no-any-return]
 
     def _newest(self) -> int:
         return self._look(lambda connection: connection.execute(select(func.max(ENTRY.c.n))).scalar()) or 0
@@ -137,7 +140,7 @@ def make_app(store: Store) -> ASGIApp:
             Route("/alert", Alert(store)),
             Route("/store.json", partial(_store_json, store), methods=["GET", "POST", "DELETE"]),
             Route("/episodes", partial(_episodes, store)),
-            Route("/stream", partial(_stream, store)),
+            Route("/stream", Stream(store)),
             Route("/healthz", partial(_healthz, store)),
             Route("/metrics", partial(_metrics, store)),
             Route("/openapi.json", _openapi),
@@ -187,7 +190,6 @@ def _asked(scope: Scope) -> list[tuple[str, str]]:
             keep_blank_values=True,
             errors="strict",
             max_num_fields=MOST_PARAMETERS,
-            strict_parsing=bool(query),
         )
     except ValueError:
         raise Problem(400, f"expected at most {MOST_PARAMETERS} parameters, name=value, in UTF-8") from None
@@ -232,8 +234,9 @@ def _posted(body: bytes, kind: str) -> list[Entry]:
 
 
 async def _delete(store: Store, request: Request) -> Response:
-    asked = dict(_asked(request.scope))
-    if len(asked) != 1 or not asked.keys() <= {"before", "older_than"}:
+    given = _asked(request.scope)
+    asked = dict(given)
+    if len(given) != 1 or not asked.keys() <= {"before", "older_than"}:
         raise Problem(422, "expected either before, a time, or older_than, such as 30d")
     try:
         deleted, is_all = await asyncio.to_thread(
@@ -254,7 +257,8 @@ async def _search(store: Store, request: Request) -> Response:
         query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
         headers["Link"] = f'</store.json?{query}>; rel="next"'
     if "text/csv" in request.headers.get("accept", ""):
-        return Response(_csv([body for *_, body in rows]), media_type="text/csv", headers=headers)
+        table = await asyncio.to_thread(_csv, [body for *_, body in rows])
+        return Response(table, media_type="text/csv", headers=headers)
     text = "[" + ",\n".join(body for *_, body in rows) + "]"
     return Response(text, media_type="application/json", headers=headers)
 
@@ -265,12 +269,25 @@ async def _episodes(store: Store, request: Request) -> Response:
     return JSONResponse(rows, headers={"Cache-Control": "no-store"})
 
 
-async def _stream(store: Store, request: Request) -> Response:
-    given = request.headers.get("last-event-id", "")
-    after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
-    assert store.feed is not None  # noqa: S101  it is there once the loop runs
-    events = await store.feed.listen(after)
-    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+class Stream:
+    """`GET /stream`: takes a place of the feed for as long as it lasts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            raise Problem(405, "expected GET", allow="GET")
+        given = Headers(scope=scope).get("last-event-id", "")
+        after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
+        feed = self._store.feed
+        assert feed is not None  # noqa: S101  it is there once the loop runs
+        with feed.seat():
+            events = feed.events(await feed.last(after))
+            headers = {"Cache-Control": "no-store"}
+            await StreamingResponse(events, media_type="text/event-stream", headers=headers)(
+                scope, receive, send
+            )
 
 
 async def _healthz(store: Store, _: Request) -> Response:
@@ -301,10 +318,6 @@ def _before(asked: dict[str, str]) -> float:
     return time.time() - float(seconds)
 
 
-TABLES = ("text/plain", "text/csv")
-"""What never is JSON, whatever it looks like."""
-
-
 def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
     """Return the objects of a body: JSON as it is, everything else as text."""
     try:
@@ -313,13 +326,13 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
         if kind == "application/json":
             raise Problem(400, "expected UTF-8") from None
         text = body.decode("latin-1")  # every byte is kept
-    is_json = kind == "application/json" or (kind not in TABLES and text.lstrip()[:1] in {"{", "["})
+    is_json = kind == "application/json" or (kind not in TEXTS and text.lstrip()[:1] in {"{", "["})
     if is_json:
         try:
-            value = json.loads(text)
+            value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
         except (ValueError, RecursionError):
             if kind == "application/json":
-                raise Problem(400, "expected JSON") from None
+                raise Problem(400, "expected JSON, with different names in each object") from None
             value = None
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, dict) for each in values):
@@ -333,8 +346,22 @@ def _values(body: bytes, kind: str) -> list[dict[str, Any]]:
     return values
 
 
+def _refuse(_: str) -> None:
+    raise ValueError  # NaN and Infinity: not JSON, whatever Python thinks
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError  # one of two values under the same name would be lost
+    return made
+
+
 def _csv(bodies: list[str]) -> bytes:
-    """Return objects as CSV, UTF-8, one column for each name that any of them has."""
+    """Return objects as CSV, one column for each name that any of them has.
+
+    Half a surrogate, which no encoding has, is written as JSON would.
+    """
     objects = [json.loads(body) for body in bodies]
     names = list(dict.fromkeys(name for each in objects for name in each))
     if len(names) * len(objects) > MOST_CELLS:
@@ -346,4 +373,4 @@ def _csv(bodies: list[str]) -> bytes:
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()}
         for each in objects
     )
-    return out.getvalue().encode(errors="replace")  # JSON can say halves of characters, UTF-8 cannot
+    return out.getvalue().encode(errors="backslashreplace")

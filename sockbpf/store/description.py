@@ -134,11 +134,18 @@ FIND: dict[str, Any] = {
     "responses": {
         **_answers(),
         "200": {
+            "headers": {"Link": {"schema": {"type": "string"}, "description": "the next page, if any"}},
             "description": "Objects as they came; Link, rel=next, leads to the following ones.",
             "content": {"application/json": {"schema": OBJECTS}, "text/csv": {"schema": {"type": "string"}}},
         },
     },
-    "parameters": _query(**FILTERS, protocol=TEXT, type=TEXT, event=TEXT, cursor=CURSOR),
+    "parameters": _query(
+        **FILTERS,
+        **dict.fromkeys(("protocol", "type", "event"), TEXT),
+        **dict.fromkeys(("local_ip", "remote_ip"), IP),
+        cursor=CURSOR,
+        **dict.fromkeys(("local_port", "remote_port", "size"), WHOLE),
+    ),
 }
 EPISODES: dict[str, Any] = {
     "summary": "Episodes as they stand: when they began, their peak, when they ended.",
@@ -184,10 +191,21 @@ POST: dict[str, Any] = {
         },
     },
 }
+DELETED = {
+    "type": "object",
+    "required": ["deleted"],
+    "properties": {"deleted": {"type": "integer"}, "more": {"type": "boolean"}},
+}
 DELETE: dict[str, Any] = {
     "summary": "Delete what is older; one of both parameters.",
     "tags": ["store"],
-    "responses": {**_answers(408, 413), "200": {"description": "How many entries were deleted."}},
+    "responses": {
+        **_answers(408, 413),
+        "200": {
+            "description": "How many entries were deleted; `more` if there was no time for all.",
+            "content": {"application/json": {"schema": DELETED}},
+        },
+    },
     "parameters": _query(
         before=TIME,
         older_than={

@@ -70,6 +70,14 @@ def problem(status: int, detail: str) -> bytes:
     ).encode()
 
 
+def told(error: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the headers, but for those of every answer, and the body of the last answer of a connection."""
+    body = problem(error.status, error.detail)
+    headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in error.headers.items()]
+    headers += [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
+    return [*headers, (b"content-length", b"%d" % len(body))], body
+
+
 class Guard:
     """ASGI in front of the application. `open_paths` need no token; `hosts` are the names we go by, none: any.
 
@@ -137,10 +145,7 @@ class Guard:
     async def _say(error: Problem, answer: Send, *, begun: bool) -> None:
         if begun:
             return
-        headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in error.headers.items()]
-        headers += [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-        body = problem(error.status, error.detail)
-        headers.append((b"content-length", str(len(body)).encode()))
+        headers, body = told(error)
         await answer({"type": "http.response.start", "status": error.status, "headers": headers})
         await answer({"type": "http.response.body", "body": body})
 

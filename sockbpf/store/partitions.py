@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, inspect, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sockbpf.store.schema import ENTRY, ONE_AT_A_TIME, PARTITIONED
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 DAY_S = 86400
+PATIENCE_MS = 500
+"""How long to wait for those who read what is to be dropped; else it is emptied as other tables are."""
 DAYS = 2
 """From today on so many are made ahead."""
 
@@ -57,10 +59,24 @@ def drop_partitions(connection: Connection, before_s: float) -> int:
             continue
         begin = datetime.strptime(day, "%Y%m%d").replace(tzinfo=timezone.utc)
         if begin.timestamp() + DAY_S <= before_s:
+            held = 0
             if of == ENTRY.name:
-                dropped += connection.execute(text(f'select count(*) from "{name}"')).scalar() or 0  # noqa: S608
-            connection.execute(text(f'drop table "{name}"'))
+                held = connection.execute(text(f'select count(*) from "{name}"')).scalar() or 0  # noqa: S608
+            if not _drop(connection, name):
+                break
+            dropped += held
     return dropped
+
+
+def _drop(connection: Connection, name: str) -> bool:
+    """Drop a table, or return False: somebody reads, and whoever writes would wait as well."""
+    try:
+        with connection.begin_nested():
+            connection.execute(text(f"set local lock_timeout = '{PATIENCE_MS}ms'"))
+            connection.execute(text(f'drop table "{name}"'))
+    except OperationalError:
+        return False
+    return True
 
 
 def _day(at_s: float) -> str:

@@ -6,9 +6,13 @@ of a head, or of a body that nobody waits for, or does not take its answer, is l
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sockbpf.store.guard import HEADERS, Problem, told
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,10 +23,9 @@ MOST_AHEAD = 32
 """Requests that may wait on one connection for the answer of one before them."""
 GRACE_S = 2.0
 """The guard in front of the application says 408 first, where it waits for the body."""
-TOO_MUCH = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n"
-    b"x-content-type-options: nosniff\r\n\r\n"
-)
+TOO_MUCH = Problem(431, f"expected a head of at most {MOST_MUTE} bytes")
+MALFORMED = Problem(400, "expected HTTP/1.1")
+CROWDED = Problem(503, "too many are connected", retry_after="2")
 
 
 class ImpatientProtocol(HttpToolsProtocol):
@@ -43,20 +46,27 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._mute_bytes += len(data)
         if self._mute_bytes > MOST_MUTE + len(data):
             if self._is_unasked():
-                self.transport.write(TOO_MUCH)
+                self._say(TOO_MUCH)
             self.transport.close()
             self._nobody_listens()
             return
         super().data_received(data)
         self._mind()
 
-    def send_400_response(self, msg: str) -> None:
-        super().send_400_response(msg)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  it tells of our parser
+        self._say(MALFORMED)
+        self.transport.close()
         self._nobody_listens()
+
+    def _say(self, error: Problem) -> None:
+        headers, body = told(error)
+        lines = b"".join(b"%s: %s\r\n" % header for header in [*headers, *HEADERS])
+        status = HTTPStatus(error.status)
+        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, status.phrase.encode(), lines, body))
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, _crowded if app is service_unavailable else app)
 
     def _nobody_listens(self) -> None:
         """Have the answer under way end quietly; uvicorn knows only of the last request's, not of one before it."""
@@ -125,6 +135,12 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self.transport.abort()  # also what closes, but waits for a client that takes nothing
+
+
+async def _crowded(_scope: Any, _receive: Any, send: Any) -> None:
+    headers, body = told(CROWDED)
+    await send({"type": "http.response.start", "status": CROWDED.status, "headers": [*headers, *HEADERS]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def impatient(patience_s: float) -> type[ImpatientProtocol]:

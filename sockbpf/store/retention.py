@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 SLICE = 1000
 """Entries deleted in one transaction."""
-EVERY_S = 60.0
+FIRST_S, EVERY_S = 1.0, 60.0
+"""From the start to the first look, and from each to the next."""
 
 
 def delete_before(writer: Writer, before_s: float, until_s: float = math.inf) -> tuple[int, bool]:
@@ -81,7 +82,9 @@ class Retention:
         self._ended.set()
 
     def _run(self) -> None:
-        while not self._ended.wait(EVERY_S):
+        wait_s = FIRST_S
+        while not self._ended.wait(wait_s):
+            wait_s = EVERY_S
             try:
                 self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
                 if self._keep_s:

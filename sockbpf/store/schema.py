@@ -28,19 +28,23 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import create_engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from sockbpf.errors import SockbpfError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import URL, Engine
 
 EDITION = 1
 """Of the tables, kept in the database."""
 
 ONE_AT_A_TIME = 7_362_531
 """The key of the advisory lock under which PostgreSQL's tables are made and dropped: several stores share them."""
+
+WRITING = 7_362_532
+"""The key of the one under which entries are written."""
 
 BUSY_MS = 5000
 """How long SQLite waits for another process that has the file."""
@@ -51,7 +55,7 @@ PATIENCE = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
-    "options": "-c lock_timeout=15000 -c statement_timeout=30000",
+    "options": "-c lock_timeout=15000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000",
 }
 """With PostgreSQL, unless the URL says otherwise: a server that is silent must not be waited for without end."""
 
@@ -155,8 +159,19 @@ class SchemaError(SockbpfError):
 
 
 def open_engine(url: str, *, connections: int, read_only: bool = False) -> Engine:
-    """Return the database at this URL, `connections` of it at most; nothing is connected yet."""
-    parsed = make_url(url)
+    """Return the database at this URL, `connections` of it at most; nothing is connected yet.
+
+    Raise SchemaError where that cannot be; its text holds nothing of the URL.
+    """
+    try:
+        return _engine(make_url(url), connections, read_only=read_only)
+    except ArgumentError:
+        raise SchemaError("store > database: expected postgresql://user@host/name") from None
+    except ImportError:
+        raise SchemaError("store > database: for PostgreSQL, pip install 'sockbpf[postgresql]'") from None
+
+
+def _engine(parsed: URL, connections: int, *, read_only: bool) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
             parsed,
@@ -164,6 +179,7 @@ def open_engine(url: str, *, connections: int, read_only: bool = False) -> Engin
             max_overflow=0,
             pool_timeout=5,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={name: value for name, value in PATIENCE.items() if name not in parsed.query},
         )
     engine = create_engine(

@@ -29,7 +29,7 @@ from sockbpf.store.entry import (
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
@@ -85,8 +85,8 @@ def parse(asked: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter
     known = {*BOUNDS, *EITHER_END, *TEXTS, *WHOLES, *ADDRESSES, *own, "min_size"}
     pairs = tuple((n, v) for n, v in given.items() if n not in known)
     if episodes:
-        if pairs or "event" in plain:
-            raise FilterError("episodes are not found by event, nor by key=value")
+        if pairs or "event" in plain or "cursor" in given:
+            raise FilterError("episodes are not found by event, nor by key=value, nor by a cursor")
         for name, choices in CHOICES.items():  # of what was posted they may be anything
             if given.get(name, choices[0]) not in choices:
                 raise FilterError(f"{name}: expected one of {', '.join(choices)}")
@@ -159,15 +159,13 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
         statement = statement.order_by(by.desc(), EPISODE.c.host, EPISODE.c.id).limit(asked.limit)
         for row in connection.execute(statement).mappings():
             found[row["host"], row["id"]] = {name: value for name, value in row.items() if name not in hidden}
-    return sorted(found.values(), key=lambda row: -row[asked.sort])[: asked.limit]
+    return sorted(found.values(), key=lambda row: (-row[asked.sort], row["host"], row["id"]))[: asked.limit]
 
 
-def since(
-    connection: Connection, n: int, limit: int, known: Container[int] = ()
-) -> list[tuple[int, float, str]]:
-    """Return what came after an entry but is not known yet, oldest first."""
+def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
+    """Return what came after an entry, oldest first."""
     statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
-    rows = [(row.n, row.at, row.length) for row in connection.execute(statement) if row.n not in known]
+    rows = [(row.n, row.at, row.length) for row in connection.execute(statement)]
     return _with_bodies(connection, _affordable(rows))
 
 
@@ -250,7 +248,7 @@ def _ends(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _time(name: str, text: str) -> float:
     try:
-        number = float(text)
+        number = float(text.replace("_", "?"))  # Python alone reads 1_000
     except ValueError:
         try:
             when = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))

@@ -104,7 +104,12 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     _prepare(writing)
     scheme = "https" if context else "http"
     log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # once it has ended uvicorn raises it again
+
+    def on_sigterm(*_: object) -> None:
+        server.should_exit = True
+
+    # It comes here before uvicorn has its own handler, and again once uvicorn has ended and raises it anew.
+    signal.signal(signal.SIGTERM, on_sigterm)
     server.run(sockets=[listener])
     log.info("the store has ended")
     return 0

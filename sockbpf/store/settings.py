@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from sockbpf.addresses import HostPort, host_port
 from sockbpf.fields import Section, Size, absolute_path, duration
 from sockbpf.http_options import Token
-from sockbpf.secret import hidden, unless_plain
+from sockbpf.secret import hidden, secret
 
 DATABASE = "sqlite:////var/lib/sockbpf-store/alerts.sqlite"
 FORMS = "expected sqlite:////absolute/path or postgresql://user@host/name"
@@ -29,9 +29,17 @@ def _database(text: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme == "sqlite" and re.fullmatch(r"//[^?#]*[^?#/]", rest):
         return text
-    if scheme in {"postgresql", "postgresql+psycopg"} and urlsplit(text).path.strip("/"):
+    if scheme in {"postgresql", "postgresql+psycopg"} and _has_place_and_name(text):
         return f"postgresql+psycopg://{rest}"
     raise ValueError(FORMS)
+
+
+def _has_place_and_name(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and bool(parts.path.strip("/"))
+    except ValueError:  # its text may hold some of the password
+        return False
 
 
 def _user(value: object) -> str:
@@ -61,7 +69,7 @@ class Store(Section):
     """
 
     listen: Annotated[HostPort | None, PlainValidator(_listen)] = HostPort("127.0.0.1", 8080)
-    database: Annotated[str, PlainValidator(unless_plain(_database))] = Field(default=DATABASE, repr=False)
+    database: Annotated[str, PlainValidator(secret(_database))] = Field(default=DATABASE, repr=False)
     keep: Annotated[float, duration("0s", "87600h")] = 30 * 86400.0
     user: Annotated[str, AfterValidator(_user)] = "nobody"
     token: Token = Field(default=None, repr=False)

@@ -12,16 +12,17 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from sockbpf.store.schema import ENTRY, EPISODE, PAIR
+from sockbpf.store.schema import ENTRY, EPISODE, PAIR, WRITING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
     from sqlalchemy.engine import Engine
@@ -173,9 +174,12 @@ class Writer:
 
 
 def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
-    """Write entries; return of each whether it was new."""
+    """Write entries, in their order; return of each whether it was new."""
     if not entries:
         return []
+    if connection.dialect.name == "postgresql":
+        # One store at a time: what is known stays so, and entries are seen in the order of their n.
+        connection.execute(select(func.pg_advisory_xact_lock(WRITING)))
     known = _known(connection, [entry.key for entry in entries if entry.key])
     fresh = []
     for entry in entries:
@@ -183,13 +187,26 @@ def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
         if entry.key:
             known.add(entry.key)
     new = [entry for entry, is_new in zip(entries, fresh, strict=True) if is_new]
-    taken = _insert(connection, new) if new else set()
-    if taken:  # by another store, at the same moment
-        fresh = [is_new and entry.key not in taken for entry, is_new in zip(entries, fresh, strict=True)]
-    episodes = _merged([entry.episode for entry in new if entry.episode and entry.key not in taken])
+    for has_pairs, some in groupby(new, lambda entry: bool(entry.pairs)):
+        if has_pairs:
+            _insert_with_pairs(connection, list(some))
+        else:
+            connection.execute(insert(ENTRY), [_row(entry) for entry in some])
+    episodes = _merged([entry.episode for entry in new if entry.episode])
     if episodes:
         connection.execute(_upsert_episodes(connection), episodes)
     return fresh
+
+
+def _insert_with_pairs(connection: Connection, entries: list[Entry]) -> None:
+    numbered = insert(ENTRY).returning(ENTRY.c.n, sort_by_parameter_order=True)
+    numbers = connection.execute(numbered, [_row(entry) for entry in entries]).scalars()
+    pairs = [
+        {"n": number, "at": entry.at_s, "name": name, "value": value}
+        for number, entry in zip(numbers, entries, strict=True)
+        for name, value in entry.pairs
+    ]
+    connection.execute(insert(PAIR), pairs)
 
 
 def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
@@ -200,48 +217,8 @@ def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
     return found
 
 
-def _insert(connection: Connection, new: Sequence[Entry]) -> set[bytes]:
-    """Insert entries; return the keys of those that were there after all."""
-    plain = [entry for entry in new if not entry.pairs]
-    paired = [entry for entry in new if entry.pairs and entry.key]
-    posted = [entry for entry in new if entry.pairs and not entry.key]
-    taken = _insert_plain(connection, plain) if plain else set()
-    for entry in paired:
-        returning = _dialect(connection).insert(ENTRY).on_conflict_do_nothing().returning(ENTRY.c.n)
-        number = connection.execute(returning, _row(entry)).scalar_one_or_none()
-        if number is None:
-            taken.add(entry.key)  # type: ignore[arg-type]
-        else:
-            connection.execute(insert(PAIR), _pair_rows([(number, entry)]))
-    if posted:
-        statement = insert(ENTRY).returning(ENTRY.c.n, sort_by_parameter_order=True)
-        numbers = connection.execute(statement, [_row(entry) for entry in posted]).scalars()
-        connection.execute(insert(PAIR), _pair_rows(zip(numbers, posted, strict=True)))
-    return taken
-
-
-def _insert_plain(connection: Connection, entries: Sequence[Entry]) -> set[bytes]:
-    statement = _dialect(connection).insert(ENTRY)
-    rows = [_row(entry) for entry in entries]
-    if connection.dialect.name != "postgresql":  # the transaction has the database for itself
-        connection.execute(statement, rows)
-        return set()
-    written = set(
-        connection.execute(statement.on_conflict_do_nothing().returning(ENTRY.c.key), rows).scalars()
-    )
-    return {entry.key for entry in entries if entry.key and entry.key not in written}
-
-
 def _row(entry: Entry) -> dict[str, Any]:
     return {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
-
-
-def _pair_rows(entries: Iterable[tuple[int, Entry]]) -> list[dict[str, Any]]:
-    return [
-        {"n": number, "at": entry.at_s, "name": name, "value": value}
-        for number, entry in entries
-        for name, value in entry.pairs
-    ]
 
 
 def _dialect(connection: Connection) -> Any:

@@ -7,7 +7,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,19 @@ from typing import Any
 import pytest
 
 from sockbpf.event import FIELDS, WIRE, Direction, Mode, Protocol, What, decode
-from sockbpf.kernel.probes import Levels, Probes, Tally
-from tests.abi.everything import every_program
+from sockbpf.kernel.maps import entries, keys, look_up, write
+from sockbpf.kernel.tables import (
+    FIRST,
+    KEY,
+    KEY_FIELDS,
+    NUMBER,
+    SETTINGS_FIELDS,
+    SIZES,
+    TALLY,
+    Levels,
+    Tally,
+)
+from tests.abi.everything import Everything, every_program
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
 
@@ -25,10 +36,9 @@ HEADER = (BPF / "event.h").read_text()
 
 
 @pytest.fixture(scope="module")
-def probes() -> Iterator[Probes]:
-    made = every_program()
-    yield made
-    made.close()
+def everything() -> Iterator[Everything]:
+    with every_program() as made:
+        yield made
 
 
 def layout(struct_type: Any) -> list[tuple[str, int, int]]:
@@ -37,16 +47,40 @@ def layout(struct_type: Any) -> list[tuple[str, int, int]]:
     return [(name, place.offset, place.size) for name, place in places]
 
 
-def test_every_field_of_the_wire_lies_where_it_is_read(probes: Probes) -> None:
-    expected = []
-    position = 0
-    for name, code in FIELDS:
+def packed(table_fields: tuple[tuple[str, str], ...]) -> list[tuple[str, int, int]]:
+    """Return the same of fields as Python reads them, one after the other."""
+    expected, position = [], 0
+    for name, code in table_fields:
         size = struct.calcsize("=" + code)
         expected.append((name, position, size))
         position += size
-    leaf = probes._bpf["episodes"].Leaf
-    assert layout(leaf) == expected
-    assert ctypes.sizeof(leaf) == WIRE.size == position
+    return expected
+
+
+def test_every_field_of_the_wire_lies_where_it_is_read(everything: Everything) -> None:
+    leaf = everything.bpf["episodes"].Leaf
+    assert layout(leaf) == packed(FIELDS)
+    assert ctypes.sizeof(leaf) == WIRE.size
+
+
+@pytest.mark.parametrize(
+    ("table", "part", "table_fields"),
+    [
+        ("settings", "Leaf", SETTINGS_FIELDS),
+        ("tally", "Leaf", tuple((field.name, "I") for field in fields(Tally))),
+        ("episodes", "Key", KEY_FIELDS),
+    ],
+)
+def test_every_field_of_a_table_lies_where_it_is_read(
+    everything: Everything, table: str, part: str, table_fields: tuple[tuple[str, str], ...]
+) -> None:
+    assert layout(getattr(everything.bpf[table], part)) == packed(table_fields)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_table_has_the_sizes_that_are_read(everything: Everything, name: str) -> None:
+    table = everything.bpf[name]
+    assert (ctypes.sizeof(table.Key), ctypes.sizeof(table.Leaf)) == SIZES[name]
 
 
 def test_the_size_that_the_header_asserts_is_the_size_read() -> None:
@@ -54,8 +88,8 @@ def test_the_size_that_the_header_asserts_is_the_size_read() -> None:
     assert int(asserted) == WIRE.size
 
 
-def test_a_record_written_by_field_is_read_by_field(probes: Probes) -> None:
-    leaf = probes._bpf["episodes"].Leaf()
+def test_a_record_written_by_field_is_read_by_field(everything: Everything) -> None:
+    leaf = everything.bpf["episodes"].Leaf()
     numbers = {name: 1009 + i for i, (name, code) in enumerate(FIELDS) if code in "QIH"}
     for name, number in numbers.items():
         setattr(leaf, name, number)
@@ -84,48 +118,73 @@ def test_the_protocols_have_the_values_of_the_header() -> None:
     assert {key: int(value) for key, value in values.items()} == {p.name: p.value for p in Protocol}
 
 
-def test_the_key_of_an_episode_is_what_is_reaped(probes: Probes) -> None:
-    table = probes._bpf["episodes"]
-    assert layout(table.Key) == [("address", 0, 8), ("direction", 8, 8)]
+def test_an_episode_that_bcc_wrote_is_reaped(everything: Everything) -> None:
+    table, tables = everything.bpf["episodes"], everything.probes.tables
     leaf = table.Leaf()
     leaf.address, leaf.direction = 2**63 + 17, Direction.RECV
     table[table.Key(2**63 + 17, Direction.RECV)] = leaf
-    assert not probes.reap(2**63 + 17, Direction.SEND)
-    assert not probes.reap(17, Direction.RECV)
-    assert probes.reap(2**63 + 17, Direction.RECV)
-    assert not probes.reap(2**63 + 17, Direction.RECV)
+    assert not tables.reap(2**63 + 17, Direction.SEND)
+    assert not tables.reap(17, Direction.RECV)
+    assert tables.reap(2**63 + 17, Direction.RECV)
+    assert not tables.reap(2**63 + 17, Direction.RECV)
     assert len(table) == 0
+    assert everything.bpf["settings"][ctypes.c_int(0)].reaped == 1
 
 
-def test_the_settings_are_what_the_kernel_side_reads(probes: Probes) -> None:
-    table = probes._bpf["settings"]
-    assert layout(table.Leaf) == [
-        ("threshold", 0, 8), ("clear", 8, 8), ("reaped", 16, 4), ("own_pid", 20, 4),
-    ]  # fmt: skip
-    probes.set_levels(Levels(1009, 2003, clear_ratio=0.5, own_pid=4001))
-    entry = table[ctypes.c_int(0)]
+def test_all_keys_are_found_and_no_others(everything: Everything) -> None:
+    table = everything.loaded.tables["episodes"]
+    wanted = {KEY.pack(1009 * number, Direction.SEND): bytes([number]) * WIRE.size for number in range(13)}
+    for key, value in wanted.items():
+        write(table, key, value)
+    assert sorted(keys(table)) == sorted(wanted)
+    assert dict(entries(table)) == wanted
+    for number in range(13):
+        assert everything.probes.tables.reap(1009 * number, Direction.SEND)
+    assert keys(table) == []
+
+
+def test_what_is_not_there_is_none_and_what_is_no_table_is_an_error(everything: Everything) -> None:
+    table = everything.loaded.tables["own"]
+    assert look_up(table, NUMBER.pack(17)) is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        look_up(replace(table, fd=2**20), NUMBER.pack(17))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        write(replace(table, fd=2**20), NUMBER.pack(17), NUMBER.pack(17))
+
+
+def test_own_sockets_are_forgotten_but_those_that_live(everything: Everything) -> None:
+    table, tables = everything.bpf["own"], everything.probes.tables
+    for inode in (1009, 2003, 3001):
+        table[ctypes.c_uint64(2**63 + inode)] = ctypes.c_uint64(inode)
+    assert tables.own_inodes() == {1009, 2003, 3001}
+    tables.forget_own({2003})
+    assert {key.value: leaf.value for key, leaf in table.items()} == {2**63 + 2003: 2003}
+    tables.forget_own(set())
+
+
+def test_the_settings_are_what_the_kernel_side_reads(everything: Everything) -> None:
+    tables = everything.probes.tables
+    tables.set_levels(Levels(1009, 2003, clear_ratio=0.5, own_pid=4001))
+    entry = everything.bpf["settings"][ctypes.c_int(0)]
     assert entry.threshold[Direction.SEND] == 1009
     assert entry.threshold[Direction.RECV] == 2003
     assert entry.clear[Direction.SEND] == 504
     assert entry.clear[Direction.RECV] == 1001
-    assert (entry.reaped, entry.own_pid) == (probes._reaped, 4001)
+    assert (entry.reaped, entry.own_pid) == (tables._reaped, 4001)
 
 
-def test_the_largest_threshold_stays_whole(probes: Probes) -> None:
-    probes.set_levels(Levels(2**32 - 1, 2**32 - 1, clear_ratio=1.0, own_pid=0))
-    entry = probes._bpf["settings"][ctypes.c_int(0)]
+def test_the_largest_threshold_stays_whole(everything: Everything) -> None:
+    everything.probes.tables.set_levels(Levels(2**32 - 1, 2**32 - 1, clear_ratio=1.0, own_pid=0))
+    entry = everything.bpf["settings"][ctypes.c_int(0)]
     assert [*entry.threshold, *entry.clear] == [2**32 - 1] * 4
 
 
-def test_the_tally_has_the_names_of_the_kernel_side(probes: Probes) -> None:
-    table = probes._bpf["tally"]
-    assert layout(table.Leaf) == [(field.name, 4 * i, 4) for i, field in enumerate(fields(Tally))]
-    entry = table.Leaf()
-    for number, field in enumerate(fields(Tally), start=1009):
-        setattr(entry, field.name, number)
-    before = table[ctypes.c_int(0)]
-    table[ctypes.c_int(0)] = entry
+def test_the_tally_has_the_names_of_the_kernel_side(everything: Everything) -> None:
+    table = everything.loaded.tables["tally"]
+    write(table, FIRST, TALLY.pack(*range(1009, 1015)))
     try:
-        assert probes.tally() == Tally(1009, 1010, 1011, 1012, 1013, 1014)
+        entry = everything.bpf["tally"][ctypes.c_int(0)]
+        read = {field.name: getattr(entry, field.name) for field in fields(Tally)}
+        assert everything.probes.tables.tally() == Tally(1009, 1010, 1011, 1012, 1013, 1014) == Tally(**read)
     finally:
-        table[ctypes.c_int(0)] = before
+        write(table, FIRST, bytes(TALLY.size))

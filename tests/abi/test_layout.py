@@ -24,8 +24,9 @@ from sockbpf.config import Config, Kernel
 from sockbpf.counters import Counters
 from sockbpf.event import Direction, Event, Protocol, Socket, What
 from sockbpf.kernel.netns import inside
-from sockbpf.kernel.probes import Levels, Probes
+from sockbpf.kernel.probes import Probes
 from sockbpf.kernel.sock_diag import dump
+from sockbpf.kernel.tables import Levels
 from tests.live.network import slow_link
 from tests.live.waiting import until
 
@@ -64,7 +65,7 @@ class Watch:
 
     def entry(self, sock: socket.socket, direction: Direction) -> Event | None:
         """Return the open episode of a socket, with its latest size."""
-        entries = self.probes.open_episodes()
+        entries = self.probes.tables.open_episodes()
         return next((e for e in entries if (e.socket.inode, e.direction) == (inode(sock), direction)), None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,14 @@ import pytest
 from sockbpf.arming import arm
 from sockbpf.config import Config
 from sockbpf.counters import Counters
+from sockbpf.errors import UnsupportedError
+from sockbpf.kernel.attachments import Attachments
+from sockbpf.kernel.bytecode import INSTRUCTION, MapKind, Program
 from sockbpf.kernel.choice import HOOKS
 from sockbpf.kernel.hooks import SEEN, Candidate, Hook, Kind
-from sockbpf.kernel.probes import Levels, Probes
-from tests.abi.everything import every_program
+from sockbpf.kernel.loading import load
+from sockbpf.kernel.tables import Levels
+from tests.abi.everything import Everything, every_program
 
 BPF = Path(__file__).parents[2] / "bpf"
 THRESHOLD = 2**32 - 1
@@ -35,10 +40,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs need
 
 
 @pytest.fixture(scope="module")
-def probes() -> Iterator[Probes]:
-    made = every_program()
-    yield made
-    made.close()
+def everything() -> Iterator[Everything]:
+    with every_program() as made:
+        yield made
 
 
 def test_every_hook_names_a_program() -> None:
@@ -67,25 +71,55 @@ def test_what_the_last_resort_misses_is_said(thing: str) -> None:
 
 
 @needs_root
-def test_nothing_else_is_compiled(probes: Probes) -> None:
-    lib, module = probes._lib, probes._bpf.module
+def test_nothing_else_is_compiled(everything: Everything) -> None:
+    from bcc import lib
+
+    module = everything.bpf.module
     compiled = {lib.bpf_function_name(module, i).decode() for i in range(lib.bpf_num_functions(module))}
     assert compiled == set(PROGRAMS)
 
 
 @needs_root
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_verifier_takes_a_program(probes: Probes, name: str) -> None:
-    bpf = probes._bpf
-    kind = bpf.RAW_TRACEPOINT if Kind.TRACEPOINT in PROGRAMS[name] else bpf.KPROBE
-    assert bpf.load_func(name.encode(), kind).fd > 0
+def test_the_verifier_takes_a_program(everything: Everything, name: str) -> None:
+    assert name not in everything.loaded.refused, everything.loaded.refused[name]
+    assert everything.loaded.programs[name] > 0
 
 
 @needs_root
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_is_short_enough_for_old_kernels(probes: Probes, name: str) -> None:
-    instructions = probes._lib.bpf_function_size(probes._bpf.module, name.encode()) // 8
+def test_a_program_is_short_enough_for_old_kernels(everything: Everything, name: str) -> None:
+    from bcc import lib
+
+    instructions = lib.bpf_function_size(everything.bpf.module, name.encode()) // 8
     assert 0 < instructions <= MOST_INSTRUCTIONS
+
+
+@needs_root
+def test_a_program_that_cannot_be_loaded_is_a_hook_that_is_refused(everything: Everything) -> None:
+    spoiled = Program("raw tracepoint", INSTRUCTION.pack(0x95, 0, 0, 0), ())  # returns nothing
+    programs = everything.bytecode.programs | {"tp_probe": spoiled}
+    loaded = load(replace(everything.bytecode, programs=programs))
+    try:
+        assert set(loaded.refused) == {"tp_probe"}
+        assert "R0 !read_ok" in loaded.refused["tp_probe"]
+        hook = Hook(Kind.TRACEPOINT, "sk_data_ready", "tp_probe")
+        attachments = Attachments(loaded.programs, loaded.refused)
+        assert attachments.attach([hook]) == {
+            hook: f"raw tracepoint sk_data_ready: {loaded.refused['tp_probe']}"
+        }
+        assert hook not in attachments
+    finally:
+        loaded.close()
+
+
+@needs_root
+def test_a_table_that_cannot_be_made_leaves_nothing_open(everything: Everything) -> None:
+    maps = everything.bytecode.maps | {"nothing": MapKind(1, 0, 0, 0, 0)}
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(UnsupportedError, match="the kernel refuses the table nothing: "):
+        load(replace(everything.bytecode, maps=maps))
+    assert os.listdir("/proc/self/fd") == before
 
 
 @needs_root

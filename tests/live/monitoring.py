@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,18 @@ def launch(folder: Path, url: str, settings: dict[str, Any], before: Sequence[st
             [*before, *sockbpf("-c", str(config), "--ready-file", str(ready))], stdout=sink, stderr=sink
         )
     return Monitor(process, log, ready, time.monotonic())
+
+
+def compilers(pid: int) -> list[int]:
+    """Return the compiling processes that this monitor has started and not ended yet: one, or none."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):  # it has ended
+            if entry.name.isdigit() and b"sockbpf.kernel.compile" in (entry / "cmdline").read_bytes():
+                stat = (entry / "stat").read_text()
+                if int(stat.rpartition(")")[2].split()[1]) == pid:
+                    found.append(int(entry.name))
+    return found
 
 
 StartMonitor = Callable[..., Monitor]

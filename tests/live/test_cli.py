@@ -3,6 +3,8 @@
 Not root: exit 3 with the remedy. Without BCC, and without any description of the kernel's types: the monitor says the
 remedy and polls, `check` exits 3. A faulty configuration: exit 2, every fault with file and line, no traceback.
 SIGTERM exits 0, SIGINT 130. The ready file appears when armed and goes away.
+A compiler that is killed, fails or talks nonsense: the monitor says so and polls. Stopped or killed while it compiles
+it leaves no compiler behind.
 `check` and `demo` show what they promise.
 """
 
@@ -13,13 +15,14 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.live.monitoring import Monitor, sockbpf, thresholds
+from tests.live.monitoring import Monitor, compilers, sockbpf, thresholds
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
@@ -51,12 +54,22 @@ def config(tmp_path: Path, receiver: Receiver) -> Path:
 
 
 @pytest.fixture
-def no_bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a `bcc` that cannot be imported in front of the real one."""
-    shim = tmp_path / "shim"
-    shim.mkdir()
-    (shim / "bcc.py").write_text('raise ImportError("no bcc here")\n')
-    monkeypatch.setenv("PYTHONPATH", str(shim))
+def spoil_bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put such a `bcc` in front of the real one."""
+
+    def spoil(text: str) -> None:
+        shim = tmp_path / "shim"
+        shim.mkdir()
+        (shim / "bcc.py").write_text(f"{text}\n")
+        monkeypatch.setenv("PYTHONPATH", str(shim))
+
+    return spoil
+
+
+@pytest.fixture
+def no_bcc(spoil_bcc: Callable[[str], None]) -> None:
+    """Have none that can be imported."""
+    spoil_bcc('raise ImportError("no bcc here")')
 
 
 def run(*arguments: str | Path, before: list[str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -170,11 +183,62 @@ def test_signals_and_the_ready_file(config: Path, stack: ExitStack, number: int,
     assert "Traceback" not in monitor.log()
 
 
-def test_interrupted_while_starting(config: Path, stack: ExitStack) -> None:
+def compiler_at_work(monitor: Monitor) -> int:
+    """Wait until the monitor's compiling process has BCC; return its number."""
+    (number,) = until(lambda: compilers(monitor.pid), "a compiler")
+    until(lambda: "libbcc" in Path(f"/proc/{number}/maps").read_text(), "BCC at work")
+    return int(number)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_stopped_while_starting(config: Path, stack: ExitStack, number: int, code: int) -> None:
     monitor = start(config, stack)
-    until(lambda: "libbcc" in Path(f"/proc/{monitor.pid}/maps").read_text(), "BCC at work")
-    assert monitor.stop(signal.SIGINT) == 130
+    compiler = compiler_at_work(monitor)
+    assert monitor.stop(number) == code
+    assert not Path(f"/proc/{compiler}").exists()
     assert "Traceback" not in monitor.log()
+
+
+def test_killed_while_starting(config: Path, stack: ExitStack) -> None:
+    """What it compiles for nobody is not compiled to the end, and nobody is left."""
+    monitor = start(config, stack)
+    compiler = compiler_at_work(monitor)
+    os.kill(compiler, signal.SIGSTOP)  # else it might end by itself
+    assert monitor.stop(signal.SIGKILL) == -signal.SIGKILL
+    until(lambda: not Path(f"/proc/{compiler}").exists(), "the compiler gone")
+
+
+def test_the_compiler_is_killed(config: Path, receiver: Receiver, stack: ExitStack) -> None:
+    monitor = start(config, stack)
+    os.kill(compiler_at_work(monitor), signal.SIGKILL)
+    assert_it_polls(monitor, receiver, stack)
+    assert "WARNING no hooks: the compiler was killed. Remedy: " in monitor.log()
+
+
+SPOILED = {
+    "nothing": ("raise SystemExit(0)", "the compiler's answer makes no sense: b''"),
+    "a crash": (
+        "import os; os.write(2, b'LLVM ERROR: no memory'); os.abort()",
+        "the compiler ended by SIGABRT\nLLVM ERROR: no memory",
+    ),
+    "of another Python": ("import imp_gone", "BCC's Python module is missing: apt-get install python3-bpfcc"),
+    "of another LLVM": (
+        "raise RuntimeError('no LLVM 13')",
+        "BCC's Python module does not work here: RuntimeError('no LLVM 13')",
+    ),
+}
+"""What a `bcc` does when it is imported, and what the monitor says of it."""
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_the_compiler_fails(
+    config: Path, receiver: Receiver, stack: ExitStack, spoil_bcc: Callable[[str], None], what: str
+) -> None:
+    text, said = SPOILED[what]
+    spoil_bcc(text)
+    monitor = start(config, stack)
+    assert_it_polls(monitor, receiver, stack)
+    assert f"WARNING no hooks: {said}" in monitor.log()
 
 
 def test_check(config: Path) -> None:
@@ -188,8 +252,10 @@ def test_check(config: Path) -> None:
     print(f"check armed in {armed[1]} s")
 
 
-def test_demo() -> None:
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
     done = run("demo")
+    assert not (tmp_path / "run").exists()
     assert done.returncode == 0, done.stdout + done.stderr
     exceeded = re.search(r"event=exceeded *\n(?:.*\n)*?.*\bsize\b\D*(\d+)", done.stdout)
     assert exceeded

@@ -1,8 +1,8 @@
 """Killed at any instant the monitor leaves nothing behind, and the next one starts as if it had never been.
 
-50 times under load: SIGKILL at a random moment of its start or of its work. Each time no process is left, no program
-and no table of ours stays loaded, and the ready file that was left does not deceive the next start. The last one arms
-and reports.
+50 times under load: SIGKILL at a random moment of its start or of its work. Each time no process is left, no compiler
+goes on, no program and no table of ours stays loaded, and the ready file that was left does not deceive the next
+start. The last one arms and reports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from tests.live.bpf import bpf_ids, loaded
-from tests.live.monitoring import sockbpf, thresholds
+from tests.live.monitoring import compilers, sockbpf, thresholds
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair, udp_socket
 from tests.live.waiting import until
@@ -31,6 +31,8 @@ UNREAD = 30_011
 KILLS = 50
 LONGEST_S = (2.5, 0.5)
 SEED = 1759
+ORPHANED = 1
+"""Whose child a process is when its own parent is dead."""
 
 
 def load_without_end(pause_s: float = 0.001) -> None:
@@ -121,12 +123,14 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
         wait_until(time.monotonic() + chance.uniform(0, LONGEST_S[works]))
         fresh = is_armed(stale_ns)
         armed += fresh
-        loading += bool(bpf_ids(monitor.pid, "prog_id")) and not fresh
+        loading += bool(compilers(monitor.pid) or bpf_ids(monitor.pid, "prog_id")) and not fresh
         assert monitor.poll() is None, log.read_text()
         monitor.send_signal(signal.SIGKILL)
         assert monitor.wait() == -signal.SIGKILL
         assert not of_folder(tmp_path)
+    until(lambda: not compilers(ORPHANED), "no compiler goes on")
     until(lambda: (orphans("prog"), orphans("map")) == before, "nothing of ours loaded")
+    assert loading, "none was killed while it compiled"
     print(
         f"killed {KILLS}: {armed} armed, {loading} while loading and attaching, {KILLS - armed - loading} earlier"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.store.serving import Store, new_database, postgresql, start_store
 
@@ -59,6 +60,41 @@ def start(tmp_path: Path) -> Iterator[StartStore]:
 def store(start: StartStore, database: str) -> Store:
     """Start a store on each kind of database."""
     return start(database)
+
+
+@pytest.fixture(scope="session")
+def lasting(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], Store]]:
+    """Return what gives the one store on a kind of database that many tests share."""
+    running: dict[str, Store] = {}
+
+    def of(kind: str) -> Store:
+        if kind not in running:
+            folder = tmp_path_factory.mktemp(kind)
+            is_sqlite = kind == "sqlite"
+            database = (
+                f"sqlite:///{folder / 'alerts.sqlite'}"
+                if is_sqlite
+                else new_database(request.getfixturevalue("postgresql_server"))
+            )
+            running[kind] = start_store(folder / "store", database)
+        return running[kind]
+
+    yield of
+    for store in running.values():
+        store.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def emptied(lasting: Callable[[str], Store], request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Empty a store that other tests have used, on each kind of database."""
+    store = lasting(request.param)
+    answer = requests.delete(f"{store.url}/store.json", params={"before": "1e18"}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    begin = len(store.log())
+    yield store
+    print(f"--- log of the store ---\n{store.log()[begin:][-10000:]}")
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def start_store(folder: Path, database: str, *, healthy: bool = True, **settings
     folder.mkdir(exist_ok=True)
     port = settings.pop("port", 0) or free_port()
     config, log = folder / "config.yaml", folder / "store.log"
-    store = {"listen": f"127.0.0.1:{port}", "database": database, "user": "root"} | settings
+    store = {"listen": f"127.0.0.1:{port}", "database": database, "user": "root", "keep": 0} | settings
     config.write_text(yaml.safe_dump({"url": f"http://127.0.0.1:{port}/alert", "store": store}))
     with log.open("ab") as sink:
         process = subprocess.Popen(
@@ -118,6 +118,24 @@ def new_database(server: str) -> str:
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(f'create database "{name}"')  # type: ignore[arg-type,unused-ignore]
     return f"{server}/{name}"
+
+
+def tell(store: Store, **parameters: str) -> requests.Response:
+    """Send an alert as the monitor does."""
+    return requests.get(f"{store.url}/alert", params=parameters, timeout=DEADLINE_S)
+
+
+def post(store: Store, body: object) -> None:
+    answer = requests.post(f"{store.url}/store.json", json=body, timeout=DEADLINE_S)
+    assert answer.status_code == 201, answer.text
+
+
+def find(store: Store, path: str = "/store.json", **filters: object) -> list[dict[str, Any]]:
+    """Return what is found."""
+    texts = {name.rstrip("_"): str(value) for name, value in filters.items()}
+    answer = requests.get(f"{store.url}{path}", params=texts, timeout=DEADLINE_S)
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
 
 
 def told(number: int, **changed: object) -> dict[str, str]:

@@ -26,11 +26,12 @@ MAY_KNOW = {
     "daemon": "arming config monitor service store_process",
     "store_process": "config delivery.breaker store.settings",
     "monitor": "alert arming config counters dispatch episodes errors event fold kernel.owner kernel.probes "
-    "kernel.sweep policy service",
+    "kernel.sweep kernel.tables policy service",
     "dispatch": "alert config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
     "delivery.queue delivery.worker destination_settings fold metrics",
-    "arming": "config counters errors kernel.choice kernel.hooks kernel.legacy kernel.probes kernel.source",
-    "check": "arming config counters errors event kernel.choice kernel.probes",
+    "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
+    "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
+    "check": "arming config counters errors event kernel.choice kernel.probes kernel.tables",
     "demo": "alert arming errors",
     "service": "",
     # what an operator writes
@@ -64,7 +65,19 @@ MAY_KNOW = {
     "kernel.netns": "",
     "kernel.owner": "",
     "kernel.choice": "kernel.hooks",
-    "kernel.probes": "errors event counters kernel.choice kernel.hooks kernel.source",
+    "kernel.order": "kernel.choice kernel.hooks",
+    "kernel.bytecode": "",
+    "kernel.compile": "errors kernel.bytecode kernel.order kernel.source",
+    "kernel.compiler": "errors kernel.bytecode kernel.order kernel.source",
+    "kernel.kept": " kernel.bytecode kernel.order kernel.runtime kernel.source",
+    "kernel.loading": "errors kernel.bytecode kernel.hooks kernel.runtime",
+    "kernel.runtime": "errors",
+    "kernel.maps": "kernel.loading kernel.runtime",
+    "kernel.tables": "errors event kernel.loading kernel.maps",
+    "kernel.rings": "errors kernel.loading kernel.maps kernel.runtime",
+    "kernel.attachments": "kernel.hooks kernel.runtime",
+    "kernel.probes": "event counters kernel.attachments kernel.choice kernel.loading kernel.hooks kernel.rings "
+    "kernel.tables",
     "kernel.source": "errors kernel.btf kernel.layout",
     "kernel.sock_diag": "event",
     "kernel.sweep": "event counters policy kernel.netns kernel.sock_diag",
@@ -100,7 +113,7 @@ MAY_KNOW = {
     "store.retention": "store.partitions store.schema store.writing",
     "store.feed": "store.guard",
     "store.guard": "",
-    "store.patience": "",
+    "store.patience": "store.guard",
     "store.page_files": "",
     "store.description": " store.entry store.search",
     "store.metrics": "store.app",
@@ -112,7 +125,7 @@ MAY_KNOW = {
 """Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
 
 ONLY_IN = {
-    "bcc": {"kernel.probes"},
+    "bcc": {"kernel.compile"},
     "requests": {"delivery.http_get", "delivery.http_post", "delivery.deadline"},
     "urllib3": {"delivery.http_get", "delivery.http_post"},
     "yaml": {"yaml_source"},
@@ -132,7 +145,12 @@ ONLY_IN = {
 }
 """Package from elsewhere -> the only modules that may import it."""
 
-LATE = {"cli": {"demo", "check", "daemon", "store.serve"}, "dispatch": {"metrics"}, "kernel.probes": {"bcc"}}
+LATE = {
+    "cli": {"demo", "check", "daemon", "store.serve"},
+    "dispatch": {"metrics"},
+    "kernel.compile": {"bcc"},
+    "monitor": {"dispatch"},
+}
 """Module -> what it imports when it is wanted; everything else is imported at the top."""
 
 PURE = ("event", "alert", "policy", "episodes", "waiting", "fold")
@@ -280,6 +298,8 @@ def test_nothing_imports_in_a_circle() -> None:
         ("sockbpf.fold", {"bcc", "requests", "prometheus_client", "sockbpf.policy"}),
         ("sockbpf.delivery.worker", {"bcc", "requests", "sockbpf.policy"}),
         ("sockbpf.kernel.probes", {"bcc", "requests", "sockbpf.policy"}),
+        ("sockbpf.kernel.compile", {"bcc", "requests", "subprocess", "sockbpf.kernel.runtime"}),
+        ("sockbpf.monitor", {"bcc", "requests", "rich", "sockbpf.kernel.compile"}),
     ],
 )
 def test_what_is_not_wanted_is_not_loaded(module: str, unwanted: set[str]) -> None:

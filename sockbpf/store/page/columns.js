@@ -8,14 +8,14 @@ import { ago, brief, bytes, clock, ends, lasted, number, owner, said, service, s
  */
 const start = { key: "start", name: "Start", text: (r) => clock(r.start), title: (r) => utc(r.start), by: (r) => number(r.start), store: "start" };
 const when = { key: "start", name: "Time", text: (r) => clock(r.timestamp), title: (r) => utc(r.timestamp), by: (r) => number(r.timestamp), store: "start" };
-const serviceOf = { key: "service", name: "Service", text: (r) => (r.protocol || r.type ? service(r) : ""), by: serviceOrder };
+const serviceOf = { key: "service", name: "Type", text: (r) => [r.protocol, r.type].map(brief).join(" "), title: (r) => (r.protocol ? service(r) : ""), by: serviceOrder };
 const socket = { key: "socket", name: "Socket", text: (r) => said(named(r), 160), title: (r) => said(named(r)), by: named, chooses: true, grows: true };
 const host = { key: "host", name: "Host", text: (r) => brief(r.host), title: (r) => said(r.host), by: (r) => said(r.host), wide: true };
 const process = { key: "comm", name: "Process", text: owner, title: (r) => said(r.comm), by: (r) => said(r.comm), wide: true };
 const bytesOf = (key, name, wide) => ({ key, name, text: (r) => size(r[key]), title: (r) => bytes(r[key]), by: (r) => number(r[key]), numeric: true, wide });
 const peak = { ...bytesOf("peak", "Peak", false), store: "peak" };
 const threshold = bytesOf("threshold", "Threshold", true);
-const ratio = (key) => ({ key: "ratio", name: "× threshold", text: (r) => timesText(times(r[key], r.threshold)), by: (r) => times(r[key], r.threshold), numeric: true });
+const ratio = (key) => ({ key: "ratio", name: "Ratio", title: (r) => `${bytes(r[key])}, threshold ${bytes(r.threshold)}`, text: (r) => timesText(times(r[key], r.threshold)), by: (r) => times(r[key], r.threshold), numeric: true });
 
 const state = {
   key: "state",

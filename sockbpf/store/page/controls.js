@@ -48,6 +48,7 @@ export function makeControls(on) {
     byId("between").hidden = held.span !== "between";
     byId("zoom-out").hidden = held.span !== "between";
     for (const name of ["from", "to"]) byId(name).value = local(held[name]);
+    byId("clear").hidden = ["text", "protocol", "type", "event", "span"].every((name) => held[name] === NOTHING[name]);
     for (const radio of document.getElementsByName("view")) radio.checked = radio.value === held.view;
   }
 

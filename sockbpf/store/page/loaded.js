@@ -2,13 +2,26 @@
 
 import { page } from "./api.js";
 import { after, alertKey, episodeKey, tellsEpisode } from "./episodes.js";
-import { fits, parameters, range, wanted } from "./filter.js";
+import { conditions, fits, parameters, range, wanted } from "./filter.js";
 import { number } from "./words.js";
 
 /** Rows asked for at once, and kept at most, of each kind. */
-const PAGE = 100;
+const PAGE = { episodes: 300, alerts: 100 };
 export const KEPT = 3000;
 const OPEN_ASKED = 50;
+
+/** The most rows that the store gives at once. */
+const MOST = "1000";
+
+/** What the store finds episodes by; the rest is looked for in what is loaded. */
+const OF_EPISODES = new Set([
+  ...["from", "to", "protocol", "type", "ip", "port", "cidr", "host", "pid", "comm", "min_size", "id", "size"],
+  ...["local_ip", "local_port", "remote_ip", "remote_port"],
+]);
+
+function isAsked(kind, name) {
+  return name !== "q" && (kind === "alerts" || OF_EPISODES.has(name));
+}
 
 /** The episodes and alerts that are loaded; `next` is how to go on for each, null where that is all. */
 export function makeLoaded() {
@@ -28,21 +41,36 @@ export function makeLoaded() {
   }
 
   async function first(kind, signal) {
-    const found = await page(PATHS[kind], asked(kind, set), signal);
+    const { word, list } = asked(kind, set);
+    // The store knows a process and a host by their whole names; parts of names are looked for in what is loaded.
+    const names = new Set(list.map(([name]) => name));
+    const whole = word ? ["comm", "host"].filter((name) => !names.has(name)) : [];
+    const pages = await Promise.all([[], ...whole.map((name) => [[name, word]])].map((also) => page(PATHS[kind], [...list, ...also], signal)));
     held[kind].clear();
-    take(kind, found);
+    for (const each of pages) keep(kind, each.rows);
+    next[kind] = nextOf(kind, list, pages[0]);
+  }
+
+  /** Episodes have no cursor: the next page is all that the store gives at once. */
+  function nextOf(kind, list, found) {
+    if (held[kind].size >= KEPT) return null;
+    if (kind === "alerts" || found.next !== null) return found.next;
+    return found.rows.length < PAGE.episodes || list.some(([name, value]) => name === "limit" && value === MOST) ? null : list.map(([name, value]) => [name, name === "limit" ? MOST : value]);
   }
 
   /** Ask for the next page of what the table shows. */
   async function more() {
     const [kind, { signal }] = [set.view, stop];
     const found = await page(PATHS[kind], next[kind], signal);
-    if (!signal.aborted) take(kind, found);
+    if (signal.aborted) return;
+    keep(kind, found.rows);
+    next[kind] = nextOf(kind, next[kind], found);
   }
 
-  function take(kind, found) {
-    for (const row of found.rows) held[kind].set(KEYS[kind](row), row);
-    next[kind] = held[kind].size < KEPT ? found.next : null;
+  function keep(kind, rows) {
+    const typed = conditions(set.text);
+    const here = typed.filter(([name], place) => !isAsked(kind, name) || typed.findIndex(([other]) => other === name) !== place);
+    for (const row of rows) if (fits(row, here)) held[kind].set(KEYS[kind](row), row);
   }
 
   /** Ask which sockets are over now. */
@@ -50,7 +78,7 @@ export function makeLoaded() {
     const found = await page("episodes", [["open", "true"], ["sort", "peak"], ["limit", String(OPEN_ASKED)]]);
     held.open.clear();
     for (const row of found.rows) held.open.set(episodeKey(row), row);
-    held.moreOpen = found.next !== null;
+    held.moreOpen = found.rows.length === OPEN_ASKED;
   }
 
   /** Take an alert that arrived. */
@@ -83,7 +111,13 @@ export function makeLoaded() {
     next[kind] = null;
   }
 
-  return { load, loadOpen, more, arrived, held, next };
+  /** The time from which on no episode is missing, null if none is. */
+  function wholeFrom() {
+    if (next.episodes === null || set?.sort === "-peak") return null;
+    return [...held.episodes.values()].reduce((least, each) => Math.min(least, each.start), Infinity);
+  }
+
+  return { wholeFrom, load, loadOpen, more, arrived, held, next };
 }
 
 const PATHS = { episodes: "episodes", alerts: "store.json" };
@@ -99,8 +133,11 @@ function eventFits(row, set) {
 
 /** Return the parameters that the rows of a kind are asked by. */
 function asked(kind, set) {
-  const list = [...parameters(set), ["limit", String(PAGE)]];
-  if (kind === "alerts") return set.event ? [...list, ["event", set.event]] : list;
+  const all = parameters(set);
+  const word = all.find(([name]) => name === "q")?.[1] ?? "";
+  const known = all.filter(([name], place) => isAsked(kind, name) && all.findIndex(([other]) => other === name) === place);
+  const list = [...known, ["limit", String(PAGE[kind])]];
+  if (kind === "alerts") return { word, list: set.event ? [...list, ["event", set.event]] : list };
   if (set.view === "episodes" && set.event) list.push(["open", String(set.event === "open")]);
-  return [...list, ["sort", set.sort === "-peak" ? "peak" : "start"]];
+  return { word, list: [...list, ["sort", set.sort === "-peak" ? "peak" : "start"]] };
 }

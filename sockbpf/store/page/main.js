@@ -40,7 +40,6 @@ const timeline = makeTimeline(byId("timeline"), byId("timeline-reading"), byId("
 function choose(row) {
   controls.set({ socket: socketOf(row) }, "chose");
   byId("news").textContent = `Chosen: ${service(row)} ${ends(row)}`;
-  byId("socket").scrollIntoView({ block: "nearest" });
 }
 
 function typing() {
@@ -64,6 +63,7 @@ async function load() {
 async function loadSocket() {
   draw();
   await tried(chosen.choose(controls.get().socket, controls.get()));
+  requestAnimationFrame(() => byId("socket").scrollIntoView({ block: "nearest" }));
 }
 
 /** Wait for what was asked, then draw; say what went wrong. */
@@ -101,8 +101,7 @@ function drawAll() {
   drawWorst();
   const episodes = [...loaded.held.episodes.values()];
   drawTable();
-  timeline.show(narrowed(episodes), range(controls.get()));
-  byId("timeline-empty").hidden = true;
+  timeline.show(narrowed(episodes), range(controls.get()), loaded.wholeFrom());
   const open = [...loaded.held.open.values(), ...episodes].filter(chosen.is);
   chosen.show(open.sort((one, other) => other.last - one.last)[0]);
 }
@@ -124,7 +123,7 @@ function drawTable() {
   const column = columns.find((each) => each.key === set.sort.replace(/^-/, ""));
   const part = more && !(column?.store && set.sort.startsWith("-")) ? ", sorted among these" : "";
   const full = all.length >= KEPT * 0.9 ? "; no more are kept here: narrow the filter" : "";
-  byId("shown").textContent = is.busy && !rows.length ? "" : `${rows.length}${more ? " and more" : ""}${part}${full}`;
+  byId("shown").textContent = is.busy && !rows.length ? "" : `${rows.length}${more ? "+" : ""} rows${part}${full}`;
   byId("more").hidden = !more;
   byId("rows").setAttribute("aria-busy", String(is.busy));
   byId("rows-region").hidden = !rows.length;

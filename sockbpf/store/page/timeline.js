@@ -14,10 +14,13 @@ export function makeTimeline(place, reading, rows, on) {
   let lanes = [];
   let span = [0, 1];
   let bars = [];
+  let known = null;
   let hit = null;
   fit(place, chart);
 
-  function show(episodes, [from, to]) {
+  /** Show episodes; `whole` is the time from which on none is missing, null if none is missing at all. */
+  function show(episodes, [from, to], whole) {
+    known = whole;
     lanes = lanesOf(episodes);
     const now = Date.now() / 1000;
     const first = episodes.reduce((least, each) => Math.min(least, each.start), now);
@@ -28,6 +31,7 @@ export function makeTimeline(place, reading, rows, on) {
       if (chart.current.height !== height) chart.current.setSize({ width: chart.current.width, height });
       chart.current.setData([span, [null, null]]);
     }
+    if (!hit) reading.textContent = hint(lanes, known);
     place.setAttribute("aria-label", spoken(episodes, lanes));
     fillRows(rows, lanes, on);
   }
@@ -38,12 +42,13 @@ export function makeTimeline(place, reading, rows, on) {
       height,
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
-      scales: { x: { time: true, range: () => span }, y: { range: () => [Math.min(lanes.length, LANES) - 0.5, -0.5] } },
+      scales: { x: { time: true, range: () => span }, y: { dir: -1, range: () => [-0.5, Math.min(lanes.length, LANES) - 0.5] } },
       axes: [
         timeAxis(),
         {
           ...axis(),
-          size: 92,
+          size: 100,
+          space: 1,
           splits: () => lanes.slice(0, LANES).map((_, lane) => lane),
           values: (_, splits) => splits.map((lane) => lanes[lane]?.name.slice(0, 16) ?? ""),
         },
@@ -62,6 +67,10 @@ export function makeTimeline(place, reading, rows, on) {
     pen.beginPath();
     pen.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
     pen.clip();
+    if (known !== null) {
+      pen.fillStyle = colour("unknown");
+      pen.fillRect(u.bbox.left, u.bbox.top, u.valToPos(known, "x", true) - u.bbox.left, u.bbox.height);
+    }
     const look = { RECV: colour("recv"), SEND: colour("send"), open: colour("over") };
     for (const [lane, { episodes }] of lanes.slice(0, LANES).entries()) {
       const bottom = u.valToPos(lane + 0.46, "y", true);
@@ -99,7 +108,7 @@ export function makeTimeline(place, reading, rows, on) {
   function point(u) {
     hit = under(u);
     u.over.style.cursor = hit ? "pointer" : "crosshair";
-    reading.textContent = hit ? told(hit) : hint(lanes);
+    reading.textContent = hit ? told(hit) : hint(lanes, known);
   }
 
   function select(u) {
@@ -110,7 +119,7 @@ export function makeTimeline(place, reading, rows, on) {
 
   function listen(u) {
     u.over.addEventListener("click", () => hit && on.choose(hit));
-    reading.textContent = hint(lanes);
+    reading.textContent = hint(lanes, known);
   }
 
   return { show };
@@ -139,10 +148,11 @@ function lanesOf(episodes) {
   return [...drawn, ...ranked.slice(LANES)];
 }
 
-function hint(lanes) {
+function hint(lanes, known) {
   const more = lanes.length - LANES;
   const rest = more > 0 ? ` ${more} further ${more === 1 ? "service is" : "services are"} in the table below alone.` : "";
-  return `Height: peak against threshold. Draw over a time to zoom, press a bar to choose its socket.${rest}`;
+  const older = known === null ? "" : ` Before ${clock(known)} not all is loaded: More, below the table.`;
+  return `Height: peak against threshold. Draw over a time to zoom, press a bar to choose its socket.${older}${rest}`;
 }
 
 function told(episode) {

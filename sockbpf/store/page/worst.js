@@ -3,7 +3,7 @@
 import { ago, brief, bytes, ends, lasted, owner, said, service, size, times, timesText, utc } from "./words.js";
 
 /** So many are shown until all are asked for, and so many at most. */
-const FEW = 6;
+const FEW = 5;
 const MOST = 50;
 
 /** An episode that nobody spoke of for so long may have lost its monitor. */
@@ -31,21 +31,21 @@ function item(choose) {
   const li = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
-  for (const name of ["service", "who", "figures", "bar", "ends", "since"]) {
+  for (const name of ["service", "figures", "ends", "who", "since", "bar"]) {
     const part = document.createElement("span");
     part.className = name;
     button.append(part);
   }
   const mark = document.createElement("span");
   mark.className = "mark";
-  button.children[3].append(mark);
+  button.lastChild.append(mark);
   button.addEventListener("click", () => choose(button.row));
   li.append(button);
   return li;
 }
 
 function fill(button, episode, most, chosen) {
-  const [of, who, figures, bar, both, since] = button.children;
+  const [of, figures, both, who, since, bar] = button.children;
   const now = Date.now() / 1000;
   button.row = episode;
   of.textContent = service(episode);

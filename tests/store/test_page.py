@@ -1,0 +1,183 @@
+"""The page in a real browser, on a real store, with alerts sent as the monitor sends them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.store.conftest import StartStore
+from tests.store.serving import Store, tell, told
+
+UPLOT = Path(__file__).parents[2] / "sockbpf/store/page/uPlot.esm.js"
+UPLOT_SHA256 = "5dd9b3281aa64b461b42d9945f6adb2649d346502b12281a9ae0d46599a80eba"
+"""Of `dist/uPlot.esm.js` in the npm package uplot 1.6.32."""
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+HOSTILE = (
+    '<img src=x onerror="window.ran=1"><script>window.ran=1</script>\u202egnp.exe\u200f\' or 1=1 --'
+    + "x" * 150
+)
+ROWS = "#rows-body tr"
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def one(start: StartStore, tmp_path: Path) -> Store:
+    return start(f"sqlite:///{tmp_path / 'alerts.sqlite'}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS.split())
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Open the page; a word on the console that is a warning or a fault, a violation too, fails the test."""
+    faults: list[str] = []
+    contexts = []
+
+    def opened(store: Store, *, width: int = 1300, scheme: str = "light", fragment: str = "") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console", lambda said: faults.append(said.text) if said.type in {"error", "warning"} else None
+        )
+        page.on("pageerror", lambda fault: faults.append(str(fault)))
+        page.goto(f"{store.url}/{fragment}")
+        expect(page.locator("#state-text")).to_have_text("live")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def send(store: Store, number: int, **changed: object) -> None:
+    answer = tell(store, **told(number, timestamp=f"{time.time():.6f}", **changed))
+    assert answer.status_code == 200, answer.text
+
+
+def some(store: Store) -> None:
+    send(store, 1, comm="nginx", local_port=443, size=3_000_000, peak=3_000_000)
+    send(store, 2, comm="postgres", local_port=5432, type="SEND", size=2_000_000, peak=2_000_000)
+    send(store, 3, comm="named", local_port=53, protocol="udp", size=9_000_000, peak=9_000_000)
+
+
+def test_the_plotting_library_is_the_one_of_its_package() -> None:
+    assert sha256(UPLOT.read_bytes()).hexdigest() == UPLOT_SHA256
+
+
+def test_typing_narrows_the_table_and_the_link_says_so(one: Store, open_page: OpenPage) -> None:
+    some(one)
+    page = open_page(one)
+    expect(page.locator(ROWS)).to_have_count(3)
+    for typed, found in (("post", 1), ("443", 1), ("198.51.100.0/24", 3), ("udp", 1), ("nobody", 0)):
+        page.fill("#text", typed)
+        expect(page.locator(ROWS)).to_have_count(found)
+    page.fill("#text", "comm=named")
+    expect(page.locator(ROWS)).to_have_count(1)
+    page.wait_for_url("**/#text=comm%3Dnamed")
+    expect(open_page(one, fragment="#text=comm%3Dnamed").locator(ROWS)).to_have_count(1)
+
+
+def test_a_head_sorts(one: Store, open_page: OpenPage) -> None:
+    some(one)
+    page = open_page(one)
+    page.click("th.of-peak button")
+    expect(page.locator("th.of-peak")).to_have_attribute("aria-sort", "descending")
+    expect(page.locator(f"{ROWS}:first-child .of-comm")).to_contain_text("named")
+    page.click("th.of-peak button")
+    expect(page.locator(f"{ROWS}:first-child .of-comm")).to_contain_text("postgres")
+
+
+def test_an_alert_appears_while_the_page_is_open(one: Store, open_page: OpenPage) -> None:
+    page = open_page(one)
+    expect(page.locator("#rows-empty-text")).to_contain_text("No episode")
+    send(one, 1, comm="late")
+    expect(page.locator(f"{ROWS} .of-comm")).to_contain_text("late")
+    expect(page.locator("#worst li")).to_have_count(1)
+    send(one, 1, comm="late", event="cleared", seq=2, size=0)
+    expect(page.locator(f"{ROWS} .of-state")).to_have_text("ended")
+    expect(page.locator("#worst li")).to_have_count(0)
+
+
+def test_a_chosen_socket_shows_its_sizes(one: Store, open_page: OpenPage, tmp_path: Path) -> None:
+    some(one)
+    page = open_page(one)
+    page.locator(ROWS).first.click()
+    expect(page.locator("#series canvas")).to_be_visible()
+    assert "1 alerts" in (page.locator("#series").get_attribute("aria-label") or "")
+    page.screenshot(path=tmp_path / "chosen.png")
+
+
+@pytest.mark.parametrize("view", ["episodes", "alerts"])
+def test_hostile_texts_are_shown_as_text(one: Store, open_page: OpenPage, view: str) -> None:
+    send(one, 1, comm=HOSTILE[:200], host=HOSTILE[:200], further=HOSTILE)
+    page = open_page(one, fragment=f"#view={view}")
+    expect(page.locator(f"{ROWS} .of-comm")).to_contain_text("<img src=x")
+    expect(page.locator(f"{ROWS} .of-host")).to_contain_text("\\u{202e}")
+    page.locator(ROWS).first.click()
+    expect(page.locator("#socket-facts")).to_contain_text("<script>")
+    assert page.evaluate("window.ran === undefined && !document.querySelector('main img, .side img')")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1300])
+def test_no_sideways_scroll_and_no_serious_finding(
+    one: Store, open_page: OpenPage, tmp_path: Path, scheme: str, width: int
+) -> None:
+    some(one)
+    page = open_page(one, width=width, scheme=scheme)
+    page.locator(ROWS).first.click()
+    expect(page.locator("#series canvas")).to_be_visible()
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page).response["violations"]
+    grave = [each for each in found if each["impact"] in {"serious", "critical"}]
+    assert not grave, json.dumps(grave, indent=1)[:5000]
+
+
+def test_a_socket_is_chosen_by_keys_alone(one: Store, open_page: OpenPage) -> None:
+    some(one)
+    page = open_page(one)
+    expect(page.locator(ROWS)).to_have_count(3)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('#rows-body button')"):
+            break
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator(f"{ROWS}:nth-child(2)")).to_have_attribute("aria-current", "true")
+    expect(page.locator("#socket")).to_be_visible()
+
+
+def test_the_page_asks_for_the_token(start: StartStore, browser: Browser, tmp_path: Path) -> None:
+    store = start(f"sqlite:///{tmp_path / 'alerts.sqlite'}", token="open-sesame")
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(store.url)
+    page.fill("#token", "wrong")
+    page.click("#token-form button")
+    expect(page.locator("#token-fault")).to_contain_text("did not take")
+    page.fill("#token", "open-sesame")
+    page.click("#token-form button")
+    expect(page.locator("#state-text")).to_have_text("live")
+    expect(page.locator("#token-dialog")).to_be_hidden()
+    context.close()

@@ -1,0 +1,73 @@
+"""What has an end: how old entries grow, how large a table is, how long a listener is waited for."""
+
+from __future__ import annotations
+
+import time
+
+import requests
+
+from tests.live.waiting import until
+from tests.store.conftest import StartStore
+from tests.store.serving import Store, find, post, tell, told
+
+
+def test_what_is_older_is_deleted_with_its_episodes(store: Store) -> None:
+    now = time.time()
+    for number in range(23):
+        assert tell(store, **told(number, timestamp=f"{now - 1000 * number:.6f}")).ok
+    post(store, [{"note": number, "timestamp": now - 1000 * number - 1} for number in range(23)])
+    for query, deleted, left in (
+        ("older_than=1d", 0, 46),
+        (f"before={now - 19_999.5:.6f}", 2 * 3, 40),
+        ("older_than=10000", 2 * 10 - 1 + 1, 20),
+    ):
+        answer = requests.delete(f"{store.url}/store.json?{query}", timeout=60)
+        assert answer.json() == {"deleted": deleted}
+        assert len(find(store, limit=1000)) == left
+    assert len(find(store, "/episodes")) == 10
+    assert find(store, note="22") == []
+    assert find(store, note="3") != []
+    for query in ("", "before=soon", "older_than=lots", "older_than=-1", "before=1&older_than=1d", "all=1"):
+        assert requests.delete(f"{store.url}/store.json?{query}", timeout=9).status_code in {400, 422}, query
+    assert len(find(store, limit=1000)) == 20
+
+
+def test_what_is_too_old_goes_by_itself(start: StartStore, database: str) -> None:
+    now = time.time()
+    store = start(database)
+    post(store, [{"n": number, "timestamp": now - 90_000 - number} for number in range(2011)])
+    post(store, [{"n": number, "timestamp": now - number} for number in range(53)])
+    assert len(find(store, to=now - 89_999, limit=1000)) == 1000
+    store.stop()
+    keeping = start(database, keep="1d")
+    until(lambda: len(find(keeping, limit=1000)) == 53, "only what is younger")
+    assert find(keeping, n=2000) == []
+
+
+def test_a_table_that_would_be_huge_is_refused(store: Store) -> None:
+    post(store, [{f"{row} {column}": 1 for column in range(1009)} for row in range(37)])
+    answer = requests.get(f"{store.url}/store.json", headers={"Accept": "text/csv"}, timeout=60)
+    assert (answer.status_code, "JSON" in answer.json()["detail"]) == (422, True)
+
+
+def listeners(store: Store) -> int:
+    lines = requests.get(f"{store.url}/metrics", timeout=9).text.splitlines()
+    (line,) = (line for line in lines if line.startswith("sockbpf_store_listeners "))
+    return int(float(line.split()[1]))
+
+
+def test_a_listener_that_goes_away_is_forgotten(store: Store) -> None:
+    for _ in range(3):
+        with requests.get(f"{store.url}/stream", stream=True, timeout=30):
+            until(lambda: listeners(store) == 1, "it listens")
+        until(lambda: listeners(store) == 0, "nobody listens")
+    assert "Traceback" not in store.log()
+
+
+def test_the_end_does_not_wait_for_listeners(store: Store) -> None:
+    with requests.get(f"{store.url}/stream", stream=True, timeout=30):
+        until(lambda: listeners(store) == 1, "it listens")
+        begun_s = time.monotonic()
+        assert store.stop() == 0
+        assert time.monotonic() - begun_s < 3
+    assert "Traceback" not in store.log()

@@ -1,0 +1,451 @@
+"""Who may not ask is refused, what is too much is refused, and no answer gives anything away."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import requests
+import trustme
+import yaml
+
+from sockbpf.store.guard import Guard
+from tests.live.waiting import until
+from tests.store.asking import get, is_problem, post
+from tests.store.conftest import StartStore
+from tests.store.serving import Store, free_port, start_store, told
+
+pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS")
+
+TOKEN = "correct-horse-battery-staple"
+PASSWORD = "sesame-open-thyself"
+MAX_BODY = 50_000
+DATA = ("/alert", "/store.json", "/episodes", "/stream", "/metrics", "/openapi.json", "/nothing", "/../etc")
+PAGES = ("/", "/main.js", "/page.css", "/uPlot.esm.js")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+FOREIGN = (
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def trusted(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the file of the authority's certificate."""
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def locked(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Start a store with a token, TLS and a small greatest body."""
+    folder = tmp_path_factory.mktemp("locked")
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "token").write_text(TOKEN)
+    store = start_store(
+        folder / "store",
+        f"sqlite:///{folder / 'alerts.sqlite'}",
+        token={"file": str(folder / "token")},
+        tls_cert=str(folder / "cert.pem"),
+        tls_key=str(folder / "key.pem"),
+        max_body=MAX_BODY,
+    )
+    yield store
+    assert store.stop() == 0
+    assert TOKEN not in store.log()
+    assert "Traceback" not in store.log()
+
+
+@pytest.fixture
+def plain(lasting: Callable[[str], Store]) -> Store:
+    """Return a store without a token, on loopback."""
+    store = lasting("sqlite")
+    requests.delete(f"{store.url}/store.json?before=1e18", timeout=30)
+    return store
+
+
+def ask(store: Store, path: str, *, ca: str, method: str = "GET", **more: Any) -> requests.Response:
+    return requests.request(method, f"{store.url}{path}", verify=ca, timeout=9, stream=True, **more)
+
+
+def raw(store: Store, sent: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send bytes; return status, headers and body of the answer."""
+    parts = urlsplit(store.url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=9) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            got = connection.recv(65536)
+            assert got, answer
+            answer += got
+        head, _, body = answer.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        while len(body) < int(headers.get("content-length", 0)):
+            got = connection.recv(65536)
+            assert got, answer
+            body += got
+    return int(first.split()[1]), headers, body
+
+
+def test_without_the_token_there_is_nothing_but_the_page(locked: Store, trusted: str) -> None:
+    wrong = (
+        None, "", "Bearer", "Bearer ", f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", f"Bearer  {TOKEN}",
+        f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN.upper()}", f"Bearer {TOKEN}, Bearer {TOKEN}",
+    )  # fmt: skip
+    for path in DATA:
+        for each in wrong:
+            headers = {} if each is None else {"Authorization": each}
+            answer = ask(locked, path, ca=trusted, headers=headers)
+            assert is_problem(answer, 401), (path, each)
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+        for method in ("POST", "DELETE", "PUT", "HEAD"):
+            assert ask(locked, path, ca=trusted, method=method).status_code == 401
+        assert ask(locked, f"{path}?token={TOKEN}", ca=trusted).status_code == 401
+        right = ask(locked, path, ca=trusted, headers={"Authorization": f"Bearer {TOKEN}"})
+        assert right.status_code not in {401, 403}
+        right.close()
+    for path in (*PAGES, "/healthz"):
+        assert ask(locked, path, ca=trusted).status_code == 200, path
+    for path in ("/healthz/", "//healthz", "/healthz/../metrics", "/main.js/", "/%2e/", "/healthz%00"):
+        assert ask(locked, path, ca=trusted).status_code in {200, 401}, path
+        assert "sockbpf_store" not in ask(locked, path, ca=trusted).text
+    alert = ask(locked, "/alert", ca=trusted, params=told(1), headers={"Authorization": f"Bearer {TOKEN}"})
+    assert alert.json() == {"new": True}
+
+
+def test_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[Any, Any]] = []
+    real = hmac.compare_digest
+
+    def watched(one: Any, other: Any) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    said: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        said.append("reached")
+
+    async def send(message: Any) -> None:
+        said.append(message.get("status"))
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    guard = Guard(app, token=TOKEN, max_body=1, body_s=1, hosts=frozenset(), open_paths=())
+    for given in (b"Bearer wrong", f"Bearer {TOKEN}".encode()):
+        headers = [(b"authorization", given)]
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": headers}
+        asyncio.run(guard(scope, receive, send))
+    assert said == [401, None, "reached"]
+    assert [one for one, _ in compared] == [b"Bearer wrong", f"Bearer {TOKEN}".encode()]
+
+
+def test_tls_is_of_this_certificate_and_of_today(locked: Store, trusted: str) -> None:
+    parts = urlsplit(locked.url)
+    address = (parts.hostname or "", parts.port or 0)
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(f"{locked.url}/healthz", timeout=9)  # no public authority has signed it
+    with pytest.raises(requests.RequestException):
+        requests.get(f"{locked.url.replace('https', 'http')}/healthz", timeout=9)
+    old = ssl.create_default_context(cafile=trusted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that is the point
+        old.minimum_version = ssl.TLSVersion.TLSv1
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with socket.create_connection(address, timeout=9) as connection, pytest.raises((ssl.SSLError, OSError)):
+        old.wrap_socket(connection, server_hostname="127.0.0.1")
+    assert ask(locked, "/healthz", ca=trusted).json() == {"status": "ok"}
+
+
+def test_a_certificate_of_no_use_is_told_and_ends_it(tmp_path: Path, authority: trustme.CA) -> None:
+    one, other = authority.issue_cert("127.0.0.1"), authority.issue_cert("127.0.0.1")
+    one.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    other.private_key_pem.write_to_path(str(tmp_path / "other.pem"))
+    for key in ("other.pem", "cert.pem", "none.pem"):
+        said = refused(tmp_path, tls_cert=str(tmp_path / "cert.pem"), tls_key=str(tmp_path / key))
+        assert "tls_" in said, said
+
+
+def refused(folder: Path, **settings: Any) -> str:
+    """Run a store that cannot start; return what it says."""
+    config = folder / "refused.yaml"
+    store = {"listen": f"127.0.0.1:{free_port()}", "user": "root"} | settings
+    store.setdefault("database", f"sqlite:///{folder / 'refused.sqlite'}")
+    config.write_text(yaml.safe_dump({"url": "http://127.0.0.1:1/alert", "store": store}))
+    command = [sys.executable, "-m", "sockbpf", "store", "-c", str(config)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode in {1, 2}, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "unexpected" not in ended.stderr
+    assert ended.stdout == ""
+    return ended.stderr
+
+
+def test_an_address_for_all_needs_a_token(tmp_path: Path) -> None:
+    for listen in ("0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080"):
+        assert "token" in refused(tmp_path, listen=listen)
+
+
+def test_a_page_under_another_name_that_leads_here_gets_nothing(plain: Store) -> None:
+    port = urlsplit(plain.url).port
+    for host in (
+        "evil.example", f"evil.example:{port}", f"127.0.0.1.evil.example:{port}", "127.0.0.2", "0.0.0.0", "",
+        "localhost.evil", "[::2]", "127.0.0.1@evil.example", "evil.example#@127.0.0.1", "[", "2130706433",
+    ):  # fmt: skip
+        for path in ("/", "/healthz", "/store.json", "/alert"):
+            answer = requests.get(f"{plain.url}{path}", headers={"Host": host}, timeout=9)
+            assert is_problem(answer, 421), (host, path)
+    assert raw(plain, b"GET /store.json HTTP/1.0\r\n\r\n")[0] == 421
+    for host in (f"127.0.0.1:{port}", "127.0.0.1", "localhost:1", "LocalHost.", "[::1]:8080"):
+        assert requests.get(f"{plain.url}/healthz", headers={"Host": host}, timeout=9).status_code == 200
+
+
+def test_a_page_of_another_origin_changes_nothing(plain: Store) -> None:
+    post(plain, {"kept": 1, "timestamp": 1})
+    for headers in FOREIGN:
+        for method, path in (
+            ("POST", "/store.json"),
+            ("DELETE", "/store.json?before=1e18"),
+            ("GET", "/alert"),  # an image's address would do
+            ("GET", "/store.json"),
+        ):
+            params = told(1) if path == "/alert" else None
+            answer = requests.request(
+                method, f"{plain.url}{path}", headers=headers, params=params, data=b"{}", timeout=9
+            )
+            assert is_problem(answer, 403), (method, path, headers)
+            assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+        preflight = requests.options(f"{plain.url}/store.json", headers=headers, timeout=9)
+        assert preflight.status_code in {403, 405}
+        assert "Access-Control-Allow-Origin" not in preflight.headers
+        assert (
+            requests.get(f"{plain.url}/", headers=headers, timeout=9).status_code == 200
+        )  # a link may lead here
+    assert get(plain) == [{"kept": 1, "timestamp": 1}]
+    for ours in ({"Sec-Fetch-Site": "same-origin", "Origin": plain.url}, {"Origin": plain.url}, {}):
+        assert requests.post(f"{plain.url}/store.json", json={}, headers=ours, timeout=9).status_code == 201
+    typed = {"Sec-Fetch-Site": "none"}
+    assert requests.get(f"{plain.url}/store.json", headers=typed, timeout=9).status_code == 200
+
+
+def test_every_kind_of_answer_has_the_headers_of_safety(locked: Store, plain: Store, trusted: str) -> None:
+    url = f"{plain.url}/store.json"
+    tag = requests.get(f"{plain.url}/", timeout=9).headers["ETag"]
+    host = {"Host": "evil.example"}
+    answers = {
+        200: [requests.get(f"{plain.url}{path}", timeout=9) for path in (*PAGES, "/healthz", "/metrics")]
+        + [requests.get(f"{plain.url}{path}", timeout=9) for path in ("/store.json", "/episodes", "/openapi.json")]
+        + [requests.get(f"{plain.url}/alert", params=told(1), timeout=9), requests.head(url, timeout=9)]
+        + [requests.get(url, headers={"Accept": "text/csv"}, timeout=9)]
+        + [requests.get(f"{plain.url}/stream", stream=True, timeout=9)],
+        201: [requests.post(url, json={}, timeout=9)],
+        304: [requests.get(f"{plain.url}/", headers={"If-None-Match": tag}, timeout=9)],
+        400: [requests.get(f"{url}?x", timeout=9)],
+        401: [ask(locked, "/metrics", ca=trusted)],
+        403: [requests.delete(url, headers=FOREIGN[0], timeout=9)],
+        404: [requests.get(f"{plain.url}/{path}", timeout=9) for path in ("nothing", "store.json/", "..%2f", "a/b")],
+        405: [requests.put(url, timeout=9), requests.post(f"{plain.url}/", timeout=9)],
+        414: [requests.get(f"{url}?x={'y' * 20_000}", timeout=9)],
+        421: [requests.get(url, headers=host, timeout=9)],
+        422: [requests.get(f"{url}?port=x", timeout=9), requests.delete(url, timeout=9)],
+    }  # fmt: skip
+    for status, some in answers.items():
+        for answer in some:
+            assert answer.status_code == status, (status, answer.url)
+            assert_safe(dict(answer.headers))
+            if status >= 400:
+                assert is_problem(answer, status)
+            answer.close()
+
+
+def assert_safe(headers: dict[str, str]) -> None:
+    low = {name.lower(): value for name, value in headers.items()}
+    assert low["content-security-policy"] == POLICY
+    assert low["x-content-type-options"] == "nosniff"
+    assert low["referrer-policy"] == "no-referrer"
+    assert not {"server", "x-powered-by"} & low.keys()
+
+
+def test_a_body_is_bounded_whether_its_length_is_told_or_not(locked: Store, trusted: str) -> None:
+    url = f"{locked.url}/store.json"
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "text/plain"}
+    most = b"x" * MAX_BODY
+
+    def send(body: Any) -> requests.Response:
+        return requests.post(url, data=body, headers=headers, verify=trusted, timeout=9)
+
+    for fits in (most, iter([most[:1], most[1:]])):
+        assert send(fits).json() == {"stored": 1}
+    for over in (most + b"x", iter([most, b"x"]), iter([b"x"] * 10 + [most])):
+        assert is_problem(send(over), 413)
+    assert get_locked(locked, trusted, headers) == 2
+
+
+def get_locked(store: Store, ca: str, headers: dict[str, str]) -> int:
+    found = requests.get(
+        f"{store.url}/store.json", headers=headers, params={"text": "x" * 256}, verify=ca, timeout=9
+    )
+    return len(found.json())
+
+
+def test_a_body_that_is_told_to_be_too_large_is_not_waited_for(plain: Store) -> None:
+    host = plain.url.removeprefix("http://")
+    for length in (b"10485761", b"9" * 18):
+        head = b"POST /store.json HTTP/1.1\r\nHost: %s\r\nContent-Length: %s\r\n\r\n" % (
+            host.encode(),
+            length,
+        )
+        status, headers, body = raw(plain, head)
+        assert (status, json.loads(body)["status"]) == (413, 413)
+        assert headers["connection"] == "close"
+        assert_safe(headers)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n",
+        b"FROB / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"POST /store.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /store.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_what_is_no_http_gets_a_problem_too(plain: Store, sent: bytes) -> None:
+    status, headers, body = raw(plain, sent)
+    assert (status, json.loads(body)["status"]) == (400, 400)
+    assert headers["content-type"] == "application/problem+json"
+    assert_safe(headers)
+
+
+def test_methods_that_are_not_known_are_refused_with_those_that_are(plain: Store) -> None:
+    known = {
+        "/alert": {"GET"}, "/stream": {"GET"}, "/store.json": {"GET", "HEAD", "POST", "DELETE"},
+        "/episodes": {"GET", "HEAD"}, "/healthz": {"GET", "HEAD"}, "/metrics": {"GET", "HEAD"},
+        "/openapi.json": {"GET", "HEAD"}, "/": {"GET", "HEAD"}, "/main.js": {"GET", "HEAD"},
+    }  # fmt: skip
+    for path, methods in known.items():
+        for method in {
+            "GET",
+            "HEAD",
+            "POST",
+            "DELETE",
+            "PUT",
+            "PATCH",
+            "OPTIONS",
+            "TRACE",
+            "PROPFIND",
+        } - methods:
+            answer = requests.request(method, f"{plain.url}{path}", timeout=9)
+            assert answer.status_code == 405, (method, path)
+            assert method == "HEAD" or is_problem(answer, 405)
+            assert set(re.split(", *", answer.headers["Allow"])) == methods, (method, path)
+
+
+def test_who_finds_all_places_taken_is_told_so(plain: Store) -> None:
+    host, port = plain.url.removeprefix("http://").split(":")
+    crowd = [socket.create_connection((host, int(port)), timeout=9) for _ in range(1000)]
+    try:
+
+        def refused() -> bool:
+            answer = requests.get(f"{plain.url}/healthz", timeout=9)
+            if answer.status_code == 200:
+                return False
+            assert_safe(dict(answer.headers))
+            return is_problem(answer, 503) and bool(answer.headers["Retry-After"])
+
+        until(refused, "there is no place")
+    finally:
+        for each in crowd:
+            each.close()
+    plain.wait_healthy()
+
+
+def test_neither_token_nor_password_is_ever_told(
+    start: StartStore, database_of: Callable[[str], str], tmp_path: Path
+) -> None:
+    database = database_of("postgresql").replace("postgres@", f"postgres:{PASSWORD}@")
+    store = start(database, token=TOKEN)
+    ours = {"Authorization": f"Bearer {TOKEN}"}
+    told_all = b""
+    for headers in ({}, ours, {"Authorization": f"Bearer {TOKEN}x"}):
+        for path in (*DATA, *PAGES, "/healthz", "/store.json?x", "/store.json?port=x", "/alert?event=x"):
+            if path != "/stream":
+                answer = requests.get(f"{store.url}{path}", headers=headers, timeout=9)
+                told_all += answer.content + repr(answer.headers).encode()
+    away(*database.rsplit("/", 1))
+    for method, path in (
+        ("GET", "/store.json"),
+        ("POST", "/store.json"),
+        ("GET", "/healthz"),
+        ("GET", "/stream"),
+    ):
+        answer = requests.request(method, f"{store.url}{path}", headers=ours, data=b"{}", timeout=30)
+        assert is_problem(answer, 503), (method, path)
+        told_all += answer.content
+    assert store.stop() == 0
+    told_all += store.log().encode()
+    closed = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{free_port()}/x"
+    for wrong in (
+        closed, closed.replace("127.0.0.1", "no.such.host.invalid"), f"postgresql://postgres:{PASSWORD}@h:port/x",
+        f"postgresql://postgres:{PASSWORD}@[::/x", f"postgresql://{PASSWORD}", f"mysql://u:{PASSWORD}@h/x",
+        closed.replace(f":{PASSWORD}", "") + f"?password={PASSWORD}",
+    ):  # fmt: skip
+        told_all += refused(tmp_path, database=wrong, token=TOKEN).encode()
+    assert len(told_all) > 10_000
+    assert PASSWORD.encode() not in told_all
+    assert TOKEN.encode() not in told_all
+
+
+def away(server: str, name: str) -> None:
+    """Let nobody connect to a database, and end who is."""
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+        admin.execute(f'alter database "{name}" allow_connections false')  # type: ignore[arg-type,unused-ignore]
+        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+
+
+def test_postgresql_without_its_library_is_told_with_the_remedy() -> None:
+    """The library is an extra: it is hidden here as if it were not installed."""
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from sockbpf.store.schema import open_engine, SchemaError\n"
+        "try:\n    open_engine('postgresql+psycopg://u:secret@h/x', connections=1)\n"
+        "except SchemaError as error:\n    print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "sockbpf[postgresql]" in said
+    assert "secret" not in said

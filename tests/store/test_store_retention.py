@@ -1,0 +1,230 @@
+"""What is too old goes, all of it and nothing else, by request and by itself, while others write."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime, timezone
+
+import psycopg
+import pytest
+import requests
+from sqlalchemy import insert, update
+
+from sockbpf.store.partitions import make_partitions
+from sockbpf.store.schema import EDITIONS, EPISODE, open_engine
+from sockbpf.store.settings import Store as Settings
+from tests.live.waiting import until
+from tests.store.asking import Object, get, is_problem, post
+from tests.store.conftest import StartStore
+from tests.store.serving import Store, told
+
+DAY_S = 86400
+
+
+def delete(store: Store, **asked: object) -> requests.Response:
+    params = {name: str(value) for name, value in asked.items()}
+    return requests.delete(f"{store.url}/store.json", params=params, timeout=60)
+
+
+def url_of(database: str) -> str:
+    """Return a database's URL as the store has it."""
+    return Settings(database=database).database
+
+
+def tables(database: str) -> set[str]:
+    """Return the names of PostgreSQL's tables of entries and pairs."""
+    with psycopg.connect(database) as connection:
+        return {
+            name
+            for (name,) in connection.execute("select relname from pg_class where relkind = 'r'")
+            if name.partition("_")[0] in {"entry", "pair"}
+        }
+
+
+def day(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, timezone.utc).strftime("%Y%m%d")
+
+
+def test_what_is_older_is_deleted_and_nothing_else(emptied: Store) -> None:
+    count = 2311  # not a multiple of what is deleted at once
+    objects: list[Object] = [{"n": n, "timestamp": 1000 + n / 8} for n in range(count)]
+    post(emptied, objects)
+    for number in range(3):
+        requests.get(f"{emptied.url}/alert", params=told(number, timestamp=f"{1000 + number}.0"), timeout=9)
+    cut_s = 1000 + 2100 / 8
+    assert delete(emptied, before=cut_s).json() == {"deleted": 2103}
+    assert get(emptied, limit=1000) == objects[: 2100 - 1 : -1]
+    assert get(emptied, n=7) == []  # nor is it found by its pairs
+    assert requests.get(f"{emptied.url}/episodes", timeout=9).json() == []
+    assert delete(emptied, before=cut_s).json() == {"deleted": 0}
+    assert delete(emptied, before="1970-01-01T01:00:00Z").json() == {"deleted": count - 2100}
+
+
+def test_an_age_is_counted_from_now(emptied: Store) -> None:
+    now_s = time.time()
+    ages_s = (10, 3000, 4000, 2 * DAY_S, 31 * DAY_S)
+    post(emptied, [{"age": age_s, "timestamp": now_s - age_s} for age_s in ages_s])
+    for older_than, left in (("30d", 4), ("24h", 3), ("1h", 2), ("20m", 1), ("0s", 0)):
+        assert delete(emptied, older_than=older_than).status_code == 200
+        assert [each["age"] for each in get(emptied)] == list(ages_s[:left]), older_than
+
+
+def test_nothing_is_deleted_by_what_makes_no_sense(emptied: Store) -> None:
+    post(emptied, {"timestamp": 1})
+    for query in (
+        "", "before=", "before=soon", "before=nan", "older_than=", "older_than=x", "older_than=-1d", "older_than=1y",
+        "before=2&older_than=1d", "before=2&port=1", "from=0", "before=2&before=3",
+    ):  # fmt: skip
+        answer = requests.delete(f"{emptied.url}/store.json?{query}", timeout=9)
+        assert is_problem(answer, 422), query
+    assert get(emptied) == [{"timestamp": 1}]
+
+
+def test_all_old_episodes_go_however_many(start: StartStore, database: str) -> None:
+    store = start(database)
+    engine = open_engine(url_of(database), connections=1)
+    with engine.begin() as connection:
+        rows = [
+            {
+                "host": "web1",
+                "id": str(n),
+                "start": n,
+                "last": n,
+                "size": 1,
+                "peak": 1,
+                "threshold": 1,
+                "alerts": 1,
+            }
+            for n in range(2503)
+        ]
+        connection.execute(insert(EPISODE), rows)
+    engine.dispose()
+    assert delete(store, before=2500).json() == {"deleted": 0}
+    episodes = requests.get(f"{store.url}/episodes", timeout=9).json()
+    assert [each["id"] for each in episodes] == ["2502", "2501", "2500"]
+
+
+def test_what_is_too_old_goes_by_itself_soon_after_the_start(start: StartStore, database: str) -> None:
+    for_ever = start(database, keep=0)
+    now_s = time.time()
+    young, old = {"n": 1, "timestamp": now_s - 1800}, {"n": 2, "timestamp": now_s - 3 * DAY_S}
+    post(for_ever, [young, old, {"n": 3, "timestamp": 0}])
+    assert len(get(for_ever)) == 3
+    assert for_ever.stop() == 0
+    store = start(database, keep="2d")
+    until(lambda: "deleted 2 entries" in store.log(), "the old ones are gone", 20)
+    assert get(store) == [young]
+
+
+def test_postgresql_drops_days_as_a_whole_and_what_is_of_no_day_goes_too(
+    start: StartStore, database_of: Callable[[str], str]
+) -> None:
+    database = database_of("postgresql")
+    store = start(database)
+    now_s = time.time()
+    ages = (0, 9, 10, 11, 40)  # days; of the last there is no partition
+    engine = open_engine(url_of(database), connections=1)
+    for age in ages[1:4]:
+        with engine.begin() as connection:
+            make_partitions(connection, now_s - age * DAY_S)
+    engine.dispose()
+    post(store, [{"age": age, "timestamp": now_s - age * DAY_S} for age in ages for _ in range(7)])
+    days = {age: {f"entry_{day(now_s - age * DAY_S)}", f"pair_{day(now_s - age * DAY_S)}"} for age in ages}
+    assert set().union(*(days[age] for age in ages[:4])) <= tables(database)
+    with psycopg.connect(database) as connection:
+        row = connection.execute("select count(*) from entry_other").fetchone()
+    assert row == (7,)
+    assert delete(store, before=now_s - 9.5 * DAY_S).json() == {"deleted": 21}
+    assert not (days[10] | days[11]) & tables(database)
+    assert days[9] | days[0] | {"entry_other", "pair_other"} <= tables(database)
+    assert {each["age"] for each in get(store)} == {0, 9}
+    assert delete(store, before=1e12).json() == {"deleted": 14}
+    assert post(store, {"n": 1}) == 1
+    assert days[0] <= tables(database)  # today's is there again
+
+
+def test_who_reads_a_day_that_is_to_be_dropped_holds_up_nobody(
+    start: StartStore, database_of: Callable[[str], str], stack: ExitStack
+) -> None:
+    database = database_of("postgresql")
+    store = start(database)
+    now_s = time.time()
+    engine = open_engine(url_of(database), connections=1)
+    with engine.begin() as connection:
+        make_partitions(connection, now_s - 5 * DAY_S)
+    engine.dispose()
+    post(store, [{"n": n, "timestamp": now_s - 5 * DAY_S} for n in range(3)])
+    reader = stack.enter_context(psycopg.connect(database))
+    reader.execute("select count(*) from entry")  # and its transaction goes on
+    begin_s = time.monotonic()
+    assert delete(store, older_than="2d").json() == {"deleted": 3}
+    assert post(store, {"n": 3}) == 1
+    assert time.monotonic() - begin_s < 10
+    assert get(store, n=0) == []
+
+
+def test_writers_go_on_while_much_is_deleted(emptied: Store) -> None:
+    post(emptied, [{"n": n, "timestamp": 1} for n in range(10_000)])
+    over, sent, slowest_s = threading.Event(), 0, 0.0
+    deleted: list[object] = []
+
+    def remove() -> None:
+        deleted.append(delete(emptied, before=2).json())
+        over.set()
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    with requests.Session() as session:
+        while not over.is_set() or sent < 20:
+            begin_s = time.monotonic()
+            answer = session.get(f"{emptied.url}/alert", params=told(sent), timeout=30)
+            slowest_s = max(slowest_s, time.monotonic() - begin_s)
+            assert answer.json() == {"new": True}
+            sent += 1
+    remover.join()
+    assert deleted == [{"deleted": 10_000}]
+    assert {each["seq"] for each in get(emptied, limit=1000)} >= set(range(max(0, sent - 1000), sent))
+    assert slowest_s < 5
+
+
+def test_a_database_of_a_newer_store_is_left_alone(start: StartStore, database: str) -> None:
+    store = start(database)
+    post(store, {"n": 1})
+    assert store.stop() == 0
+    engine = open_engine(url_of(database), connections=1)
+    with engine.begin() as connection:
+        connection.execute(update(EDITIONS).values(edition=99))
+    engine.dispose()
+    command = [sys.executable, "-m", "sockbpf", "store", "-c", str(store.config)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "edition 99" in ended.stderr
+    assert "newer" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    with engine.begin() as connection:
+        connection.execute(update(EDITIONS).values(edition=1))
+    engine.dispose()
+    assert get(start(database)) == [{"n": 1}]
+
+
+def test_stores_that_start_at_once_on_an_empty_database_make_it_once(
+    start: StartStore, database_of: Callable[[str], str]
+) -> None:
+    database = database_of("postgresql")
+    stores = [start(database, healthy=False) for _ in range(3)]
+    for number, store in enumerate(stores):
+        store.wait_healthy()
+        post(store, {"n": number})
+    assert [len(get(store)) for store in stores] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("keep", ["-1s", "lots", "1y"])
+def test_an_age_that_makes_no_sense_is_a_fault_of_the_settings(start: StartStore, keep: str) -> None:
+    store = start("sqlite:////nowhere/x", healthy=False, keep=keep)
+    assert store.process.wait(60) == 2
+    assert "store > keep: expected a duration" in store.log()

@@ -1,0 +1,148 @@
+"""What was compiled is found again, for the same order and kernel, and only where nobody else can change it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sockbpf.kernel import kept
+from sockbpf.kernel.bytecode import Bytecode, MapKind
+from sockbpf.kernel.order import Order
+
+BYTECODE = Bytecode("BTF", "GPL", 0x061200, {"own": MapKind(1, 8, 8, 1024, 0)}, {})
+KEY, OTHER = b"k" * kept.DIGEST, b"o" * kept.DIGEST
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "run"
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(place))
+    return place
+
+
+@pytest.fixture
+def file(folder: Path) -> Path:
+    """Return where something is kept."""
+    kept.write(KEY, BYTECODE)
+    assert kept.read(KEY) == BYTECODE
+    return folder / kept.NAME
+
+
+def test_nothing_is_there_at_first(folder: Path) -> None:
+    assert not kept.is_there()
+    assert kept.read(KEY) is None
+
+
+def test_it_is_this_user_s_alone(file: Path) -> None:
+    assert kept.is_there()
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert os.listdir(file.parent) == [file.name]
+
+
+def test_it_is_not_found_under_another_key(file: Path) -> None:
+    assert kept.read(OTHER) is None
+    kept.write(OTHER, BYTECODE)
+    assert kept.read(OTHER) == BYTECODE
+    assert kept.read(KEY) is None
+
+
+@pytest.mark.parametrize("at", [0, kept.DIGEST, 2 * kept.DIGEST, -1])
+def test_a_changed_byte_is_seen(file: Path, at: int) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[at] ^= 1
+    file.write_bytes(raw)
+    assert kept.read(KEY) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, kept.DIGEST, 2 * kept.DIGEST, 2 * kept.DIGEST + 1])
+def test_a_cut_file_is_seen(file: Path, size: int) -> None:
+    os.truncate(file, size)
+    assert kept.read(KEY) is None
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_can_write_is_not_read(file: Path, mode: int) -> None:
+    file.chmod(mode)
+    assert kept.read(KEY) is None
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_nothing_is_read_or_written_where_others_can_write(file: Path, mode: int) -> None:
+    file.parent.chmod(mode)
+    assert kept.read(KEY) is None
+    file.unlink()
+    kept.write(KEY, BYTECODE)
+    assert not file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_another_user_s_is_not_read(file: Path) -> None:
+    os.chown(file, 65534, -1)
+    assert kept.read(KEY) is None
+    os.chown(file, 0, -1)
+    os.chown(file.parent, 65534, -1)
+    assert kept.read(KEY) is None
+
+
+def test_a_link_is_not_followed(file: Path, tmp_path: Path) -> None:
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert kept.read(KEY) is None
+    file.unlink()
+    (tmp_path / "elsewhere").rename(file)
+    file.parent.rename(tmp_path / "there")
+    file.parent.symlink_to(tmp_path / "there")
+    assert kept.read(KEY) is None
+
+
+def test_a_pipe_is_not_waited_for(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    assert kept.read(KEY) is None
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/dev/null/none")
+    kept.write(KEY, BYTECODE)
+    assert not kept.is_there()
+    assert kept.read(KEY) is None
+
+
+def test_the_key_is_another_for_everything_that_it_depends_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    order, btf, source, library = (
+        Order(("-DX=1",), {"a": "kprobe"}),
+        tmp_path / "btf",
+        tmp_path / "c",
+        tmp_path / "so",
+    )
+    source.mkdir()
+    for path in (btf, source / "monitor.c", library):
+        path.write_text("1")
+    monkeypatch.setattr(kept, "BTF", btf)
+    monkeypatch.setattr(kept, "SOURCE", source)
+    monkeypatch.setattr(kept, "library_file", lambda: library)
+    keys = [kept.key_of(order, "auto")]
+    assert kept.key_of(Order(("-DX=1",), {"a": "kprobe"}), "btf") == keys[0]
+
+    keys.append(kept.key_of(Order(("-DX=2",), {"a": "kprobe"}), "auto"))
+    keys.append(kept.key_of(Order(("-DX=1",), {"b": "kprobe"}), "auto"))
+    for path in (btf, source / "monitor.c", library):
+        path.write_text("22")
+        keys.append(kept.key_of(order, "auto"))
+    (source / "new.h").write_text("")
+    keys.append(kept.key_of(order, "auto"))
+    monkeypatch.setattr(kept, "__version__", "of another time")
+    keys.append(kept.key_of(order, "auto"))
+    assert None not in keys
+    assert len(set(keys)) == len(keys) == 8
+
+
+def test_types_from_headers_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    order = Order((), {})
+    assert kept.key_of(order, "headers") is None
+    monkeypatch.setattr(kept, "BTF", tmp_path / "none")
+    assert kept.key_of(order, "auto") is None

@@ -1,0 +1,78 @@
+"""A database of an older edition becomes one of this, step by step and as a whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, inspect, text
+
+from sockbpf.store import schema
+from sockbpf.store.schema import STEPS, SchemaError, migrate, open_engine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return open_engine(f"sqlite:///{tmp_path}/alerts.sqlite", connections=1)
+
+
+def edition(engine: Engine) -> list[int]:
+    with engine.begin() as connection:
+        return list(connection.execute(text("select edition from store_edition")).scalars())
+
+
+def columns(engine: Engine) -> set[str]:
+    return {column["name"] for column in inspect(engine).get_columns("entry")}
+
+
+def add_color(connection: Connection) -> None:
+    connection.execute(text("alter table entry add column color text default 'red'"))
+
+
+def add_nonsense(connection: Connection) -> None:
+    add_color(connection)
+    connection.execute(text("alter table nowhere add column color text"))
+
+
+def test_a_new_database_is_of_this_edition_and_stays_so(engine: Engine) -> None:
+    migrate(engine)
+    migrate(engine)
+    assert edition(engine) == [schema.EDITION]
+    assert len(STEPS) == schema.EDITION
+
+
+def test_an_older_one_takes_the_steps_it_lacks_and_keeps_its_entries(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("insert into entry (at, body) values (1.5, '{}')"))
+    monkeypatch.setattr(schema, "STEPS", (*STEPS, add_color))
+    monkeypatch.setattr(schema, "EDITION", schema.EDITION + 1)
+    for _ in range(2):  # the second time there is nothing to do
+        migrate(engine)
+    assert edition(engine) == [schema.EDITION]
+    with engine.begin() as connection:
+        assert connection.execute(text("select at, body, color from entry")).all() == [(1.5, "{}", "red")]
+
+
+def test_a_step_that_fails_leaves_everything_as_it_was(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(engine)
+    was = columns(engine)
+    monkeypatch.setattr(schema, "STEPS", (*STEPS, add_nonsense))
+    monkeypatch.setattr(schema, "EDITION", schema.EDITION + 1)
+    with pytest.raises(Exception, match="nowhere"):
+        migrate(engine)
+    assert columns(engine) == was
+    assert edition(engine) == [schema.EDITION - 1]
+
+
+def test_a_newer_one_is_refused_and_not_touched(engine: Engine) -> None:
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("update store_edition set edition = 1009"))
+    with pytest.raises(SchemaError, match="edition 1009, a newer store's"):
+        migrate(engine)
+    assert edition(engine) == [1009]
