@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_MUTE = 64 * 1024
 """Bytes that may come and neither end a head nor be of a body, besides those of one read."""
+MOST_AHEAD = 32
+"""Requests that may wait on one connection for the answer of one before them."""
 GRACE_S = 2.0
 """The guard in front of the application says 408 first, where it waits for the body."""
 TOO_MUCH = Problem(431, f"expected a head of at most {MOST_MUTE} bytes")
@@ -97,6 +99,8 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._in_head, self._in_body = False, True
         self._mute_bytes = 0
         self._disarm()
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise ValueError  # the rest of what was read is not looked at any more
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
