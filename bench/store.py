@@ -152,6 +152,7 @@ def taking(name: str, database: str, seconds: int, *, goal: bool) -> Figure:
     with serving(database) as store:
         run = load(store.url, seconds)
         count = kept(store)
+        memory_mb = memory_mib(store.process.pid) * 1.048576
     assert run.errors == 0, run
     # What was under way when wrk went away is kept too.
     assert run.answered <= count <= run.answered + CONNECTIONS, (run, count)
@@ -161,7 +162,7 @@ def taking(name: str, database: str, seconds: int, *, goal: bool) -> Figure:
         (run.per_second,),
         goal=f"at least {RATE_GOAL}" if goal else "",
         met=run.per_second >= RATE_GOAL if goal else None,
-        note=f"{run.answered} answered, none lost",
+        note=f"{run.answered} answered, none lost; {memory_mb:.0f} MB resident",
     )
 
 

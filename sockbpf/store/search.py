@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 1000
 ROWS = 100
-MOST_FILTERS = 16
+MOST_FILTERS = 32
 MOST_BYTES = 8 * 2**20
 """Of one page: what is posted may be large, and a page of it is held in memory."""
 CHOICES = {"event": EVENTS, "protocol": PROTOCOLS, "type": TYPES}

@@ -80,7 +80,7 @@ class Clients:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self.send_without_end) for _ in range(CLIENTS)]
+        threads = [threading.Thread(target=self.send_without_end, daemon=True) for _ in range(CLIENTS)]
         for thread in threads:
             thread.start()
         try:
