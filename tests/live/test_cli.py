@@ -48,7 +48,12 @@ HEADERS = f"/lib/modules/{os.uname().release}/build"
 @pytest.fixture
 def config(tmp_path: Path, receiver: Receiver) -> Path:
     path = tmp_path / "config.yaml"
-    settings = {"url": receiver.url, "thresholds": thresholds(THRESHOLD), "events": ["exceeded", "cleared"]}
+    settings = {
+        "url": receiver.url,
+        "thresholds": thresholds(THRESHOLD),
+        "events": ["exceeded", "cleared"],
+        "journal": {"path": str(tmp_path / "journal.sqlite")},
+    }
     path.write_text(yaml.safe_dump(settings))
     return path
 

@@ -27,7 +27,7 @@ from tests.live.waiting import until
 
 SEED = 1873
 LONGEST_S = 0.4
-LOAD = "from tests.live.test_sigkill import load_without_end; load_without_end(0.01)"
+LOAD = "from tests.live.test_sigkill import load_without_end; load_without_end()"
 TOLD = re.compile(r"event=(\w+) .* id=(\w+) seq=(\d+) ")
 
 Word = tuple[str, str, int]

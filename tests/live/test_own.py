@@ -134,7 +134,11 @@ def test_names_looked_up(stack: ExitStack, tmp_path: Path) -> None:
     resolver, switch, config = tmp_path / "resolv.conf", tmp_path / "nsswitch.conf", tmp_path / "config.yaml"
     resolver.write_text(f"nameserver {RESOLVER}\n")
     switch.write_text("hosts: files dns\n")
-    config.write_text(yaml.safe_dump(settings_for(f"http://{NAME}:{number}/")))
+    config.write_text(
+        yaml.safe_dump(
+            settings_for(f"http://{NAME}:{number}/", journal={"path": str(tmp_path / "journal.sqlite")})
+        )
+    )
     mounts = (
         f'mount --bind {resolver} /etc/resolv.conf && mount --bind {switch} /etc/nsswitch.conf && exec "$@"'
     )

@@ -35,7 +35,7 @@ ORPHANED = 1
 """Whose child a process is when its own parent is dead."""
 
 
-def load_without_end(pause_s: float = 0.001) -> None:
+def load_without_end(pause_s: float = 0.01) -> None:
     """Be the load: sockets that cross and drain, and one that stays over."""
     with ExitStack() as stack:
         client, server = tcp_pair(stack)
@@ -86,7 +86,12 @@ def wait_until(moment_s: float) -> None:
 def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
     chance = random.Random(SEED)
     config, ready, log = tmp_path / "config.yaml", tmp_path / "ready", tmp_path / "log"
-    settings = {"url": receiver.url, "thresholds": thresholds(THRESHOLD), "events": ["exceeded", "cleared"]}
+    settings = {
+        "url": receiver.url,
+        "thresholds": thresholds(THRESHOLD),
+        "events": ["exceeded", "cleared"],
+        "journal": {"path": str(tmp_path / "journal.sqlite")},
+    }
     config.write_text(yaml.safe_dump(settings))
     load = stack.enter_context(
         subprocess.Popen(
