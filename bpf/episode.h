@@ -54,11 +54,11 @@ static __always_inline struct episode_key key_of(const struct queue *q)
  * Is no episode open on the whole host? What the kernel side opened and closed it counts itself, what user
  * space deleted user space counts: each number has one writer, so none is lost.
  */
-static __always_inline bool none_open(const struct settings *settings)
+static __always_inline bool none_open(u32 reaped)
 {
 	struct tally *tally = get_tally();
 
-	return !tally || tally->opened == tally->closed + settings->reaped;
+	return !tally || tally->opened == tally->closed + reaped;
 }
 
 static __always_inline void submit(void *ctx, struct queue_event *event)
@@ -164,32 +164,48 @@ static __always_inline void end_if_open(void *ctx, struct episode_key *key, u32 
 	end(ctx, key, &event, size);
 }
 
-/* Would judging this queue change nothing? For hooks that must read more before they can judge it. */
+/*
+ * Would judging this queue change nothing? Every packet asks, so no more is read than decides: whatever else
+ * judging takes comes after it.
+ */
 static __always_inline bool is_quiet(const struct queue *q)
 {
-	struct settings settings;
+	u32 bound = queue_bound(q->sk, q->protocol, q->direction);
+	struct settings *settings = the_settings();
+	u32 threshold, reaped;
 
-	if (!get_settings(&settings))
+	if (!settings)
 		return true;
-	return size_of(q) <= settings.threshold[q->direction] && none_open(&settings);
+	threshold = settings->threshold[q->direction];
+	reaped = settings->reaped;
+	return bound <= threshold && none_open(reaped);
+}
+
+/* Does a call on a socket of the monitor itself send this? Whatever it sends on is its own from then on. */
+static __always_inline bool is_sent_by_us(const struct queue *q)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct settings *settings = the_settings();
+
+	if (!settings || settings->own_pid != pid)
+		return false;
+	mark_own(q->sk, sock_inode(q->sk));
+	return true;
 }
 
 /* Judge a queue that a hook saw change: nothing, a new episode, a new size or peak, an end. */
 static __always_inline void judge(void *ctx, const struct queue *q)
 {
-	struct episode_key key = key_of(q);
+	struct episode_key key;
 	struct settings settings;
 	u32 size;
 
-	if (!get_settings(&settings))
+	if (q->caller_owns && q->direction == SEND && is_sent_by_us(q))
 		return;
-	if (q->caller_owns && bpf_get_current_pid_tgid() >> 32 == settings.own_pid) {
-		mark_own(q->sk, sock_inode(q->sk));
+	if (is_quiet(q) || !get_settings(&settings))
 		return;
-	}
+	key = key_of(q);
 	size = size_of(q);
-	if (size <= settings.threshold[q->direction] && none_open(&settings))
-		return;
 	if (goes_on(ctx, q, &key, &size, &settings) || size <= settings.threshold[q->direction])
 		return;
 	begin(ctx, q, size, &settings);
@@ -204,7 +220,7 @@ static __always_inline void gone(void *ctx, const void *sk)
 	struct episode_key key = {.address = (u64)sk, .direction = SEND};
 	struct settings settings;
 
-	if (!get_settings(&settings) || none_open(&settings))
+	if (!get_settings(&settings) || none_open(settings.reaped))
 		return;
 	end_if_open(ctx, &key, 0);
 	key.direction = RECV;

@@ -67,10 +67,11 @@ static __always_inline int judge_freed(void *ctx, const void *skb, u8 direction)
 {
 	struct queue q = {.protocol = PROTOCOL_UDP, .direction = direction};
 
-	q.sk = READ_FIELD(const void *, skb, OFF_skb_sk);
+	skb = AS(sk_buff, skb);
+	q.sk = (const void *)HOT_FIELD(u64, skb, OFF_skb_sk);
 	if (!q.sk || sock_protocol(q.sk) != PROTOCOL_UDP)
 		return 0;
-	q.leaving = READ_FIELD(u32, skb, OFF_skb_truesize);
+	q.leaving = HOT_FIELD(u32, skb, OFF_skb_truesize);
 	judge(ctx, &q);
 	return 0;
 }

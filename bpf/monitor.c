@@ -40,15 +40,27 @@ BPF_HASH(own, u64, u64, 1024); /* address of a socket of ours -> its inode, whic
 BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
 BPF_PERF_OUTPUT(events);
 
-static inline bool get_settings(struct settings *copy)
+/*
+ * The one value of a table of one. Its address is a constant of the program where the loader may put it there
+ * (5.2, BPF_PSEUDO_MAP_VALUE; it knows the tables by these numbers), and is looked up where not.
+ */
+#ifdef WITH_SHORTCUTS
+#define DIRECT_VALUE 2
+static inline __attribute__((returns_nonnull)) struct settings *the_settings(void)
+{
+	return (struct settings *)bpf_pseudo_fd(DIRECT_VALUE, 1);
+}
+
+static inline __attribute__((returns_nonnull)) struct tally *get_tally(void)
+{
+	return (struct tally *)bpf_pseudo_fd(DIRECT_VALUE, 2);
+}
+#else
+static inline struct settings *the_settings(void)
 {
 	int first = 0;
-	struct settings *found = settings.lookup(&first);
 
-	if (!found)
-		return false;
-	*copy = *found;
-	return true;
+	return settings.lookup(&first);
 }
 
 static inline struct tally *get_tally(void)
@@ -56,6 +68,17 @@ static inline struct tally *get_tally(void)
 	int first = 0;
 
 	return tally.lookup(&first);
+}
+#endif
+
+static inline bool get_settings(struct settings *copy)
+{
+	struct settings *found = the_settings();
+
+	if (!found)
+		return false;
+	*copy = *found;
+	return true;
 }
 
 static inline struct queue_event *episode_lookup(struct episode_key *key)

@@ -32,19 +32,36 @@
 		value_;                                                                  \
 	})
 
+/*
+ * What every packet is judged by is read by an instruction where the kernel lets a pointer be given its type
+ * (6.2, bpf_rdonly_cast in kernel/bpf/helpers.c), and by a call where not; a failed read gives 0 either way.
+ * What is called is no helper but a function of the kernel: the loader takes KERNEL_FUNCTION off its number.
+ */
+#ifdef WITH_SHORTCUTS
+#define KERNEL_FUNCTION 0x40000000
+#define AS(type, pointer)                                                                         \
+	((const void *(*)(const void *, u32))(KERNEL_FUNCTION + BTF_ID_bpf_rdonly_cast))(pointer, \
+											 BTF_ID_##type)
+#define HOT_FIELD(type, base, offset) (*(volatile type *)((base) + offset))
+#else
+#define AS(type, pointer) (pointer)
+#define HOT_FIELD READ_FIELD
+#endif
+
 static __always_inline u32 sock_protocol(const void *sk)
 {
 #if SIZE_sk_protocol == 1
-	return READ_FIELD(u8, sk, OFF_sk_protocol);
+	return HOT_FIELD(u8, AS(sock, sk), OFF_sk_protocol);
 #else
-	return READ_FIELD(u16, sk, OFF_sk_protocol);
+	return HOT_FIELD(u16, AS(sock, sk), OFF_sk_protocol);
 #endif
 }
 
 /* net/ipv4/tcp_diag.c: tcp_diag_get_info */
 static __always_inline u32 tcp_recv_queue(const void *sk)
 {
-	s32 unread = READ_FIELD(u32, sk, OFF_tcp_rcv_nxt) - READ_FIELD(u32, sk, OFF_tcp_copied_seq);
+	const void *tcp = AS(tcp_sock, sk);
+	s32 unread = HOT_FIELD(u32, tcp, OFF_tcp_rcv_nxt) - HOT_FIELD(u32, tcp, OFF_tcp_copied_seq);
 
 	return unread > 0 ? unread : 0;
 }
@@ -52,7 +69,9 @@ static __always_inline u32 tcp_recv_queue(const void *sk)
 /* net/ipv4/tcp_diag.c: tcp_diag_get_info */
 static __always_inline u32 tcp_send_queue(const void *sk)
 {
-	return READ_FIELD(u32, sk, OFF_tcp_write_seq) - READ_FIELD(u32, sk, OFF_tcp_snd_una);
+	const void *tcp = AS(tcp_sock, sk);
+
+	return HOT_FIELD(u32, tcp, OFF_tcp_write_seq) - HOT_FIELD(u32, tcp, OFF_tcp_snd_una);
 }
 
 /*
@@ -71,18 +90,25 @@ static __always_inline u32 tcp_acked(const void *sk, const void *skb)
 /* include/net/udp.h: udp_rqueue_get */
 static __always_inline u32 udp_recv_queue(const void *sk)
 {
-	s32 held = READ_FIELD(s32, sk, OFF_sk_rmem_alloc);
+	const void *udp = AS(udp_sock, sk);
+	s32 held = HOT_FIELD(s32, udp, OFF_sk_rmem_alloc);
 
 #ifdef OFF_udp_forward_deficit
-	held -= READ_FIELD(s32, sk, OFF_udp_forward_deficit);
+	held -= HOT_FIELD(s32, udp, OFF_udp_forward_deficit);
 #endif
 	return held > 0 ? held : 0;
+}
+
+/* What it is at most: what forward_deficit says was read already. */
+static __always_inline u32 udp_recv_bound(const void *sk)
+{
+	return HOT_FIELD(u32, AS(sock, sk), OFF_sk_rmem_alloc);
 }
 
 /* include/net/sock.h: sk_wmem_alloc_get; the 1 is the socket's own reference */
 static __always_inline u32 udp_send_queue(const void *sk)
 {
-	s32 held = READ_FIELD(s32, sk, OFF_sk_wmem_alloc) - 1;
+	s32 held = HOT_FIELD(s32, AS(sock, sk), OFF_sk_wmem_alloc) - 1;
 
 	return held > 0 ? held : 0;
 }
@@ -92,6 +118,14 @@ static __always_inline u32 queue_size(const void *sk, u8 protocol, u8 direction)
 	if (protocol == PROTOCOL_TCP)
 		return direction == SEND ? tcp_send_queue(sk) : tcp_recv_queue(sk);
 	return direction == SEND ? udp_send_queue(sk) : udp_recv_queue(sk);
+}
+
+/* What queue_size is at most, for less: nearly always that is enough to know. */
+static __always_inline u32 queue_bound(const void *sk, u8 protocol, u8 direction)
+{
+	if (protocol == PROTOCOL_UDP && direction == RECV)
+		return udp_recv_bound(sk);
+	return queue_size(sk, protocol, direction);
 }
 
 /* The inode number `ls -l /proc/PID/fd` shows for the socket; 0 once no file holds it. */

@@ -55,7 +55,7 @@ TRACEPOINT(tp_tcp_probe)
  */
 TRACEPOINT(tp_skb_leaves)
 {
-	if (READ_FIELD(u64, ctx->args[0], OFF_skb_destructor) != SYM_sock_wfree)
+	if (HOT_FIELD(u64, AS(sk_buff, (const void *)ctx->args[0]), OFF_skb_destructor) != SYM_sock_wfree)
 		return 0;
 	return judge_freed(ctx, (const void *)ctx->args[0], SEND);
 }

@@ -90,14 +90,20 @@ def arm(
         started = None if kept.is_there() else stack.enter_context(closing(Compiler(kernel.types)))
         symbols = kernel_symbols(WANTED_SYMBOLS)
         refused = lacking(symbols)
+        shortcuts = True
         while True:
             sights = choose(kinds, symbols, refused)
             if not any(sight.candidate and sight.candidate.hooks for sight in sights):
                 raise UnsupportedError("no hook can be attached: " + "; ".join(sorted(set(refused.values()))))
-            order = order_of(sights, symbols=symbols, max_episodes=kernel.max_episodes)
+            order = order_of(sights, symbols=symbols, max_episodes=kernel.max_episodes, shortcuts=shortcuts)
             loaded = load(_bytecode(order, kernel.types, started, meanwhile))
-            probes = Probes(sights, loaded, levels, perf_pages=kernel.perf_pages, counters=counters)
             started = None
+            if loaded.refused and shortcuts:
+                log.debug("refused, with shortcuts: %s", loaded.refused)
+                shortcuts = False
+                loaded.close()
+                continue
+            probes = Probes(sights, loaded, levels, perf_pages=kernel.perf_pages, counters=counters)
             now_refused = probes.attach()
             if not now_refused:
                 return probes

@@ -53,6 +53,8 @@ class Btf:
         """Position of each type's record, by its id; id 0 is void."""
         self._named: dict[int, int] = {}
         """Position of the name of a struct or union -> its id."""
+        self._functions: dict[int, int] = {}
+        """Position of the name of a function -> its id."""
         end = header_len + type_off + type_len
         position = header_len + type_off
         while position < end:
@@ -60,6 +62,8 @@ class Btf:
             kind, count = info >> 24 & 0x1F, info & 0xFFFF
             if kind in (STRUCT, UNION):
                 self._named.setdefault(name, len(self._at))
+            elif kind == FUNC:
+                self._functions.setdefault(name, len(self._at))
             self._at.append(position)
             position += TYPE.size + BYTES_BEHIND.get(kind, 0) + BYTES_BEHIND_EACH.get(kind, 0) * count
 
@@ -71,7 +75,7 @@ class Btf:
     def field(self, path: str) -> Field | None:
         """Return where `struct.member.member` lies, through unnamed members too; None if there is none."""
         struct_name, *members = path.split(".")
-        kind_id = self._struct(struct_name)
+        kind_id = self.struct(struct_name)
         offset, size = 0, 0
         for member in members:
             found = self._member(kind_id, member) if kind_id else None
@@ -81,9 +85,17 @@ class Btf:
             offset += bits
         return Field(offset // 8, size)
 
-    def _struct(self, name: str) -> int:
+    def struct(self, name: str) -> int:
+        """Return the id of a struct or union, 0 if there is none."""
+        return self._id(self._named, name)
+
+    def function(self, name: str) -> int:
+        """Return the id of a function, 0 if there is none."""
+        return self._id(self._functions, name)
+
+    def _id(self, ids: dict[int, int], name: str) -> int:
         before = self._strings.find(b"\0" + name.encode() + b"\0")
-        return self._named.get(before + 1, 0) if before >= 0 else 0
+        return ids.get(before + 1, 0) if before >= 0 else 0
 
     def _name(self, position: int) -> str:
         return self._strings[position : self._strings.index(b"\0", position)].decode()

@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 INSTRUCTION = struct.Struct("=BBhi")
 """include/uapi/linux/bpf.h, struct bpf_insn: code, registers, offset, immediate."""
 
-LOAD_64, FROM_MAP = 0x18, 1
-"""BPF_LD | BPF_DW | BPF_IMM, and BPF_PSEUDO_MAP_FD as its source: the immediate is a map's descriptor."""
+LOAD_64, FROM_MAP, FROM_VALUE = 0x18, 1, 2
+"""BPF_LD | BPF_DW | BPF_IMM, and BPF_PSEUDO_MAP_FD or BPF_PSEUDO_MAP_VALUE as its source: the immediate is a map's
+descriptor. Of values the C gives the place in VALUES."""
+
+VALUES = ("", "settings", "tally")
+"""The maps of one value each that are reached without a look-up: DIRECT_VALUE of bpf/monitor.c."""
+
+CALL, OF_KERNEL_FUNCTION = 0x85, 2
+"""BPF_JMP | BPF_CALL, and BPF_PSEUDO_KFUNC_CALL as its source: the immediate is the id of a function in BTF."""
+
+KERNEL_FUNCTION = 0x40000000
+"""What the C adds to such an id to tell it from a helper's number: KERNEL_FUNCTION of bpf/sock.h."""
 
 IMMEDIATE = 4
 """Where in an instruction it stands, bytes."""
@@ -85,12 +95,25 @@ class Bytecode:
         return json.dumps(said).encode()
 
 
+def with_calls(code: bytes) -> bytes:
+    """Return the instructions with the calls of kernel functions as the kernel wants them."""
+    marked = bytearray()
+    for operation, registers, offset, immediate in INSTRUCTION.iter_unpack(code):
+        is_call = operation == CALL and immediate >= KERNEL_FUNCTION
+        marked += INSTRUCTION.pack(
+            operation,
+            OF_KERNEL_FUNCTION << 4 if is_call else registers,
+            offset,
+            immediate - KERNEL_FUNCTION if is_call else immediate,
+        )
+    return bytes(marked)
+
+
 def program_of(kind: str, code: bytes, names: Mapping[int, str]) -> Program:
     """Return a program whose instructions have the descriptors of these maps in them."""
-    maps = []
-    for number, (operation, registers, _, immediate) in enumerate(INSTRUCTION.iter_unpack(code)):
-        if operation == LOAD_64 and registers >> 4 == FROM_MAP:
-            maps.append((number * INSTRUCTION.size, names[immediate]))
+    maps = (
+        (at, names[number] if source == FROM_MAP else VALUES[number]) for at, source, number in maps_in(code)
+    )
     return Program(kind, code, tuple(maps))
 
 
@@ -112,22 +135,21 @@ def _program(row: Any, maps: Mapping[str, MapKind]) -> Program:
     code = base64.b64decode(text, validate=True)
     if len(code) % INSTRUCTION.size:
         raise ValueError(f"{len(code)} bytes of instructions")
-    found = program_of(kind, code, dict.fromkeys(maps_in(code), ""))
     named = tuple((_number(at), _text(name)) for at, name in places)
-    if [at for at, _ in found.maps] != [at for at, _ in named] or not {name for _, name in named} <= set(
-        maps
-    ):
+    if [at for at, _, _ in maps_in(code)] != [at for at, _ in named] or not {
+        name for _, name in named
+    } <= set(maps):
         raise ValueError(f"other maps: {places}")
     return Program(_text(kind), code, named)
 
 
-def maps_in(code: bytes) -> set[int]:
-    """Return the descriptors of maps that stand in the instructions."""
-    return {
-        immediate
-        for operation, registers, _, immediate in INSTRUCTION.iter_unpack(code)
-        if operation == LOAD_64 and registers >> 4 == FROM_MAP
-    }
+def maps_in(code: bytes) -> list[tuple[int, int, int]]:
+    """Return where instructions load a map's address, or its value's, bytes; which of both; and of which map."""
+    return [
+        (number * INSTRUCTION.size, registers >> 4, immediate)
+        for number, (operation, registers, _, immediate) in enumerate(INSTRUCTION.iter_unpack(code))
+        if operation == LOAD_64 and registers >> 4 in (FROM_MAP, FROM_VALUE)
+    ]
 
 
 def _text(said: Any) -> str:

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.bytecode import Bytecode, MapKind, program_of
+from sockbpf.kernel.bytecode import Bytecode, MapKind, program_of, with_calls
 from sockbpf.kernel.order import Order, order_from
 from sockbpf.kernel.source import SOURCE, type_source
 
@@ -75,7 +75,8 @@ def bytecode_of(bpf: Any, order: Order, types: str) -> Bytecode:
         for name, table in tables.items()
     }
     programs = {
-        name: program_of(kind, bpf.dump_func(name.encode()), names) for name, kind in order.programs.items()
+        name: program_of(kind, with_calls(bpf.dump_func(name.encode())), names)
+        for name, kind in order.programs.items()
     }
     licence = lib.bpf_module_license(module).decode()
     return Bytecode(types, licence, int(lib.bpf_module_kern_version(module)), maps, programs)

@@ -35,13 +35,19 @@ def order_from(raw: bytes) -> Order:
     return Order(tuple(said["flags"]), said["programs"])
 
 
-def order_of(sights: Collection[Sight], *, symbols: Mapping[str, int], max_episodes: int) -> Order:
-    """Return what to compile for these sights: their programs and no others; `symbols` are addresses by name."""
+def order_of(
+    sights: Collection[Sight], *, symbols: Mapping[str, int], max_episodes: int, shortcuts: bool = True
+) -> Order:
+    """Return what to compile for these sights: their programs and no others; `symbols` are addresses by name.
+
+    With `shortcuts` programs are cheaper, where the kernel's BTF says that it may take them.
+    """
     hooks = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
     # A return probe's program is loaded as a kprobe's: the kernel knows no other kind.
     kinds = {hook.program: Kind.KPROBE if hook.kind in KPROBES else hook.kind for hook in hooks}
     flags = (
         f"-DMAX_EPISODES={max_episodes}",
+        *(() if shortcuts else ("-DWITHOUT_SHORTCUTS",)),
         *sorted({"-DWITH_KPROBES" if kind in KPROBES else "-DWITH_TRACEPOINTS" for kind in kinds.values()}),
         *(f"-DWANT_{program}=1" for program in sorted(kinds)),
         *(f"-DSYM_{name}={symbols.get(name, 0):#x}ULL" for name in sorted(ADDRESSES)),

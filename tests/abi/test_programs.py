@@ -15,10 +15,13 @@ from sockbpf.config import Config
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attachments import Attachments
-from sockbpf.kernel.bytecode import INSTRUCTION, MapKind, Program
+from sockbpf.kernel.btf import Btf
+from sockbpf.kernel.bytecode import CALL, INSTRUCTION, OF_KERNEL_FUNCTION, Bytecode, MapKind, Program
 from sockbpf.kernel.choice import HOOKS
 from sockbpf.kernel.hooks import SEEN, Candidate, Hook, Kind
-from sockbpf.kernel.loading import load
+from sockbpf.kernel.layout import CAST
+from sockbpf.kernel.loading import Loaded, load
+from sockbpf.kernel.source import BTF
 from sockbpf.kernel.tables import Levels
 from tests.abi.everything import Everything, every_program
 
@@ -36,12 +39,17 @@ PROGRAMS = {
 }
 """Each program of bpf/ and how it may be attached."""
 
+READ_NO_QUEUE = {
+    "tp_tcp_destroy_sock", "kp_tcp_set_state", "kp_sk_common_release", "kp_inet_sock_destruct",
+    "kp_udp_sendmsg", "kp_udpv6_sendmsg",
+}  # fmt: skip
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
 
 
-@pytest.fixture(scope="module")
-def everything() -> Iterator[Everything]:
-    with every_program() as made:
+@pytest.fixture(scope="module", params=[True, False], ids=["shortcuts", "plain"])
+def everything(request: pytest.FixtureRequest) -> Iterator[Everything]:
+    with every_program(shortcuts=request.param) as made:
         yield made
 
 
@@ -93,6 +101,63 @@ def test_a_program_is_short_enough_for_old_kernels(everything: Everything, name:
 
     instructions = lib.bpf_function_size(everything.bpf.module, name.encode()) // 8
     assert 0 < instructions <= MOST_INSTRUCTIONS
+
+
+def calls(code: bytes) -> list[tuple[int, int]]:
+    """Return where an instruction calls a function of the kernel, bytes, and which, by its id."""
+    return [
+        (at * INSTRUCTION.size, number)
+        for at, (operation, registers, _, number) in enumerate(INSTRUCTION.iter_unpack(code))
+        if operation == CALL and registers >> 4 == OF_KERNEL_FUNCTION
+    ]
+
+
+@pytest.fixture
+def cast() -> int:
+    """Return the id of the function that casts; a kernel before 6.2 has none."""
+    number = Btf.of(BTF).function(CAST) if BTF.exists() else 0
+    if not number:
+        pytest.skip("this kernel cannot cast")
+    return number
+
+
+@needs_root
+@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - READ_NO_QUEUE))
+def test_queues_are_read_without_a_call_where_the_kernel_can_cast(
+    everything: Everything, name: str, cast: int
+) -> None:
+    """The cast is none: the kernel makes a move of it."""
+    wanted = "-DWITHOUT_SHORTCUTS" not in everything.order.flags
+    called = {number for _, number in calls(everything.bytecode.programs[name].code)}
+    assert called == ({cast} if wanted else set())
+
+
+@needs_root
+def test_a_kernel_that_refuses_the_shortcuts_gets_programs_without(
+    monkeypatch: pytest.MonkeyPatch, cast: int
+) -> None:
+    refused: list[str] = []
+
+    def load_spoiled(bytecode: Bytecode) -> Loaded:
+        """Have another function called, which the kernel refuses."""
+        programs = {}
+        for name, program in bytecode.programs.items():
+            code = bytearray(program.code)
+            for at, number in calls(program.code):
+                INSTRUCTION.pack_into(code, at, CALL, OF_KERNEL_FUNCTION << 4, 0, number + 1)
+            programs[name] = replace(program, code=bytes(code))
+        loaded = load(replace(bytecode, programs=programs))
+        refused.extend(loaded.refused)
+        return loaded
+
+    monkeypatch.setattr("sockbpf.arming.load", load_spoiled)
+    before = len(os.listdir("/proc/self/fd"))
+    config = Config(url="http://127.0.0.1:9/")
+    probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
+    assert refused
+    assert not any(reason for sight in probes.sights for reason in sight.refused if "tp_" in reason)
+    probes.close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @needs_root

@@ -5,17 +5,20 @@ The tests' own threads would hold it up, and what is measured would be them.
 
 from __future__ import annotations
 
+import queue
 import selectors
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
 END = b"\r\n\r\n"
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
+PATIENCE_S = 60
 
 
 def serve() -> None:
@@ -52,13 +55,19 @@ class Stamps:
 
     url: str
     process: subprocess.Popen[str]
+    lines: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+
+    def keep(self) -> None:
+        """Take what it writes, for ever: it would wait for who reads, and the monitor for it."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line)
 
     def next(self, **wanted: object) -> tuple[float, dict[str, str]]:
         """Return the Unix time and the parameters of the next alert that has these parameters."""
-        assert self.process.stdout is not None
         strings = {key: str(value) for key, value in wanted.items()}
         while True:
-            stamp, target = self.process.stdout.readline().split()
+            stamp, target = self.lines.get(timeout=PATIENCE_S).split()
             told = dict(parse_qsl(urlsplit(target).query))
             if strings.items() <= told.items():
                 return float(stamp), told
@@ -71,7 +80,9 @@ def stamping(stack: ExitStack) -> Stamps:
     )
     stack.callback(process.kill)
     assert process.stdout is not None
-    return Stamps(f"http://127.0.0.1:{int(process.stdout.readline())}/alert", process)
+    stamps = Stamps(f"http://127.0.0.1:{int(process.stdout.readline())}/alert", process)
+    threading.Thread(target=stamps.keep, daemon=True).start()
+    return stamps
 
 
 if __name__ == "__main__":

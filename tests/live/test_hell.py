@@ -6,6 +6,7 @@ it is told all that the well one was told, in order.
 
 from __future__ import annotations
 
+import queue
 import socket
 import ssl
 import struct
@@ -259,11 +260,9 @@ def control(stack: ExitStack) -> tuple[str, list[tuple[float, Told]]]:
     taken: list[tuple[float, Told]] = []
 
     def read() -> None:
-        assert stamps.process.stdout is not None
-        with suppress(ValueError):
-            for line in stamps.process.stdout:
-                stamp, target = line.split()
-                taken.append((float(stamp), dict(parse_qsl(urlsplit(target).query))))
+        with suppress(queue.Empty):  # it is over
+            while True:
+                taken.append(stamps.next())
 
     threading.Thread(target=read, daemon=True).start()
     return stamps.url, taken

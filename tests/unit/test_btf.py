@@ -168,6 +168,19 @@ def test_the_first_of_two_structs_of_one_name_is_taken() -> None:
     assert Btf(w.blob()).field("twice.x") == Field(4, 4)
 
 
+def test_structs_and_functions_have_ids() -> None:
+    w = Writer()
+    u32 = w.integer("u32", 4)
+    prototype = w.type(btf.FUNC_PROTO, "", u32)
+    function = w.type(btf.FUNC, "sock", prototype)
+    other = w.type(btf.FUNC, "bpf_rdonly_cast", prototype)
+    struct_id = w.struct("sock", 8, ("x", u32, 32))
+    read = Btf(w.blob())
+    assert (read.struct("sock"), read.function("sock")) == (struct_id, function)
+    assert (read.struct("bpf_rdonly_cast"), read.function("bpf_rdonly_cast")) == (0, other)
+    assert (read.struct("soc"), read.function("u32")) == (0, 0)
+
+
 def test_a_name_is_whole() -> None:
     w = Writer()
     u32 = w.integer("u32", 4)
