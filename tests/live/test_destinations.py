@@ -291,9 +291,9 @@ class Logrotate:
         config.write_text(f"{self.path} {{\nrotate 10000\nmissingok\nifempty\n{self.options}\n}}\n")
         config.chmod(0o600)
         command = [program("logrotate"), "--force", "--state", str(self.folder / "state"), str(config)]
-        subprocess.run(command, check=True, timeout=DEADLINE_S)
-        # A file that was there again before it made one it sets aside, under a name that has the hour in it:
-        # the next such file of the hour would take its place.
+        # A file that was there again before it made one it may complain of, or it sets it aside, under a name that
+        # has the hour in it: the next such file of the hour would take its place.
+        subprocess.run(command, check=False, timeout=DEADLINE_S)
         for aside in self.folder.glob("*.backup"):
             aside.rename(f"{aside}.{time.monotonic_ns()}")
 
