@@ -25,9 +25,13 @@ TRACEPOINT(tp_tcp_rcv_space_adjust)
 /* sock:sock_recv_length(sk, ret, flags): a receiving call returns. */
 TRACEPOINT(tp_sock_recv_length)
 {
-	if (sock_protocol(SK(0)) != PROTOCOL_UDP)
+	struct queue q = {.sk = SK(0), .protocol = PROTOCOL_UDP, .direction = RECV, .caller_owns = true};
+
+	/* What is quiet need not be asked for its protocol: this field every socket has. */
+	if (is_quiet(&q) || sock_protocol(q.sk) != PROTOCOL_UDP)
 		return 0;
-	return judge_udp(ctx, SK(0), RECV, true);
+	judge(ctx, &q);
+	return 0;
 }
 
 /* tcp:tcp_sendmsg_locked(sk, msg, skb, size_goal): ahead of each chunk, so also before the sender blocks. */
