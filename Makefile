@@ -11,7 +11,7 @@ CONFIG := config.yaml
 UNIT := /etc/systemd/system/sockbpf.service
 SETTINGS := /etc/sockbpf/config.yaml
 
-.PHONY: help setup install service run check demo lint fast test vm bench clean
+.PHONY: help setup install service run check demo lint fast test vm bench bench-quick clean
 
 help:
 	@echo 'make run     set up, then watch with $(CONFIG)'
@@ -23,6 +23,7 @@ help:
 	@echo 'make check   what this kernel can do'
 	@echo 'make vm      the claims on stock kernels under emulation'
 	@echo 'make bench   what the README says of cost and speed, measured here'
+	@echo 'make bench-quick   only that all of it runs'
 	@echo 'make fast    linters and the tests that need no kernel'
 
 setup: $(VENV)/.ready
@@ -83,6 +84,10 @@ vm: $(VENV)/.ready-for-tests
 # On a quiet machine; some of it by `make bench FIGURES=delivery`.
 bench: $(VENV)/.ready-for-tests
 	$(SUDO) $(VENV)/bin/python -m bench $(FIGURES)
+
+# Only that everything runs and nothing is missed; the times mean nothing.
+bench-quick: $(VENV)/.ready-for-tests
+	$(SUDO) $(VENV)/bin/python -m bench --quick $(FIGURES)
 
 test: lint
 	$(SUDO) $(VENV)/bin/pytest $(PYTEST_ARGS)

@@ -50,7 +50,7 @@ def floor() -> Iterator[None]:
 
 @contextmanager
 def sockbpf() -> Iterator[None]:
-    with monitoring(**HIGH):
+    with monitoring(pinned=False, **HIGH):
         yield
 
 

@@ -37,18 +37,18 @@ SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def monitoring(**settings: Any) -> Iterator[tuple[Monitor, Stamps]]:
-    """Run a monitor and a receiver, each on a core of its own if there are two."""
+def monitoring(*, pinned: bool = True, **settings: Any) -> Iterator[tuple[Monitor, Stamps]]:
+    """Run a monitor and a receiver; pinned, each on a core of its own if there are two, and this on the receiver's."""
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack, TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         stamps = stamping(stack)
-        monitor = launch(
-            Path(folder) / "monitor", stamps.url, SETTINGS | settings, ["taskset", "-c", str(cores[0])]
-        )
+        before = ["taskset", "-c", str(cores[0])] if pinned else []
+        monitor = launch(Path(folder) / "monitor", stamps.url, SETTINGS | settings, before)
         stack.callback(monitor.stop)
-        os.sched_setaffinity(stamps.process.pid, {cores[-1]})
-        os.sched_setaffinity(0, {cores[-1]})
-        stack.callback(os.sched_setaffinity, 0, set(cores))
+        if pinned:
+            os.sched_setaffinity(stamps.process.pid, {cores[-1]})
+            os.sched_setaffinity(0, {cores[-1]})
+            stack.callback(os.sched_setaffinity, 0, set(cores))
         monitor.wait_armed()
         yield monitor, stamps
 

@@ -1,4 +1,6 @@
-"""What is left of a host's throughput: real programs over loopback, with the monitor and without, in turns."""
+"""What is left of a host's throughput: real programs over loopback, in turns alone, with empty programs on the same
+hooks, which is the least that any program there can cost, and with the monitor.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.cost import HIGH
-from bench.delivery import monitoring
+from bench.cost import floor, nothing, sockbpf
 from bench.figure import Figure, median
 from tests.live.waiting import until
 
 ROUNDS = 5
-SECONDS = 4
+SECONDS = 3
 GOAL = 0.98
 PORT = 20_061
 NGINX = """
@@ -102,15 +103,14 @@ def measure(*, quick: bool) -> list[Figure]:
         stack.enter_context(iperf3_server())
         stack.enter_context(nginx())
         for name, (unit, work) in works(seconds).items():
-            alone, ours = [], []
+            got: dict[str, list[float]] = {"alone": [], "empty": [], "sockbpf": []}
+            around = {"alone": nothing, "empty": floor, "sockbpf": sockbpf}
             for number in range(rounds):
-                # In turns, and in the other order each time: what drifts falls on both.
-                for watched in (True, False) if number % 2 else (False, True):
-                    if watched:
-                        with monitoring(**HIGH):
-                            ours.append(work())
-                    else:
-                        alone.append(work())
+                # In the other order each time: what drifts falls on all.
+                for one in sorted(got, reverse=bool(number % 2)):
+                    with around[one]():
+                        got[one].append(work())
+            alone, empty, ours = got.values()
             figures.append(
                 Figure(
                     name,
@@ -120,6 +120,7 @@ def measure(*, quick: bool) -> list[Figure]:
                     median(ours) >= GOAL * median(alone),
                     "without it",
                     tuple(alone),
+                    f"empty programs {median(empty) / median(alone):.3g}",
                 )
             )
     return figures
