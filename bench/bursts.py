@@ -74,19 +74,14 @@ def burst_all(stack: ExitStack, number: int, spread_s: float) -> list[Burst]:
 
 def caught_by(loop: Loop, bursts: list[Burst]) -> dict[float, int]:
     """Return how many bursts of each length a loop has looked into while they stood."""
-    looks: dict[int, list[float]] = defaultdict(list)
-    for at, port in loop.seen:
-        looks[port].append(at)
+    looks: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for begun, ended, port in loop.seen:
+        looks[port].append((begun, ended))
     caught: dict[float, int] = dict.fromkeys(LASTS_MS, 0)
     for burst in bursts:
-        # A look takes some time: it may see what began after its own begin.
-        hit = any(burst.begun - LOOK_S <= at <= burst.ended for at in looks[burst.port])
+        hit = any(burst.begun <= ended and begun <= burst.ended for begun, ended in looks[burst.port])
         caught[burst.lasts_ms] += hit
     return caught
-
-
-LOOK_S = 0.05
-"""How long a look may take, in favour of the loop."""
 
 
 def bursts(number: int, spread_s: float) -> list[Figure]:

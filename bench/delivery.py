@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
 
 @contextmanager
 def monitoring(*, pinned: bool = True, **settings: Any) -> Iterator[tuple[Monitor, Stamps]]:
-    """Run a monitor and a receiver; pinned, each on a core of its own if there are two, and this on the receiver's."""
+    """Run a monitor and a receiver; pinned, each on a core of its own if there are two, this on the latter."""
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack, TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         stamps = stamping(stack)

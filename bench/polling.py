@@ -19,8 +19,8 @@ class Loop:
     interval_s: float
     threshold: int
     url: str = ""
-    seen: list[tuple[float, int]] = field(default_factory=list)
-    """Unix time at which a look began, and the local port of a queue that it showed over."""
+    seen: list[tuple[float, float, int]] = field(default_factory=list)
+    """Unix times at which a look began and ended, and the local port of a queue that it showed over."""
 
     def __post_init__(self) -> None:
         self._ended = threading.Event()
@@ -43,9 +43,10 @@ class Loop:
     def _look(self) -> None:
         begun = time.time()
         shown = subprocess.run(["ss", "-Htuan"], capture_output=True, text=True, check=True).stdout
+        ended = time.time()
         found = [OURS.match(line) for line in shown.splitlines()]
         over = {int(match[2]) for match in found if match and int(match[1]) > self.threshold}
-        self.seen += [(begun, port) for port in over]
+        self.seen += [(begun, ended, port) for port in over]
         for port in over - self._over:
             if self.url:
                 query = urlencode(

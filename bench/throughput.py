@@ -1,5 +1,6 @@
-"""What is left of a host's throughput: real programs over loopback, in turns alone, with empty programs on the same
-hooks, which is the least that any program there can cost, and with the monitor.
+"""What is left of a host's throughput: real programs over loopback, with the monitor and without, in turns.
+
+And with empty programs on the same hooks, the least that any program there can cost.
 """
 
 from __future__ import annotations
