@@ -99,7 +99,8 @@ def arm(
             loaded = load(_bytecode(order, kernel.types, started, meanwhile))
             started = None
             if loaded.refused and shortcuts:
-                log.debug("refused, with shortcuts: %s", loaded.refused)
+                why = next(iter(loaded.refused.items()))
+                log.warning("each packet costs more here, the kernel refuses shortcuts: %s: %s", *why)
                 shortcuts = False
                 loaded.close()
                 continue

@@ -134,7 +134,7 @@ def test_queues_are_read_without_a_call_where_the_kernel_can_cast(
 
 @needs_root
 def test_a_kernel_that_refuses_the_shortcuts_gets_programs_without(
-    monkeypatch: pytest.MonkeyPatch, cast: int
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cast: int
 ) -> None:
     refused: list[str] = []
 
@@ -155,6 +155,7 @@ def test_a_kernel_that_refuses_the_shortcuts_gets_programs_without(
     config = Config(url="http://127.0.0.1:9/")
     probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
     assert refused
+    assert f"the kernel refuses shortcuts: {refused[0]}: " in caplog.text
     assert not any(reason for sight in probes.sights for reason in sight.refused if "tp_" in reason)
     probes.close()
     assert len(os.listdir("/proc/self/fd")) == before

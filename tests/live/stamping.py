@@ -5,6 +5,7 @@ The tests' own threads would hold it up, and what is measured would be them.
 
 from __future__ import annotations
 
+import os
 import queue
 import selectors
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
@@ -54,20 +56,27 @@ class Stamps:
     """The running receiver; `next` waits for a request."""
 
     url: str
-    process: subprocess.Popen[str]
-    lines: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    process: subprocess.Popen[bytes]
+    _written: queue.SimpleQueue[bytes] = field(default_factory=queue.SimpleQueue)
+    _lines: deque[bytes] = field(default_factory=lambda: deque([b""]))
+    """Whole ones, and behind them what has come of the next."""
 
     def keep(self) -> None:
         """Take what it writes, for ever: it would wait for who reads, and the monitor for it."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
+        while some := os.read(self.process.stdout.fileno(), 1 << 16):
+            self._written.put(some)
 
     def next(self, **wanted: object) -> tuple[float, dict[str, str]]:
-        """Return the Unix time and the parameters of the next alert that has these parameters."""
+        """Return the Unix time and the parameters of the next alert that has these parameters.
+
+        Raise queue.Empty when none comes.
+        """
         strings = {key: str(value) for key, value in wanted.items()}
         while True:
-            stamp, target = self.lines.get(timeout=PATIENCE_S).split()
+            while len(self._lines) == 1:
+                self._lines.extend((self._lines.pop() + self._written.get(timeout=PATIENCE_S)).split(b"\n"))
+            stamp, target = self._lines.popleft().decode().split()
             told = dict(parse_qsl(urlsplit(target).query))
             if strings.items() <= told.items():
                 return float(stamp), told
@@ -76,7 +85,7 @@ class Stamps:
 def stamping(stack: ExitStack) -> Stamps:
     """Start the receiver; it ends with the stack."""
     process = stack.enter_context(
-        subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, bufsize=0)
     )
     stack.callback(process.kill)
     assert process.stdout is not None

@@ -53,6 +53,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
         try:
             monitor.wait_armed()
             assert "no hooks" not in monitor.log()
+            assert "refuses shortcuts" not in monitor.log()
             for line in re.findall(r"INFO +(.*; unseen: .*)", monitor.log()):
                 print(f"seen: {line}")
             yield Watch(monitor, receiver, found, firing)
