@@ -1,0 +1,121 @@
+"""The owner of a socket is found among real processes, those that owned one before are looked through first."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sockbpf.kernel import owner
+from sockbpf.kernel.owner import Owners
+from tests.live.sockets import udp_socket
+from tests.live.waiting import until
+
+HOLD = """
+import os, socket, sys
+held = []
+for line in sys.stdin:
+    held.append(socket.socket())
+    print(os.fstat(held[-1].fileno()).st_ino, flush=True)
+"""
+
+
+class Holder:
+    """A process that opens a socket whenever it is asked to."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", HOLD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            )
+        )
+        stack.callback(self.process.kill)
+        self.known = self.process.pid, Path(f"/proc/{self.process.pid}/comm").read_text().rstrip("\n")
+
+    def open(self) -> int:
+        """Return the inode of a new socket."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\n")
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note which processes are looked through."""
+    noted: list[str] = []
+    sockets_of = owner._sockets_of
+
+    def note(process: str) -> object:
+        noted.append(process)
+        return sockets_of(process)
+
+    monkeypatch.setattr(owner, "_sockets_of", note)
+    return noted
+
+
+def found(owners: Owners, inode: int) -> tuple[int, str]:
+    """Ask until there was time to look."""
+    until(lambda: owners.owner(inode)[0], f"the owner of {inode}")
+    return owners.owner(inode)
+
+
+def test_a_new_socket_of_a_known_owner_takes_one_look(stack: ExitStack, looked: list[str]) -> None:
+    holders = [Holder(stack) for _ in range(3)]
+    owners = Owners()
+    for holder in holders:
+        assert found(owners, holder.open()) == holder.known
+    for holder in holders:
+        looked.clear()
+        assert found(owners, holder.open()) == holder.known
+        known = {str(each.process.pid) for each in holders}
+        assert set(looked) <= known
+        assert looked[-1] == str(holder.process.pid)
+
+
+def test_the_latest_owners_are_looked_through_first(stack: ExitStack, looked: list[str]) -> None:
+    holders = [Holder(stack) for _ in range(owner.RECENT + 3)]
+    owners = Owners()
+    for holder in holders:
+        assert found(owners, holder.open()) == holder.known
+    looked.clear()
+    found(owners, holders[-2].open())
+    assert looked == [str(holder.process.pid) for holder in (holders[-1], holders[-2])]
+    assert len(owners._recent) == owner.RECENT
+
+
+def test_nobody_owns_what_was_closed(stack: ExitStack) -> None:
+    owners = Owners()
+    mine = udp_socket(stack)
+    inode = os.fstat(mine.fileno()).st_ino
+    assert found(owners, inode)[0] == os.getpid()
+    mine.close()
+    other = socket.socket()
+    stack.callback(other.close)
+    assert owners.owner(inode) == (0, "")
+    assert owners.owner(0) == (0, "")
+
+
+def test_what_is_gone_is_forgotten_when_there_is_much(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners = Owners()
+    first, second = Holder(stack), Holder(stack)
+    inode = first.open()
+    found(owners, inode)
+    first.process.kill()
+    first.process.wait()
+    found(owners, second.open())
+    assert inode in owners._seen
+    monkeypatch.setattr(owner, "MOST", len(owners._seen))
+    found(owners, second.open())
+    assert inode not in owners._seen
