@@ -35,15 +35,15 @@ def nothing() -> Iterator[None]:
 
 
 @contextmanager
-def floor() -> Iterator[None]:
-    """Run empty programs on the same hooks."""
+def floor() -> Iterator[int]:
+    """Run empty programs on the same hooks; give the process that holds them, made as the tools of BCC are."""
     with subprocess.Popen(
         [sys.executable, "-m", "bench.floor"], stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout
             assert process.stdout.readline() == "armed\n"
-            yield
+            yield process.pid
         finally:
             process.kill()
 
