@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import random
 import re
-import socket
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from bench.delivery import DATAGRAM, THRESHOLD, monitoring, reader
 from bench.figure import Figure, percentile
 from bench.polling import Loop
+from tests.live.stamping import Stamps
 
 BURSTS = 10_007
 SOCKETS = 61
@@ -22,8 +22,8 @@ SPREAD_S = 60.0
 """The bursts of a run are spread over so many seconds."""
 LOOPS_S = (1.0, 0.1)
 SEED = 1873
-STANDING = 31
-"""Queues that stay over, to see how soon they are known."""
+LOOKS, BETWEEN = 31, 5
+"""So often as many queues go over and stay so until everybody knows."""
 GOAL_MS = 5.0
 FASTER_GOAL = 100
 
@@ -85,7 +85,7 @@ def caught_by(loop: Loop, bursts: list[Burst]) -> dict[float, int]:
 
 
 def bursts(number: int, spread_s: float) -> list[Figure]:
-    with monitoring(events=["exceeded"]) as (monitor, stamps), ExitStack() as stack:
+    with monitoring(pinned=False, events=["exceeded"]) as (monitor, stamps), ExitStack() as stack:
         loops = [Loop(interval_s, THRESHOLD) for interval_s in LOOPS_S]
         for loop in loops:
             loop.start()
@@ -122,14 +122,15 @@ def time_to_know(number: int) -> list[Figure]:
     """Measure from the crossing to the request, with queues that stay over until everybody knows."""
     chance = random.Random(SEED)
     late: dict[str, list[float]] = {"ours": [], "1": [], "0.1": []}
-    with monitoring(events=["exceeded"]) as (_monitor, stamps), ExitStack() as stack:
-        writer = reader(stack)
+    with monitoring(pinned=False, events=["exceeded"]) as (_monitor, stamps), ExitStack() as stack:
         for interval_s in LOOPS_S:
             loop = Loop(interval_s, THRESHOLD, stamps.url)
             loop.start()
             for _ in range(number):
-                time.sleep(chance.uniform(0, interval_s))  # anywhere between two looks
-                _cross(stack, writer, stamps, late, f"{interval_s:g}")
+                # Anywhere between two looks.
+                moments = sorted(chance.uniform(0, interval_s) for _ in range(BETWEEN))
+                for who, late_s in _cross(stack, stamps, f"{interval_s:g}", moments):
+                    late[who].append(late_s)
             loop.stop()
     ours = late["ours"]
     p99 = percentile(ours, 0.99) * 1e3
@@ -162,24 +163,29 @@ def time_to_know(number: int) -> list[Figure]:
     return figures
 
 
-def _cross(
-    stack: ExitStack, writer: socket.socket, stamps: object, late: dict[str, list[float]], loop: str
-) -> None:
-    sock = reader(stack)
-    port = sock.getsockname()[1]
-    begun = time.time()
-    writer.sendto(bytes(DATAGRAM), sock.getsockname())
-    waiting = {"ours", loop}
+def _cross(stack: ExitStack, stamps: Stamps, loop: str, moments_s: list[float]) -> list[tuple[str, float]]:
+    """Have queues go over at these moments from now until everybody knows of all; return who knew how late."""
+    writer, sockets = reader(stack), [reader(stack) for _ in moments_s]
+    begun: dict[str, float] = {}
+    from_s = time.monotonic()
+    for sock, moment_s in zip(sockets, moments_s, strict=True):
+        time.sleep(max(0.0, from_s + moment_s - time.monotonic()))
+        begun[str(sock.getsockname()[1])] = time.time()
+        writer.sendto(bytes(DATAGRAM), sock.getsockname())
+    late = []
+    waiting = {(who, port) for who in ("ours", loop) for port in begun}
     while waiting:
-        arrived, told = stamps.next(event="exceeded", local_port=port)  # type: ignore[attr-defined]
-        who = loop if told.get("mode") == "loop" else "ours"
-        late[who].append(arrived - begun)
-        waiting.discard(who)
-    sock.recv(DATAGRAM)
-    sock.close()
+        arrived, told = stamps.next(event="exceeded")
+        port, who = told["local_port"], loop if told.get("mode") == "loop" else "ours"
+        if (who, port) in waiting:
+            late.append((who, arrived - begun[port]))
+            waiting.remove((who, port))
+    for sock in sockets:  # they stay open: another would get the port of one that was closed
+        sock.recv(DATAGRAM)
+    return late
 
 
 def measure(*, quick: bool) -> list[Figure]:
     if quick:
         return [*bursts(101, 1.0), *time_to_know(2)]
-    return [*bursts(BURSTS, SPREAD_S), *time_to_know(STANDING)]
+    return [*bursts(BURSTS, SPREAD_S), *time_to_know(LOOKS)]
