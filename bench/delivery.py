@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,7 +50,8 @@ def monitoring(*, pinned: bool = True, **settings: Any) -> Iterator[tuple[Monito
             os.sched_setaffinity(stamps.process.pid, {cores[-1]})
             os.sched_setaffinity(0, {cores[-1]})
             stack.callback(os.sched_setaffinity, 0, set(cores))
-        monitor.wait_armed()
+        with redirect_stdout(sys.stderr):  # where progress is told
+            monitor.wait_armed()
         yield monitor, stamps
 
 
