@@ -39,7 +39,11 @@ class Holder:
             )
         )
         stack.callback(self.process.kill)
-        self.known = self.process.pid, Path(f"/proc/{self.process.pid}/comm").read_text().rstrip("\n")
+
+    @property
+    def known(self) -> tuple[int, str]:
+        """Its pid and comm, once it has answered: before, it may still be called as we are."""
+        return self.process.pid, Path(f"/proc/{self.process.pid}/comm").read_text().rstrip("\n")
 
     def open(self) -> int:
         """Return the inode of a new socket."""
