@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 from bench.cost import floor
 from bench.delivery import DATAGRAM, monitoring, reader
@@ -57,15 +58,8 @@ def cpu_s(pid: int) -> float:
 @contextmanager
 def compiling() -> Iterator[None]:
     """Have nothing of an earlier start."""
-    with TemporaryDirectory() as folder:
-        before = os.environ.get("RUNTIME_DIRECTORY")
-        os.environ["RUNTIME_DIRECTORY"] = folder
-        try:
-            yield
-        finally:
-            del os.environ["RUNTIME_DIRECTORY"]
-            if before is not None:
-                os.environ["RUNTIME_DIRECTORY"] = before
+    with TemporaryDirectory() as folder, patch.dict(os.environ, RUNTIME_DIRECTORY=folder):
+        yield
 
 
 def start(rounds: int) -> list[Figure]:

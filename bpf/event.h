@@ -2,11 +2,6 @@
 #ifndef SOCKBPF_EVENT_H
 #define SOCKBPF_EVENT_H
 
-/* What makes programs cheaper and only newer kernels take; the loader tries without if this one does not. */
-#if defined(BTF_ID_bpf_rdonly_cast) && !defined(WITHOUT_SHORTCUTS)
-#define WITH_SHORTCUTS
-#endif
-
 enum what {
 	OVER = 1, /* the queue exceeded the threshold: an episode began */
 	BACK = 2, /* it is at or under the clear level, or the socket is gone: it ended */

@@ -2,6 +2,11 @@
  * What BCC compiles: the maps and the few functions that touch them. BCC rewrites map accesses in this file
  * only, so all of them are here; what is done with them is in episode.h, the hooks in their own headers.
  */
+/* What makes programs cheaper and only newer kernels take; the loader tries without if this one does not. */
+#if defined(BTF_ID_bpf_rdonly_cast) && !defined(WITHOUT_SHORTCUTS)
+#define WITH_SHORTCUTS
+#endif
+
 #include "event.h"
 
 struct episode_key {

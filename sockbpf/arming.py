@@ -96,9 +96,10 @@ def arm(
             if not any(sight.candidate and sight.candidate.hooks for sight in sights):
                 raise UnsupportedError("no hook can be attached: " + "; ".join(sorted(set(refused.values()))))
             order = order_of(sights, symbols=symbols, max_episodes=kernel.max_episodes, shortcuts=shortcuts)
-            loaded = load(_bytecode(order, kernel.types, started, meanwhile))
+            bytecode = _bytecode(order, kernel.types, started, meanwhile)
+            loaded = load(bytecode)
             started = None
-            if loaded.refused and shortcuts:
+            if loaded.refused and bytecode.takes_shortcuts:
                 why = next(iter(loaded.refused.items()))
                 log.warning("each packet costs more here, the kernel refuses shortcuts: %s: %s", *why)
                 shortcuts = False

@@ -78,6 +78,15 @@ class Bytecode:
     maps: dict[str, MapKind]
     programs: dict[str, Program]
 
+    @property
+    def takes_shortcuts(self) -> bool:
+        """Whether it was compiled WITH_SHORTCUTS, which not every kernel accepts."""
+        return any(
+            source == FROM_VALUE
+            for program in self.programs.values()
+            for _, source, _ in maps_in(program.code)
+        )
+
     def to_bytes(self) -> bytes:
         said = {
             "types": self.types,

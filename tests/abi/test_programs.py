@@ -130,6 +130,7 @@ def test_queues_are_read_without_a_call_where_the_kernel_can_cast(
     wanted = "-DWITHOUT_SHORTCUTS" not in everything.order.flags
     called = {number for _, number in calls(everything.bytecode.programs[name].code)}
     assert called == ({cast} if wanted else set())
+    assert everything.bytecode.takes_shortcuts == wanted
 
 
 @needs_root

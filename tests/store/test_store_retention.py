@@ -146,9 +146,8 @@ def test_postgresql_drops_days_as_a_whole_and_what_is_of_no_day_goes_too(
     assert {each["age"] for each in get(store)} == {0, 9}
     assert delete(store, before=1e12).json() == {"deleted": 14}
     assert post(store, {"n": 1}) == 1
-    assert {f"entry_{day(time.time())}", f"pair_{day(time.time())}"} <= tables(
-        database
-    )  # today's is there again
+    today = day(time.time())
+    assert {f"entry_{today}", f"pair_{today}"} <= tables(database)  # it is there again
 
 
 def test_who_reads_a_day_that_is_to_be_dropped_holds_up_nobody(

@@ -85,9 +85,8 @@ def test_any_parameters_are_an_alert_or_refused_by_name_and_never_repeated(
         entry, fault = None, str(error)
     if entry is None:
         assert fault.partition(": expected")[0] in KNOWN
-        repeated = fault.replace(
-            TOLD["timestamp"], ""
-        )  # which is the example that every fault of a time gives
+        # Every fault of a time gives this one as its example.
+        repeated = fault.replace(TOLD["timestamp"], "")
         assert not [value for value in odd.values() if len(value) > 9 and value in repeated]
         return
     assert fits_every_database(entry)
