@@ -157,7 +157,8 @@ class Policy:
                 notices += self._over(entry)
                 self._unheard.add(key)
             episode = self.open[key]
-            episode.ns, episode.size = entry.ns, entry.size
+            if entry.ns >= episode.ns:  # else a sweep has looked since
+                episode.ns, episode.size = entry.ns, entry.size
             episode.peak = max(episode.peak, entry.peak)
         for key, episode in list(self.open.items()):
             if key in keys:
@@ -217,7 +218,8 @@ class Policy:
             return []
         held = size if episode.address else surely  # what the hooks began may be over by what is unsure
         if held > self.rules.clear_level(episode.direction) or 0 < episode.absent < ABSENT_LOOKS:
-            if not episode.address and reading:
+            # Of two processors' words of one queue the table may keep the older.
+            if reading and (not episode.address or size == surely):
                 episode.ns, episode.size = sweep.ended_ns, size
                 episode.peak = max(episode.peak, size)
             return []

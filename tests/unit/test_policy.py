@@ -650,6 +650,31 @@ def test_a_sweep_leaves_alone_what_the_hooks_know() -> None:
     assert counted(rules) == {}
 
 
+def test_a_sweep_later_than_the_hooks_last_word_knows_the_size_better() -> None:
+    """Two processors may write it into the table in the wrong order, and then nothing may happen for long."""
+    rules, kernel = policy(), Kernel()
+    rules.on_event(over(5 * S))
+    rules.on_sweep(sweep(6 * S, (TCP, 0, 1213)), kernel.reap)
+    assert rules.on_table([event(What.OVER, 5 * S, 6 * S - 1, 2003)]) == []
+    (episode,) = rules.open.values()
+    assert (episode.ns, episode.size, episode.peak) == (6 * S + S // 1000, 1213, 2003)
+    rules.on_table([event(What.OVER, 5 * S, 7 * S, 1511, 4001)])
+    rules.on_sweep(
+        sweep(7 * S - 1, (TCP, 0, 1213)), kernel.reap
+    )  # the hooks' word came while it was under way
+    assert (episode.ns, episode.size, episode.peak) == (7 * S, 1511, 4001)
+    rules.on_sweep(sweep(8 * S, (TCP, 0, 5003)), kernel.reap)
+    assert (episode.size, episode.peak) == (5003, 5003)
+
+
+def test_a_sweep_that_is_unsure_does_not_know_the_size_better() -> None:
+    rules = policy()
+    rules.on_event(over(5 * S, socket=UDP))
+    rules.on_sweep(sweep(6 * S, (UDP, 0, 4001), unsure=1), Kernel().reap)
+    (episode,) = rules.open.values()
+    assert (episode.ns, episode.size, episode.peak) == (5 * S, 2003, 2003)
+
+
 def test_the_hooks_take_over_what_a_sweep_began() -> None:
     rules = policy()
     (begun,) = rules.on_sweep(sweep(5 * S, (TCP, 0, 2003)), Kernel().reap)
