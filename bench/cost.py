@@ -27,6 +27,8 @@ OVER_FLOOR_GOAL_NS = 60
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 HIGH = {"thresholds": {"send": "1GiB", "recv": "1GiB"}}
 KINDS = ("tcp", "udp")
+PROGRAMS = ("tp_", "kp_")
+"""How the names of ours begin."""
 SIZE = 100
 """Bytes; messages.c has it too."""
 
@@ -122,7 +124,7 @@ def measure(*, quick: bool) -> list[Figure]:
 
 
 def _per_run(program: Path, count: int, name: str) -> float:
-    names = ("empty_",) if name == "empty" else ("tp_", "kp_")
+    names = ("empty_",) if name == "empty" else PROGRAMS
     with ExitStack() as stack:
         stack.enter_context(counting())
         runs, ns = run_ns(names)
