@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.alert import HEARTBEAT, alert_of, heartbeat, log_line, parameters
+from sockbpf.clock import monotonic_ns
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations import MAKERS, ONE_WRITER
 from sockbpf.delivery.outbox import Outbox, Route
@@ -95,7 +96,7 @@ class Dispatch:
 
     def tell(self, notices: Iterable[Notice | Folded]) -> None:
         """Make an alert of each; never waits."""
-        offset_ns = time.time_ns() - time.monotonic_ns()
+        offset_ns = time.time_ns() - monotonic_ns()
         alerts = []
         for notice in notices:
             self._seq += 1

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockbpf.arming import arm, log_sight
+from sockbpf.clock import monotonic_ns, monotonic_s
 from sockbpf.counters import LOSSES, Counters
 from sockbpf.errors import ConfigError, UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
@@ -109,8 +110,8 @@ class Monitor:
         self._probes = self._arm()
         self._dispatch = _dispatch()(config, self._counters, lambda: len(self._policy.open))
         self._sweeps = SweepThread(Sweeper(self._counters), self.wake)
-        self._next_sweep_s = self._next_look_s = self._rested_s = time.monotonic()
-        self._next_heartbeat_s = time.monotonic() + config.heartbeat if config.heartbeat else math.inf
+        self._next_sweep_s = self._next_look_s = self._rested_s = monotonic_s()
+        self._next_heartbeat_s = monotonic_s() + config.heartbeat if config.heartbeat else math.inf
         self._udp_send_s = 0.0
         self._losses: dict[str, int] = {}
 
@@ -153,7 +154,7 @@ class Monitor:
         while not self._stopping:
             self._epoll.poll(self._pause_s())
             self._drain_wake()
-            woke_ns = time.monotonic_ns()
+            woke_ns = monotonic_ns()
             self._read()
             if self._take_sweep() and not armed:
                 armed = True
@@ -173,7 +174,7 @@ class Monitor:
                 log.info("counters: %s", self._counts())
 
     def _pause_s(self) -> float:
-        due = min(time.monotonic() + IDLE_S, self._service.due_s, self._next_heartbeat_s)
+        due = min(monotonic_s() + IDLE_S, self._service.due_s, self._next_heartbeat_s)
         for due_ns in (self._policy.next_due_ns(), self._fold.next_due_ns()):
             if due_ns is not None:
                 due = min(due, due_ns / 1e9)
@@ -181,7 +182,7 @@ class Monitor:
             due = min(due, self._next_sweep_s)
         if self._policy.open or self._udp_send_s:
             due = min(due, self._next_look_s)
-        return max(due - time.monotonic(), 0.0)
+        return max(due - monotonic_s(), 0.0)
 
     def _drain_wake(self) -> None:
         try:
@@ -200,8 +201,8 @@ class Monitor:
     def _demand(self, probes: Probes) -> None:
         if not self._udp_send_s:
             probes.demand(wanted=True)
-            self._next_look_s = time.monotonic()  # it may have drained while they were being attached
-        self._udp_send_s = time.monotonic()
+            self._next_look_s = monotonic_s()  # it may have drained while they were being attached
+        self._udp_send_s = monotonic_s()
 
     def _take_sweep(self) -> bool:
         sweep = self._sweeps.take()
@@ -214,7 +215,7 @@ class Monitor:
         readings = tuple(reading for reading in sweep.readings if reading.socket.inode not in own)
         self._tell(self._policy.on_sweep(replace(sweep, readings=readings), self._reap))
         cost_s = (sweep.ended_ns - sweep.begun_ns) / 1e9
-        self._rested_s = time.monotonic() + cost_s * SWEEP_SHARE
+        self._rested_s = monotonic_s() + cost_s * SWEEP_SHARE
         self._next_sweep_s = max(self._next_sweep_s, self._rested_s)
         return True
 
@@ -229,7 +230,7 @@ class Monitor:
 
     def _look(self) -> None:
         """Do what is due: repeat alerts, ask for a sweep, show losses."""
-        now_s = time.monotonic()
+        now_s = monotonic_s()
         if now_s >= self._next_sweep_s:
             self._ask(everywhere=True)
         if now_s >= self._next_look_s:
@@ -257,7 +258,7 @@ class Monitor:
         inodes = frozenset(s.inode for s in sockets if s.inode)
         if everywhere:
             timing = self._config.sweep
-            self._next_sweep_s = time.monotonic() + (timing.poll if self._blind else timing.interval)
+            self._next_sweep_s = monotonic_s() + (timing.poll if self._blind else timing.interval)
         if self._probes:
             self._probes.tables.forget_own(own_inodes())
         self._policy.sweep_begins()
@@ -265,7 +266,7 @@ class Monitor:
 
     def _tell(self, notices: list[Notice]) -> None:
         if notices:
-            self._dispatch.tell(self._fold.on_notices(notices, time.monotonic_ns()))
+            self._dispatch.tell(self._fold.on_notices(notices, monotonic_ns()))
 
     def _tell_due(self, now_ns: int) -> None:
         """Tell what was held, is to be repeated, or was collected for long enough; and that we live.
@@ -299,7 +300,7 @@ class Monitor:
         self._fold.above, self._fold.window_ns = config.fold.above, int(config.fold.window * 1e9)
         self._dispatch.reload(config)
         logging.getLogger().setLevel(config.log.upper())
-        now_s = time.monotonic()
+        now_s = monotonic_s()
         self._next_heartbeat_s = now_s + config.heartbeat if config.heartbeat else math.inf
         self._next_sweep_s = now_s  # what is over by the new thresholds
         log.info("new settings: thresholds send %d, recv %d bytes", *self._policy.rules.thresholds.values())
@@ -310,7 +311,7 @@ class Monitor:
         losses = {name: counts[name] for name in LOSSES if counts[name]}
         if losses != self._losses:
             if losses.get("unreturned") != self._losses.get("unreturned"):
-                self._next_sweep_s = time.monotonic()  # a sweep sees what was not judged
+                self._next_sweep_s = monotonic_s()  # a sweep sees what was not judged
             self._losses = losses
             log.warning("lost: %s", " ".join(f"{name}={count}" for name, count in losses.items()))
 

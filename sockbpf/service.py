@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import os
 import socket
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from sockbpf.clock import monotonic_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ class Service:
 
     def alive(self) -> None:
         """Tell the watchdog, if it is due."""
-        now_s = time.monotonic()
+        now_s = monotonic_s()
         if now_s >= self.due_s:
             self.due_s = now_s + self._every_s
             self._tell("WATCHDOG=1")

@@ -7,12 +7,12 @@ import logging
 import os
 import socket
 import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from sockbpf.clock import monotonic_ns
 from sockbpf.event import Direction, Protocol, Socket, ip_text
 from sockbpf.kernel.netns import inside, namespaces
 from sockbpf.kernel.sock_diag import Row, dump, shows_what_was_read
@@ -62,7 +62,7 @@ class Sweeper:
 
     def sweep(self, wanted: Wanted) -> Sweep:
         """Look at the sockets."""
-        begun_ns = time.monotonic_ns()
+        begun_ns = monotonic_ns()
         places = namespaces()
         numbers = frozenset(places) if wanted.namespaces is None else wanted.namespaces
         looked: set[tuple[int, Protocol]] = set()
@@ -88,7 +88,7 @@ class Sweeper:
             _reading(row, protocol, netns) for row, protocol, netns in seen if row.inode not in own
         )
         self._counters.add("sweeps")
-        return Sweep(begun_ns, time.monotonic_ns(), frozenset(looked), numbers - places.keys(), readings)
+        return Sweep(begun_ns, monotonic_ns(), frozenset(looked), numbers - places.keys(), readings)
 
     def _note_failure(self, number: int, protocol: Protocol, fault: OSError) -> None:
         self._counters.add("sweep_failed")

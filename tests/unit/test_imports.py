@@ -25,15 +25,15 @@ MAY_KNOW = {
     # the composition root and what shows it
     "daemon": "arming config monitor service store_process",
     "store_process": "config delivery.breaker store.settings",
-    "monitor": "alert arming config counters dispatch episodes errors event fold kernel.owner kernel.probes "
+    "monitor": "alert arming clock config counters dispatch episodes errors event fold kernel.owner kernel.probes "
     "kernel.sweep kernel.tables policy service",
-    "dispatch": "alert config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
+    "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
     "delivery.queue delivery.worker destination_settings fold metrics",
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
     "check": "arming config counters errors event kernel.choice kernel.probes kernel.tables",
     "demo": "alert arming errors",
-    "service": "",
+    "service": "clock",
     # what an operator writes
     "config": "addresses alert config_faults destination_list destination_settings errors fields http_options "
     "secret store.settings yaml_source",
@@ -49,6 +49,7 @@ MAY_KNOW = {
     "errors": "",
     "counters": "",
     "event": "",
+    "clock": "errors",
     "policy": "event counters alert episodes",
     "episodes": "event counters alert waiting",
     "waiting": "",
@@ -80,7 +81,7 @@ MAY_KNOW = {
     "kernel.tables",
     "kernel.source": "errors kernel.btf kernel.layout",
     "kernel.sock_diag": "event",
-    "kernel.sweep": "event counters policy kernel.netns kernel.sock_diag",
+    "kernel.sweep": "clock event counters policy kernel.netns kernel.sock_diag",
     # where it goes
     "delivery": "",
     "delivery.transport": "",
