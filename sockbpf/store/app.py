@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import json
 import time
 from contextlib import asynccontextmanager
@@ -26,11 +24,12 @@ from sockbpf.fields import DURATIONS, quantity
 from sockbpf.store.description import document
 from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
 from sockbpf.store.feed import Feed
-from sockbpf.store.guard import UNEXPECTED, Problem, problem
+from sockbpf.store.guard import AUTHORIZED, UNEXPECTED, Problem, problem
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.retention import Retention, delete_before
 from sockbpf.store.schema import ENTRY, bound, write_something
 from sockbpf.store.search import cursor, find, find_episodes, parse, since, time_of
+from sockbpf.store.table import table_of
 from sockbpf.store.writing import BusyError, Writer
 
 if TYPE_CHECKING:
@@ -49,8 +48,6 @@ MOST_ENTRIES = 10_000
 """Entries of one request."""
 TEXTS = ("text/plain", "text/csv")
 """What is never looked at as JSON."""
-MOST_CELLS = 1_000_000
-"""Of a table that is answered: objects that share no name make a column for each."""
 DELETING_S = 15.0
 """How long one request may go on deleting."""
 HEALTHY_S = 5.0
@@ -234,6 +231,8 @@ def _posted(body: bytes, kind: str) -> list[Entry]:
 
 
 async def _delete(store: Store, request: Request) -> Response:
+    if not request.scope[AUTHORIZED]:  # else everybody on this host could have all of it forgotten
+        raise Problem(403, "deleting wants a token: set store > token, and send it as Authorization: Bearer")
     given = _asked(request.scope)
     asked = dict(given)
     if len(given) != 1 or not asked.keys() <= {"before", "older_than"}:
@@ -257,7 +256,7 @@ async def _search(store: Store, request: Request) -> Response:
         query = urlencode([pair for pair in asked if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
         headers["Link"] = f'</store.json?{query}>; rel="next"'
     if "text/csv" in request.headers.get("accept", ""):
-        table = await asyncio.to_thread(_csv, [body for *_, body in rows])
+        table = await asyncio.to_thread(table_of, [body for *_, body in rows])
         return Response(table, media_type="text/csv", headers=headers)
     text = "[" + ",\n".join(body for *_, body in rows) + "]"
     return Response(text, media_type="application/json", headers=headers)
@@ -355,22 +354,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         raise ValueError  # one of two values under the same name would be lost
     return made
-
-
-def _csv(bodies: list[str]) -> bytes:
-    """Return objects as CSV, one column for each name that any of them has.
-
-    Half a surrogate, which no encoding has, is written as JSON would.
-    """
-    objects = [json.loads(body) for body in bodies]
-    names = list(dict.fromkeys(name for each in objects for name in each))
-    if len(names) * len(objects) > MOST_CELLS:
-        raise Problem(422, "too many different names for one table: ask for fewer objects, or for JSON")
-    out = io.StringIO()
-    lines = csv.DictWriter(out, names, restval="")
-    lines.writeheader()
-    lines.writerows(
-        {name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()}
-        for each in objects
-    )
-    return out.getvalue().encode(errors="backslashreplace")

@@ -47,7 +47,7 @@ PROBLEM = {
 SAYS = {
     400: "The request cannot be read.",
     401: "A token is wanted.",
-    403: "A page of another origin may not do this.",
+    403: "A page of another origin may not do this; without a token nothing is deleted.",
     408: "The body took too long.",
     413: "The body is too large.",
     414: "The parameters are too long.",
@@ -198,6 +198,8 @@ DELETED = {
 }
 DELETE: dict[str, Any] = {
     "summary": "Delete what is older; one of both parameters.",
+    "description": "It always wants the token: a store that has none deletes nothing by request.",
+    "security": [{"token": []}],
     "tags": ["store"],
     "responses": {
         **_answers(408, 413),

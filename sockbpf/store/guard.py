@@ -13,7 +13,8 @@ import logging
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+
+from sockbpf.store.origin import host_of, is_browser, is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
@@ -39,6 +40,9 @@ SLOW_S = 30.0
 HOT = "/alert"
 """Waits for nothing but the commit, and has no body that anybody reads."""
 ENDLESS = "/stream"
+
+AUTHORIZED = "sockbpf.authorized"
+"""In the scope: whether the request came with the token."""
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -153,16 +157,22 @@ class Guard:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if len(scope["query_string"]) > MOST_QUERY:
             raise Problem(414, f"expected parameters of at most {MOST_QUERY} bytes")
-        if self._hosts and _host(headers.get(b"host", b"")) not in self._hosts:
+        if self._hosts and host_of(headers.get(b"host", b"")) not in self._hosts:
             # A page elsewhere may have its own name lead here.
             raise Problem(421, "this is not the host that was asked for")
-        is_page = scope["method"] in {"GET", "HEAD"} and scope["path"] in self._open_paths
-        if not is_page and _is_foreign(headers):  # a GET keeps an alert: an image's address would do
+        writes = scope["path"] == HOT or scope["method"] not in {"GET", "HEAD"}
+        is_page = not writes and scope["path"] in self._open_paths
+        if not is_page and is_foreign(headers):  # a GET keeps an alert: an image's address would do
             raise Problem(403, "a page of another origin may ask nothing here")
+        scope[AUTHORIZED] = False
         if self._token and scope["path"] not in self._open_paths:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):
                 raise Problem(401, "expected Authorization: Bearer and the token", www_authenticate="Bearer")
+            scope[AUTHORIZED] = True
+        # No page can have a browser send the token. Our own page only reads.
+        if writes and not scope[AUTHORIZED] and is_browser(headers):
+            raise Problem(403, "a browser sends this, for a page that is not of here: it may write nothing")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._max_body:
             raise Problem(413, f"expected at most {self._max_body} bytes")
@@ -202,25 +212,3 @@ class Guard:
             return message
 
         return bounded
-
-
-def _host(header: bytes) -> str:
-    try:
-        return (urlsplit(f"//{header.decode('latin-1')}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def _is_foreign(headers: dict[bytes, bytes]) -> bool:
-    """Whether a browser says that a page from elsewhere sends this; other clients say nothing."""
-    site = headers.get(b"sec-fetch-site")
-    if site is not None:
-        return site not in {b"same-origin", b"none"}
-    origin = headers.get(b"origin")
-    if origin is None:
-        return False
-    try:
-        netloc = urlsplit(origin.decode("latin-1")).netloc
-    except ValueError:
-        return True
-    return netloc != headers.get(b"host", b"").decode("latin-1")

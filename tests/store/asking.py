@@ -13,7 +13,7 @@ Object = dict[str, Any]
 
 def get(store: Store, **filters: object) -> list[Object]:
     """Return what a search finds, one page."""
-    answer = requests.get(f"{store.url}/store.json", params=texts(filters), timeout=30)
+    answer = requests.get(f"{store.url}/store.json", params=texts(filters), headers=store.headers, timeout=30)
     assert answer.status_code == 200, answer.text
     return answer.json()  # type: ignore[no-any-return]
 
@@ -25,9 +25,14 @@ def texts(filters: dict[str, object]) -> dict[str, str]:
 
 def post(store: Store, value: object) -> int:
     """Post JSON; return how many were stored."""
-    answer = requests.post(f"{store.url}/store.json", json=value, timeout=30)
+    answer = requests.post(f"{store.url}/store.json", json=value, headers=store.headers, timeout=30)
     assert answer.status_code == 201, answer.text
     return int(answer.json()["stored"])
+
+
+def delete(store: Store, **asked: object) -> requests.Response:
+    """Have it delete."""
+    return requests.delete(f"{store.url}/store.json", params=texts(asked), headers=store.headers, timeout=60)
 
 
 def pages(store: Store, **filters: object) -> list[list[Object]]:
@@ -35,7 +40,7 @@ def pages(store: Store, **filters: object) -> list[list[Object]]:
     found: list[list[Object]] = []
     url = requests.Request("GET", f"{store.url}/store.json", params=texts(filters)).prepare().url
     while url:
-        answer = requests.get(url, timeout=30)
+        answer = requests.get(url, headers=store.headers, timeout=30)
         assert answer.status_code == 200, answer.text
         found.append(answer.json())
         following = answer.links.get("next")

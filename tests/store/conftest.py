@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from tests.store.serving import Store, new_database, postgresql, start_store
+from tests.store.serving import TOKEN, Store, empty, new_database, postgresql, start_store
 
 StartStore = Callable[..., Store]
 """`start(database=…, **settings)`, the fixture."""
@@ -65,12 +64,12 @@ def store(start: StartStore, database: str) -> Store:
 @pytest.fixture(scope="session")
 def lasting(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Callable[[str], Store]]:
-    """Return what gives the one store on a kind of database that many tests share."""
-    running: dict[str, Store] = {}
+) -> Iterator[Callable[..., Store]]:
+    """Return what gives the one store on a kind of database, with a token or without, that many tests share."""
+    running: dict[tuple[str, str], Store] = {}
 
-    def of(kind: str) -> Store:
-        if kind not in running:
+    def of(kind: str, token: str = "") -> Store:
+        if (kind, token) not in running:
             folder = tmp_path_factory.mktemp(kind)
             is_sqlite = kind == "sqlite"
             database = (
@@ -78,23 +77,31 @@ def lasting(
                 if is_sqlite
                 else new_database(request.getfixturevalue("postgresql_server"))
             )
-            running[kind] = start_store(folder / "store", database)
-        return running[kind]
+            running[kind, token] = start_store(folder / "store", database, token=token)
+        return running[kind, token]
 
     yield of
     for store in running.values():
         store.stop()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def emptied(lasting: Callable[[str], Store], request: pytest.FixtureRequest) -> Iterator[Store]:
-    """Empty a store that other tests have used, on each kind of database."""
-    store = lasting(request.param)
-    answer = requests.delete(f"{store.url}/store.json", params={"before": "1e18"}, timeout=30)
-    assert answer.status_code == 200, answer.text
+def _emptied(store: Store) -> Iterator[Store]:
+    empty(store)
     begin = len(store.log())
     yield store
     print(f"--- log of the store ---\n{store.log()[begin:][-10000:]}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def emptied(lasting: Callable[..., Store], request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Empty a store that other tests have used, on each kind of database."""
+    yield from _emptied(lasting(request.param))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def erasable(lasting: Callable[..., Store], request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Empty a store with a token, which alone deletes what it is asked to."""
+    yield from _emptied(lasting(request.param, TOKEN))
 
 
 @pytest.fixture

@@ -19,9 +19,12 @@ import pytest
 import requests
 import yaml
 
+from sockbpf.store.schema import ENTRY, EPISODE, PAIR, open_engine
+from sockbpf.store.settings import Store as Settings
 from tests.live.waiting import DEADLINE_S, until
 
 POSTGRESQL = Path("/usr/lib/postgresql")
+TOKEN = "a-token-of-the-tests"
 
 
 def free_port() -> int:
@@ -37,6 +40,12 @@ class Store:
     process: subprocess.Popen[bytes]
     log_file: Path
     config: Path
+    token: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What who knows the token sends."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
@@ -70,7 +79,10 @@ def start_store(folder: Path, database: str, *, healthy: bool = True, **settings
             [sys.executable, "-m", "sockbpf", "store", "-c", str(config)], stdout=sink, stderr=sink
         )
     scheme = "https" if "tls_cert" in settings else "http"
-    made = Store(f"{scheme}://127.0.0.1:{port}", process, log, config)
+    token = settings.get("token", "")
+    made = Store(
+        f"{scheme}://127.0.0.1:{port}", process, log, config, token if isinstance(token, str) else ""
+    )
     if healthy:
         made.wait_healthy()
     return made
@@ -120,20 +132,30 @@ def new_database(server: str) -> str:
     return f"{server}/{name}"
 
 
+def empty(store: Store) -> None:
+    """Have its database hold nothing, as nobody can who only asks the store."""
+    database = yaml.safe_load(store.config.read_text())["store"]["database"]
+    engine = open_engine(Settings(database=database).database, connections=1)
+    with engine.begin() as connection:
+        for table in (ENTRY, PAIR, EPISODE):
+            connection.execute(table.delete())
+    engine.dispose()
+
+
 def tell(store: Store, **parameters: str) -> requests.Response:
     """Send an alert as the monitor does."""
-    return requests.get(f"{store.url}/alert", params=parameters, timeout=DEADLINE_S)
+    return requests.get(f"{store.url}/alert", params=parameters, headers=store.headers, timeout=DEADLINE_S)
 
 
 def post(store: Store, body: object) -> None:
-    answer = requests.post(f"{store.url}/store.json", json=body, timeout=DEADLINE_S)
+    answer = requests.post(f"{store.url}/store.json", json=body, headers=store.headers, timeout=DEADLINE_S)
     assert answer.status_code == 201, answer.text
 
 
 def find(store: Store, path: str = "/store.json", **filters: object) -> list[dict[str, Any]]:
     """Return what is found."""
     texts = {name.rstrip("_"): str(value) for name, value in filters.items()}
-    answer = requests.get(f"{store.url}{path}", params=texts, timeout=DEADLINE_S)
+    answer = requests.get(f"{store.url}{path}", params=texts, headers=store.headers, timeout=DEADLINE_S)
     assert answer.status_code == 200, answer.text
     return answer.json()  # type: ignore[no-any-return]
 

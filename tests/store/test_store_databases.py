@@ -18,8 +18,9 @@ from sqlalchemy import text
 from sockbpf.store.partitions import make_partitions
 from sockbpf.store.schema import EDITION, open_engine
 from tests.live.waiting import until
+from tests.store.asking import delete
 from tests.store.conftest import StartStore
-from tests.store.serving import find, start_store, tell, told
+from tests.store.serving import TOKEN, find, start_store, tell, told
 
 DatabaseOf = Callable[[str], str]
 
@@ -132,7 +133,7 @@ def test_two_stores_on_one_postgresql_keep_each_alert_once(
 
 def test_days_are_partitions_and_go_as_a_whole(start: StartStore, database_of: DatabaseOf) -> None:
     database = database_of("postgresql")
-    store = start(database)
+    store = start(database, token=TOKEN)
     now = time.time()
     engine = open_engine(engine_url(database), connections=1)
     with engine.begin() as connection:
@@ -150,7 +151,7 @@ def test_days_are_partitions_and_go_as_a_whole(start: StartStore, database_of: D
     with engine.begin() as connection:
         assert connection.execute(text(f"select count(*) from entry_{day}")).scalar() == 23
         assert connection.execute(text("select count(*) from entry_other")).scalar() == 0
-    assert requests.delete(f"{store.url}/store.json?older_than=3d", timeout=30).json() == {"deleted": 23}
+    assert delete(store, older_than="3d").json() == {"deleted": 23}
     assert f"entry_{day}" not in tables()
     assert f"pair_{day}" not in tables()
     assert {f"entry_{time.strftime('%Y%m%d', time.gmtime(now))}", "entry_other"} <= tables()

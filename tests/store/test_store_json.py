@@ -162,6 +162,41 @@ def test_deep_objects_are_kept_and_shown_or_refused_but_never_kept_and_not_shown
     assert kept > 0
 
 
+def test_csv_runs_in_no_spreadsheet(emptied: Store) -> None:
+    """A process may have any name: what a spreadsheet would run gets an apostrophe, numbers stay numbers."""
+    hostile = (
+        "=cmd|' /C calc'!A0",
+        "+1+1",
+        "-1+1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        " =1",
+        "\uff1d1",
+        "=",
+        "-",
+        "+",
+    )
+    harmless = ("nginx", "a=b", "-5", "+1.5e-3", "'=1", "", "2026-01-01", "a;b", "a\t=b")
+    for number, name in enumerate(hostile):
+        alert = requests.get(f"{emptied.url}/alert", params=told(number, comm=name), timeout=9)
+        assert alert.json() == {"new": True}
+    post(emptied, [{"text": text, "n": -5, "f": -0.5, "=h()": 1, "-3": 1} for text in (*hostile, *harmless)])
+    answer = requests.get(f"{emptied.url}/store.json?limit=1000", headers={"Accept": "text/csv"}, timeout=9)
+    head, *rows = csv.reader(io.StringIO(answer.content.decode(), newline=""), strict=True)
+    assert {"'=h()", "-3"} <= set(head)
+    dangerous = tuple("=+@\t\r\n")
+    for cell in (*head, *(cell for row in rows for cell in row)):
+        assert not cell.startswith(dangerous) or cell == "+1.5e-3", cell
+        assert not cell.startswith("-") or float(cell) < 0, cell
+    by_name = [dict(zip(head, row, strict=True)) for row in rows]
+    texts = [row["text"] for row in by_name if row["text"] or row["n"]]
+    assert sorted(texts) == sorted([*(f"'{text}" for text in hostile), *harmless])
+    assert sorted(row["comm"] for row in by_name if row["comm"]) == sorted(f"'{text}" for text in hostile)
+    assert {(row["n"], row["f"]) for row in by_name} == {("-5", "-0.5"), ("", "")}
+
+
 def test_csv_comes_back_to_what_was_posted(emptied: Store) -> None:
     objects: list[dict[str, Any]] = [
         {"a": "plain", "b": 'quote " and, comma'},
@@ -179,8 +214,9 @@ def test_csv_comes_back_to_what_was_posted(emptied: Store) -> None:
         written = {
             name: value if isinstance(value, str) else json.dumps(value) for name, value in each.items()
         }
+        written |= {"a": "'=1+1"} if "deep" in written else {}
         if "half" in written:
-            written["half"] = "\\ud800"
+            written |= {"half": "\\ud800", "tab": "'\t"}
         assert {name: value for name, value in row.items() if value} == {
             name: value for name, value in written.items() if value
         }

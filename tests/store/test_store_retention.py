@@ -19,16 +19,11 @@ from sockbpf.store.partitions import make_partitions
 from sockbpf.store.schema import EDITIONS, EPISODE, open_engine
 from sockbpf.store.settings import Store as Settings
 from tests.live.waiting import until
-from tests.store.asking import Object, get, is_problem, post
+from tests.store.asking import Object, delete, get, is_problem, post
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, told
+from tests.store.serving import TOKEN, Store, told
 
 DAY_S = 86400
-
-
-def delete(store: Store, **asked: object) -> requests.Response:
-    params = {name: str(value) for name, value in asked.items()}
-    return requests.delete(f"{store.url}/store.json", params=params, timeout=60)
 
 
 def url_of(database: str) -> str:
@@ -50,43 +45,48 @@ def day(at_s: float) -> str:
     return datetime.fromtimestamp(at_s, timezone.utc).strftime("%Y%m%d")
 
 
-def test_what_is_older_is_deleted_and_nothing_else(emptied: Store) -> None:
+def test_what_is_older_is_deleted_and_nothing_else(erasable: Store) -> None:
     count = 2311  # not a multiple of what is deleted at once
     objects: list[Object] = [{"n": n, "timestamp": 1000 + n / 8} for n in range(count)]
-    post(emptied, objects)
+    post(erasable, objects)
     for number in range(3):
-        requests.get(f"{emptied.url}/alert", params=told(number, timestamp=f"{1000 + number}.0"), timeout=9)
+        requests.get(
+            f"{erasable.url}/alert",
+            params=told(number, timestamp=f"{1000 + number}.0"),
+            headers=erasable.headers,
+            timeout=9,
+        )
     cut_s = 1000 + 2100 / 8
-    assert delete(emptied, before=cut_s).json() == {"deleted": 2103}
-    assert get(emptied, limit=1000) == objects[: 2100 - 1 : -1]
-    assert get(emptied, n=7) == []  # nor is it found by its pairs
-    assert requests.get(f"{emptied.url}/episodes", timeout=9).json() == []
-    assert delete(emptied, before=cut_s).json() == {"deleted": 0}
-    assert delete(emptied, before="1970-01-01T01:00:00Z").json() == {"deleted": count - 2100}
+    assert delete(erasable, before=cut_s).json() == {"deleted": 2103}
+    assert get(erasable, limit=1000) == objects[: 2100 - 1 : -1]
+    assert get(erasable, n=7) == []  # nor is it found by its pairs
+    assert requests.get(f"{erasable.url}/episodes", headers=erasable.headers, timeout=9).json() == []
+    assert delete(erasable, before=cut_s).json() == {"deleted": 0}
+    assert delete(erasable, before="1970-01-01T01:00:00Z").json() == {"deleted": count - 2100}
 
 
-def test_an_age_is_counted_from_now(emptied: Store) -> None:
+def test_an_age_is_counted_from_now(erasable: Store) -> None:
     now_s = time.time()
     ages_s = (10, 3000, 4000, 2 * DAY_S, 31 * DAY_S)
-    post(emptied, [{"age": age_s, "timestamp": now_s - age_s} for age_s in ages_s])
+    post(erasable, [{"age": age_s, "timestamp": now_s - age_s} for age_s in ages_s])
     for older_than, left in (("30d", 4), ("24h", 3), ("1h", 2), ("20m", 1), ("0s", 0)):
-        assert delete(emptied, older_than=older_than).status_code == 200
-        assert [each["age"] for each in get(emptied)] == list(ages_s[:left]), older_than
+        assert delete(erasable, older_than=older_than).status_code == 200
+        assert [each["age"] for each in get(erasable)] == list(ages_s[:left]), older_than
 
 
-def test_nothing_is_deleted_by_what_makes_no_sense(emptied: Store) -> None:
-    post(emptied, {"timestamp": 1})
+def test_nothing_is_deleted_by_what_makes_no_sense(erasable: Store) -> None:
+    post(erasable, {"timestamp": 1})
     for query in (
         "", "before=", "before=soon", "before=nan", "older_than=", "older_than=x", "older_than=-1d", "older_than=1y",
         "before=2&older_than=1d", "before=2&port=1", "from=0", "before=2&before=3",
     ):  # fmt: skip
-        answer = requests.delete(f"{emptied.url}/store.json?{query}", timeout=9)
+        answer = requests.delete(f"{erasable.url}/store.json?{query}", headers=erasable.headers, timeout=9)
         assert is_problem(answer, 422), query
-    assert get(emptied) == [{"timestamp": 1}]
+    assert get(erasable) == [{"timestamp": 1}]
 
 
 def test_all_old_episodes_go_however_many(start: StartStore, database: str) -> None:
-    store = start(database)
+    store = start(database, token=TOKEN)
     engine = open_engine(url_of(database), connections=1)
     with engine.begin() as connection:
         rows = [
@@ -105,7 +105,7 @@ def test_all_old_episodes_go_however_many(start: StartStore, database: str) -> N
         connection.execute(insert(EPISODE), rows)
     engine.dispose()
     assert delete(store, before=2500).json() == {"deleted": 0}
-    episodes = requests.get(f"{store.url}/episodes", timeout=9).json()
+    episodes = requests.get(f"{store.url}/episodes", headers=store.headers, timeout=9).json()
     assert [each["id"] for each in episodes] == ["2502", "2501", "2500"]
 
 
@@ -125,7 +125,7 @@ def test_postgresql_drops_days_as_a_whole_and_what_is_of_no_day_goes_too(
     start: StartStore, database_of: Callable[[str], str]
 ) -> None:
     database = database_of("postgresql")
-    store = start(database)
+    store = start(database, token=TOKEN)
     now_s = time.time()
     cut_s = now_s // DAY_S * DAY_S - 9 * DAY_S  # the midnight that begins the youngest day of those that stay
     ages = (0, 9, 10, 11, 40)  # days; of the last there is no partition
@@ -154,7 +154,7 @@ def test_who_reads_a_day_that_is_to_be_dropped_holds_up_nobody(
     start: StartStore, database_of: Callable[[str], str], stack: ExitStack
 ) -> None:
     database = database_of("postgresql")
-    store = start(database)
+    store = start(database, token=TOKEN)
     now_s = time.time()
     engine = open_engine(url_of(database), connections=1)
     with engine.begin() as connection:
@@ -170,13 +170,13 @@ def test_who_reads_a_day_that_is_to_be_dropped_holds_up_nobody(
     assert get(store, n=0) == []
 
 
-def test_writers_go_on_while_much_is_deleted(emptied: Store) -> None:
-    post(emptied, [{"n": n, "timestamp": 1} for n in range(10_000)])
+def test_writers_go_on_while_much_is_deleted(erasable: Store) -> None:
+    post(erasable, [{"n": n, "timestamp": 1} for n in range(10_000)])
     over, sent, slowest_s = threading.Event(), 0, 0.0
     deleted: list[object] = []
 
     def remove() -> None:
-        deleted.append(delete(emptied, before=2).json())
+        deleted.append(delete(erasable, before=2).json())
         over.set()
 
     remover = threading.Thread(target=remove)
@@ -184,13 +184,15 @@ def test_writers_go_on_while_much_is_deleted(emptied: Store) -> None:
     with requests.Session() as session:
         while not over.is_set() or sent < 20:
             begin_s = time.monotonic()
-            answer = session.get(f"{emptied.url}/alert", params=told(sent), timeout=30)
+            answer = session.get(
+                f"{erasable.url}/alert", params=told(sent), headers=erasable.headers, timeout=30
+            )
             slowest_s = max(slowest_s, time.monotonic() - begin_s)
             assert answer.json() == {"new": True}
             sent += 1
     remover.join()
     assert deleted == [{"deleted": 10_000}]
-    assert {each["seq"] for each in get(emptied, limit=1000)} >= set(range(max(0, sent - 1000), sent))
+    assert {each["seq"] for each in get(erasable, limit=1000)} >= set(range(max(0, sent - 1000), sent))
     assert slowest_s < 5
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.store.conftest import StartStore
+from tests.store.serving import TOKEN
 
 EXAMPLES = 20
 """Of each operation in each phase, allowed and forbidden ones."""
@@ -36,13 +37,14 @@ expected-statuses = ["2xx", 401, 403, 404, 422, "5xx"]
 
 
 def test_the_description_is_true(start: StartStore, database_of: Any, tmp_path: Path) -> None:
-    store = start(database_of("sqlite"))
+    store = start(database_of("sqlite"), token=TOKEN)  # or nothing would be deleted
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONDITIONAL)
     ran = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(config)),
             *("run", f"{store.url}/openapi.json", "--phases", "examples,coverage,fuzzing"),
+            *("--header", f"Authorization: Bearer {TOKEN}"),
             *(
                 "--checks",
                 "all",

@@ -16,7 +16,7 @@ import requests
 from tests.live.waiting import until
 from tests.store.asking import is_problem, post
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, told
+from tests.store.serving import Store, empty, told
 
 MOST_LISTENERS = 50
 DEADLINE_S = 30.0
@@ -110,7 +110,7 @@ def test_after_everything_was_deleted_the_next_is_still_heard(emptied: Store) ->
     with listening(emptied) as listener:
         post(emptied, [{"n": n, "timestamp": 1} for n in range(3)])
         until(lambda: len(listener.events) == 3, "all are heard", DEADLINE_S)
-        requests.delete(f"{emptied.url}/store.json?before=1e18", timeout=30)
+        empty(emptied)
         post(emptied, {"n": 3})
         until(lambda: len(listener.events) == 4, "the one after the deletion is heard", DEADLINE_S)
         last = listener.events[-2][0]
