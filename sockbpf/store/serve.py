@@ -13,7 +13,6 @@ import ssl
 import sys
 import time
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -21,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sockbpf.errors import SockbpfError
 from sockbpf.store.app import OPEN_PATHS, Store, make_app
+from sockbpf.store.files import give_away, keep_private
 from sockbpf.store.guard import Guard
 from sockbpf.store.metrics import StoreMetrics
 from sockbpf.store.page_files import page_routes
@@ -70,6 +70,7 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
 
     Raise SockbpfError where that cannot be, such as a port that is taken.
     """
+    os.umask(0o077)  # what is made, also by SQLite, is nobody else's
     if settings.listen is None:
         raise StoreError("the configuration says so: store > listen is empty")
     listener = _listener(settings)
@@ -165,8 +166,8 @@ def _become(settings: Settings) -> None:
             user = pwd.getpwnam(settings.user)
         except KeyError:
             raise StoreError(f"store > user: there is no user {settings.user}") from None
-    if path:
-        _make_folder(path, user)
+    if path and user:
+        give_away(path, user)
     if user and user.pw_uid != 0:
         try:
             os.setgroups([])
@@ -178,23 +179,8 @@ def _become(settings: Settings) -> None:
                 "Remedy: the capabilities SETUID and SETGID, or user: root"
             ) from None
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
-
-
-def _make_folder(path: Path, user: pwd.struct_passwd | None) -> None:
-    """Make the database's folder; what root owns of it goes to who shall write there."""
-    folder = path.parent
-    try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for mine in (folder, *(Path(f"{path}{side}") for side in ("", "-wal", "-shm"))):
-            if user and os.path.lexists(mine) and mine.lstat().st_uid == 0 and _is_ours(mine, path):
-                os.chown(mine, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    except OSError as error:
-        raise StoreError(f"store > database: {folder}: {error.strerror}") from None
-
-
-def _is_ours(mine: Path, path: Path) -> bool:
-    """Whether it is there for the store alone: its files, or a folder that is empty but for them."""
-    return mine != path.parent or all(name.startswith(path.name) for name in os.listdir(mine))
+    if path:
+        keep_private(path)
 
 
 def _allow_files() -> None:

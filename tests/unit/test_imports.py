@@ -113,15 +113,18 @@ MAY_KNOW = {
     "store.search": "store.entry store.schema",
     "store.retention": "store.partitions store.schema store.writing",
     "store.feed": "store.guard",
-    "store.guard": "",
+    "store.guard": "store.origin",
+    "store.origin": "",
+    "store.table": "store.guard",
+    "store.files": "errors",
     "store.patience": "store.guard",
     "store.page_files": "",
     "store.description": " store.entry store.search",
     "store.metrics": "store.app",
     "store.app": "fields store.description store.entry store.feed store.guard store.metrics store.page_files "
-    "store.retention store.schema store.search store.writing",
-    "store.serve": "errors store.app store.guard store.metrics store.page_files store.partitions store.patience "
-    "store.schema store.settings",
+    "store.retention store.schema store.search store.table store.writing",
+    "store.serve": "errors store.app store.files store.guard store.metrics store.page_files store.partitions "
+    "store.patience store.schema store.settings",
 }
 """Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
 
