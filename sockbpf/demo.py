@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from contextlib import suppress
@@ -21,6 +20,7 @@ from rich.table import Table
 from sockbpf.alert import CLEARED, EXCEEDED
 from sockbpf.arming import need_root
 from sockbpf.errors import SockbpfError
+from sockbpf.isolated import command as isolated
 
 THRESHOLD = 32 * 1024
 STALL = 50_000  # less than the window of a fresh connection: all of it reaches the reader's queue
@@ -61,7 +61,7 @@ def demo() -> int:
         config.write_text(CONFIG.format(port=server.server_port, threshold=THRESHOLD))
         out.print(f"[bold]1.[/] a receiver listens on http://127.0.0.1:{server.server_port}/alert")
         monitor = subprocess.Popen(
-            [sys.executable, "-m", "sockbpf", "-c", str(config), "--ready-file", str(ready)],
+            isolated("sockbpf", "-c", str(config), "--ready-file", str(ready)),
             stderr=subprocess.PIPE,
             env=os.environ | {"RUNTIME_DIRECTORY": folder},  # what it compiles goes with it
             text=True,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.breaker import backoff_s
+from sockbpf.isolated import command as isolated
 from sockbpf.store.settings import leads_to
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class StoreProcess:
     """`sockbpf store` with the monitor's own configuration. What it logs goes where the monitor's log goes."""
 
     def __init__(self, config_file: Path) -> None:
-        self._command = [
-            sys.executable, "-m", "sockbpf", "store", "-c", str(config_file), "--child-of", str(os.getpid()),
-        ]  # fmt: skip
+        self._command = isolated(
+            "sockbpf", "store", "-c", str(config_file.absolute()), "--child-of", str(os.getpid())
+        )
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()

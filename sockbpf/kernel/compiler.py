@@ -6,13 +6,12 @@ import json
 import logging
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
+from sockbpf.isolated import command as isolated
 from sockbpf.kernel.bytecode import Bytecode, NonsenseError, bytecode_from
-from sockbpf.kernel.source import PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "sockbpf.kernel.compile")
+COMMAND = isolated("sockbpf.kernel.compile")
 """Where the types come from is added."""
 
 PATIENCE_S = 150.0
@@ -46,8 +45,6 @@ class Compiler:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                # `python -m` looks for modules where it is started: nowhere but beside this package.
-                cwd=PACKAGE.parent,
                 start_new_session=True,  # an interrupt from the terminal is for the monitor alone
             )
         except OSError as fault:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,18 @@ def launch(folder: Path, url: str, settings: dict[str, Any], before: Sequence[st
             [*before, *sockbpf("-c", str(config), "--ready-file", str(ready))], stdout=sink, stderr=sink
         )
     return Monitor(process, log, ready, time.monotonic())
+
+
+def with_bcc(folder: Path, text: str) -> list[str]:
+    """Return the command that runs another with such a module in place of BCC; made in `folder`."""
+    real = find_spec("bcc")
+    assert real
+    assert real.origin
+    shim = folder / "bcc"
+    shim.mkdir()
+    (shim / "__init__.py").write_text(f"{text}\n")
+    over = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", over, "sh", str(shim), str(Path(real.origin).parent)]
 
 
 def compilers(pid: int) -> list[int]:

@@ -15,14 +15,13 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.live.monitoring import Monitor, compilers, sockbpf, thresholds
+from tests.live.monitoring import Monitor, compilers, sockbpf, thresholds, with_bcc
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
@@ -59,22 +58,9 @@ def config(tmp_path: Path, receiver: Receiver) -> Path:
 
 
 @pytest.fixture
-def spoil_bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put such a `bcc` in front of the real one."""
-
-    def spoil(text: str) -> None:
-        shim = tmp_path / "shim"
-        shim.mkdir()
-        (shim / "bcc.py").write_text(f"{text}\n")
-        monkeypatch.setenv("PYTHONPATH", str(shim))
-
-    return spoil
-
-
-@pytest.fixture
-def no_bcc(spoil_bcc: Callable[[str], None]) -> None:
-    """Have none that can be imported."""
-    spoil_bcc('raise ImportError("no bcc here")')
+def no_bcc(tmp_path: Path) -> list[str]:
+    """Return the command that runs another where BCC cannot be imported."""
+    return with_bcc(tmp_path, 'raise ImportError("no bcc here")')
 
 
 def run(*arguments: str | Path, before: list[str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -119,14 +105,14 @@ def test_not_root(config: Path, command: str) -> None:
     assert done.stdout == ""
 
 
-def test_check_without_bcc(config: Path, no_bcc: None) -> None:
-    done = run("check", "-c", config)
+def test_check_without_bcc(config: Path, no_bcc: list[str]) -> None:
+    done = run("check", "-c", config, before=no_bcc)
     assert done.returncode == 3
     assert "apt-get install python3-bpfcc" in done.stderr
 
 
-def test_monitor_without_bcc(config: Path, no_bcc: None, receiver: Receiver, stack: ExitStack) -> None:
-    monitor = start(config, stack)
+def test_monitor_without_bcc(config: Path, no_bcc: list[str], receiver: Receiver, stack: ExitStack) -> None:
+    monitor = start(config, stack, before=no_bcc)
     assert_it_polls(monitor, receiver, stack)
     assert re.search("WARNING no hooks: BCC's .* apt-get install python3-bpfcc", monitor.log())
 
@@ -237,11 +223,10 @@ SPOILED = {
 
 @pytest.mark.parametrize("what", SPOILED)
 def test_the_compiler_fails(
-    config: Path, receiver: Receiver, stack: ExitStack, spoil_bcc: Callable[[str], None], what: str
+    config: Path, receiver: Receiver, stack: ExitStack, tmp_path: Path, what: str
 ) -> None:
     text, said = SPOILED[what]
-    spoil_bcc(text)
-    monitor = start(config, stack)
+    monitor = start(config, stack, before=with_bcc(tmp_path, text))
     assert_it_polls(monitor, receiver, stack)
     assert f"WARNING no hooks: {said}" in monitor.log()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.monitoring import StartMonitor, thresholds, with_bcc
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
 
@@ -22,10 +23,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "run" / "bytecode"
 
 
-def works(start_monitor: StartMonitor, receiver: Receiver) -> bool:
+def works(start_monitor: StartMonitor, receiver: Receiver, before: Sequence[str] = ()) -> bool:
     """Start a monitor, see it report by hooks, stop it; return whether it compiled nothing."""
     receiver.told.clear()
-    monitor = start_monitor(thresholds=thresholds(THRESHOLD), log="debug")
+    monitor = start_monitor(before=before, thresholds=thresholds(THRESHOLD), log="debug")
     with ExitStack() as stack:
         client, server = tcp_pair(stack)
         client.sendall(bytes(UNREAD))
@@ -41,13 +42,10 @@ def test_a_restart_compiles_nothing(
     start_monitor: StartMonitor,
     receiver: Receiver,
     run: Path,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     assert not works(start_monitor, receiver)
-    (tmp_path / "bcc.py").write_text('raise SystemExit("there is no compiler")\n')
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert works(start_monitor, receiver)
+    assert works(start_monitor, receiver, with_bcc(tmp_path, 'raise SystemExit("there is no compiler")'))
 
 
 def test_what_was_spoiled_is_compiled_again(

@@ -24,7 +24,7 @@ MAY_KNOW = {
     "cli": " config errors demo check daemon store.serve",
     # the composition root and what shows it
     "daemon": "arming config monitor service store_process",
-    "store_process": "config delivery.breaker store.settings",
+    "store_process": "config delivery.breaker isolated store.settings",
     "monitor": "alert arming clock config counters dispatch episodes errors event fold kernel.owner kernel.probes "
     "kernel.sweep kernel.tables policy service",
     "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
@@ -32,8 +32,9 @@ MAY_KNOW = {
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
     "check": "arming config counters errors event kernel.choice kernel.probes kernel.tables",
-    "demo": "alert arming errors",
+    "demo": "alert arming errors isolated",
     "service": "clock",
+    "isolated": "",
     # what an operator writes
     "config": "addresses alert config_faults destination_list destination_settings errors fields http_options "
     "secret store.settings yaml_source",
@@ -69,7 +70,7 @@ MAY_KNOW = {
     "kernel.order": "kernel.choice kernel.hooks",
     "kernel.bytecode": "",
     "kernel.compile": "errors kernel.bytecode kernel.order kernel.source",
-    "kernel.compiler": "errors kernel.bytecode kernel.order kernel.source",
+    "kernel.compiler": "errors isolated kernel.bytecode kernel.order",
     "kernel.kept": " kernel.bytecode kernel.order kernel.runtime kernel.source",
     "kernel.loading": "errors kernel.bytecode kernel.hooks kernel.runtime",
     "kernel.runtime": "errors",
