@@ -14,6 +14,14 @@
 #define ALREADY_THERE 17 /* EEXIST */
 
 /*
+ * So many crossings a second of the sockets of one user are told at once, unless it is root: nobody shall
+ * fill the buffer that everybody's events go through. The others stand in the table alone, where user space
+ * looks each second.
+ */
+#define CROSSINGS_A_SECOND 1000
+#define SECOND_NS 1000000000LL
+
+/*
  * One more of this. What follows the addition differs from field to field: else the compiler makes one of
  * several additions, to an address that it computes, and before 4.9 a value of a map can be reached at fixed
  * places only (484611357c19, "bpf: allow access into map value arrays").
@@ -61,6 +69,36 @@ static __always_inline bool none_open(u32 reaped)
 	return !tally || tally->opened == tally->closed + reaped;
 }
 
+/* Whose words are counted together: of a user namespace's range of ids all, or one user would be many. */
+static __always_inline u32 user_of(u32 uid)
+{
+	u32 range = uid >> 16;
+
+	return (range ? range : uid) & (USERS_TOLD_APART - 1);
+}
+
+/* May this crossing be told at once? It counts as told if so. */
+static __always_inline bool may_be_told(const struct queue_event *event)
+{
+	u32 user = user_of(event->uid);
+	struct spent now = {}, *spent;
+
+	if (!event->uid)
+		return true;
+	spent = spent_by(&user);
+	if (spent)
+		now = *spent;
+	if ((s64)(event->ns - now.since_ns) >= SECOND_NS) {
+		now.since_ns = event->ns;
+		now.crossings = 0;
+	}
+	if (now.crossings >= CROSSINGS_A_SECOND)
+		return false;
+	now.crossings++; /* another CPU may do so too: one more or less is no matter */
+	spend(&user, &now);
+	return true;
+}
+
 static __always_inline void submit(void *ctx, struct queue_event *event)
 {
 	if (put_event(ctx, event))
@@ -79,7 +117,6 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		COUNT(own);
 		return;
 	}
-	event.what = OVER;
 	event.direction = q->direction;
 	event.protocol = q->protocol;
 	event.address = key.address;
@@ -90,6 +127,7 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		event.pid = bpf_get_current_pid_tgid() >> 32;
 		bpf_get_current_comm(event.comm, sizeof(event.comm));
 	}
+	event.what = may_be_told(&event) ? OVER : UNTOLD;
 	refused = episode_insert(&key, &event);
 	if (refused == -ALREADY_THERE) /* another CPU was first */
 		return;
@@ -98,7 +136,8 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		return;
 	}
 	COUNT(opened);
-	submit(ctx, &event);
+	if (event.what == OVER)
+		submit(ctx, &event);
 }
 
 /* `event` is what the table held; 4.4 cannot submit a map value itself. */
@@ -107,9 +146,13 @@ static __always_inline void end(void *ctx, struct episode_key *key, struct queue
 	if (episode_delete(key)) /* another CPU was first */
 		return;
 	COUNT(closed);
-	event->what = BACK;
 	event->ns = bpf_ktime_get_ns();
 	event->size = size;
+	if (event->what == UNTOLD && event->ns - event->since_ns < SECOND_NS) {
+		COUNT(untold);
+		return;
+	}
+	event->what = BACK;
 	submit(ctx, event);
 }
 

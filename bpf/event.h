@@ -3,8 +3,9 @@
 #define SOCKBPF_EVENT_H
 
 enum what {
-	OVER = 1, /* the queue exceeded the threshold: an episode began */
-	BACK = 2, /* it is at or under the clear level, or the socket is gone: it ended */
+	OVER = 1,   /* the queue exceeded the threshold: an episode began */
+	BACK = 2,   /* it is at or under the clear level, or the socket is gone: it ended */
+	UNTOLD = 3, /* as OVER, but in the table alone: its user had too many crossings in that second */
 };
 
 enum direction {
@@ -28,6 +29,8 @@ struct queue_event {
 	u32 threshold;
 	u32 netns;
 	u32 pid; /* 0: softirq saw it, the owner is not known here */
+	u32 uid; /* of who made the socket; NO_UID: not known */
+	u32 zero;
 	u16 local_port;
 	u16 remote_port;
 	u8 what;
@@ -39,6 +42,6 @@ struct queue_event {
 	char comm[16];
 };
 
-_Static_assert(sizeof(struct queue_event) == 112, "struct queue_event is a wire format");
+_Static_assert(sizeof(struct queue_event) == 120, "struct queue_event is a wire format");
 
 #endif

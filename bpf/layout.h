@@ -27,6 +27,11 @@
 #define OFF_sk_rmem_alloc offsetof(struct sock, sk_backlog.rmem_alloc)
 #define OFF_sk_wmem_alloc offsetof(struct sock, sk_wmem_alloc)
 #define OFF_sk_socket offsetof(struct sock, sk_socket)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 10, 0)
+#define OFF_sk_uid offsetof(struct sock, sk_uid)
+#else
+#define OFF_socket_uid offsetof(struct socket_alloc, vfs_inode.i_uid)
+#endif
 #define OFF_socket_inode offsetof(struct socket_alloc, vfs_inode.i_ino)
 
 /*

@@ -9,6 +9,8 @@
 
 #include "event.h"
 
+#define USERS_TOLD_APART 1024
+
 struct episode_key {
 	u64 address;
 	u64 direction;
@@ -30,6 +32,13 @@ struct tally {
 	u32 full;	/* the table of episodes had no room */
 	u32 own;	/* crossings of the monitor's own sockets */
 	u32 unreturned; /* sending calls whose return probe did not run */
+	u32 untold;	/* crossings that ended before user space could see them in the table */
+};
+
+/* How many crossings of one user, or of several together, were told in the second that began then. */
+struct spent {
+	u64 since_ns;
+	u64 crossings;
 };
 
 /* A thread inside udp_sendmsg or udpv6_sendmsg: a v4-mapped send is inside both. */
@@ -43,6 +52,7 @@ BPF_ARRAY(tally, struct tally, 1);
 BPF_HASH(episodes, struct episode_key, struct queue_event, MAX_EPISODES);
 BPF_HASH(own, u64, u64, 1024); /* address of a socket of ours -> its inode, which tells a later one apart */
 BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
+BPF_ARRAY(spent, struct spent, USERS_TOLD_APART);
 BPF_PERF_OUTPUT(events);
 
 /*
@@ -114,6 +124,16 @@ static inline bool is_own(const void *sk, u64 inode)
 	u64 *marked = own.lookup(&address);
 
 	return marked && *marked == inode;
+}
+
+static inline struct spent *spent_by(u32 *user)
+{
+	return spent.lookup(user);
+}
+
+static inline void spend(u32 *user, struct spent *now)
+{
+	spent.update(user, now);
 }
 
 static inline long put_event(void *ctx, struct queue_event *event)

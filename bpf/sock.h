@@ -140,6 +140,22 @@ static __always_inline u64 sock_inode(const void *sk)
 #endif
 }
 
+/* A user that nobody can be: the kernel's INVALID_UID (include/linux/uidgid.h). */
+#define NO_UID 0xffffffff
+
+/* Who made the socket, or accepted the connection. */
+static __always_inline u32 sock_uid(const void *sk)
+{
+#ifdef OFF_sk_uid /* 4.10: kept in the sock itself (86741ec25462, "net: core: Add a UID field to struct \
+		     sock.") */
+	return READ_FIELD(u32, sk, OFF_sk_uid);
+#else
+	const void *socket = READ_FIELD(const void *, sk, OFF_sk_socket);
+
+	return socket ? READ_FIELD(u32, socket, OFF_socket_uid) : NO_UID;
+#endif
+}
+
 static __always_inline u32 sock_netns(const void *sk)
 {
 #ifdef OFF_skc_net
@@ -173,6 +189,7 @@ static __always_inline bool sock_identity(const void *sk, struct queue_event *ev
 	event->remote_port = __builtin_bswap16(READ_FIELD(u16, sk, OFF_skc_dport));
 	event->netns = sock_netns(sk);
 	event->inode = sock_inode(sk);
+	event->uid = sock_uid(sk);
 	if (event->family == FAMILY_INET) {
 		bpf_probe_read_kernel(event->local_ip, 4, (void *)sk + OFF_skc_rcv_saddr);
 		bpf_probe_read_kernel(event->remote_ip, 4, (void *)sk + OFF_skc_daddr);

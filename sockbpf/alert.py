@@ -36,6 +36,8 @@ class Notice:
     threshold: int
     pid: int
     comm: str
+    crossings: int = 0
+    """Of a flapping queue: how often it crossed since it was last told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Alert:
 
     `id` names the episode or the fold, `seq` counts the alerts of this monitor from 1 without gaps; both stay the
     same on a retry. `pid` is 0 and `comm` empty where the owner is not known. A folded alert has a `count` and its
-    `worst`; its `socket`, `size` and `peak` are those of the very worst.
+    `worst`; its `socket`, `size` and `peak` are those of the very worst, the local port is 0 where they have several.
     """
 
     id: str
@@ -74,6 +76,7 @@ class Alert:
     host: str
     pid: int = 0
     comm: str = ""
+    crossings: int = 0
     count: int = 1
     worst: tuple[tuple[Socket, int], ...] = ()
 
@@ -98,6 +101,7 @@ def alert_of(notice: Notice | Folded, *, seq: int, host: str, unix_offset_ns: in
         host=host,
         pid=notice.pid,
         comm=notice.comm,
+        crossings=notice.crossings,
     )
 
 
@@ -129,6 +133,8 @@ def parameters(alert: Alert) -> dict[str, str]:
     }
     if alert.pid:
         told |= {"pid": str(alert.pid), "comm": alert.comm}
+    if alert.crossings:
+        told["crossings"] = str(alert.crossings)
     if not alert.worst:
         return told
     told = {name: value for name, value in told.items() if name not in OF_ONE_SOCKET}

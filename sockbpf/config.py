@@ -19,7 +19,7 @@ from pydantic import (
 
 from sockbpf import yaml_source
 from sockbpf.addresses import HostPort, host_port, web_url
-from sockbpf.alert import EVENTS, EXCEEDED, ONGOING
+from sockbpf.alert import EVENTS, EXCEEDED
 from sockbpf.config_faults import fault_of
 from sockbpf.destination_list import every_destination
 from sockbpf.destination_settings import AnyDestination, Burst, Rate, Timeout
@@ -66,6 +66,13 @@ class Fold(Section):
 
     above: Annotated[int, whole(0, 1_000_000)] = 0
     window: Annotated[float, duration("10ms", "1h")] = 1.0
+
+
+class Flapping(Section):
+    """When a queue is counted and not told each time: so many words of it in `window` seconds; `above` 0: never."""
+
+    above: Annotated[int, whole(0, 1_000_000)] = 5
+    window: Annotated[float, duration("1s", "24h")] = 60.0
 
 
 class Metrics(Section):
@@ -148,8 +155,9 @@ class Config(Section):
     thresholds: Thresholds = Thresholds()
     clear_ratio: Annotated[float, number("0", "1", "0.8")] = 0.8
     repeat: Annotated[float, duration("1s")] = 60.0
-    events: Annotated[tuple[Event, ...], AfterValidator(_event_set)] = (EXCEEDED, ONGOING)
+    events: Annotated[tuple[Event, ...], AfterValidator(_event_set)] = EVENTS
     hold: Annotated[float, duration("0s")] = 0.0
+    flapping: Flapping = Flapping()
     fold: Fold = Fold()
     heartbeat: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 0.0
     metrics: Metrics = Metrics()

@@ -12,6 +12,7 @@ NAMES = {
     "lost_ring": "the same loss as the reader of the perf buffer sees it, told by the kernel's own count",
     "undecodable": "events whose bytes made no sense",
     "episodes_full": "crossings not followed in the kernel because its table was full",
+    "untold": "crossings of users with too many of them in a second, over before the next look: they were not told",
     "unreturned": "UDP sending calls whose return probe the kernel skipped: their growth was not judged",
     # what the sweeps mended
     "sweeps": "dumps of the sockets taken",
@@ -21,6 +22,7 @@ NAMES = {
     "recovered": "episodes whose beginning or end was lost on the way and found in the kernel's table",
     # what was told
     "held_back": "episodes not told because they ended before `hold` had passed",
+    "flapped": "words about flapping queues that were counted and not told one by one",
     "folded": "words about sockets that were collected and told together with others of their service",
     "alerts": "alerts made",
     "heartbeats": "heartbeats made",
@@ -35,7 +37,7 @@ NAMES = {
 """Name of each counter and what it counts; the order is the order shown."""
 
 LOSSES = (
-    "lost_submit", "lost_ring", "undecodable", "episodes_full", "unreturned", "sweep_failed", "given_up",
+    "lost_submit", "lost_ring", "undecodable", "episodes_full", "untold", "unreturned", "sweep_failed", "given_up",
     "journal_failed", "dropped",
 )  # fmt: skip
 """The counters that say something was lost or not seen; a change of these is a warning in the log."""

@@ -27,7 +27,7 @@ ENDED = -1
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When a queue is over, back, and worth a word: bytes by direction, nanoseconds, names of events.
+    """When a queue is over, back, and worth a word: bytes by direction, nanoseconds.
 
     They can be replaced at any time. What is open keeps the threshold that it crossed; it ends at the clear level
     of the new rules, and what is still held waits as long as they say.
@@ -36,7 +36,6 @@ class Rules:
     thresholds: dict[Direction, int]
     clear_ratio: float
     repeat_ns: int
-    events: frozenset[str]
     hold_ns: int = 0
     """How long a queue must be over before it is an alert."""
 
@@ -184,8 +183,6 @@ class Episodes:
         return self._notice(EXCEEDED, episode, episode.since_ns, episode.size, episode.peak)
 
     def _notice(self, event: str, episode: Episode, ns: int, size: int, peak: int) -> list[Notice]:
-        if event not in self.rules.events:
-            return []
         if event == ONGOING or not episode.pid:  # a socket can be handed on
             pid, comm = self._owner_of(episode.socket.inode)
             if pid:  # else what was known before: a socket that ends is nobody's

@@ -10,6 +10,9 @@ import struct
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+NO_UID = 0xFFFFFFFF
+"""A user that nobody can be."""
+
 
 class What(IntEnum):
     """What happened to the episode; `enum what` of bpf/event.h."""
@@ -18,6 +21,8 @@ class What(IntEnum):
     """The queue has exceeded the threshold: the episode began."""
     BACK = 2
     """The queue is at or under the clear level, or the socket is gone: the episode ended."""
+    UNTOLD = 3
+    """As OVER, but in the table of open episodes alone: its user had too many crossings in that second."""
 
 
 class Direction(IntEnum):
@@ -46,7 +51,7 @@ class Socket:
     """Who a socket is: plain-text addresses as `ss -n` shows them, ports in host order.
 
     `inode` is the socket's inode number, 0 when no file holds it; `netns` the inode number of its
-    network namespace.
+    network namespace; `uid` the user who made it, NO_UID where that is not known.
     """
 
     protocol: Protocol
@@ -56,6 +61,7 @@ class Socket:
     remote_port: int
     netns: int
     inode: int
+    uid: int = NO_UID
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,11 @@ class Event:
     comm: str
 
 
+def account_of(uid: int) -> int:
+    """Return the user that a socket's user is counted as: the ids of a user namespace's range are one."""
+    return uid >> 16 << 16 or uid
+
+
 FIELDS = (
     ("ns", "Q"),
     ("since_ns", "Q"),
@@ -93,6 +104,8 @@ FIELDS = (
     ("threshold", "I"),
     ("netns", "I"),
     ("pid", "I"),
+    ("uid", "I"),
+    ("zero", "I"),
     ("local_port", "H"),
     ("remote_port", "H"),
     ("what", "B"),
@@ -120,7 +133,7 @@ def decode(raw: bytes) -> Event:
     """
     (
         ns, since_ns, address, inode,
-        size, since_size, peak, threshold, netns, pid,
+        size, since_size, peak, threshold, netns, pid, uid, _,
         local_port, remote_port, what, direction, protocol, family,
         local_ip, remote_ip, comm,
     ) = WIRE.unpack_from(raw)  # fmt: skip
@@ -136,6 +149,7 @@ def decode(raw: bytes) -> Event:
             remote_port=remote_port,
             netns=netns,
             inode=inode,
+            uid=uid,
         ),
         address=address,
         ns=ns,

@@ -1,9 +1,10 @@
 """Folding: when very many sockets of one service cross at once, the first few are told one by one, the rest together.
 
-Pure: no I/O, the clock is given. A crossing is told singly while fewer than `above` of its service (protocol, local
-port, direction) crossed within the window before it. Each further one is collected, and all that comes later of a
-collected episode too. What was collected is told when the window has passed since the first of it, one `Folded` for
-each event. Nothing is lost on the way: the counts of what is told add up to what was noticed.
+Pure: no I/O, the clock is given. A crossing is told singly while fewer than `above` of its group (the sockets of one
+service: protocol, local port, direction) crossed within the window before it. Each further one is collected, and all
+that comes later of a collected episode too. What was collected is told when the window, or as long as is said, has
+passed since the first of it, one `Folded` for each event. Nothing is lost on the way: the counts of what is told add
+up to what was noticed.
 
 A fold, with an id of its own, is what was collected of one storm: crossings that no pause of a window's length
 divides. While a storm lasts it tells `exceeded` in each window, each time of further sockets.
@@ -17,6 +18,7 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice
+from sockbpf.event import account_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +31,18 @@ WORST = 5
 FORGET_NS = 10 * 10**9
 """From one look for collected episodes whose end is never told to the next."""
 
-Service = tuple[object, ...]
+Group = tuple[object, ...]
+
+
+def service_of(notice: Notice) -> Group:
+    """Return the local service: protocol, local port, direction."""
+    return (notice.socket.protocol, notice.socket.local_port, notice.direction)
+
+
+def user_of(notice: Notice) -> Group | None:
+    """Return the user and the kind of queue; None for root, whom nobody needs to be kept from."""
+    uid = notice.socket.uid
+    return (account_of(uid), notice.socket.protocol, notice.direction) if uid else None
 
 
 @dataclass(slots=True)
@@ -48,12 +61,18 @@ class _Batch:
     """Notices of one event and one fold, to be told together."""
 
     count: int = 0
+    crossings: int = 0
+    ports: set[int] = field(default_factory=set)
+    """The local ports, up to two of them."""
     first_ns: int = 2**63
     last_ns: int = 0
     worst: list[Notice] = field(default_factory=list)
 
     def add(self, notice: Notice) -> None:
         self.count += 1
+        self.crossings += notice.crossings
+        if len(self.ports) < 2:  # noqa: PLR2004  more than one is all that matters
+            self.ports.add(notice.socket.local_port)
         self.first_ns = min(self.first_ns, notice.ns)
         self.last_ns = max(self.last_ns, notice.ns)
         if len(self.worst) < WORST or notice.size > self.worst[-1].size:
@@ -62,13 +81,24 @@ class _Batch:
     def folded(self, storm: _Storm) -> Folded:
         worst = self.worst[0]
         ns = self.first_ns if worst.event == EXCEEDED else self.last_ns
-        notice = replace(worst, id=storm.id, ns=ns, since_ns=storm.since_ns, pid=0, comm="")
+        port = worst.socket.local_port if len(self.ports) == 1 else 0
+        socket = replace(worst.socket, local_port=port)
+        notice = replace(
+            worst,
+            socket=socket,
+            id=storm.id,
+            ns=ns,
+            since_ns=storm.since_ns,
+            pid=0,
+            comm="",
+            crossings=self.crossings,
+        )
         return Folded(notice, self.count, tuple((one.socket, one.size) for one in self.worst))
 
 
 @dataclass(slots=True)
 class _Collected:
-    """What waits to be told of one service."""
+    """What waits to be told of one group."""
 
     since_ns: int
     storms: dict[str, _Storm] = field(default_factory=dict)
@@ -95,7 +125,7 @@ class _Collected:
 
 @dataclass(slots=True)
 class _Crossings:
-    """The last crossings of one service."""
+    """The last crossings of one group."""
 
     at_ns: deque[int]
     """As many as can be told singly."""
@@ -109,30 +139,45 @@ class Fold:
     """
 
     def __init__(
-        self, above: int, window_ns: int, *, counters: Counters, is_open: Callable[[str], bool]
+        self,
+        above: int,
+        window_ns: int,
+        *,
+        counters: Counters,
+        is_open: Callable[[str], bool],
+        group_of: Callable[[Notice], Group | None] = service_of,
+        collect_ns: int | None = None,
     ) -> None:
-        """Begin with nothing collected; `is_open` says of an episode's id whether it goes on."""
+        """Begin with nothing collected; `is_open` says of an episode's id whether it goes on.
+
+        `group_of` says what is folded together, None for what never is; `collect_ns` how long it is collected, if not
+        for a window.
+        """
         self.above = above
         self.window_ns = window_ns
+        self._collect_ns = collect_ns
+        self._group_of = group_of
         self._counters = counters
         self._is_open = is_open
-        self._crossings: OrderedDict[Service, _Crossings] = OrderedDict()
+        self._crossings: OrderedDict[Group, _Crossings] = OrderedDict()
         """By their last crossing, oldest first."""
         self._folds: dict[str, _Storm] = {}
         """Id of an open episode that was collected -> its fold."""
-        self._collected: OrderedDict[Service, _Collected] = OrderedDict()
+        self._collected: OrderedDict[Group, _Collected] = OrderedDict()
         """By when the first was collected, oldest first."""
         self._forget_ns = 0
 
-    def on_notices(self, notices: Iterable[Notice], now_ns: int) -> list[Notice | Folded]:
-        """Return what is to be told now; the rest is collected."""
+    def on_notices(self, notices: Iterable[Notice | Folded], now_ns: int) -> list[Notice | Folded]:
+        """Return what is to be told now; the rest is collected. What is folded already passes."""
         told = self._due(now_ns)
         for notice in notices:
-            storm = self._storm_of(notice, now_ns)
-            if storm is None:
+            group = None if isinstance(notice, Folded) else self._group_of(notice)
+            if group is None or isinstance(notice, Folded):
                 told.append(notice)
+            elif storm := self._storm_of(group, notice, now_ns):
+                told += self._collect(group, storm, notice, now_ns)
             else:
-                told += self._collect(storm, notice, now_ns)
+                told.append(notice)
         return told
 
     def on_time(self, now_ns: int) -> list[Notice | Folded]:
@@ -148,7 +193,8 @@ class Fold:
         """Return when `on_time` is wanted; None if nothing is collected."""
         if not self._collected:
             return None
-        return next(iter(self._collected.values())).since_ns + self.window_ns
+        collect_ns = self.window_ns if self._collect_ns is None else self._collect_ns
+        return next(iter(self._collected.values())).since_ns + collect_ns
 
     def flush(self) -> list[Folded]:
         """Return all that was collected, without waiting."""
@@ -161,14 +207,14 @@ class Fold:
             told += self._collected.popitem(last=False)[1].told()
         return told
 
-    def _storm_of(self, notice: Notice, now_ns: int) -> _Storm | None:
+    def _storm_of(self, group: Group, notice: Notice, now_ns: int) -> _Storm | None:
         """Return the fold that a notice belongs to; None if it is told singly."""
         if notice.event != EXCEEDED:
             return self._folds.get(notice.id)
         if not self.above:
             return None
-        crossings = self._crossings.setdefault(_service(notice), _Crossings(deque()))
-        self._crossings.move_to_end(_service(notice))
+        crossings = self._crossings.setdefault(group, _Crossings(deque()))
+        self._crossings.move_to_end(group)
         at_ns = crossings.at_ns
         if at_ns.maxlen != self.above:
             at_ns = crossings.at_ns = deque(at_ns, self.above)
@@ -185,18 +231,13 @@ class Fold:
         self._folds[notice.id] = storm
         return storm
 
-    def _collect(self, storm: _Storm, notice: Notice, now_ns: int) -> list[Folded]:
+    def _collect(self, group: Group, storm: _Storm, notice: Notice, now_ns: int) -> list[Folded]:
         self._counters.add("folded")
         if notice.event == CLEARED:
             del self._folds[notice.id]
-        service = _service(notice)
         told: list[Folded] = []
-        collected = self._collected.get(service)
+        collected = self._collected.get(group)
         if collected and notice.event == ONGOING and notice.id in collected.ongoing:
-            told = self._collected.pop(service).told()  # what counts sockets counts each once
-        self._collected.setdefault(service, _Collected(now_ns)).add(storm, notice)
+            told = self._collected.pop(group).told()  # what counts sockets counts each once
+        self._collected.setdefault(group, _Collected(now_ns)).add(storm, notice)
         return told
-
-
-def _service(notice: Notice) -> Service:
-    return (notice.socket.protocol, notice.socket.local_port, notice.direction)

@@ -16,11 +16,11 @@ from sockbpf.clock import monotonic_ns, monotonic_s
 from sockbpf.counters import LOSSES, Counters
 from sockbpf.errors import ConfigError, UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
-from sockbpf.fold import Fold
 from sockbpf.kernel.owner import Owners
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
 from sockbpf.kernel.tables import Levels
 from sockbpf.policy import Episode, Policy, Rules
+from sockbpf.telling import Settings, Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,9 @@ SWEEP_SHARE = 20
 DEMAND_KEPT_S = 60
 """How long the hot hooks for UDP send queues stay attached after the last such episode."""
 
+LOOKS_AFTER = 2
+"""So many looks at the open episodes follow the last event."""
+
 IDLE_S = 60
 """How long the loop may sleep when nothing is due."""
 
@@ -56,7 +59,18 @@ def rules_of(config: Config) -> Rules:
         clear_ratio=config.clear_ratio,
         repeat_ns=int(config.repeat * 1e9),
         hold_ns=int(config.hold * 1e9),
+    )
+
+
+def settings_of(config: Config) -> Settings:
+    """Return what is to be told, and how, as the configuration says."""
+    return Settings(
         events=frozenset(config.events),
+        repeat_ns=int(config.repeat * 1e9),
+        flapping_above=config.flapping.above,
+        flapping_window_ns=int(config.flapping.window * 1e9),
+        fold_above=config.fold.above,
+        fold_window_ns=int(config.fold.window * 1e9),
     )
 
 
@@ -93,12 +107,7 @@ class Monitor:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         salt = f"{boot} {os.getpid()} {time.time_ns()}"
         self._policy = Policy(rules_of(config), self._counters, salt, Owners().owner)
-        self._fold = Fold(
-            config.fold.above,
-            int(config.fold.window * 1e9),
-            counters=self._counters,
-            is_open=self._policy.is_open,
-        )
+        self._telling = Telling(settings_of(config), self._counters, self._policy.is_open)
         self._stopping = False
         self._showing = False
         self._reloading = False
@@ -113,6 +122,8 @@ class Monitor:
         self._next_sweep_s = self._next_look_s = self._rested_s = monotonic_s()
         self._next_heartbeat_s = monotonic_s() + config.heartbeat if config.heartbeat else math.inf
         self._udp_send_s = 0.0
+        self._heard_s = -math.inf
+        """When the hooks last said something: what they leave untold stands in the table."""
         self._losses: dict[str, int] = {}
 
     def _arm(self) -> Probes | None:
@@ -175,12 +186,13 @@ class Monitor:
 
     def _pause_s(self) -> float:
         due = min(monotonic_s() + IDLE_S, self._service.due_s, self._next_heartbeat_s)
-        for due_ns in (self._policy.next_due_ns(), self._fold.next_due_ns()):
+        for due_ns in (self._policy.next_due_ns(), self._telling.next_due_ns()):
             if due_ns is not None:
                 due = min(due, due_ns / 1e9)
         if not self._sweeps.busy:  # else its end wakes us
             due = min(due, self._next_sweep_s)
-        if self._policy.open or self._udp_send_s:
+        is_quiet = monotonic_s() - self._heard_s > LOOKS_AFTER * self._config.sweep.recheck
+        if self._policy.open or self._udp_send_s or not is_quiet:
             due = min(due, self._next_look_s)
         return max(due - monotonic_s(), 0.0)
 
@@ -194,6 +206,7 @@ class Monitor:
         if self._probes is None:
             return
         for event in self._probes.read():
+            self._heard_s = monotonic_s()
             if event.what is What.OVER and is_udp_send(event):
                 self._demand(self._probes)
             self._tell(self._policy.on_event(event))
@@ -266,7 +279,7 @@ class Monitor:
 
     def _tell(self, notices: list[Notice]) -> None:
         if notices:
-            self._dispatch.tell(self._fold.on_notices(notices, monotonic_ns()))
+            self._dispatch.tell(self._telling.on_notices(notices, monotonic_ns()))
 
     def _tell_due(self, now_ns: int) -> None:
         """Tell what was held, is to be repeated, or was collected for long enough; and that we live.
@@ -277,7 +290,7 @@ class Monitor:
         if held_ns is not None and held_ns <= now_ns:
             self._take_table()  # the size of now, and whether it is over still
         self._tell(self._policy.on_time(now_ns))
-        self._dispatch.tell(self._fold.on_time(now_ns))
+        self._dispatch.tell(self._telling.on_time(now_ns))
         if now_ns / 1e9 >= self._next_heartbeat_s:
             self._next_heartbeat_s = now_ns / 1e9 + self._config.heartbeat
             self._count_kernel()
@@ -297,7 +310,7 @@ class Monitor:
         if self._probes:
             self._probes.tables.set_levels(levels_of(config))
         self._policy.rules = rules_of(config)
-        self._fold.above, self._fold.window_ns = config.fold.above, int(config.fold.window * 1e9)
+        self._telling.change(settings_of(config))
         self._dispatch.reload(config)
         logging.getLogger().setLevel(config.log.upper())
         now_s = monotonic_s()
@@ -322,6 +335,7 @@ class Monitor:
             self._counters.set("episodes_full", tally.full)
             self._counters.set("own", tally.own)
             self._counters.set("unreturned", tally.unreturned)
+            self._counters.set("untold", tally.untold)
 
     def close(self) -> None:
         """Stop looking, deliver what can be delivered in a moment, say what is still owed, and show the counters."""
@@ -329,7 +343,7 @@ class Monitor:
         if self._probes:
             self._count_kernel()
             self._probes.close()
-        self._dispatch.tell(self._fold.flush())
+        self._dispatch.tell(self._telling.flush(monotonic_ns()))
         owed = self._dispatch.close(FLUSH_S)
         log.info("stopped, %d alerts owed; %s", owed, self._counts())
 

@@ -37,6 +37,8 @@ def sentence(told: Mapping[str, str]) -> str:
     else:
         what = "{type} queue of {protocol} {local}{remote} {said}"
         ends = " ({comm}, pid {pid})" if "pid" in told else ""
+    if "crossings" in told:
+        said += ", crossed {crossings} times since the last word".format_map(known)
     remote = "" if known["remote_port"] == "0" else f" to {_endpoint(known, 'remote')}"
     known |= {"said": said, "local": _endpoint(known, "local"), "remote": remote}
     return printable((what + ends).format_map(known))

@@ -23,6 +23,7 @@ FIELDS = {
     "sk_wmem_alloc": "sock.sk_wmem_alloc",
     "sk_protocol": "sock.sk_protocol",
     "sk_socket": "sock.sk_socket",
+    "sk_uid": "sock.sk_uid",
     "socket_inode": "socket_alloc.vfs_inode.i_ino",
     "tcp_copied_seq": "tcp_sock.copied_seq",
     "tcp_rcv_nxt": "tcp_sock.rcv_nxt",

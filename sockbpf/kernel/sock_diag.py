@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sockbpf.event import Protocol
+from sockbpf.event import NO_UID, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +60,7 @@ class Row:
     recv: int
     send: int
     inode: int
+    uid: int = NO_UID
     unsure: int = 0
 
 
@@ -123,11 +124,12 @@ def _messages(buffer: bytes) -> Iterator[tuple[int, memoryview]]:
 
 
 def _row(payload: memoryview, *, unsure: bool) -> Row:
-    family, _, _, _, local_port, remote_port, local_ip, remote_ip, _, recv, send, _, inode = (
+    family, _, _, _, local_port, remote_port, local_ip, remote_ip, _, recv, send, uid, inode = (
         MESSAGE.unpack_from(payload)
     )
     kept = min(recv, _receive_buffer(payload) // 4) if unsure else 0
-    return Row(family, local_port, remote_port, local_ip, remote_ip, recv, send, inode, kept)
+    uid = uid if inode else NO_UID  # of a socket that no file holds some kernels say root
+    return Row(family, local_port, remote_port, local_ip, remote_ip, recv, send, inode, uid, kept)
 
 
 def _receive_buffer(payload: memoryview) -> int:

@@ -110,6 +110,7 @@ def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
             remote_port=int.from_bytes(row.remote_port, "big"),
             netns=netns,
             inode=row.inode,
+            uid=row.uid,
         ),
         {Direction.SEND: row.send, Direction.RECV: row.recv},
         row.unsure,

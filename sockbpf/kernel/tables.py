@@ -41,6 +41,7 @@ class Tally:
     full: int
     own: int
     unreturned: int
+    untold: int
 
 
 SETTINGS_FIELDS = (("threshold", "2I"), ("clear", "2I"), ("reaped", "I"), ("own_pid", "I"))
@@ -54,6 +55,8 @@ TALLY = struct.Struct(f"={len(fields(Tally))}I")
 KEY = struct.Struct("=" + "".join(code for _, code in KEY_FIELDS))
 NUMBER = struct.Struct("=Q")
 """A key and a value of `own`: an address, an inode."""
+SPENT = struct.Struct("=QQ")
+"""`struct spent`, which the kernel side alone uses."""
 INDEX = struct.Struct("=I")
 """A key of an array."""
 
@@ -62,6 +65,7 @@ SIZES = {
     "tally": (INDEX.size, TALLY.size),
     "episodes": (KEY.size, WIRE.size),
     "own": (NUMBER.size, NUMBER.size),
+    "spent": (INDEX.size, SPENT.size),
 }
 """Of each table the sizes of keys and values, bytes."""
 

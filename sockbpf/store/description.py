@@ -112,6 +112,7 @@ ALERT: dict[str, Any] = {
         pid=WHOLE,
         comm=TEXT,
         count=WHOLE,
+        crossings=WHOLE,
         worst=TEXT,
     ),
 }

@@ -29,7 +29,10 @@ MOST_TEXT = 256
 MOST_PAIRS = 64
 """Of one entry, as many key=value pairs are searched for."""
 
-NUMBERS = ("local_port", "remote_port", "size", "threshold", "peak", "seq", "pid", "netns", "count")
+NUMBERS = (
+    "local_port", "remote_port", "size", "threshold", "peak", "seq", "pid", "netns", "count",
+    "crossings",
+)  # fmt: skip
 """Parameters of an alert that are whole numbers."""
 SECONDS = ("timestamp", "duration")
 COLUMNS = (

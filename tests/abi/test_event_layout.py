@@ -90,7 +90,7 @@ def test_the_size_that_the_header_asserts_is_the_size_read() -> None:
 
 def test_a_record_written_by_field_is_read_by_field(everything: Everything) -> None:
     leaf = everything.bpf["episodes"].Leaf()
-    numbers = {name: 1009 + i for i, (name, code) in enumerate(FIELDS) if code in "QIH"}
+    numbers = {name: 1009 + i for i, (name, code) in enumerate(FIELDS) if code in "QIH" and name != "zero"}
     for name, number in numbers.items():
         setattr(leaf, name, number)
     leaf.what, leaf.direction, leaf.protocol, leaf.family = 2, 1, 17, 10
@@ -181,10 +181,10 @@ def test_the_largest_threshold_stays_whole(everything: Everything) -> None:
 
 def test_the_tally_has_the_names_of_the_kernel_side(everything: Everything) -> None:
     table = everything.loaded.tables["tally"]
-    write(table, FIRST, TALLY.pack(*range(1009, 1015)))
+    write(table, FIRST, TALLY.pack(*range(1009, 1016)))
     try:
         entry = everything.bpf["tally"][ctypes.c_int(0)]
         read = {field.name: getattr(entry, field.name) for field in fields(Tally)}
-        assert everything.probes.tables.tally() == Tally(1009, 1010, 1011, 1012, 1013, 1014) == Tally(**read)
+        assert everything.probes.tables.tally() == Tally(*range(1009, 1016)) == Tally(**read)
     finally:
         write(table, FIRST, bytes(TALLY.size))

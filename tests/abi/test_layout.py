@@ -130,7 +130,8 @@ def identity(sock: socket.socket, protocol: Protocol) -> Socket:
         remote = sock.getpeername()
     except OSError:  # not connected
         remote = ("::" if sock.family == socket.AF_INET6 else "0.0.0.0", 0)
-    return Socket(protocol, local[0], local[1], remote[0], remote[1], netns(), inode(sock))
+    uid = os.fstat(sock.fileno()).st_uid
+    return Socket(protocol, local[0], local[1], remote[0], remote[1], netns(), inode(sock), uid)
 
 
 def fill(client: socket.socket) -> None:
@@ -247,6 +248,7 @@ def test_who_a_udp_socket_is(watch: Watch, stack: ExitStack, name: str, *, is_co
     family, shown, to = FAMILIES[name]
     receiver = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
     receiver.bind((shown, 0))
+    os.fchown(receiver.fileno(), 1009, -1)
     sender = stack.enter_context(
         socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_DGRAM)
     )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from sockbpf import yaml_source
 from sockbpf.alert import EVENTS
-from sockbpf.config import Config, Delivery, Fold, Journal, Kernel, Metrics, Sweep, Thresholds, load
+from sockbpf.config import Config, Delivery, Flapping, Fold, Journal, Kernel, Metrics, Sweep, Thresholds, load
 from sockbpf.destination_settings import MODELS
 from sockbpf.errors import ConfigError
 from sockbpf.http_options import HttpOptions
@@ -28,7 +28,7 @@ HOST_PORT = "expected a host and a port such as 127.0.0.1:9464 or [::1]:9464"
 ABSOLUTE = "expected the absolute path of a file"
 REQUIRED = f":1: url: required, where alerts go, such as {URL}"
 KEYS = (
-    "url, http, thresholds, clear_ratio, repeat, events, hold, fold, heartbeat, metrics, journal, delivery, "
+    "url, http, thresholds, clear_ratio, repeat, events, hold, flapping, fold, heartbeat, metrics, journal, delivery, "
     "destinations, sweep, kernel, store, log"
 )
 TAG = "expected a value without a tag, got one (!...): if it is the value itself, quote it"
@@ -209,6 +209,14 @@ BAD_VALUES = {
         "2: delivery > burst: expected a whole number from 1 to 1000000, got '0'",
     ),
     "hold-negative": ("hold: -1s", "2: hold: expected a duration from 0s to 8760h, got '-1s'"),
+    "flapping-above": (
+        "flapping: {above: -1}",
+        "2: flapping > above: expected a whole number from 0 to 1000000, got '-1'",
+    ),
+    "flapping-window": (
+        "flapping: {window: 999ms}",
+        "2: flapping > window: expected a duration from 1s to 24h, got '999ms'",
+    ),
     "fold-above": (
         "fold: {above: 1000001}",
         "2: fold > above: expected a whole number from 0 to 1000000, got '1000001'",
@@ -573,9 +581,10 @@ def test_defaults(file: Path) -> None:
         thresholds=Thresholds(send=1024 * 1024, recv=1024 * 1024),
         clear_ratio=0.8,
         repeat=60.0,
-        events=("exceeded", "ongoing"),
+        events=("exceeded", "ongoing", "cleared"),
         http=HttpOptions(),
         hold=0.0,
+        flapping=Flapping(above=5, window=60.0),
         fold=Fold(above=0, window=1.0),
         heartbeat=0.0,
         metrics=Metrics(listen=None),

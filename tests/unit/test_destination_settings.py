@@ -291,8 +291,9 @@ BAD_ITEMS = {
 
 @pytest.mark.parametrize(("item", "fault"), BAD_ITEMS.values(), ids=BAD_ITEMS.keys())
 def test_bad_item(file: Path, item: str, fault: str) -> None:
-    content = f"url: {URL}\ndestinations:\n  - {{type: file, path: /x, name: good}}\n  {item}\n"
-    assert faults(file, content) == [f":4: destinations > item 2{fault}"]
+    told = "events: [exceeded, ongoing]"
+    content = f"url: {URL}\n{told}\ndestinations:\n  - {{type: file, path: /x, name: good}}\n  {item}\n"
+    assert faults(file, content) == [f":5: destinations > item 2{fault}"]
 
 
 @pytest.mark.parametrize("written", ["", "file", "{type: file, path: /x}"])
@@ -632,6 +633,7 @@ http:
     X A: x
     X-B: 'x '
 delivery: {rate: fast}
+events: [exceeded]
 destinations:
   - type: file
     path: here
@@ -649,15 +651,15 @@ destinations:
         ":5: http > headers: expected names of headers such as X-Team, got another",
         f":6: http > headers > X-B: {HEADER}",
         ":7: delivery > rate: expected a number such as 10, got 'fast'",
-        f":10: destinations > item 1 > path: {ABSOLUTE}, got 'here'",
-        ":11: destinations > item 1 > rate: expected a number from 0 to 1000000, got '-1'",
-        f":12: destinations > item 2 > type: expected one of {TYPES}, got 'fiel'",
-        f":14: destinations > item 3 > url: {WEB}",
-        ":15: destinations > item 3 > nmae: unknown key, did you mean 'name'?",
-        f":16: destinations > item 4 > name: {NAMESAKE}, got 'slack'",
-        f":16: destinations > item 4 > address: {SYSLOG}, got 'here'",
-        f":17: destinations > item 5 > name: {TAG}",
-        f":17: destinations > item 5 > events: {NOT_MADE}",
+        f":11: destinations > item 1 > path: {ABSOLUTE}, got 'here'",
+        ":12: destinations > item 1 > rate: expected a number from 0 to 1000000, got '-1'",
+        f":13: destinations > item 2 > type: expected one of {TYPES}, got 'fiel'",
+        f":15: destinations > item 3 > url: {WEB}",
+        ":16: destinations > item 3 > nmae: unknown key, did you mean 'name'?",
+        f":17: destinations > item 4 > name: {NAMESAKE}, got 'slack'",
+        f":17: destinations > item 4 > address: {SYSLOG}, got 'here'",
+        f":18: destinations > item 5 > name: {TAG}",
+        f":18: destinations > item 5 > events: {NOT_MADE}",
     ]
 
 

@@ -277,7 +277,7 @@ def over(number: int, since_ns: int, what: What = What.OVER) -> Event:
 @pytest.mark.parametrize("hold_ns", [0, S // 4])
 def test_10007_sockets_of_one_service_in_a_second_are_a_handful_of_words(hold_ns: int) -> None:
     counters = Counters()
-    rules = Rules({SEND: THRESHOLD, RECV: THRESHOLD}, 0.5, 30 * S, frozenset(EVENTS), hold_ns)
+    rules = Rules({SEND: THRESHOLD, RECV: THRESHOLD}, 0.5, 30 * S, hold_ns)
     policy = Policy(rules, counters, "salt", lambda _: (0, ""))
     stage = Fold(5, S, counters=counters, is_open=policy.is_open)
     told: list[Notice | Folded] = []

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Notice
+from sockbpf.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.counters import NAMES, Counters
 from sockbpf.episodes import OwnerOf
 from sockbpf.event import Direction, Event, Mode, Protocol, Socket, What
@@ -51,7 +51,7 @@ def nobody(_inode: int) -> tuple[int, str]:
     return 0, ""
 
 
-RULES = Rules({SEND: THRESHOLD, RECV: THRESHOLD}, 0.5, 30 * S, frozenset(EVENTS))
+RULES = Rules({SEND: THRESHOLD, RECV: THRESHOLD}, 0.5, 30 * S)
 
 
 def policy(*, owner_of: OwnerOf = nobody, salt: str = "salt", **changed: Any) -> Policy:
@@ -182,18 +182,6 @@ def test_what_was_missed_is_not_repeated_twice() -> None:
     rules.on_event(over(5 * S))
     assert words(rules.on_time(500 * S)) == [ONGOING]
     assert rules.on_time(500 * S + 1) == []
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    [set(EVENTS), {EXCEEDED}, {EXCEEDED, ONGOING}, {CLEARED}, {ONGOING}],
-    ids=lambda w: "+".join(sorted(w)),
-)
-def test_only_the_events_asked_for_are_told(wanted: set[str]) -> None:
-    rules = policy(events=frozenset(wanted))
-    told = [*rules.on_event(over(5 * S)), *rules.on_time(35 * S), *rules.on_event(back(5 * S, 36 * S))]
-    assert words(told) == [name for name in EVENTS if name in wanted]
-    assert_forgotten(rules)
 
 
 # held
@@ -420,13 +408,6 @@ def test_the_next_repeat_is_when_the_new_rules_say(repeat_ns: int) -> None:
     assert words(rules.on_time(5 * S + repeat_ns)) == [ONGOING]
 
 
-def test_events_that_the_new_rules_add_are_told_of_what_is_open() -> None:
-    rules = policy(events=frozenset({EXCEEDED}))
-    rules.on_event(over(5 * S))
-    changed(rules, events=frozenset(EVENTS))
-    assert words(rules.on_time(60 * S) + rules.on_event(back(5 * S, 61 * S))) == [ONGOING, CLEARED]
-
-
 # owners
 
 
@@ -545,12 +526,6 @@ def test_a_lost_beginning_is_found_in_the_table() -> None:
     assert (ended.event, ended.peak) == (CLEARED, 4001)
     assert counted(rules) == {"recovered": 1}
     assert_forgotten(rules)
-
-
-def test_a_lost_beginning_is_counted_whatever_is_told() -> None:
-    rules = policy(events=frozenset({CLEARED}))
-    assert [rules.on_table([over(5 * S)]), rules.on_table([over(5 * S)])] == [[], []]
-    assert counted(rules) == {"recovered": 1}
 
 
 def test_a_lost_end_is_told_at_the_second_look_that_misses_it() -> None:

@@ -106,6 +106,7 @@ def test_a_row_says_who_and_how_long(kernel: Any) -> None:
             recv=2003,
             send=4001,
             inode=8191,
+            uid=1000,
         )
     ]
 

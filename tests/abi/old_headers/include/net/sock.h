@@ -7,6 +7,10 @@
 #define offsetof(type, member) __builtin_offsetof(type, member)
 
 typedef struct {
+	unsigned int val;
+} kuid_t;
+
+typedef struct {
 	int counter;
 } atomic_t;
 
@@ -85,6 +89,7 @@ struct sock {
 	u32 sk_gso_max_size;
 	FLAGS;
 	u16 sk_gso_max_segs;
+	kuid_t sk_uid;
 	struct socket *sk_socket;
 #endif
 };
@@ -96,6 +101,7 @@ struct socket {
 
 struct inode {
 	unsigned short i_mode;
+	kuid_t i_uid;
 	void *i_mapping;
 	unsigned long i_ino;
 };
