@@ -2,8 +2,8 @@
 
 Pure: no I/O, the clock is given. Of one queue at most `above` words, `exceeded` and `cleared`, are told within the
 window. The last `exceeded` that may be told of it begins a flap: an episode that goes on until the queue has been
-back for a whole window. Crossings meanwhile are counted: `ongoing`, each repeat interval, and `cleared`, at the end, tell
-how many since the last word. What is told and what is counted add up to all crossings.
+back for a whole window. Crossings meanwhile are counted: `ongoing`, each repeat interval, and `cleared`, at the
+end, tell how many since the last word. What is told and what is counted add up to all crossings.
 """
 
 from __future__ import annotations

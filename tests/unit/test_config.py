@@ -28,8 +28,8 @@ HOST_PORT = "expected a host and a port such as 127.0.0.1:9464 or [::1]:9464"
 ABSOLUTE = "expected the absolute path of a file"
 REQUIRED = f":1: url: required, where alerts go, such as {URL}"
 KEYS = (
-    "url, http, thresholds, clear_ratio, repeat, events, hold, flapping, fold, heartbeat, metrics, journal, delivery, "
-    "destinations, sweep, kernel, store, log"
+    "url, http, thresholds, clear_ratio, repeat, events, hold, flapping, fold, heartbeat, metrics, journal, "
+    "delivery, destinations, sweep, kernel, store, log"
 )
 TAG = "expected a value without a tag, got one (!...): if it is the value itself, quote it"
 EVENT_LIST = "expected a list with exceeded in it and no event twice"
