@@ -8,8 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from sockbpf import __version__
-from sockbpf.config import load
+from sockbpf import __version__, signals
 from sockbpf.errors import SockbpfError
 
 USAGE = """\
@@ -51,13 +50,18 @@ def start_logging(level: str) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    # The parts are imported when they are wanted: BCC and HTTP cost a check of the configuration nothing.
+    # The parts are imported when they are wanted: signals are held by now, and BCC and HTTP cost a check of the
+    # configuration nothing.
+    if arguments.command != "run":
+        signals.let_go()
     if arguments.command == "demo":
         from sockbpf.demo import demo
 
         return demo()
     if arguments.config is None:
         parser().error("which configuration? -c FILE; a commented example is config.yaml beside the code")
+    from sockbpf.config import load
+
     config = load(arguments.config)
     start_logging(config.log)
     if arguments.command == "check":
@@ -75,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; every error leaves by here, as a line and an exit code."""
+    signals.hold()
     arguments = parser().parse_args(argv)
     try:
         return run(arguments)

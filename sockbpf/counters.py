@@ -30,6 +30,8 @@ NAMES = {
     "retried": "deliveries that failed and were put back for another try",
     "recovered_owed": "alerts found in the journal at the start, counted for each destination that is owed them",
     "given_up": "alerts not delivered: too old, too many, or refused for good; counted for each destination",
+    "set_aside": "alerts set aside because they could not be handled, each named in the log",
+    "late": "times a thread did not come round in its time: while it lasts the watchdog is told nothing",
     "journal_failed": "times the journal could not be written: alerts were in memory only",
     "dropped": "alerts dropped because too many waited to be written to the journal",
     "own": "crossings of the monitor's own sockets, not reported",
@@ -38,7 +40,7 @@ NAMES = {
 
 LOSSES = (
     "lost_submit", "lost_ring", "undecodable", "episodes_full", "untold", "unreturned", "sweep_failed", "given_up",
-    "journal_failed", "dropped",
+    "set_aside", "late", "journal_failed", "dropped",
 )  # fmt: skip
 """The counters that say something was lost or not seen; a change of these is a warning in the log."""
 

@@ -1,15 +1,18 @@
-"""The monitor as a process: its signals, its ready file, its service manager."""
+"""The monitor as a process: its parts, its ready file, its end."""
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 from typing import TYPE_CHECKING
 
+from sockbpf import life
 from sockbpf.arming import need_root
 from sockbpf.config import load
+from sockbpf.counters import Counters
 from sockbpf.monitor import Monitor
 from sockbpf.service import Service
+from sockbpf.signals import Signals, StoppedError
 from sockbpf.store_process import running_store
 
 if TYPE_CHECKING:
@@ -24,42 +27,35 @@ SWITCH_S = 0.0005
 def watch(config: Config, config_file: Path, ready_file: Path | None) -> int:
     """Run the monitor, and the store if alerts go there, until SIGTERM (return 0) or SIGINT (return 130).
 
-    SIGHUP has the monitor read its settings again.
+    SIGHUP has the monitor read its settings again, once it has read them at all.
     """
     need_root()
-    if ready_file:
-        ready_file.unlink(missing_ok=True)
-    monitor: Monitor | None = None
-    code = 0
-
-    def on_signal(number: int, _frame: object) -> None:
-        nonlocal code
-        code = 130 if number == signal.SIGINT else 0
-        if monitor is None:  # still loading: nothing is attached that the kernel does not detach with us
-            raise SystemExit(code)
-        monitor.stop()
-
-    def on_show(*_: object) -> None:
-        if monitor is not None:
-            monitor.show()
-
-    def on_reload(*_: object) -> None:
-        if monitor is not None:
-            monitor.reload()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGUSR1, on_show)
-    signal.signal(signal.SIGHUP, on_reload)
+    counters, service, signals = Counters(), Service(), Signals()
+    life.begin(counters, (service.status, _say))
     sys.setswitchinterval(SWITCH_S)
-    service = Service()
-    with running_store(config, config_file):
-        monitor = Monitor(config, service, lambda: load(config_file))
+    with life.ending("main"):
         try:
-            monitor.run(lambda: ready_file.touch() if ready_file else None)
-        finally:
-            service.stopping()
-            monitor.close()
+            signals.install()
             if ready_file:
                 ready_file.unlink(missing_ok=True)
-    return code
+            with running_store(config, config_file):
+                monitor = Monitor(config, counters, service, lambda: load(config_file))
+                signals.are_for(monitor)
+                _run(monitor, service, ready_file)
+        except StoppedError:
+            pass
+    return signals.code or 0
+
+
+def _run(monitor: Monitor, service: Service, ready_file: Path | None) -> None:
+    try:
+        monitor.run(lambda: ready_file.touch() if ready_file else None)
+    finally:
+        service.stopping()
+        monitor.close()
+        if ready_file:
+            ready_file.unlink(missing_ok=True)
+
+
+def _say(line: str) -> None:
+    os.write(2, f"{line}\n".encode())

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sockbpf.alert import HEARTBEAT, alert_of, heartbeat, log_line, parameters
+from sockbpf.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line, parameters
 from sockbpf.clock import monotonic_ns
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations import MAKERS, ONE_WRITER
 from sockbpf.delivery.outbox import Outbox, Route
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.worker import Workers
+from sockbpf.life import setting_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from sockbpf.alert import Folded, Notice
+    from sockbpf.alert import Folded
     from sockbpf.config import Config
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
@@ -32,9 +35,30 @@ UNWRITTEN = 50_000
 """How many alerts may wait for the disk: those of a storm while a commit takes seconds."""
 
 
+LOOKUP_S = 60.0
+"""What the look-up of a name may take (resolv.conf)."""
+
+
 def _wants(its: AnyDestination, told: Mapping[str, str]) -> bool:
     """Whether a destination is to be told this; a heartbeat has no direction."""
     return told["event"] in its.events and told.get("type") in {None, *its.types}
+
+
+def _round_s(its: AnyDestination) -> float:
+    """Return how long one try may take at the very most: the look-up of a name, many addresses, redirects."""
+    return math.inf if its.type == "file" else LOOKUP_S + 20 * its.timeout  # a disk that hangs has no timeout
+
+
+def _age_s(told: Mapping[str, str]) -> float | None:
+    """Return how long ago it was, by its timestamp, that an alert had to be told; None if it does not say."""
+    with suppress(ValueError, KeyError):
+        return time.time() - float(told["timestamp"])
+    return None
+
+
+def _named(notice: Notice | Folded) -> str:
+    one = notice if isinstance(notice, Notice) else notice.notice
+    return f"{one.id}/{one.event}"
 
 
 def _log(told: Mapping[str, str]) -> None:
@@ -59,7 +83,7 @@ class Dispatch:
         )
         self._seq = self._outbox.last_seq
         self._config = config
-        self._routes = {its.name: self._route(its) for its in config.destinations}
+        self._routes = {its.name: self._route(its, config) for its in config.destinations}
         self._outbox.start(self._routes.values())
 
     def _serve(self, config: Config) -> Metrics | None:
@@ -71,8 +95,8 @@ class Dispatch:
         metrics.start(*config.metrics.listen)
         return metrics
 
-    def _route(self, its: AnyDestination) -> Route:
-        delivery = self._config.delivery
+    def _route(self, its: AnyDestination, config: Config) -> Route:
+        delivery = config.delivery
         queue = Queue(
             capacity=delivery.queue,
             breaker=Breaker(delivery.retry_first, delivery.retry_max),
@@ -86,23 +110,26 @@ class Dispatch:
             counters=self._counters,
             delivered=self._delivered,
             refused=self._outbox.refused,
+            settled=self._outbox.settled,
+            round_s=_round_s(its),
         )
         return Route(its.name, partial(_wants, its), queue, workers)
 
     def _delivered(self, owed: Owed) -> None:
         self._outbox.settled(owed)
-        if self._metrics and owed.episode != HEARTBEAT:
-            self._metrics.delivered(owed.destination, time.time() - float(owed.told["timestamp"]))
+        if self._metrics and owed.episode != HEARTBEAT and (age_s := _age_s(owed.told)) is not None:
+            self._metrics.delivered(owed.destination, age_s)
 
     def tell(self, notices: Iterable[Notice | Folded]) -> None:
         """Make an alert of each; never waits."""
         offset_ns = time.time_ns() - monotonic_ns()
         alerts = []
         for notice in notices:
-            self._seq += 1
-            alerts.append(
-                parameters(alert_of(notice, seq=self._seq, host=self._host, unix_offset_ns=offset_ns))
-            )
+            with setting_aside(self._counters, _named(notice)):
+                alerts.append(
+                    parameters(alert_of(notice, seq=self._seq + 1, host=self._host, unix_offset_ns=offset_ns))
+                )
+                self._seq += 1
         if alerts:
             self._counters.add("alerts", len(alerts))
             self._outbox.put(alerts)
@@ -123,14 +150,18 @@ class Dispatch:
         self._outbox.put([heartbeat(numbers, self._seq, self._host, time.time_ns())])
 
     def reload(self, config: Config) -> None:
-        """Take other settings: destinations that they change, or leave out, are let go of, and made anew."""
-        old, self._config = self._config, config
+        """Take other settings: destinations that they change, or leave out, are let go of, and made anew.
+
+        Whatever it raises, all stays as it was.
+        """
+        old = self._config
         settings = {its.name: its for its in old.destinations} if old.delivery == config.delivery else {}
-        self._routes = {
-            its.name: self._routes[its.name] if settings.get(its.name) == its else self._route(its)
+        routes = {
+            its.name: self._routes[its.name] if settings.get(its.name) == its else self._route(its, config)
             for its in config.destinations
         }
-        self._outbox.reroute(self._routes.values())
+        self._outbox.reroute(routes.values())
+        self._config, self._routes = config, routes
 
     def close(self, seconds: float) -> int:
         """Deliver what can be in this time; return how many alerts stay owed."""

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from sockbpf.arming import arm, log_sight
 from sockbpf.clock import monotonic_ns, monotonic_s
-from sockbpf.counters import LOSSES, Counters
+from sockbpf.counters import LOSSES
 from sockbpf.errors import ConfigError, UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
 from sockbpf.kernel.owner import Owners
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
 from sockbpf.kernel.tables import Levels
+from sockbpf.life import ROUND_S, Pulse, late, living, setting_aside
 from sockbpf.policy import Episode, Policy, Rules
 from sockbpf.telling import Settings, Telling
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sockbpf.alert import Notice
     from sockbpf.config import Config
+    from sockbpf.counters import Counters
     from sockbpf.dispatch import Dispatch
     from sockbpf.kernel.probes import Probes
     from sockbpf.service import Service
@@ -95,7 +97,9 @@ def _dispatch() -> type[Dispatch]:
 class Monitor:
     """Everything that runs; `run` returns when it was stopped, `stop` may be called from a signal handler."""
 
-    def __init__(self, config: Config, service: Service, reread: Callable[[], Config]) -> None:
+    def __init__(
+        self, config: Config, counters: Counters, service: Service, reread: Callable[[], Config]
+    ) -> None:
         """Load and attach; `reread` returns the settings as they are now written, or raises ConfigError.
 
         Where the kernel cannot, the reason is logged and sweeps alone do the work.
@@ -103,7 +107,7 @@ class Monitor:
         self._config = config
         self._reread = reread
         self._service = service
-        self._counters = Counters()
+        self._counters = counters
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         salt = f"{boot} {os.getpid()} {time.time_ns()}"
         self._policy = Policy(rules_of(config), self._counters, salt, Owners().owner)
@@ -161,8 +165,14 @@ class Monitor:
 
     def run(self, on_armed: Callable[[], None]) -> None:
         """Watch until stopped; `on_armed` is called once every hook is armed and the first sweep is done."""
+        pulse = Pulse("main", IDLE_S + ROUND_S)
+        with living(pulse):
+            self._run(on_armed, pulse)
+
+    def _run(self, on_armed: Callable[[], None], pulse: Pulse) -> None:
         armed = False
         while not self._stopping:
+            pulse.beat()
             self._epoll.poll(self._pause_s())
             self._drain_wake()
             woke_ns = monotonic_ns()
@@ -175,7 +185,7 @@ class Monitor:
                 self._service.ready("watching by hooks" if self._probes else "watching by polling, mode=poll")
             self._look()
             self._tell_due(woke_ns)
-            self._service.alive()
+            self._service.alive(lambda: not late())
             if self._reloading:
                 self._reloading = False
                 self._take_settings()
@@ -209,7 +219,8 @@ class Monitor:
             self._heard_s = monotonic_s()
             if event.what is What.OVER and is_udp_send(event):
                 self._demand(self._probes)
-            self._tell(self._policy.on_event(event))
+            with setting_aside(self._counters, f"an event of socket {event.socket}"):
+                self._tell(self._policy.on_event(event))
 
     def _demand(self, probes: Probes) -> None:
         if not self._udp_send_s:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sockbpf.clock import monotonic_s
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PARTS = 3
 """How often in a watchdog's interval it is told: sd_watchdog_enabled(3) asks for twice, one more may get lost."""
@@ -35,12 +35,17 @@ class Service:
         """Tell that the start is over; `status` is one line for whoever asks the manager."""
         self._tell(f"READY=1\nSTATUS={status}")
 
-    def alive(self) -> None:
-        """Tell the watchdog, if it is due."""
+    def alive(self, is_well: Callable[[], bool] = lambda: True) -> None:
+        """Tell the watchdog, if it is due and all is well."""
         now_s = monotonic_s()
         if now_s >= self.due_s:
             self.due_s = now_s + self._every_s
-            self._tell("WATCHDOG=1")
+            if is_well():
+                self._tell("WATCHDOG=1")
+
+    def status(self, line: str) -> None:
+        """Tell in one line how it stands."""
+        self._tell(f"STATUS={line}")
 
     def stopping(self) -> None:
         """Tell that the end has begun."""

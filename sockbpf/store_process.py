@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import subprocess
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.delivery.breaker import backoff_s
 from sockbpf.isolated import command as isolated
+from sockbpf.life import start_thread
 from sockbpf.store.settings import leads_to
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sockbpf.config import Config
+    from sockbpf.life import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +61,10 @@ class StoreProcess:
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Raise NoThreadError."""
+        start_thread("store", self._run, limit_s=math.inf)  # it waits for the end of a process
 
     def stop(self) -> None:
         """End it: it writes what it has taken first."""
@@ -76,7 +79,7 @@ class StoreProcess:
         except subprocess.TimeoutExpired:
             process.kill()
 
-    def _run(self) -> None:
+    def _run(self, _: Pulse) -> None:
         failures = 0
         while True:
             begun_s = time.monotonic()

@@ -6,6 +6,7 @@ would hold a worker for ever.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import threading
@@ -17,10 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
 
+from sockbpf.life import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import requests
+
+    from sockbpf.life import Pulse
 
 CUT_AGAIN_S = 0.1
 
@@ -58,14 +63,14 @@ class Deadline:
     def bounded(self, timeout_s: float) -> Iterator[threading.Event]:
         """Cut every connection `timeout_s` from now, unless left before; the event says it came to that.
 
-        One exchange at a time.
+        One exchange at a time. Raise NoThreadError.
         """
         late = threading.Event()
         with self._changed:
             self._late, self._due_s = late, time.monotonic() + timeout_s
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="http-deadline", daemon=True)
-                self._thread.start()
+                # It waits for as long as nothing is asked for; a worker that nobody cuts is late itself.
+                self._thread = start_thread("http-deadline", self._watch, limit_s=math.inf)
             elif self._due_s < self._wakes_s:
                 self._changed.notify()
         try:
@@ -74,7 +79,7 @@ class Deadline:
             with self._changed:
                 self._late = None
 
-    def _watch(self) -> None:
+    def _watch(self, _: Pulse) -> None:
         with self._changed:
             while self._thread is threading.current_thread():
                 now_s = time.monotonic()

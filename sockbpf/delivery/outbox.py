@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from sockbpf.alert import HEARTBEAT
 from sockbpf.delivery.journal import Journal, JournalError
-from sockbpf.delivery.owed import Owed, body_of, told_of
+from sockbpf.delivery.owed import Owed, body_of, named, told_of
+from sockbpf.life import REST_S, setting_aside, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.delivery.queue import Queue
     from sockbpf.delivery.worker import Workers
+    from sockbpf.life import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -85,16 +87,16 @@ class Outbox:
         """The `seq` of the last alert that was written, by this monitor or an earlier one."""
         self._found: list[Owed] = []
         self._open()
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self, routes: Iterable[Route]) -> None:
-        """Begin to write and deliver; what an earlier monitor owed comes first."""
+        """Begin to write and deliver; what an earlier monitor owed comes first. Raise NoThreadError."""
         self._routes = tuple(routes)
         self._take_over(self._found)
         self._found = []
         for route in self._routes:
             route.workers.start()
-        self._thread.start()
+        self._thread = start_thread("outbox", self._run)
 
     def _take_over(self, found: list[Owed]) -> None:
         """Owe what an earlier monitor owed."""
@@ -139,9 +141,17 @@ class Outbox:
             return self._changed.wait_for(lambda: self._handled >= put, seconds)
 
     def reroute(self, routes: Iterable[Route]) -> None:
-        """Deliver by these from now on; what a route that is not among them owes goes to its successor by name."""
+        """Deliver by these from now on; what a route that is not among them owes goes to its successor by name.
+
+        Raise NoThreadError: then all stays as it is.
+        """
+        routes = tuple(routes)
+        known = {id(route) for route in self._routes}
+        for route in routes:
+            if id(route) not in known:
+                route.workers.start()
         with self._changed:
-            self._new_routes = tuple(routes)
+            self._new_routes = routes
             self._changed.notify()
 
     def settled(self, owed: Owed) -> None:
@@ -166,7 +176,8 @@ class Outbox:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
         for route in self._routes:
             route.queue.close(deadline_s)
         for route in self._routes:
@@ -178,11 +189,12 @@ class Outbox:
 
     # the thread
 
-    def _run(self) -> None:
+    def _run(self, pulse: Pulse) -> None:
         while True:
+            pulse.beat()
             with self._changed:
                 idle = not self._settled and self._journal is not None and not self.depth()
-                self._changed.wait_for(self._is_wanted, None if idle else IDLE_S)
+                self._changed.wait_for(self._is_wanted, REST_S if idle else IDLE_S)
                 made, self._made = self._made[:BATCH], self._made[BATCH:]
                 routes, self._new_routes = self._new_routes, None
                 drops, self._drops_unsaid = self._drops_unsaid, 0
@@ -202,13 +214,16 @@ class Outbox:
     def _handle(self, made: list[str]) -> None:
         owed: list[Owed] = []
         for body in made:
-            told = told_of(body)
-            owed += self._owed(told, body)
-            self.last_seq = int(told["seq"])
+            with setting_aside(self._counters, named(body)):
+                told = told_of(body)
+                seq = int(told["seq"])
+                owed += self._owed(told, body)
+                self.last_seq = seq
         self._write([one for one in owed if one.episode != HEARTBEAT])
         for body in made:
-            if (told := told_of(body))["event"] != HEARTBEAT:
-                self._line(told)
+            with setting_aside(self._counters, named(body)):
+                if (told := told_of(body))["event"] != HEARTBEAT:
+                    self._line(told)
         self._offer(owed)
         with self._changed:
             self._handled += len(made)
@@ -224,10 +239,7 @@ class Outbox:
             if id(route) not in kept:
                 route.queue.close(time.monotonic())  # what is being tried may arrive twice
                 left += route.queue.owed()
-        known, self._routes = {id(route) for route in self._routes}, routes
-        for route in routes:
-            if id(route) not in known:
-                route.workers.start()
+        self._routes = routes
         self._deliver_elsewhere(left)
 
     def _owed(self, told: Mapping[str, str], body: str) -> list[Owed]:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+class SenselessError(ValueError):
+    """A body is not the parameters of an alert."""
+
+
 @dataclass(frozen=True, slots=True)
 class Owed:
     """One alert that one destination has not taken yet. `n` counts all of them, over the monitor's restarts."""
@@ -32,8 +36,7 @@ class Owed:
         return told_of(self.body)
 
     def __str__(self) -> str:
-        told = self.told
-        return "/".join(told[name] for name in ("id", "event", "seq") if name in told)
+        return named(self.body) or f"number {self.n}"
 
 
 def body_of(told: Mapping[str, str]) -> str:
@@ -42,5 +45,20 @@ def body_of(told: Mapping[str, str]) -> str:
 
 
 def told_of(body: str) -> dict[str, str]:
-    """Return the alert's parameters from what an `Owed` keeps."""
-    return cast("dict[str, str]", json.loads(body))
+    """Return the alert's parameters from what an `Owed` keeps. Raise SenselessError if they are not texts by name."""
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        raise SenselessError("no JSON") from None
+    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+        raise SenselessError("not texts by name")
+    return cast("dict[str, str]", told)
+
+
+def named(body: str) -> str:
+    """Return how the log names an alert: id, event and seq, as far as it has them; empty if it has none."""
+    try:
+        told = told_of(body)
+    except SenselessError:
+        return ""
+    return "/".join(told[name] for name in ("id", "event", "seq") if name in told)

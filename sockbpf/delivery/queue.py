@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.breaker import Breaker, Bucket, backoff_s
+from sockbpf.life import REST_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -91,13 +92,15 @@ class Queue:
             del self._episodes[owed.episode]
             self._failures.pop(owed.episode, None)
 
-    def take(self) -> Owed | None:
+    def take(self, beat: Callable[[], None] = lambda: None) -> Owed | None:
         """Wait for the next that is due and return it, to be told `worked`, `refused` or `failed`.
 
-        None when the queue is closed and nothing more will be due in time.
+        `beat` is called now and then while it waits. None when the queue is closed and nothing more will be due in
+        time.
         """
         with self._changed:
             while True:
+                beat()
                 now_s = self._clock()
                 due_s = self._due_s(now_s)
                 if due_s is not None and due_s <= now_s:
@@ -106,7 +109,7 @@ class Queue:
                     self._changed.notify_all()
                     return None
                 wake_s = min(self._closes_s, float("inf") if due_s is None else due_s)
-                self._changed.wait(None if wake_s == float("inf") else wake_s - now_s)
+                self._changed.wait(min(REST_S, wake_s - now_s))
 
     @property
     def _closing(self) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 import traceback
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from sockbpf.delivery.owed import SenselessError
 from sockbpf.delivery.transport import TransportError
+from sockbpf.life import ROUND_S, NoThreadError, concerns_one_alert, set_aside, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,10 +22,18 @@ if TYPE_CHECKING:
     from sockbpf.delivery.owed import Owed
     from sockbpf.delivery.queue import Queue
     from sockbpf.delivery.transport import Destination
+    from sockbpf.life import Pulse
 
 log = logging.getLogger(__name__)
 
 FAILURES_LOGGED_S = 30.0
+
+TRIES = 3
+"""An alert over which a destination fails in a way that no destination should is set aside after so many tries."""
+
+
+DEFECTS = 1000
+"""Of as many alerts it is remembered."""
 
 
 class _Outage:
@@ -83,22 +95,42 @@ class Workers:
         counters: Counters,
         delivered: Callable[[Owed], None],
         refused: Callable[[Owed, str], None],
+        settled: Callable[[Owed], None],
+        round_s: float = ROUND_S,
     ) -> None:
+        self._name = name
+        self._round_s = round_s
         self._queue = queue
         self._counters = counters
         self._delivered = delivered
         self._refused = refused
+        self._settled = settled
         self._outage = _Outage(name)
         self._defects_lock = threading.Lock()
         self._defects_said: set[str] = set()
-        self._threads = [
-            threading.Thread(target=self._run, args=(make_destination(),), name=f"{name}-{n}", daemon=True)
-            for n in range(number)
-        ]
+        self._defects: dict[int, int] = {}
+        """n of an alert -> how often a destination failed over it in a way that none should."""
+        self._destinations = [make_destination() for _ in range(number)]
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        """Start to deliver. Raise NoThreadError: then nothing is delivered."""
+        try:
+            for n, destination in enumerate(self._destinations):
+                run = partial(self._run, destination)
+                self._threads.append(
+                    start_thread(
+                        f"{self._name}-{n}",
+                        run,
+                        limit_s=self._round_s,
+                        restart_helps=self._round_s < math.inf,
+                    )
+                )
+        except NoThreadError:
+            self._queue.close(time.monotonic())
+            for destination in self._destinations[len(self._threads) :]:
+                self._close(destination)
+            raise
 
     def join(self, deadline_s: float) -> None:
         """Wait for their end, which a closed queue brings; at most until the deadline, monotonic seconds.
@@ -108,24 +140,34 @@ class Workers:
         for thread in filter(threading.Thread.is_alive, self._threads):
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
-    def _run(self, destination: Destination) -> None:
+    def _run(self, destination: Destination, pulse: Pulse) -> None:
+        while (owed := self._queue.take(pulse.beat)) is not None:
+            self._deliver(destination, owed)
+        self._close(destination)
+
+    def _close(self, destination: Destination) -> None:
         try:
-            while (owed := self._queue.take()) is not None:
-                self._deliver(destination, owed)
-        finally:
-            try:
-                destination.close()
-            except Exception as error:  # noqa: BLE001  a destination may be anyone's
-                self._defect(error)
+            destination.close()
+        except Exception as error:  # noqa: BLE001  a destination may be anyone's
+            self._defect(error)
 
     def _deliver(self, destination: Destination, owed: Owed) -> None:
-        failed = self._try(destination, owed)
-        if failed is None:
+        try:
+            destination.send(owed.told)
+        except TransportError as failed:
+            self._failed(owed, failed)
+        except Exception as error:
+            if not concerns_one_alert(error):
+                raise
+            self._failed_oddly(owed, error)
+        else:
             self._queue.worked(owed)
             self._outage.worked()
             self._counters.add("delivered")
             self._delivered(owed)
-        elif failed.permanent:
+
+    def _failed(self, owed: Owed, failed: TransportError) -> None:
+        if failed.permanent:
             self._queue.worked(owed)
             self._refused(owed, str(failed))
         else:
@@ -133,15 +175,21 @@ class Workers:
             self._outage.failed(str(failed))
             self._queue.failed(owed, failed.retry_after_s or 0.0)
 
-    def _try(self, destination: Destination, owed: Owed) -> TransportError | None:
-        try:
-            destination.send(owed.told)
-        except TransportError as error:
-            return error
-        except Exception as error:  # noqa: BLE001  a defect in a destination must not end the deliveries
+    def _failed_oddly(self, owed: Owed, error: Exception) -> None:
+        """Try again what a destination failed over as none should; not for ever, others wait behind it."""
+        with self._defects_lock:
+            tries = self._defects.pop(owed.n, 0) + 1
+        if tries < TRIES and not isinstance(error, SenselessError):
+            with self._defects_lock:
+                if len(self._defects) >= DEFECTS:
+                    self._defects.clear()
+                self._defects[owed.n] = tries
             self._defect(error)
-            return TransportError(f"unexpected {type(error).__name__}")
-        return None
+            self._failed(owed, TransportError(f"unexpected {type(error).__name__}"))
+        else:
+            set_aside(self._counters, f"{self._name} {owed}", error)
+            self._queue.worked(owed)
+            self._settled(owed)
 
     def _defect(self, error: Exception) -> None:
         """Log an error that no destination should raise, once per class; its text may hold secrets."""

@@ -6,24 +6,28 @@ import errno
 import logging
 import os
 import socket
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from sockbpf.clock import monotonic_ns
 from sockbpf.event import Direction, Protocol, Socket, ip_text
 from sockbpf.kernel.netns import inside, namespaces
 from sockbpf.kernel.sock_diag import Row, dump, shows_what_was_read
+from sockbpf.life import REST_S, described, start_thread
 from sockbpf.policy import Reading, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.counters import Counters
+    from sockbpf.life import Pulse
 
 log = logging.getLogger(__name__)
+
+STOP_S = 2.0
+"""So long the end of a sweep is waited for."""
 
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
@@ -60,8 +64,17 @@ class Sweeper:
                 "so much more must stand in a queue for a sweep to find it over"
             )
 
-    def sweep(self, wanted: Wanted) -> Sweep:
-        """Look at the sockets."""
+    def try_to_sweep(self, wanted: Wanted, beat: Callable[[], None]) -> Sweep | None:
+        """Look at the sockets; None if that failed as a whole, which is counted and said: the next one may not."""
+        try:
+            return self.sweep(wanted, beat)
+        except OSError as fault:  # too many files are open, say; whatever else it is, is no passing trouble
+            self._counters.add("sweep_failed")
+            log.warning("a sweep failed: %s", described(fault))
+            return None
+
+    def sweep(self, wanted: Wanted, beat: Callable[[], None] = lambda: None) -> Sweep:
+        """Look at the sockets; `beat` is called now and then. Raise OSError."""
         begun_ns = monotonic_ns()
         places = namespaces()
         numbers = frozenset(places) if wanted.namespaces is None else wanted.namespaces
@@ -70,6 +83,7 @@ class Sweeper:
         own = own_inodes()
         for number in numbers & places.keys():
             for protocol in Protocol:
+                beat()
                 try:
                     with inside(places[number]) as entered:
                         unsure = self._udp_unsure and protocol is Protocol.UDP
@@ -126,8 +140,7 @@ class SweepThread:
         self._asked: SimpleQueue[Wanted | None] = SimpleQueue()
         self._done: SimpleQueue[Sweep | None] = SimpleQueue()
         self.busy = False
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("sweep", self._run)
 
     def ask(self, wanted: Wanted) -> None:
         """Have a sweep taken; one at a time."""
@@ -144,14 +157,16 @@ class SweepThread:
     def stop(self) -> None:
         """End the thread after the sweep under way."""
         self._asked.put(None)
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=STOP_S)
 
-    def _run(self) -> None:
-        while (wanted := self._asked.get()) is not None:
+    def _run(self, pulse: Pulse) -> None:
+        while True:
+            pulse.beat()
             try:
-                sweep = self._sweeper.sweep(wanted)
-            except Exception:  # the thread must live: without sweeps the misses of the hooks go unmended
-                log.exception("sweep failed")
-                sweep = None
-            self._done.put(sweep)
+                wanted = self._asked.get(timeout=REST_S)
+            except Empty:
+                continue
+            if wanted is None:
+                return
+            self._done.put(self._sweeper.try_to_sweep(wanted, pulse.beat))
             self._on_done()

@@ -21,14 +21,15 @@ ROOT = Path(__file__).parents[2] / "sockbpf"
 MAY_KNOW = {
     "": "",  # the package itself: its version
     "__main__": "cli",
-    "cli": " config errors demo check daemon store.serve",
+    "cli": " config errors demo check daemon signals store.serve",
     # the composition root and what shows it
-    "daemon": "arming config monitor service store_process",
-    "store_process": "config delivery.breaker isolated store.settings",
+    "daemon": " arming config counters life monitor service signals store_process",
+    "signals": " life",
+    "store_process": "config delivery.breaker isolated life store.settings",
     "monitor": "alert arming clock config counters dispatch episodes errors event kernel.owner kernel.probes "
-    "kernel.sweep kernel.tables policy service telling",
+    "kernel.sweep kernel.tables life policy service telling",
     "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
-    "delivery.queue delivery.worker destination_settings fold metrics",
+    "delivery.queue delivery.worker destination_settings fold life metrics",
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
     "check": "arming config counters errors event kernel.choice kernel.probes kernel.tables",
@@ -49,6 +50,7 @@ MAY_KNOW = {
     # what is seen, decided, described: nothing of where it comes from and where it goes
     "errors": "",
     "counters": "",
+    "life": "counters errors",
     "event": "",
     "clock": "errors",
     "policy": "event counters alert episodes",
@@ -84,18 +86,18 @@ MAY_KNOW = {
     "kernel.tables",
     "kernel.source": "errors kernel.btf kernel.layout",
     "kernel.sock_diag": "event",
-    "kernel.sweep": "clock event counters policy kernel.netns kernel.sock_diag",
+    "kernel.sweep": "clock event counters life policy kernel.netns kernel.sock_diag",
     # where it goes
     "delivery": "",
     "delivery.transport": "",
     "delivery.owed": "",
     "delivery.journal": "delivery.owed",
     "delivery.breaker": "",
-    "delivery.queue": "delivery.breaker delivery.owed",
-    "delivery.outbox": "alert counters delivery.journal delivery.owed delivery.queue delivery.worker",
+    "delivery.queue": "delivery.breaker delivery.owed life",
+    "delivery.outbox": "alert counters delivery.journal delivery.owed delivery.queue delivery.worker life",
     "delivery.destinations": "delivery.alertmanager delivery.http_get delivery.json_lines delivery.slack "
     "delivery.syslog delivery.transport secret",
-    "delivery.deadline": "",
+    "delivery.deadline": "life",
     "delivery.http_get": " delivery.deadline delivery.transport destination_settings secret",
     "delivery.wording": "alert",
     "delivery.json_lines": "delivery.transport",
@@ -105,7 +107,7 @@ MAY_KNOW = {
     "delivery.http_post": " delivery.deadline delivery.http_get delivery.transport",
     "delivery.slack": "alert delivery.http_get delivery.http_post delivery.wording",
     "delivery.alertmanager": "alert delivery.http_get delivery.http_post delivery.wording",
-    "delivery.worker": "counters delivery.owed delivery.queue delivery.transport",
+    "delivery.worker": "counters life delivery.owed delivery.queue delivery.transport",
     # where it is kept and shown: a process of its own, which knows nothing of the monitor
     "store": "",
     "store.settings": "addresses fields http_options secret",
@@ -153,7 +155,7 @@ ONLY_IN = {
 """Package from elsewhere -> the only modules that may import it."""
 
 LATE = {
-    "cli": {"demo", "check", "daemon", "store.serve"},
+    "cli": {"config", "demo", "check", "daemon", "store.serve"},
     "dispatch": {"metrics"},
     "kernel.compile": {"bcc"},
     "monitor": {"dispatch"},

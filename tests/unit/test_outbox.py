@@ -17,10 +17,12 @@ import pytest
 from sockbpf.counters import Counters
 from sockbpf.delivery import outbox as module
 from sockbpf.delivery.breaker import Breaker, Bucket
+from sockbpf.delivery.journal import Journal
 from sockbpf.delivery.outbox import Outbox, Route
+from sockbpf.delivery.owed import Owed
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.transport import TransportError
-from sockbpf.delivery.worker import Workers, _Outage
+from sockbpf.delivery.worker import TRIES, Workers, _Outage
 
 Told = Mapping[str, str]
 
@@ -110,6 +112,7 @@ def office(
             counters=counters,
             delivered=outbox.settled,
             refused=outbox.refused,
+            settled=outbox.settled,
         )
         routes.append(Route(name, wants, queue, made))
     outbox.start(routes)
@@ -417,18 +420,53 @@ def test_an_unexpected_error_is_a_failed_try_and_is_logged_once_without_its_text
     def blunder(_: Told) -> None:
         nonlocal tries
         tries += 1
-        if tries <= 5:
+        if tries < TRIES:
             raise LookupError("http://user:s3cret@host/")
 
     with caplog.at_level(logging.DEBUG):
         at = office(path, {"http": Scripted(blunder)})
         at.put(told("a", 1))
-        until(lambda: at.counted("delivered", "retried") == (1, 5))
+        until(lambda: at.counted("delivered", "retried") == (1, TRIES - 1))
         assert at.stop() == 0
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert "LookupError at test_outbox.py:" in errors[0]
     assert "s3cret" not in caplog.text
+
+
+def test_an_alert_that_no_destination_can_handle_is_set_aside_and_named_and_the_others_go_on(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def blunder(told: Told) -> None:
+        if told["id"] == "b":
+            raise LookupError("s3cret")
+
+    destination = Scripted(blunder)
+    at = office(path, {"http": destination})
+    at.put(told("a", 1), told("b", 2), told("c", 3))
+    until(lambda: at.counted("delivered", "retried", "set_aside") == (2, TRIES - 1, 1))
+    assert at.stop() == 0
+    assert sorted(destination.seqs()) == [1, 3]
+    assert "set aside: http b/exceeded/2: LookupError, at test_outbox.py:" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert rows(path) == []
+
+
+@pytest.mark.parametrize("body", ["no JSON", "[]", "7", '{"id": 7}', "[" * 100_000, '"\\ud800"', ""])
+@pytest.mark.parametrize("age_s", [0, 7200])
+def test_a_body_that_is_no_alert_harms_nobody(path: Path, body: str, age_s: float) -> None:
+    """Whether it is sent or given up, for which it must be named."""
+    journal = Journal(path)
+    made_s = time.time() - age_s
+    journal.write([Owed(n, "http", f"e{n}", made_s, body) for n in range(1, 8)], [], 7, 7)
+    journal.close()
+    destination = Scripted()
+    at = office(path, {"http": destination})
+    at.put(told("a", 8))
+    until(lambda: sum(at.counted("set_aside", "given_up")) == 7 and at.counted("delivered") == (1,))
+    assert at.stop() == 0
+    assert destination.seqs() == [8]
+    assert rows(path) == []
 
 
 def test_an_error_on_closing_is_logged_and_not_raised(path: Path, caplog: pytest.LogCaptureFixture) -> None:

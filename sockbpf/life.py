@@ -1,0 +1,274 @@
+"""Whether the process can go on: the one place that decides what an exception in a long-lived thread means.
+
+What is wrong with one alert sets that alert aside: `setting_aside`. Everything else that leaves a thread ends the
+process: `end` says what and where in one line, the exit code is 1, and what is owed stays in the journal for the next
+start. A thread that does not come round in its time is said, and `late` keeps the watchdog of the service manager
+from being told that all is well.
+
+What only processes have, one ending and one set of threads, is kept by this module. Where nobody has called `begin`,
+as in a test of a part, an exception leaves its thread as it leaves any other.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import threading
+import time
+import traceback
+from contextlib import contextmanager, suppress
+from pathlib import PurePath
+from typing import TYPE_CHECKING, NoReturn
+
+from sockbpf.errors import SockbpfError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from sockbpf.counters import Counters
+
+log = logging.getLogger(__name__)
+
+REST_S = 10.0
+"""A thread that waits for something to do beats at least so often."""
+
+ROUND_S = 60.0
+"""So long may a thread's round take, where it does not say otherwise."""
+
+LOOK_S = 1.0
+"""From one look at the threads to the next."""
+
+END_S = 0.8
+"""What ends the process may take so long to say so, whatever hangs: a pipe, a disk, a thread."""
+
+PLACES = 3
+"""Of the calls that led to an exception, the innermost so many are named."""
+
+
+class NoThreadError(SockbpfError):
+    """A thread cannot be started: too many processes, or too little memory, for this user or this control group."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the thread {name} cannot be started: there may be no more of them. "
+            "Remedy: ulimit -u, TasksMax= of the service, pids.max of the control group, or more memory"
+        )
+
+
+class Pulse:
+    """One long-lived thread, as it tells of itself: it beats at least every `limit_s` seconds.
+
+    `restart_helps` says whether a new process would be better off; a disk that hangs, hangs for that one too.
+    """
+
+    def __init__(self, name: str, limit_s: float = ROUND_S, *, restart_helps: bool = True) -> None:
+        self.name = name
+        self.limit_s = limit_s
+        self.restart_helps = restart_helps
+        self._beat_s = time.monotonic()
+
+    def beat(self) -> None:
+        """Say that the thread has come round."""
+        self._beat_s = time.monotonic()
+
+    def is_late(self, now_s: float) -> bool:
+        return now_s - self._beat_s > self.limit_s
+
+
+class _Ending:
+    """The thread that sees to it that the process ends in time once it has been told to, and looks at the others."""
+
+    def __init__(self, counters: Counters, say: Iterable[Callable[[str], None]]) -> None:
+        self._counters = counters
+        self._say = tuple(say)
+        self._told = threading.Event()
+        self._by_s = math.inf
+        self._stop_line = ""
+        self._late: set[str] = set()
+        self._first = threading.Lock()
+
+    def run(self, pulse: Pulse) -> None:
+        while True:
+            pulse.beat()
+            self._told.wait(max(0.0, min(LOOK_S, self._by_s - time.monotonic())))
+            if time.monotonic() < self._by_s:
+                self._look()
+            elif self._stop_line:
+                self.now(f"{self._stop_line}: {', '.join(pulse.name for pulse in _threads())}")
+            else:
+                os._exit(1)
+
+    def stop_by(self, by_s: float, line: str) -> None:
+        """Say the line and end the process at this time, monotonic seconds, if it has not ended before.
+
+        For a signal handler too: it takes no lock, the thread looks by itself.
+        """
+        self._stop_line = line
+        self._by_s = by_s
+
+    def now(self, line: str) -> NoReturn:
+        """Say the line to everybody who may hear it, and end the process; whoever comes second waits for that."""
+        if not self._first.acquire(blocking=False):
+            while True:
+                time.sleep(END_S)
+        try:
+            # Where the thread that looks out is the one that hangs, or is no more.
+            signal.setitimer(signal.ITIMER_REAL, END_S + 0.1)
+            self._by_s, self._stop_line = time.monotonic() + END_S, ""
+            self._told.set()
+            for say in self._say:
+                with suppress(BaseException):
+                    say(line)
+        finally:
+            os._exit(1)
+
+    def _look(self) -> None:
+        if self._told.is_set():
+            return
+        now_s = time.monotonic()
+        late = {pulse.name: pulse for pulse in _threads() if pulse.is_late(now_s)}
+        for name in late.keys() - self._late:
+            self._counters.add("late")
+            log.error(
+                "the thread %s has not come round for %g s%s",
+                name, late[name].limit_s,
+                ": the watchdog is told no more" if late[name].restart_helps else "",
+            )  # fmt: skip
+        for name in self._late - late.keys():
+            log.warning("the thread %s has come round again, or has ended", name)
+        self._late = set(late)
+
+
+_pulses: set[Pulse] = set()
+_pulses_lock = threading.Lock()
+_ending: _Ending | None = None
+
+
+def begin(counters: Counters, say: Iterable[Callable[[str], None]]) -> None:
+    """Have every exception that leaves a thread from now on end the process, told to each of `say`.
+
+    Raise NoThreadError.
+    """
+    global _ending  # noqa: PLW0603  the process ends once
+    _ending = _Ending(counters, say)
+    threading.excepthook = lambda args: end(args.thread.name if args.thread else "?", args.exc_value)
+    start_thread("lookout", _ending.run)
+
+
+def start_thread(
+    name: str, run: Callable[[Pulse], None], *, limit_s: float = ROUND_S, restart_helps: bool = True
+) -> threading.Thread:
+    """Start a daemon thread; whatever leaves `run` but its return ends the process. Raise NoThreadError.
+
+    `run` beats the pulse that it is given each time it comes round.
+    """
+    pulse = Pulse(name, limit_s, restart_helps=restart_helps)
+    thread = threading.Thread(target=_run, args=(pulse, run), name=name, daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as fault:
+        raise NoThreadError(name) from fault
+    return thread
+
+
+def _run(pulse: Pulse, run: Callable[[Pulse], None]) -> None:
+    with living(pulse):
+        run(pulse)
+
+
+@contextmanager
+def ending(name: str) -> Iterator[None]:
+    """End the process if anything leaves the block but what an operator can act on: a start that fails says so."""
+    try:
+        yield
+    except SockbpfError:
+        raise
+    except BaseException as error:  # noqa: BLE001  the one place
+        end(name, error)
+
+
+@contextmanager
+def living(pulse: Pulse) -> Iterator[None]:
+    """Count the calling thread among those that must live; an exception that leaves the block ends the process."""
+    try:
+        pulse.beat()
+        with _pulses_lock:
+            _pulses.add(pulse)
+        yield
+        with _pulses_lock:
+            _pulses.discard(pulse)
+    except BaseException as error:  # noqa: BLE001  the one place
+        end(pulse.name, error)
+
+
+def _threads() -> list[Pulse]:
+    with _pulses_lock:
+        return list(_pulses)
+
+
+def late() -> list[str]:
+    """Return the names of the threads that have not come round in time, where a restart would help."""
+    now_s = time.monotonic()
+    return [pulse.name for pulse in _threads() if pulse.restart_helps and pulse.is_late(now_s)]
+
+
+def end(name: str, error: BaseException | None) -> NoReturn:
+    """End the process because the thread of this name cannot go on."""
+    if _ending is None:
+        raise error or RuntimeError(name)
+    _ending.now(f"sockbpf ends, exit code 1: the thread {name} cannot go on: {described(error)}")
+
+
+def end_by(seconds: float) -> None:
+    """End the process with exit code 1 and a word if it still runs in so many seconds: a stop must not hang."""
+    if _ending is not None:
+        _ending.stop_by(
+            time.monotonic() + seconds,
+            f"sockbpf ends, exit code 1: it was told to stop {seconds:g} s ago, and what has not ended hangs",
+        )
+
+
+def concerns_one_alert(error: BaseException) -> bool:
+    """Whether an exception in the handling of one alert can be that alert's fault; else nothing can go on."""
+    return isinstance(error, Exception) and not isinstance(error, (MemoryError, NoThreadError))
+
+
+@contextmanager
+def setting_aside(counters: Counters, alert: object) -> Iterator[None]:
+    """Set an alert aside, counted and named, if its handling in this block fails by a fault of its own.
+
+    What follows the block is come to only then, where the block ends by `return` or `continue`.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not concerns_one_alert(error):
+            raise
+        set_aside(counters, alert, error)
+
+
+def set_aside(counters: Counters, alert: object, error: BaseException) -> None:
+    """Count and name an alert that cannot be handled."""
+    counters.add("set_aside")
+    log.error("set aside: %s: %s", alert, described(error))
+
+
+def described(error: BaseException | None) -> str:
+    """Return an exception's class, what the system said, and where; its own text may hold a secret."""
+    name = type(error).__name__
+    said = error.strerror if isinstance(error, OSError) and error.strerror else ""
+    if isinstance(error, SockbpfError):
+        said = str(error)
+    elif isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        said = "no more threads can be started: ulimit -u, TasksMax=, pids.max"
+    with suppress(Exception):  # what is short of memory may not get as far as this
+        at = " < ".join(_places(error))
+        return f"{name}{f': {said}' if said else ''}{f', at {at}' if at else ''}"
+    return name
+
+
+def _places(error: BaseException | None) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__) if error else []
+    return [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[::-1][:PLACES]]
