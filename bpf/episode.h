@@ -117,6 +117,10 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		COUNT(own);
 		return;
 	}
+	if (is_mptcp_path(q->sk, q->protocol)) {
+		COUNT(mptcp);
+		return;
+	}
 	event.direction = q->direction;
 	event.protocol = q->protocol;
 	event.address = key.address;

@@ -36,13 +36,13 @@ static __always_inline int judge_udp(void *ctx, const void *sk, u8 direction, bo
 	return 0;
 }
 
-static __always_inline int judge_by_protocol(void *ctx, const void *sk, u8 direction, bool caller_owns)
+static __always_inline int judge_by_kind(void *ctx, const void *sk, u8 direction, bool caller_owns)
 {
-	u32 protocol = sock_protocol(sk);
+	u32 kind = sock_kind(sk);
 
-	if (protocol == PROTOCOL_TCP)
+	if (kind == KIND_TCP)
 		return judge_tcp(ctx, sk, direction, caller_owns);
-	if (protocol == PROTOCOL_UDP)
+	if (kind == KIND_UDP)
 		return judge_udp(ctx, sk, direction, caller_owns);
 	return 0;
 }
@@ -69,7 +69,7 @@ static __always_inline int judge_freed(void *ctx, const void *skb, u8 direction)
 
 	skb = AS(sk_buff, skb);
 	q.sk = (const void *)HOT_FIELD(u64, skb, OFF_skb_sk);
-	if (!q.sk || sock_protocol(q.sk) != PROTOCOL_UDP)
+	if (!q.sk || sock_kind(q.sk) != KIND_UDP)
 		return 0;
 	q.leaving = HOT_FIELD(u32, skb, OFF_skb_truesize);
 	judge(ctx, &q);

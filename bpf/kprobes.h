@@ -19,7 +19,7 @@
  */
 KPROBE(kp_release_sock)
 {
-	if (sock_protocol(PARM1) != PROTOCOL_TCP)
+	if (sock_kind(PARM1) != KIND_TCP)
 		return 0;
 	judge_tcp(ctx, PARM1, SEND, true);
 	return judge_tcp(ctx, PARM1, RECV, true);
@@ -28,7 +28,7 @@ KPROBE(kp_release_sock)
 /* sock_def_readable(sk): something was queued for the reader. */
 KPROBE(kp_sock_def_readable)
 {
-	return judge_by_protocol(ctx, PARM1, RECV, false);
+	return judge_by_kind(ctx, PARM1, RECV, false);
 }
 
 /* tcp_ack(sk, skb, …): an acceptable segment, in any state. */

@@ -36,13 +36,15 @@
 
 /*
  * sk_protocol was an 8 bit field until 5.6 (bf9765145b85, "sock: Make sk_protocol a 16-bit value"):
- * it has no address. It is the second byte of the 32 bit word that ends where the next field begins:
+ * it has no address. It is the second byte of a 32 bit word, sk_type the other half, that ends where the next
+ * field begins:
  * sk_wmem_queued on 4.4, sk_gso_max_segs once 4.10 had moved it (9115e8cd2a0c, "net: reorganize struct sock
  * for better data locality").
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 6, 0)
 #define OFF_sk_protocol offsetof(struct sock, sk_protocol)
 #define SIZE_sk_protocol 2
+#define OFF_sk_type offsetof(struct sock, sk_type)
 #else
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 10, 0)
 #define OFF_sk_protocol (offsetof(struct sock, sk_gso_max_segs) - 3)
@@ -50,6 +52,7 @@
 #define OFF_sk_protocol (offsetof(struct sock, sk_wmem_queued) - 3)
 #endif
 #define SIZE_sk_protocol 1
+#define OFF_sk_type (OFF_sk_protocol + 1)
 #endif
 
 #define OFF_tcp_copied_seq offsetof(struct tcp_sock, copied_seq)
@@ -57,6 +60,9 @@
 #define OFF_tcp_write_seq offsetof(struct tcp_sock, write_seq)
 #define OFF_tcp_snd_una offsetof(struct tcp_sock, snd_una)
 #define OFF_tcp_snd_nxt offsetof(struct tcp_sock, snd_nxt)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 6, 0) && IS_ENABLED(CONFIG_MPTCP)
+#define OFF_tcp_is_mptcp offsetof(struct tcp_sock, is_mptcp)
+#endif
 
 /* forward_deficit came with 4.10 (6b229cf77d68, "udp: add batching to udp_rmem_release()") */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 10, 0)

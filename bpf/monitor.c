@@ -31,6 +31,7 @@ struct tally {
 	u32 lost;	/* the perf buffer had no room */
 	u32 full;	/* the table of episodes had no room */
 	u32 own;	/* crossings of the monitor's own sockets */
+	u32 mptcp;	/* crossings of paths of MPTCP connections */
 	u32 unreturned; /* sending calls whose return probe did not run */
 	u32 untold;	/* crossings that ended before user space could see them in the table */
 };

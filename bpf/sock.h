@@ -19,6 +19,8 @@
 #define FAMILY_INET6 10
 #define PROTOCOL_TCP 6
 #define PROTOCOL_UDP 17
+#define TYPE_STREAM 1
+#define TYPE_DATAGRAM 2
 #define STATE_TIME_WAIT 6
 #define STATE_CLOSE 7
 #define STATE_LISTEN 10
@@ -48,13 +50,29 @@
 #define HOT_FIELD READ_FIELD
 #endif
 
-static __always_inline u32 sock_protocol(const void *sk)
-{
-#if SIZE_sk_protocol == 1
-	return HOT_FIELD(u8, AS(sock, sk), OFF_sk_protocol);
+/*
+ * The kind of a socket is its type and its protocol: a raw socket can have the protocol number of TCP or UDP
+ * and has the queues of neither. The two lie side by side, so one read tells both; the word that is read has
+ * a byte of flags in it where the protocol is a bit-field (before 5.6).
+ */
+#define OFF_KIND (OFF_sk_type < OFF_sk_protocol ? OFF_sk_type : OFF_sk_protocol + SIZE_sk_protocol - 2)
+_Static_assert(OFF_sk_type == OFF_sk_protocol + SIZE_sk_protocol || OFF_sk_protocol == OFF_sk_type + 2,
+	       "sk_type and sk_protocol lie apart");
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define IN_KIND(offset, size, value) ((u32)(value) << 8 * ((offset)-OFF_KIND))
 #else
-	return HOT_FIELD(u16, AS(sock, sk), OFF_sk_protocol);
+#define IN_KIND(offset, size, value) ((u32)(value) << 8 * (4 - (size) - ((offset)-OFF_KIND)))
 #endif
+#define KIND(type, protocol) \
+	(IN_KIND(OFF_sk_type, 2, type) | IN_KIND(OFF_sk_protocol, SIZE_sk_protocol, protocol))
+#define KIND_MASK KIND(0xffff, SIZE_sk_protocol == 1 ? 0xff : 0xffff)
+#define KIND_TCP KIND(TYPE_STREAM, PROTOCOL_TCP)
+#define KIND_UDP KIND(TYPE_DATAGRAM, PROTOCOL_UDP)
+
+static __always_inline u32 sock_kind(const void *sk)
+{
+	/* Cast to a struct that is one 32 bit number: a typed pointer reads one field and no more. */
+	return HOT_FIELD(u32, AS(refcount_struct, sk + OFF_KIND), 0) & KIND_MASK;
 }
 
 /* net/ipv4/tcp_diag.c: tcp_diag_get_info */
@@ -168,17 +186,34 @@ static __always_inline u32 sock_netns(const void *sk)
 }
 
 /*
- * Has the socket queues that `ss` would show? A listener counts connections, not bytes; a closed one keeps
- * stale sequence numbers; a minisock is not a struct sock at all.
+ * Has the socket queues of this protocol that `ss` would show? Functions of UDP serve UDP-Lite too. A
+ * listener counts connections, not bytes; a closed one keeps stale sequence numbers; a minisock is not a
+ * struct sock at all.
  */
 static __always_inline bool sock_has_queues(const void *sk, u8 protocol)
 {
+	u32 kind = protocol == PROTOCOL_TCP ? KIND_TCP : KIND_UDP;
 	u8 state = READ_FIELD(u8, sk, OFF_skc_state);
 
+	if (sock_kind(sk) != kind)
+		return false;
 	if (protocol != PROTOCOL_TCP)
 		return true;
 	return state != STATE_CLOSE && state != STATE_LISTEN && state != STATE_TIME_WAIT &&
 	       state != STATE_NEW_SYN_RECV;
+}
+
+/*
+ * Is this TCP socket a path of an MPTCP connection? What arrives there is moved at once to the connection's
+ * own queue, so its queues say nothing of the reader (5.6, net/mptcp).
+ */
+static __always_inline bool is_mptcp_path(const void *sk, u8 protocol)
+{
+#ifdef OFF_tcp_is_mptcp
+	return protocol == PROTOCOL_TCP && READ_FIELD(u8, sk, OFF_tcp_is_mptcp);
+#else
+	return false;
+#endif
 }
 
 /* Who the socket is; false for an address family other than IPv4 and IPv6. */

@@ -13,7 +13,7 @@
 /* sock:sk_data_ready(sk): something was queued for the reader. */
 TRACEPOINT(tp_sk_data_ready)
 {
-	return judge_by_protocol(ctx, SK(0), RECV, false);
+	return judge_by_kind(ctx, SK(0), RECV, false);
 }
 
 /* tcp:tcp_rcv_space_adjust(sk): the reader has copied something out; the socket is locked. */
@@ -27,8 +27,8 @@ TRACEPOINT(tp_sock_recv_length)
 {
 	struct queue q = {.sk = SK(0), .protocol = PROTOCOL_UDP, .direction = RECV, .caller_owns = true};
 
-	/* What is quiet need not be asked for its protocol: this field every socket has. */
-	if (is_quiet(&q) || sock_protocol(q.sk) != PROTOCOL_UDP)
+	/* What is quiet need not be asked for its kind: this field every socket has. */
+	if (is_quiet(&q) || sock_kind(q.sk) != KIND_UDP)
 		return 0;
 	judge(ctx, &q);
 	return 0;
@@ -43,7 +43,7 @@ TRACEPOINT(tp_tcp_sendmsg_locked)
 /* sock:sock_send_length(sk, ret, flags): a sending call returns. */
 TRACEPOINT(tp_sock_send_length)
 {
-	return judge_by_protocol(ctx, SK(0), SEND, true);
+	return judge_by_kind(ctx, SK(0), SEND, true);
 }
 
 /* tcp:tcp_probe(sk, skb): a segment arrives at an established socket. */
@@ -67,7 +67,7 @@ TRACEPOINT(tp_skb_leaves)
 /* sock:inet_sock_set_state(sk, old, new) */
 TRACEPOINT(tp_inet_sock_set_state)
 {
-	if (ctx->args[2] == STATE_CLOSE && sock_protocol(SK(0)) == PROTOCOL_TCP)
+	if (ctx->args[2] == STATE_CLOSE && sock_kind(SK(0)) == KIND_TCP)
 		gone(ctx, SK(0));
 	return 0;
 }

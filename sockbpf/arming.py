@@ -17,6 +17,7 @@ from sockbpf.kernel.legacy import (
     has_raw_tracepoints,
     refuse_if_it_can_panic,
     sweep_stale_kprobes,
+    what_costs,
 )
 from sockbpf.kernel.loading import load
 from sockbpf.kernel.order import order_of
@@ -81,6 +82,8 @@ def arm(
     when there is nothing to attach.
     """
     kinds = usable(config)
+    if costs := what_costs():
+        log.warning("%s", costs)
     stale = sweep_stale_kprobes({hook.target for hook in HOOKS})
     if stale:
         log.info("removed what a killed process had left in kprobe_events: %s", ", ".join(stale))

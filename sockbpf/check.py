@@ -17,6 +17,7 @@ from sockbpf.arming import arm, need_root
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, What
+from sockbpf.kernel.legacy import what_costs, what_is_left_out
 from sockbpf.kernel.tables import Levels
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ def check(config: Config) -> int:
     blind = [sight.thing for sight in sights if sight.candidate is None]
     if blind:
         out.print(f"[yellow]not seen by any hook, left to the sweeps:[/] {', '.join(blind)}")
+    for mark, said in (("costs more", what_costs()), ("left out", what_is_left_out())):
+        if said:
+            out.print(f"[yellow]{mark}:[/] {escape(said)}", soft_wrap=True)
     if failed:
         raise UnsupportedError(
             "the probes do not report what the self-test did; " + REMEDY[config.kernel.hooks == "auto"]

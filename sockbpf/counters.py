@@ -34,6 +34,7 @@ NAMES = {
     "late": "times a thread did not come round in its time: while it lasts the watchdog is told nothing",
     "journal_failed": "times the journal could not be written: alerts were in memory only",
     "dropped": "alerts dropped because too many waited to be written to the journal",
+    "mptcp": "crossings of TCP sockets that are paths of MPTCP connections, not reported: their queues are elsewhere",
     "own": "crossings of the monitor's own sockets, not reported",
 }
 """Name of each counter and what it counts; the order is the order shown."""

@@ -345,6 +345,7 @@ class Monitor:
             self._counters.set("lost_submit", tally.lost)
             self._counters.set("episodes_full", tally.full)
             self._counters.set("own", tally.own)
+            self._counters.set("mptcp", tally.mptcp)
             self._counters.set("unreturned", tally.unreturned)
             self._counters.set("untold", tally.untold)
 

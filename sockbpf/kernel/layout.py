@@ -22,6 +22,7 @@ FIELDS = {
     "sk_rmem_alloc": "sock.sk_backlog.rmem_alloc",
     "sk_wmem_alloc": "sock.sk_wmem_alloc",
     "sk_protocol": "sock.sk_protocol",
+    "sk_type": "sock.sk_type",
     "sk_socket": "sock.sk_socket",
     "sk_uid": "sock.sk_uid",
     "socket_inode": "socket_alloc.vfs_inode.i_ino",
@@ -42,12 +43,13 @@ OPTIONAL = {
     "skc_v6_daddr": "sock_common.skc_v6_daddr",  # CONFIG_IPV6
     "skc_v6_rcv_saddr": "sock_common.skc_v6_rcv_saddr",
     "sk_ino": "sock.sk_ino",  # 6.18: the inode number in the sock itself
+    "tcp_is_mptcp": "tcp_sock.is_mptcp",  # 5.6, CONFIG_MPTCP
     "udp_forward_deficit": "udp_sock.forward_deficit",  # 4.10
 }
 
 
 CAST = "bpf_rdonly_cast"  # 6.2: gives a pointer its type
-CAST_TO = ("sock", "tcp_sock", "udp_sock", "sk_buff")
+CAST_TO = ("sock", "tcp_sock", "udp_sock", "sk_buff", "refcount_struct")
 
 
 def definitions(btf: Btf) -> list[str]:

@@ -12,6 +12,8 @@ SIGNATURE = Path("/proc/version_signature")
 TRACING = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 UNIT = Path("/sys/bus/event_source/devices/kprobe")
 PROC = Path("/proc")
+JIT = Path("/proc/sys/net/core/bpf_jit_enable")
+MPTCP = Path("/proc/sys/net/mptcp/enabled")
 PANICS = range(114, 128)
 """Ubuntu's 4.4.0 builds based on these 4.4.x can panic when a kprobe's program accesses a map
 (github.com/DataDog/datadog-agent/issues/4269, github.com/iovisor/bcc/issues/1678)."""
@@ -28,6 +30,31 @@ def has_kprobes() -> bool:
 def has_raw_tracepoints() -> bool:
     """Whether this kernel may have them: they came with 4.17, as did the performance unit of kprobes."""
     return UNIT.exists() or not has_kprobes()
+
+
+def what_costs() -> str:
+    """Return why programs cost more here than they need to, with the remedy; nothing if they do not."""
+    if _setting(JIT) != "0":
+        return ""
+    return (
+        "the kernel interprets programs, which about doubles what a message costs. "
+        "Remedy: sysctl net.core.bpf_jit_enable=1"
+    )
+
+
+def what_is_left_out() -> str:
+    """Return which sockets of this kernel are not looked at though `ss` shows them; nothing if it has none."""
+    if _setting(MPTCP) != "1":
+        return ""
+    return "MPTCP connections (net.mptcp.enabled=1): their queue is not the one of the TCP sockets that hooks see"
+
+
+def _setting(path: Path) -> str:
+    """Return what it is set to; nothing where this kernel, or this network namespace, has no such setting."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def refuse_if_it_can_panic(signature: Path = SIGNATURE) -> None:

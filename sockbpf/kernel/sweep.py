@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sockbpf.clock import monotonic_ns
 from sockbpf.event import Direction, Protocol, Socket, ip_text
 from sockbpf.kernel.netns import inside, namespaces
-from sockbpf.kernel.sock_diag import Row, dump, shows_what_was_read
+from sockbpf.kernel.sock_diag import Row, dump, dump_mptcp, had_mptcp, shows_what_was_read
 from sockbpf.life import REST_S, described, start_thread
 from sockbpf.policy import Reading, Sweep
 
@@ -86,13 +86,8 @@ class Sweeper:
                 beat()
                 try:
                     with inside(places[number]) as entered:
-                        unsure = self._udp_unsure and protocol is Protocol.UDP
-                        for family in FAMILIES:
-                            seen += [
-                                (row, protocol, entered)
-                                for row in dump(family, protocol, unsure=unsure)
-                                if row.recv or row.send or row.inode in wanted.inodes
-                            ]
+                        rows = self._rows(protocol, wanted.inodes)
+                        seen += [(row, protocol, entered) for row in rows]
                 except OSError as fault:  # one protocol's module may be missing, or the namespace just went
                     self._note_failure(number, protocol, fault)
                 else:
@@ -103,6 +98,21 @@ class Sweeper:
         )
         self._counters.add("sweeps")
         return Sweep(begun_ns, monotonic_ns(), frozenset(looked), numbers - places.keys(), readings)
+
+    def _rows(self, protocol: Protocol, inodes: frozenset[int]) -> list[Row]:
+        """Return the sockets of the calling thread's namespace that hold something or are wanted by inode."""
+        unsure = self._udp_unsure and protocol is Protocol.UDP
+        paths = _MptcpPaths() if protocol is Protocol.TCP else None
+        rows = [
+            row
+            for family in FAMILIES
+            for row in dump(family, protocol, unsure=unsure)
+            if row.recv or row.send or row.inode in inodes
+        ]
+        if paths is None or not rows:
+            return rows
+        paths.look()  # at those that came meanwhile
+        return [row for row in rows if row not in paths]
 
     def _note_failure(self, number: int, protocol: Protocol, fault: OSError) -> None:
         self._counters.add("sweep_failed")
@@ -129,6 +139,27 @@ def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
         {Direction.SEND: row.send, Direction.RECV: row.recv},
         row.unsure,
     )
+
+
+class _MptcpPaths:
+    """The TCP sockets that are paths of an MPTCP connection: what they receive is moved to its own queue at once."""
+
+    def __init__(self) -> None:
+        """Look at the connections of the calling thread's namespace; raise OSError."""
+        self._inodes: set[int] = set()
+        self._ends: set[tuple[bytes, ...]] = set()
+        self.look()
+
+    def look(self) -> None:
+        """Add those that there are now."""
+        for family in FAMILIES if had_mptcp() else ():
+            for row in dump_mptcp(family):
+                self._inodes.add(row.inode)
+                self._ends.add(row.ends)
+        self._inodes.discard(0)  # a connection that was closed or not accepted is told by its ends alone
+
+    def __contains__(self, row: Row) -> bool:
+        return row.inode in self._inodes or row.ends in self._ends
 
 
 class SweepThread:

@@ -40,6 +40,7 @@ class Tally:
     lost: int
     full: int
     own: int
+    mptcp: int
     unreturned: int
     untold: int
 

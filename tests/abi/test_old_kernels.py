@@ -82,11 +82,14 @@ def test_4_4_takes_a_program(bpf: Any, name: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_fields_are_found(version: str) -> None:
-    """The byte of the protocol, which as a bit-field has no address; a field that came with 4.10."""
+    """Protocol and type, which as bit-fields have no address, and the word of both; a field that came with 4.10."""
     has_deficit = VERSIONS[version] >= VERSIONS["4.10.17"] & ~0xFF
     text = f"""
-    #include "layout.h"
+    #include "sock.h"
     _Static_assert(OFF_sk_protocol == offsetof(struct sock, flag_bytes) + 1, "sk_protocol");
+    _Static_assert(OFF_sk_type == offsetof(struct sock, flag_bytes) + 2, "sk_type");
+    _Static_assert(OFF_KIND == offsetof(struct sock, flag_bytes), "the word of both");
+    _Static_assert(KIND_MASK == 0xffffff00 && KIND_UDP == (2 << 16 | 17 << 8), "without the flags");
     #if {int(has_deficit)} != defined(OFF_udp_forward_deficit)
     #error forward_deficit
     #endif

@@ -17,8 +17,14 @@ TABLES = {"episodes", "tally", "settings", "own", "sending"}
 
 
 def loaded(kind: str) -> set[int]:
-    """Return the ids of the programs or tables of any monitor on the host: `kind` is prog or map."""
-    shown = subprocess.run(["bpftool", "-j", kind, "show"], capture_output=True, check=True)
+    """Return the ids of the programs or tables of any monitor on the host: `kind` is prog or map.
+
+    Before 4.13 the kernel lists none (34ad5580f8f9, "bpf: Add BPF_(PROG|MAP)_GET_NEXT_ID command").
+    """
+    shown = subprocess.run(["bpftool", "-j", kind, "show"], capture_output=True, check=False)
+    if shown.returncode and b"Invalid argument" in shown.stdout + shown.stderr:
+        return set()
+    shown.check_returncode()
     return {
         entry["id"]
         for entry in json.loads(shown.stdout)

@@ -242,6 +242,36 @@ def test_check(config: Path) -> None:
     print(f"check armed in {armed[1]} s")
 
 
+def with_setting(tmp_path: Path, setting: str, value: str) -> list[str]:
+    """Return a command that starts another where a setting of the kernel reads as another, for it alone."""
+    shown = tmp_path / Path(setting).name
+    shown.write_text(f"{value}\n")
+    return ["unshare", "--mount", "sh", "-c", f'mount --bind {shown} /proc/sys/{setting} && exec "$@"', "sh"]
+
+
+def test_what_costs_more_is_said(config: Path, stack: ExitStack, tmp_path: Path) -> None:
+    """By `check` and by the monitor, with what mends it; nothing where programs are compiled by the kernel."""
+    remedy = "Remedy: sysctl net.core.bpf_jit_enable=1"
+    for value in ("0", "1"):
+        before = with_setting(tmp_path, "net/core/bpf_jit_enable", value)
+        done = run("check", "-c", config, before=before)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (remedy in done.stdout) == (value == "0")
+        monitor = start(config, stack, before=before)
+        monitor.wait_armed()
+        assert monitor.stop() == 0
+        assert (f"costs. {remedy}" in monitor.log()) == (value == "0")
+
+
+def test_what_is_left_out_is_said(config: Path, tmp_path: Path) -> None:
+    if not Path("/proc/sys/net/mptcp/enabled").exists():
+        pytest.skip("this kernel has no MPTCP")
+    for value in ("1", "0"):
+        done = run("check", "-c", config, before=with_setting(tmp_path, "net/mptcp/enabled", value))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ("left out: MPTCP connections" in done.stdout) == (value == "1")
+
+
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
     done = run("demo")

@@ -24,7 +24,7 @@ import pytest
 from sockbpf.counters import LOSSES
 from sockbpf.event import Event
 from sockbpf.kernel.netns import inside
-from tests.live.bpf import open_episodes
+from tests.live.bpf import open_episodes, shows_ids
 from tests.live.monitoring import Monitor, StartMonitor, launch, thresholds
 from tests.live.network import ip, namespace
 from tests.live.receiver import Receiver, Told, receiving
@@ -50,6 +50,17 @@ class Watch:
 
     def begun(self, **wanted: object) -> Told:
         return self.receiver.first(event="exceeded", **wanted)
+
+    def standing(self, **wanted: object) -> Told:
+        """Wait for the episode that goes on: between two writes an acknowledgement may have ended an earlier one."""
+
+        def find() -> Told | None:
+            over = {told["id"] for told in self.receiver.alerts(event="ongoing", **wanted)}
+            over -= {told["id"] for told in self.receiver.alerts(event="cleared", **wanted)}
+            return next((told for told in self.receiver.alerts(event="exceeded") if told["id"] in over), None)
+
+        told: Told = until(find, f"an episode of {wanted} that goes on")
+        return told
 
     def clears(self, *begun: Told) -> None:
         """Wait for the end of these episodes."""
@@ -89,7 +100,7 @@ def send_over(stack: ExitStack, watch: Watch) -> tuple[socket.socket, socket.soc
         client,
         server,
         sent,
-        watch.begun(local_port=port(client), type="SEND"),
+        watch.standing(local_port=port(client), type="SEND"),
         watch.begun(local_port=port(server), remote_port=port(client), type="RECV"),
     )
 
@@ -178,7 +189,9 @@ def test_many_short_lived(start_monitor: StartMonitor, receiver: Receiver, stack
     print(f"all told after {time.monotonic() - begun:.1f} s")
 
     # The namespace lives on: what was left in the table would still be there.
-    assert not [episode for episode in open_episodes(monitor.pid) if episode.socket.netns == netns]
+    assert not shows_ids(monitor.pid) or not [
+        episode for episode in open_episodes(monitor.pid) if episode.socket.netns == netns
+    ]
     child.kill()
     assert monitor.stop() == 0
     alerts = receiver.alerts(netns=netns)
@@ -335,7 +348,7 @@ def test_owner_is_killed(watch: Watch, stack: ExitStack, netns: str) -> None:
     sender, server, reader = child.stdout.readline().split()
     where = {"netns": os.stat(f"/proc/{child.pid}/ns/net").st_ino}
     begun = [
-        watch.begun(**where, protocol="tcp", local_port=sender, type="SEND"),
+        watch.standing(**where, protocol="tcp", local_port=sender, type="SEND"),
         watch.begun(**where, protocol="tcp", local_port=server, remote_port=sender, type="RECV"),
         watch.begun(**where, protocol="udp", local_port=reader, type="RECV"),
     ]
@@ -374,6 +387,8 @@ def test_nothing_is_left(watch: Watch, stack: ExitStack) -> None:
         assert events[0] == "exceeded", events
         assert events[-1] == "cleared", events
         assert Counter(events)["exceeded"] == Counter(events)["cleared"] == 1, events
+    if not shows_ids(watch.monitor.pid):  # before 4.18 nobody else can look into the table
+        return
     table = {entry(episode) for episode in open_episodes(watch.monitor.pid)}
     assert name_of(reader) in table
     assert table.isdisjoint(name_of(cleared) for cleared in watch.ended)

@@ -31,7 +31,8 @@ def works(start_monitor: StartMonitor, receiver: Receiver, before: Sequence[str]
         client, server = tcp_pair(stack)
         client.sendall(bytes(UNREAD))
         told = receiver.first(event="exceeded", local_port=port(server), type="RECV")
-        assert (told["size"], told["mode"]) == (str(UNREAD), "ebpf")
+        assert told["mode"] == "ebpf"
+        assert THRESHOLD < int(told["size"]) <= UNREAD  # loopback may deliver a write in segments
         drain(server, UNREAD)
         receiver.first(event="cleared", id=told["id"])
     assert monitor.stop() == 0

@@ -149,7 +149,8 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
     client, server = tcp_pair(stack)
     client.sendall(bytes(UNREAD))
     told = receiver.first(event="exceeded", local_port=port(server), type="RECV")
-    assert (told["size"], told["mode"]) == (str(UNREAD), "ebpf")
+    assert told["mode"] == "ebpf"
+    assert THRESHOLD < int(told["size"]) <= UNREAD  # loopback may deliver a write in segments
     drain(server, UNREAD)
     receiver.first(event="cleared", id=told["id"])
     monitor.terminate()

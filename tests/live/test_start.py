@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import pytest
 
 from sockbpf.kernel.netns import inside
-from tests.live.bpf import open_episodes
+from tests.live.bpf import open_episodes, shows_ids
 from tests.live.monitoring import Monitor, StartMonitor, thresholds
 from tests.live.network import ip, namespace
 from tests.live.receiver import Receiver
@@ -120,11 +120,13 @@ def test_hooks_take_over(start_monitor: StartMonitor, receiver: Receiver, stack:
         for kind, (_, reader) in kinds.items()
     }
     assert {told["mode"] for told in begun.values()} == {"poll"}
+    looks_inside = shows_ids(monitor.pid)  # before 4.18 nobody else can look into the table
     assert {inode(reader) for _, reader in kinds.values()}.isdisjoint(hooked(monitor))
 
     for writer, _ in kinds.values():
         writer.sendall(bytes(DATAGRAM))
-    until(lambda: {inode(reader) for _, reader in kinds.values()} <= hooked(monitor), "all seen by the hooks")
+    if looks_inside:
+        until(lambda: {inode(reader) for _, reader in kinds.values()} <= hooked(monitor), "all seen by hooks")
     peaks = {kind: ss(reader)[0] for kind, (_, reader) in kinds.items()}
     for (_, protocol), (_, reader) in kinds.items():
         if protocol == "tcp":
@@ -144,7 +146,9 @@ def test_hooks_take_over(start_monitor: StartMonitor, receiver: Receiver, stack:
 
 
 def hooked(monitor: Monitor) -> set[int]:
-    """Return the inodes of the sockets that the kernel side has an open episode of."""
+    """Return the inodes of the sockets that the kernel side has an open episode of; none if it does not tell."""
+    if not shows_ids(monitor.pid):
+        return set()
     return {episode.socket.inode for episode in open_episodes(monitor.pid)}
 
 
@@ -248,7 +252,10 @@ def test_other_namespaces(
         for told in alerts:
             protocol = told["protocol"]
             assert (told["local_ip"], told["local_port"]) == ("::1", str(place.ports[protocol]))
-            assert (told["type"], told["size"]) == ("RECV", str(place.sizes[protocol]))
+            # Loopback may deliver a write in segments: the hooks tell of the first that is over.
+            least = place.sizes[protocol] if told["mode"] == "poll" else THRESHOLD + 1
+            assert told["type"] == "RECV"
+            assert least <= int(told["size"]) <= place.sizes[protocol]
             if told["mode"] == "poll":  # else the search for owners may have been taking its rest
                 assert told["pid"] == str(place.pid)
         place.drain()

@@ -32,7 +32,7 @@ MAY_KNOW = {
     "delivery.queue delivery.worker destination_settings fold life metrics",
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
-    "check": "arming config counters errors event kernel.choice kernel.probes kernel.tables",
+    "check": "arming config counters errors event kernel.choice kernel.legacy kernel.probes kernel.tables",
     "demo": "alert arming errors isolated",
     "service": "clock",
     "isolated": "",
