@@ -148,7 +148,7 @@ def time_to_know(looks: int) -> list[Figure]:
             loops.append(late["loop"])
         alone.append(known(stamps, looks, LOOPS_S[-1])["ours"])
     with TemporaryDirectory(dir="/dev/shm") as folder:
-        journal = {"path": f"{folder}/journal.sqlite"}
+        journal = {"path": f"{folder}/journal"}
         with monitoring(pinned=False, events=["exceeded"], journal=journal) as (_, stamps):
             alone.append(known(stamps, looks, LOOPS_S[-1])["ours"])
     each_second, each_tenth = loops

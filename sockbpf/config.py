@@ -84,7 +84,7 @@ class Metrics(Section):
 class Journal(Section):
     """Where alerts are kept until they are delivered; `path` None is in memory only, `max_age` seconds."""
 
-    path: Annotated[Path | None, PlainValidator(_journal)] = Path("/var/lib/sockbpf/journal.sqlite")
+    path: Annotated[Path | None, PlainValidator(_journal)] = Path("/var/lib/sockbpf/journal")
     max_age: Annotated[float, duration("1s")] = 24 * 3600.0
 
 

@@ -30,7 +30,7 @@ NAMES = {
     "retried": "deliveries that failed and were put back for another try",
     "recovered_owed": "alerts found in the journal at the start, counted for each destination that is owed them",
     "given_up": "alerts not delivered: too old, too many, or refused for good; counted for each destination",
-    "set_aside": "alerts set aside because they could not be handled, each named in the log",
+    "set_aside": "alerts set aside, each named in the log: damaged in the journal, or not to be handled",
     "late": "times a thread did not come round in its time: while it lasts the watchdog is told nothing",
     "journal_failed": "times the journal could not be written: alerts were in memory only",
     "dropped": "alerts dropped because too many waited to be written to the journal",

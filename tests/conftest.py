@@ -16,6 +16,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--strict-times", action="store_true", help="assert the times that are otherwise printed"
     )
+    parser.addoption(
+        "--journal-damages",
+        type=int,
+        default=300,
+        help="how many damaged journals test_journal_damages.py opens",
+    )
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
     parser.addoption(
         "--store-kills", type=int, default=7, help="how often test_store_kill.py kills each store"

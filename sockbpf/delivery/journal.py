@@ -1,201 +1,383 @@
 """The journal: what is owed, on disk before it is sent, so that it outlives the monitor and the machine's power.
 
-SQLite with a write-ahead log. `synchronous=FULL` has every commit on disk when it returns; that is why whoever
-writes here commits many alerts at once.
+A file of lines that each prove themselves (journal_lines.py). What is made and what is settled is put behind them;
+when most of it is of no use any more a new file takes its place. Every write is on the disk when it returns; that
+is why whoever writes here writes many alerts at once.
+
+What is wrong with the disk is an OSError of it: JournalError, and tried again later. Everything else that can be
+wrong is wrong with what stands in the file, and keeps nobody from starting: what is whole is taken, the rest is set
+aside beside the journal.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
-import sqlite3
+import re
+import stat
 import time
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from sockbpf.delivery.owed import Owed
+from sockbpf import private_file
+from sockbpf.delivery import edition1
+from sockbpf.delivery.journal_lines import Found, gone_lines, last_line, owed_line, read, whole
+from sockbpf.private_file import HeldError, NotOursError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from sockbpf.delivery.owed import Owed
 
 log = logging.getLogger(__name__)
 
-EDITION = 1
-"""Of the tables, kept in the file: another one is set aside."""
+DENSE_BYTES = 4 * 2**20
+"""Up to this a journal may be, whatever is in it; beyond it no more than half may be of no use."""
 
-SCHEMA = """
-create table owed (
-    n integer primary key,
-    destination text not null,
-    episode text not null,
-    made_s real not null,
-    body text not null
-) strict;
-create table last (only integer primary key check (only = 0), seq integer not null, n integer not null) strict;
-insert into last values (0, 0, 0);
-"""
+MAX_BYTES = 2**30
+"""Of a file that is read; a larger one is set aside."""
 
-LOG_KEPT_BYTES = 4 * 2**20
-"""What the write-ahead log is cut back to after a storm."""
+ASIDE_BYTES = 16 * 2**20
+"""Of all broken pieces that are kept; more are counted, but not kept."""
 
-SIDES = ("", "-wal", "-shm")
-"""What the names of SQLite's files end in."""
+ASIDE_FILES = 8
+"""As many senseless files are kept, the oldest goes."""
+
+NAMED = 5
+"""Of broken pieces, as many are named in one line of the log."""
+
+
+NAMES = tuple(re.compile(rb'"%b":"([0-9a-z]{1,20})"' % name) for name in (b"id", b"event", b"seq"))
 
 
 class JournalError(Exception):
-    """The journal cannot be used; the text says why."""
+    """The journal cannot be used now; the text says why."""
+
+
+class JournalHeldError(JournalError):
+    """Another monitor has it; `pid` is its process, 0 where it is not known."""
+
+    def __init__(self, path: Path, pid: int) -> None:
+        super().__init__(f"{path}: another sockbpf has it" + (f", process {pid}" if pid else ""))
+        self.pid = pid
 
 
 class Journal:
     """An open journal; for one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, make it if it is missing, set it aside if it makes no sense.
+        """Open the file, make it if it is missing, set aside what makes no sense.
 
-        Raise JournalError when the disk does not let us, or another monitor has it.
+        Raise JournalError when the disk does not let us, JournalHeldError when another monitor has it.
         """
         self.path = path
-        self._lock = _locked(path)
+        self.set_aside = 0
+        """How many alerts, as far as can be told, were set aside on opening."""
+        self._file = -1
+        self._end = 0
+        self._live: set[int] = set()
+        self._dense_bytes = DENSE_BYTES
+        self.last_seq = self.last_n = 0
+        """Those of the last alert that was written."""
+        self._lock = self._locked()
         try:
-            self._connection = self._opened()
-        except (sqlite3.Error, OSError) as error:
-            self._lock.close()
-            raise JournalError(f"{path}: {error}") from None
-
-    def _opened(self) -> sqlite3.Connection:
-        try:
-            return _checked(_connect(self.path))
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # the disk, not what is on it
-                raise
-            self._set_aside(error)
-            return _checked(_connect(self.path))
-
-    def _set_aside(self, error: sqlite3.Error) -> None:
-        kept = self.path.with_name(f"{self.path.name}.unreadable-{time.time_ns()}")
-        for side in SIDES:
-            with suppress(FileNotFoundError):
-                os.rename(f"{self.path}{side}", f"{kept}{side}")
-        log.error("the journal makes no sense (%s): set aside as %s, what it owed is not sent", error, kept)
-
-    @property
-    def last_seq(self) -> int:
-        """The `seq` of the last alert that was written."""
-        return int(self._connection.execute("select seq from last").fetchone()[0])
-
-    @property
-    def last_n(self) -> int:
-        """The `n` of the last that was written."""
-        return int(self._connection.execute("select n from last").fetchone()[0])
+            self._open()
+        except OSError as error:
+            self.close()
+            raise self._error(error) from None
+        except BaseException:
+            self.close()
+            raise
+        if unsafe := private_file.unsafe_folder(path.parent):
+            log.warning("others can write into %s: they could take the journal %s away", unsafe, path)
 
     def owed(self) -> list[Owed]:
         """Return all that is owed, oldest first. Raise JournalError."""
         try:
-            rows = self._connection.execute(
-                "select n, destination, episode, made_s, body from owed order by n"
-            )
-            return [Owed(*row) for row in rows]
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {error}") from None
+            return list(read(_content(self._file)).owed.values())
+        except OSError as error:
+            raise self._error(error) from None
 
     def write(self, made: Iterable[Owed], settled: Iterable[int], last_seq: int, last_n: int) -> None:
-        """Add what was made and forget what was settled, all or nothing; on return it is on the disk.
-
-        Raise JournalError.
-        """
-        with self._transaction() as connection:
-            connection.executemany("insert into owed values (?, ?, ?, ?, ?)", map(_row, made))
-            connection.executemany("delete from owed where n = ?", ((n,) for n in settled))
-            connection.execute("update last set seq = ?, n = ?", (last_seq, last_n))
+        """Add what was made and forget what was settled; on return it is on the disk. Raise JournalError."""
+        made = list(made)
+        new = {owed.n for owed in made}
+        gone = [n for n in settled if n in self._live or n in new]
+        lines = [*map(owed_line, made), last_line(last_seq, last_n), gone_lines(gone)]
+        try:
+            self._append(b"".join(lines))
+        except OSError as error:
+            raise self._error(error) from None
+        self._live |= new
+        self._live.difference_update(gone)
+        self.last_seq, self.last_n = last_seq, last_n
+        if self._end > self._dense_bytes:
+            self._make_dense()
 
     def replace(self, owed: Iterable[Owed], last_seq: int, last_n: int) -> None:
         """Hold this instead of what it held, after a time in which it could not be written. Raise JournalError."""
-        with self._transaction() as connection:
-            connection.execute("delete from owed")
-            connection.executemany("insert into owed values (?, ?, ?, ?, ?)", map(_row, owed))
-            connection.execute("update last set seq = ?, n = ?", (last_seq, last_n))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._connection.execute("begin immediate")
-            try:
-                yield self._connection
-                self._connection.execute("commit")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("rollback")
-                raise
-        except sqlite3.Error as error:
-            raise JournalError(f"{self.path}: {error}") from None
+            self._begin(list(owed), last_seq, last_n)
+        except OSError as error:
+            raise self._error(error) from None
 
     def close(self) -> None:
-        with suppress(sqlite3.Error):
-            self._connection.close()
-        self._lock.close()
+        for file in (self._file, self._lock):
+            if file >= 0:
+                with suppress(OSError):
+                    os.close(file)
+        self._file = self._lock = -1
 
+    def _error(self, error: OSError) -> JournalError:
+        text = error.strerror or type(error).__name__
+        return JournalError(text if str(self.path) in text else f"{self.path}: {text}")
 
-def _row(owed: Owed) -> tuple[object, ...]:
-    return (owed.n, owed.destination, owed.episode, owed.made_s, owed.body)
+    # opening
 
-
-def _locked(path: Path) -> TextIO:
-    """Return an open file that keeps other monitors out until it is closed, or its process is gone."""
-    try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        lock = open(f"{path}.lock", "w")  # noqa: SIM115, it is held
-    except OSError as error:
-        reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
-        raise JournalError(f"{path}: {reason}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise JournalError(f"{path}: another sockbpf has it") from None
-    return lock
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open the file with its tables; raise sqlite3.Error."""
-    # Of one thread at a time, not always the same. Transactions are begun and ended by `_transaction` alone.
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=1.0, isolation_level=None)
-    try:
-        os.chmod(path, 0o640)
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = full")
-        connection.execute(f"pragma journal_size_limit = {LOG_KEPT_BYTES}")
-        edition = connection.execute("pragma user_version").fetchone()[0]
-        if edition == 0:
-            connection.executescript(f"begin immediate; {SCHEMA} pragma user_version = {EDITION}; commit;")
-        elif edition != EDITION:
-            _senseless(f"its edition is {edition}, not {EDITION}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _senseless(reason: str) -> NoReturn:
-    raise sqlite3.DatabaseError(reason)
-
-
-def _checked(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Return it if every page of it can be read and the tables are what they should be; raise sqlite3.Error."""
-    try:
-        said = connection.execute("pragma quick_check(1)").fetchone()[0]
+    def _locked(self) -> int:
+        lock = self.path.with_name(f"{self.path.name}.lock")
         try:
-            connection.execute("select n, destination, episode, made_s, body from owed limit 1").fetchone()
-            last = connection.execute("select seq, n from last").fetchone()
-        except sqlite3.OperationalError as error:
-            if "no such" in str(error):  # a table, a column
-                _senseless(str(error))
+            private_file.make_folder(self.path.parent)
+            self._move_stranger(lock)
+            return private_file.locked(lock)
+        except HeldError as error:
+            raise JournalHeldError(self.path, error.pid) from None
+        except OSError as error:
+            if isinstance(error, FileExistsError):
+                error = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            raise self._error(error) from None
+
+    def _move_stranger(self, path: Path) -> None:
+        """Move aside what another user has put there: he shall not keep us from our file."""
+        with suppress(FileNotFoundError):
+            status = path.lstat()
+            ours = status.st_uid == os.geteuid() and (
+                status.st_nlink == 1 or not stat.S_ISREG(status.st_mode)
+            )
+            if not ours and not stat.S_ISDIR(status.st_mode):
+                log.error("%s is not ours: set aside as %s", path, self._rename_aside(path))
+
+    def _open(self) -> None:
+        self._move_stranger(self.path)
+        if (old := self._old()) is not None:
+            self._move_on(old)
+            return
+        try:
+            self._file = private_file.opened(self.path)
+        except FileNotFoundError:
+            self._begin([], 0, 0)
+            return
+        size = os.fstat(self._file).st_size
+        found = read(_content(self._file)) if size <= MAX_BYTES else Found(whole_bytes=size)
+        if found.lines and not found.of_another_edition:
+            self._go_on(found)
+        elif found.whole_bytes:
+            self.set_aside += 1
+            self._begin([], _past(0), 0, before=self._refuse)
+        else:
+            self._begin([], 0, 0)
+
+    def _go_on(self, found: Found) -> None:
+        """Go on with a journal, without what is broken of it."""
+        if found.broken:
+            self.set_aside += found.lost
+            owed = list(found.owed.values())
+            self._begin(owed, _past(found.last_seq), found.last_n, before=lambda: self._keep(found))
+            return
+        os.ftruncate(self._file, found.whole_bytes)
+        self._end = found.whole_bytes
+        self._live = set(found.owed)
+        self.last_seq, self.last_n = found.last_seq, found.last_n
+
+    def _refuse(self) -> None:
+        """Set the file aside as a whole."""
+        kept = self._rename_aside(self.path)
+        log.error(
+            "%s is no journal of this edition: set aside as %s, what it owed is not sent", self.path, kept
+        )
+
+    def _keep(self, found: Found) -> None:
+        """Set aside what is broken of a journal; raise OSError."""
+        aside = self.path.with_name(f"{self.path.name}.set-aside")
+        self._move_stranger(aside)
+        file = private_file.opened(aside, os.O_CREAT | os.O_APPEND)
+        try:
+            kept = os.fstat(file).st_size + sum(map(len, found.broken)) <= ASIDE_BYTES
+            if kept:
+                _write_all(
+                    file, b"".join(b"# %d: %d bytes\n%b\n" % (time.time(), len(p), p) for p in found.broken)
+                )
+                os.fsync(file)
+        finally:
+            os.close(file)
+        log.error(
+            "%s is damaged: set aside %d of its alerts, %s; %d are whole and owed; damaged are %s",
+            self.path,
+            found.lost,
+            f"kept in {aside}" if kept else f"not kept, {aside} is full",
+            len(found.owed),
+            "; ".join(_named(piece) for piece in found.broken[:NAMED]),
+        )
+
+    def _rename_aside(self, path: Path, sides: Iterable[str] = ("",)) -> Path:
+        earlier = sorted(path.parent.glob(f"{path.name}.unreadable-*"))
+        for oldest in earlier[: max(0, len(earlier) + 1 - ASIDE_FILES)]:
+            with suppress(OSError):
+                oldest.unlink()
+        kept = path.with_name(f"{path.name}.unreadable-{time.time_ns()}")
+        for side in sides:
+            with suppress(FileNotFoundError):
+                os.rename(f"{path}{side}", f"{kept}{side}")
+        return kept
+
+    # the edition before this one
+
+    def _old(self) -> Path | None:
+        """Return the SQLite database that is to be moved on; None if there is none."""
+        beside = self.path.with_name(f"{self.path.name}.sqlite")
+        old = self.path if os.path.lexists(self.path) else beside
+        try:
+            file = private_file.opened(old)
+        except FileNotFoundError:
+            return None
+        except NotOursError:
+            if old == self.path:
+                raise
+            return None
+        try:
+            return old if os.pread(file, len(edition1.MAGIC), 0) == edition1.MAGIC else None
+        finally:
+            os.close(file)
+
+    def _move_on(self, old: Path) -> None:
+        for side in edition1.SIDES[1:]:
+            with suppress(FileNotFoundError):
+                os.close(private_file.opened(old.with_name(f"{old.name}{side}")))
+        self._try_disk()
+        found, is_whole = edition1.read(old)
+
+        def keep() -> None:
+            if found.broken:
+                self._keep(found)
+            if not is_whole:
+                kept = self._rename_aside(old, edition1.SIDES)
+                log.error(
+                    "%s is damaged: set aside as %s, %d alerts of it are owed", old, kept, len(found.owed)
+                )
+
+        self.set_aside += 0 if is_whole else max(1, len(found.broken))
+        last_seq = found.last_seq if is_whole else _past(found.last_seq)
+        self._begin(list(found.owed.values()), last_seq, found.last_n, before=keep)
+        for side in edition1.SIDES:
+            gone = old.with_name(f"{old.name}{side}")
+            if gone != self.path:
+                gone.unlink(missing_ok=True)
+        log.info("moved the journal %s on to this edition, %d alerts are owed", old, len(found.owed))
+
+    def _try_disk(self) -> None:
+        """Raise OSError unless one can write here: SQLite does not tell the disk's faults from a file's."""
+        new = self._new()
+        file = private_file.opened(new, os.O_CREAT | os.O_EXCL)
+        try:
+            _write_all(file, bytes(2**16))
+            os.fsync(file)
+        finally:
+            os.close(file)
+            os.unlink(new)
+
+    # writing
+
+    def _new(self) -> Path:
+        new = self.path.with_name(f"{self.path.name}.new")
+        with suppress(FileNotFoundError):
+            os.unlink(new)
+        return new
+
+    def _begin(
+        self, owed: list[Owed], last_seq: int, last_n: int, before: Callable[[], None] = lambda: None
+    ) -> None:
+        """Put a new journal in the place of what is there; raise OSError, then nothing has changed.
+
+        `before` is done when the new one is on the disk, before it takes its place.
+        """
+        new = self._new()
+        file = private_file.opened(new, os.O_CREAT | os.O_EXCL)
+        try:
+            size = 0
+            for each in whole(owed, last_seq, last_n):
+                size += _write_all(file, each)
+            os.fsync(file)
+            before()
+            os.rename(new, self.path)
+            _sync_folder(self.path.parent)
+        except BaseException:
+            os.close(file)
+            with suppress(OSError):
+                os.unlink(new)
             raise
-        if said != "ok" or last is None:
-            _senseless(said)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._end = file, size
+        self._live = {each.n for each in owed}
+        self.last_seq, self.last_n = last_seq, last_n
+        self._dense_bytes = max(DENSE_BYTES, 2 * size)
+
+    def _append(self, lines: bytes) -> None:
+        status = os.fstat(self._file)
+        if not status.st_nlink or status.st_size != self._end:
+            raise OSError(errno.ESTALE, "somebody has removed or changed it")
+        try:
+            _write_all(self._file, lines, self._end)
+            os.fdatasync(self._file)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+            raise
+        self._end += len(lines)
+
+    def _make_dense(self) -> None:
+        """Leave out what is of no use any more; where the disk has no room for that now, later."""
+        try:
+            self._begin(self.owed(), self.last_seq, self.last_n)
+        except (OSError, JournalError):
+            self._dense_bytes = self._end + DENSE_BYTES
+
+
+def _content(file: int) -> bytes:
+    """Return all of the file; raise OSError."""
+    parts: list[bytes] = []
+    at = 0
+    while part := os.pread(file, 2**20, at):
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)
+
+
+def _write_all(file: int, data: bytes, at: int | None = None) -> int:
+    """Write all of it, at the file's own place or at `at`; return its length. Raise OSError."""
+    done = 0
+    while done < len(data):
+        rest = data[done:]
+        done += os.write(file, rest) if at is None else os.pwrite(file, rest, at + done)
+    return done
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _past(seq: int) -> int:
+    """Return a `seq` that is past all that may have been lost: by the milliseconds none comes twice, a gap shows."""
+    return max(seq, time.time_ns() // 10**6)
+
+
+def _named(piece: bytes) -> str:
+    """Return what can be said of a broken piece, an alert as a rule: nothing but the names of numbers."""
+    known = (each.search(piece) for each in NAMES)
+    return f"{len(piece)} bytes " + "/".join(name[1].decode() for name in known if name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sockbpf.alert import HEARTBEAT
 from sockbpf.delivery.journal import Journal, JournalError
-from sockbpf.delivery.owed import Owed, body_of, named, told_of
+from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, named, told_of
 from sockbpf.life import REST_S, setting_aside, start_thread
 
 if TYPE_CHECKING:
@@ -126,8 +126,9 @@ class Outbox:
         with self._changed:
             for told in alerts:
                 self._put += 1
-                if len(self._made) < self._capacity:
-                    self._made.append(body_of(told))
+                body = body_of(told)
+                if len(self._made) < self._capacity and len(body) <= MAX_BODY:
+                    self._made.append(body)
                 else:
                     self._handled += 1
                     self._counters.add("dropped")
@@ -284,7 +285,7 @@ class Outbox:
         if self._path is None:
             return
         try:
-            self._journal = Journal(self._path)
+            self._journal = self._opened(self._path)
             self._found = self._journal.owed()
             self.last_seq, self._n = self._journal.last_seq, self._journal.last_n
         except JournalError as error:
@@ -293,6 +294,12 @@ class Outbox:
             self._degrade(error)
         else:
             self._was_read = True
+
+    def _opened(self, path: Path) -> Journal:
+        journal = Journal(path)
+        if journal.set_aside:
+            self._counters.add("set_aside", journal.set_aside)
+        return journal
 
     def _degrade(self, error: JournalError) -> None:
         """Go on in memory: the next start will not know what is owed now."""
@@ -307,7 +314,7 @@ class Outbox:
         if self._path is None or self._journal or time.monotonic() < self._reopen_s:
             return
         try:
-            self._journal = Journal(self._path)
+            self._journal = self._opened(self._path)
             if not self._was_read:
                 found = [replace(owed, n=self._n + i) for i, owed in enumerate(self._journal.owed(), 1)]
                 self._n += len(found)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+import math
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+MAX_BODY = 32 * 1024
+"""Characters of an alert's body; a request's line of 8 KiB is what servers take."""
+
+NEEDED = ("timestamp", "event", "id", "seq")
+"""What no alert that is kept can do without; only heartbeats, which are not kept, have no id."""
 
 
 class SenselessError(ValueError):
@@ -16,7 +23,10 @@ class SenselessError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """One alert that one destination has not taken yet. `n` counts all of them, over the monitor's restarts."""
+    """One alert that one destination has not taken yet. `n` counts all of them, over the monitor's restarts.
+
+    A further field needs a default, for what was kept without it.
+    """
 
     n: int
     destination: str
@@ -37,6 +47,11 @@ class Owed:
 
     def __str__(self) -> str:
         return named(self.body) or f"number {self.n}"
+
+
+TYPES = {"int": int, "str": str, "float": float}
+HEAD = {field.name: field for field in fields(Owed) if field.name != "body"}
+"""The fields beside the body, by name."""
 
 
 def body_of(told: Mapping[str, str]) -> str:
@@ -62,3 +77,39 @@ def named(body: str) -> str:
     except SenselessError:
         return ""
     return "/".join(told[name] for name in ("id", "event", "seq") if name in told)
+
+
+def head_of(owed: Owed) -> dict[str, Any]:
+    """Return all but the body, as values that JSON knows."""
+    return {name: getattr(owed, name) for name in HEAD}
+
+
+def owed_of(head: object, body: str) -> Owed:
+    """Return what was kept as head and body; raise ValueError where that cannot be an alert that is owed."""
+    if not isinstance(head, dict):
+        raise ValueError("expected an object")  # noqa: TRY004, one error for whatever makes no sense
+    known = {name: value for name, value in head.items() if name in HEAD}
+    for name, field in HEAD.items():
+        if name not in known and field.default is MISSING:
+            raise ValueError(f"expected {name}")
+        if name in known and type(known[name]) is not TYPES[str(field.type)]:
+            raise ValueError(f"expected {field.type} as {name}")
+    owed = Owed(**known, body=body)
+    if not 0 <= owed.n < 2**63 or not math.isfinite(owed.made_s):
+        raise ValueError("expected numbers that can be")
+    check_alert(body)
+    return owed
+
+
+def check_alert(body: str) -> None:
+    """Raise ValueError unless this is an object of texts with what every alert has."""
+    if len(body) > MAX_BODY:
+        raise ValueError(f"expected at most {MAX_BODY} characters")
+    told = told_of(body)
+    if missing := [name for name in NEEDED if name not in told]:
+        raise ValueError(f"expected {', '.join(missing)}")
+    if not (told["seq"].isascii() and told["seq"].isdigit() and int(told["seq"]) < 2**63):
+        raise ValueError("expected a number as seq")
+    if not math.isfinite(float(told["timestamp"])):
+        raise ValueError("expected a time as timestamp")
+    "".join([*told, *told.values()]).encode()  # half of a surrogate pair could never be sent

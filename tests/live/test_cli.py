@@ -51,7 +51,7 @@ def config(tmp_path: Path, receiver: Receiver) -> Path:
         "url": receiver.url,
         "thresholds": thresholds(THRESHOLD),
         "events": ["exceeded", "cleared"],
-        "journal": {"path": str(tmp_path / "journal.sqlite")},
+        "journal": {"path": str(tmp_path / "journal")},
     }
     path.write_text(yaml.safe_dump(settings))
     return path

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
-import sqlite3
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sockbpf.delivery.journal_lines import FILE, first_line, line, read
 from tests.live.monitoring import Monitor, StartMonitor, thresholds
 from tests.live.receiver import Receiver, Told
 from tests.live.sockets import drain, port, tcp_pair
@@ -26,7 +25,7 @@ REOPEN_S = 90
 """A deadline; it is tried every 30 s."""
 
 IN_MEMORY, AGAIN = "the journal cannot be used", "the journal is used again"
-SMALL = "1m"
+SMALL = "8m"
 OWED_TO = "nobody"
 
 
@@ -98,9 +97,8 @@ def assert_said_once(monitor: Monitor, *reasons: str) -> None:
 
 def owed_in(journal: Path) -> set[tuple[str, str]]:
     """Return the id and seq of all that the journal says is owed to the destination that takes nothing."""
-    with closing(sqlite3.connect(journal)) as connection:
-        bodies = connection.execute("select body from owed where destination = ?", (OWED_TO,)).fetchall()
-    return {(told["id"], told["seq"]) for told in (json.loads(body) for (body,) in bodies)}
+    owed = read(journal.read_bytes()).owed.values()
+    return {(one.told["id"], one.told["seq"]) for one in owed if one.destination == OWED_TO}
 
 
 def assert_in_use(monitor: Monitor, receiver: Receiver, journal: Path, failed: int) -> None:
@@ -138,7 +136,7 @@ def test_full(
 ) -> None:
     disk = tmp_path / "disk"
     mount(stack, disk, "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs")
-    journal, filler = disk / "journal.sqlite", disk / "filler"
+    journal, filler = disk / "journal", disk / "filler"
     monitor = start_monitor(**settings(journal))
     alerted(receiver, pair)
     assert not said(monitor, IN_MEMORY)
@@ -157,7 +155,7 @@ def test_full_from_the_start(
 ) -> None:
     disk = tmp_path / "disk"
     mount(stack, disk, "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs")
-    journal, filler = disk / "journal.sqlite", disk / "filler"
+    journal, filler = disk / "journal", disk / "filler"
     fill(filler)
     monitor = start_monitor(**settings(journal))
     alerted(receiver, pair)
@@ -173,13 +171,13 @@ def test_read_only(
 ) -> None:
     disk = tmp_path / "disk"
     mount(stack, disk, "-t", "tmpfs", "-o", f"ro,size={SMALL}", "tmpfs")
-    monitor = start_monitor(**settings(disk / "journal.sqlite"))
+    monitor = start_monitor(**settings(disk / "journal"))
     alerted(receiver, pair)
     assert_said_once(monitor, os.strerror(errno.EROFS))
     remount(disk, "rw")
     await_again(monitor)
     alerted(receiver, pair)
-    assert_in_use(monitor, receiver, disk / "journal.sqlite", 1)
+    assert_in_use(monitor, receiver, disk / "journal", 1)
 
 
 def test_read_only_with_alerts_owed(
@@ -188,7 +186,7 @@ def test_read_only_with_alerts_owed(
     """What an earlier monitor owed is found once it can be read, and its numbers are not given again."""
     disk = tmp_path / "disk"
     mount(stack, disk, "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs")
-    journal = disk / "journal.sqlite"
+    journal = disk / "journal"
     monitor = start_monitor(**settings(journal))
     for _ in range(3):
         alerted(receiver, pair)
@@ -206,7 +204,7 @@ def test_read_only_with_alerts_owed(
     assert len(seqs) == len(set(seqs)), f"a seq stands for two alerts: {sorted(seqs)}"
 
 
-@pytest.mark.parametrize("below", ["journal.sqlite", "folder/journal.sqlite"])
+@pytest.mark.parametrize("below", ["journal", "folder/journal"])
 def test_parent_is_a_file(
     start_monitor: StartMonitor, receiver: Receiver, pair: Pair, tmp_path: Path, below: str
 ) -> None:
@@ -233,7 +231,7 @@ def test_input_output_errors(
     make = ["mkfs.ext4", "-q", "-O", "^has_journal", "-e", "continue", "-N", "64", str(image)]
     subprocess.run(make, check=True)
     mount(stack, disk, "-o", "loop", str(image))
-    journal = disk / "journal.sqlite"
+    journal = disk / "journal"
     monitor = start_monitor(**settings(journal))
     alerted(receiver, pair)
     assert not said(monitor, IN_MEMORY)
@@ -248,27 +246,21 @@ def test_input_output_errors(
     assert_in_use(monitor, receiver, journal, 1)
 
 
-def no_database(journal: Path) -> None:
-    journal.write_bytes(b"not a database " * 1000)
-
-
-def cut_in_half(journal: Path) -> None:
-    os.truncate(journal, journal.stat().st_size // 2)
+def no_journal(journal: Path) -> None:
+    journal.write_bytes(b"not a journal " * 1000)
 
 
 def overwritten(journal: Path) -> None:
-    size = journal.stat().st_size
-    with journal.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xa5" * (size - 4096))
+    journal.write_bytes(b"\xa5" * journal.stat().st_size)
 
 
 def of_another_edition(journal: Path) -> None:
-    with closing(sqlite3.connect(journal)) as connection:
-        connection.execute("pragma user_version = 7")
+    journal.write_bytes(
+        journal.read_bytes().replace(first_line(), line(FILE, b'{"journal":"sockbpf","edition":7}'))
+    )
 
 
-@pytest.mark.parametrize("damage", [no_database, cut_in_half, overwritten, of_another_edition])
+@pytest.mark.parametrize("damage", [no_journal, overwritten, of_another_edition])
 def test_corrupt_at_the_start(
     start_monitor: StartMonitor,
     receiver: Receiver,
@@ -276,7 +268,7 @@ def test_corrupt_at_the_start(
     tmp_path: Path,
     damage: Callable[[Path], None],
 ) -> None:
-    journal = tmp_path / "journal" / "journal.sqlite"
+    journal = tmp_path / "journal" / "journal"
     monitor = start_monitor(**settings(journal))
     for _ in range(23):
         alerted(receiver, pair)

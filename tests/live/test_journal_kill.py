@@ -63,7 +63,7 @@ def test_what_was_told_arrives(
     receiver.answer = answer
     settings = {
         "thresholds": thresholds(20_011),
-        "journal": {"path": str(tmp_path / "journal.sqlite")},
+        "journal": {"path": str(tmp_path / "journal")},
         "delivery": {"retry_first": "10ms", "retry_max": "100ms"},
         "repeat": "1s",
     }

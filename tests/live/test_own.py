@@ -135,9 +135,7 @@ def test_names_looked_up(stack: ExitStack, tmp_path: Path) -> None:
     resolver.write_text(f"nameserver {RESOLVER}\n")
     switch.write_text("hosts: files dns\n")
     config.write_text(
-        yaml.safe_dump(
-            settings_for(f"http://{NAME}:{number}/", journal={"path": str(tmp_path / "journal.sqlite")})
-        )
+        yaml.safe_dump(settings_for(f"http://{NAME}:{number}/", journal={"path": str(tmp_path / "journal")}))
     )
     mounts = (
         f'mount --bind {resolver} /etc/resolv.conf && mount --bind {switch} /etc/nsswitch.conf && exec "$@"'

@@ -271,7 +271,7 @@ def test_the_monitor_tells_no_secret(
 ) -> None:
     said: dict[str, str | bytes] = {}
     listen = f"127.0.0.1:{free_port()}"
-    journal = tmp_path / "journal" / "journal.sqlite"
+    journal = tmp_path / "journal" / "journal"
     settings |= {"metrics": {"listen": listen}, "journal": {"path": str(journal)}}
     monitor = start_monitor(**settings)
     staying = hell.stand_over(stack)
@@ -307,8 +307,7 @@ def test_the_monitor_tells_no_secret(
     said["log"] = monitor.log()
     assert "given up" in said["log"]
 
-    with journal.open("r+b") as damaged:
-        damaged.write(bytes(1000))
+    journal.write_bytes(bytes(1000))
     receivers.good.set()
     monitor = start_monitor(**settings)
     assert "set aside" in monitor.log()
@@ -323,7 +322,6 @@ def test_the_monitor_tells_no_secret(
     assert_arrived(receivers.taken)
     print({name: len(text) for name, text in said.items() if not name.startswith("comm ")})
     assert any("unreadable" in name for name in said)
-    assert any("-wal" in name for name in said)
     for name, text in said.items():
         assert text, name
         shown = [line for line in str(text).splitlines() if leaks(line)]

@@ -90,7 +90,7 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
         "url": receiver.url,
         "thresholds": thresholds(THRESHOLD),
         "events": ["exceeded", "cleared"],
-        "journal": {"path": str(tmp_path / "journal.sqlite")},
+        "journal": {"path": str(tmp_path / "journal")},
     }
     config.write_text(yaml.safe_dump(settings))
     load = stack.enter_context(

@@ -588,7 +588,7 @@ def test_defaults(file: Path) -> None:
         fold=Fold(above=0, window=1.0),
         heartbeat=0.0,
         metrics=Metrics(listen=None),
-        journal=Journal(path=Path("/var/lib/sockbpf/journal.sqlite"), max_age=24 * 3600.0),
+        journal=Journal(path=Path("/var/lib/sockbpf/journal"), max_age=24 * 3600.0),
         delivery=Delivery(
             timeout=15.0, workers=4, queue=50_000, retry_first=0.5, retry_max=30.0, rate=0.0, burst=100
         ),

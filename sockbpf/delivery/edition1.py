@@ -1,0 +1,81 @@
+"""The journal as it was before its lines proved themselves: an SQLite database, read once to be moved on."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from sockbpf.delivery.journal_lines import Found
+from sockbpf.delivery.owed import owed_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAGIC = b"SQLite format 3\0"
+SIDES = ("", "-wal", "-shm")
+"""What the names of SQLite's files end in."""
+
+SENSELESS = (sqlite3.Error, OverflowError, ValueError)
+"""What a damaged database raises, text that is not Unicode included."""
+
+COLUMNS = "n, destination, episode, made_s, body"
+
+
+def read(path: Path) -> tuple[Found, bool]:
+    """Return what the database says, and whether all of it could be read. Raise nothing of sqlite3's.
+
+    Its rows have no checksums: what is damaged is found only where it does not look like an alert any more.
+    """
+    found = Found()
+    is_whole = False
+    with suppress(*SENSELESS):
+        name = f"file:{quote(str(path))}?mode=rw"
+        with closing(sqlite3.connect(name, uri=True, timeout=1.0, isolation_level=None)) as connection:
+            connection.text_factory = bytes  # which need not be Unicode any more
+            tried: set[int] = set()
+            # From both ends: what cannot be read in the middle takes the least with it.
+            is_whole = _take_rows(connection, "asc", found, tried) or _take_rows(
+                connection, "desc", found, tried
+            )
+            is_whole = _take_last(connection, found) and is_whole and len(tried) == _count(connection)
+    found.owed = dict(sorted(found.owed.items()))
+    return found, is_whole and not found.broken
+
+
+def _take_rows(connection: sqlite3.Connection, order: str, found: Found, tried: set[int]) -> bool:
+    """Take rows until one cannot be read; say whether there was no such one."""
+    with suppress(*SENSELESS):
+        for n, *row in connection.execute(f"select {COLUMNS} from owed order by n {order}"):  # noqa: S608
+            if n not in tried:
+                tried.add(n)
+                _take(n, row, found)
+        return True
+    return False
+
+
+def _take(n: int, row: list[Any], found: Found) -> None:
+    try:
+        destination, episode, made_s, body = row
+        head = {"n": n, "destination": destination.decode(), "episode": episode.decode(), "made_s": made_s}
+        one = owed_of(head, json.dumps(json.loads(body), separators=(",", ":")))
+    except (*SENSELESS, AttributeError, TypeError, RecursionError):
+        found.broken.append(repr((n, *row)).encode())
+    else:
+        found.owed[n] = one
+        found.last_seq = max(found.last_seq, int(one.told["seq"]))
+        found.last_n = max(found.last_n, n)
+
+
+def _take_last(connection: sqlite3.Connection, found: Found) -> bool:
+    with suppress(*SENSELESS, TypeError):
+        seq, n = connection.execute("select seq, n from last").fetchone()
+        found.last_seq, found.last_n = max(found.last_seq, int(seq)), max(found.last_n, int(n))
+        return True
+    return False
+
+
+def _count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("select count(*) from owed").fetchone()[0])
