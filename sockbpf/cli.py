@@ -17,7 +17,10 @@ sockbpf -c config.yaml            watch until killed
        sockbpf check -c config.yaml      try everything on this kernel, and say what is missing
        sockbpf demo                      see an alert arrive"""
 
-EXITS = "exit codes: 0 ok, 1 unexpected, 2 configuration, 3 this kernel or this user cannot run it, 130 interrupted"
+EXITS = (
+    "exit codes: 0 ok, 1 unexpected, 2 configuration, 3 this kernel or this user cannot run it, or "
+    "another monitor does, 130 interrupted"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     door.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration, see config.yaml")
     door.add_argument("--ready-file", type=Path, metavar="FILE", help="appears once every hook is armed")
+    door.add_argument("--beside", action="store_true", help="run though another monitor watches this host")
     door.add_argument("--child-of", type=int, default=0, help=argparse.SUPPRESS)
     door.add_argument("--version", action="version", version=f"sockbpf {__version__}")
     return door
@@ -74,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         return serve(config.store, child_of=arguments.child_of)
     from sockbpf.daemon import watch
 
-    return watch(config, arguments.config, arguments.ready_file)
+    return watch(config, arguments.config, arguments.ready_file, beside=arguments.beside)
 
 
 def main(argv: list[str] | None = None) -> int:

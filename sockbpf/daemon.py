@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from sockbpf import life
@@ -11,6 +12,7 @@ from sockbpf.arming import need_root
 from sockbpf.config import load
 from sockbpf.counters import Counters
 from sockbpf.monitor import Monitor
+from sockbpf.only_one import only_one
 from sockbpf.service import Service
 from sockbpf.signals import Signals, StoppedError
 from sockbpf.store_process import running_store
@@ -24,10 +26,11 @@ SWITCH_S = 0.0005
 """How long one thread may keep the others waiting: the default, 5 ms, is what a request would be late."""
 
 
-def watch(config: Config, config_file: Path, ready_file: Path | None) -> int:
+def watch(config: Config, config_file: Path, ready_file: Path | None, *, beside: bool = False) -> int:
     """Run the monitor, and the store if alerts go there, until SIGTERM (return 0) or SIGINT (return 130).
 
-    SIGHUP has the monitor read its settings again, once it has read them at all.
+    SIGHUP has the monitor read its settings again, once it has read them at all. Raise UnsupportedError when another
+    monitor watches this host, unless this one is to run `beside` it.
     """
     need_root()
     counters, service, signals = Counters(), Service(), Signals()
@@ -38,7 +41,7 @@ def watch(config: Config, config_file: Path, ready_file: Path | None) -> int:
             signals.install()
             if ready_file:
                 ready_file.unlink(missing_ok=True)
-            with running_store(config, config_file):
+            with nullcontext() if beside else only_one(), running_store(config, config_file):
                 monitor = Monitor(config, counters, service, lambda: load(config_file))
                 signals.are_for(monitor)
                 _run(monitor, service, ready_file)

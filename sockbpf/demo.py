@@ -61,7 +61,7 @@ def demo() -> int:
         config.write_text(CONFIG.format(port=server.server_port, threshold=THRESHOLD))
         out.print(f"[bold]1.[/] a receiver listens on http://127.0.0.1:{server.server_port}/alert")
         monitor = subprocess.Popen(
-            isolated("sockbpf", "-c", str(config), "--ready-file", str(ready)),
+            isolated("sockbpf", "-c", str(config), "--ready-file", str(ready), "--beside"),
             stderr=subprocess.PIPE,
             env=os.environ | {"RUNTIME_DIRECTORY": folder},  # what it compiles goes with it
             text=True,

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ FOLDER_MODE = 0o700
 FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 PID_BYTES = 16
+DYING_S = 2.0
 
 
 class NotOursError(OSError):
@@ -87,17 +89,28 @@ def unsafe_folder(path: Path) -> Path | None:
 def locked(path: Path) -> int:
     """Return an open file that keeps others out until it is closed or its process is gone; its text is our pid.
 
-    Raise HeldError, or another OSError. The lock of a file that others could once open is not trusted to be ours
-    for long: whoever has it open still could take it, so a new file takes its place.
+    Raise HeldError, or another OSError. One that is dying is waited for, a moment.
     """
+    end_s = time.monotonic() + DYING_S
+    while True:
+        try:
+            return _locked_now(path)
+        except HeldError as error:
+            if _lives(error.pid) or time.monotonic() > end_s:
+                raise
+        time.sleep(0.01)
+
+
+def _locked_now(path: Path) -> int:
+    """Lock the file. One that others could once open is not trusted: who has it open still could lock it."""
     loose = _is_loose(path)
     file = opened(path, os.O_CREAT)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             if not loose or _is_ours(_holder(file)):
-                raise HeldError(path, _pid_in(file) or _holder(file)) from None
+                raise HeldError(path, _holder(file) or _pid_in(file)) from None
         if loose:
             os.unlink(path)
             fresh = opened(path, os.O_CREAT | os.O_EXCL)
@@ -109,6 +122,17 @@ def locked(path: Path) -> int:
         os.close(file)
         raise
     return file
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process is there, and more than the word of its end."""
+    if not pid:
+        return True
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat_file:
+            return stat_file.read().rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
+    except OSError:
+        return False
 
 
 def _is_loose(path: Path) -> bool:

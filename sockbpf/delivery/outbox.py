@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from sockbpf.alert import HEARTBEAT
-from sockbpf.delivery.journal import Journal, JournalError
+from sockbpf.delivery.journal import Journal, JournalError, JournalHeldError
 from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, named, told_of
+from sockbpf.errors import UnsupportedError
 from sockbpf.life import REST_S, setting_aside, start_thread
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.delivery.queue import Queue
     from sockbpf.delivery.worker import Workers
-    from sockbpf.life import Pulse
+from sockbpf.life import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,10 @@ class Outbox:
     def __init__(
         self, *, path: Path | None, capacity: int, max_age_s: float, counters: Counters, line: Line
     ) -> None:
-        """Open the journal, none without a path; `capacity` is how many alerts may wait to be written."""
+        """Open the journal, none without a path; `capacity` is how many alerts may wait to be written.
+
+        Raise UnsupportedError when another monitor has the journal.
+        """
         self._path = path
         self._capacity = capacity
         self._max_age_s = max_age_s
@@ -288,6 +292,8 @@ class Outbox:
             self._journal = self._opened(self._path)
             self._found = self._journal.owed()
             self.last_seq, self._n = self._journal.last_seq, self._journal.last_n
+        except JournalHeldError as error:
+            raise UnsupportedError(f"{error}. Remedy: stop it, or name another journal > path here") from None
         except JournalError as error:
             # What was told before is not known: by the milliseconds no number comes twice, and a gap shows.
             self.last_seq = time.time_ns() // 10**6

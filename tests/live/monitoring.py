@@ -88,7 +88,9 @@ def launch(folder: Path, url: str, settings: dict[str, Any], before: Sequence[st
     config.write_text(yaml.safe_dump(defaults | settings))
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [*before, *sockbpf("-c", str(config), "--ready-file", str(ready))], stdout=sink, stderr=sink
+            [*before, *sockbpf("-c", str(config), "--ready-file", str(ready), "--beside")],
+            stdout=sink,
+            stderr=sink,
         )
     return Monitor(process, log, ready, time.monotonic())
 

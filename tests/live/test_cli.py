@@ -75,7 +75,7 @@ def run(*arguments: str | Path, before: list[str] | None = None) -> subprocess.C
 def start(config: Path, stack: ExitStack, before: list[str] | None = None) -> Monitor:
     """Start a monitor with its files beside its configuration."""
     log, ready = config.with_suffix(".log"), config.with_suffix(".ready")
-    command = [*(before or []), *sockbpf("-c", str(config), "--ready-file", str(ready))]
+    command = [*(before or []), *sockbpf("-c", str(config), "--ready-file", str(ready), "--beside")]
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink)
     stack.callback(process.wait)

@@ -238,7 +238,7 @@ def test_input_output_errors(
     os.sync()
     fill(filler)
     cross_until_said(monitor, receiver, pair)
-    assert_said_once(monitor, "I/O error")
+    assert_said_once(monitor, os.strerror(errno.EIO), os.strerror(errno.ENOSPC))
     alerted(receiver, pair)
     filler.unlink()
     await_again(monitor)

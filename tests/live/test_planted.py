@@ -93,7 +93,9 @@ def test_a_command_that_ends(planted: Path, mark: Path, config: Path, asked: str
 def test_a_command_that_stays(planted: Path, mark: Path, config: Path, asked: str) -> None:
     log = config.with_suffix(".log")
     with log.open("wb") as sink:
-        process = subprocess.Popen([SOCKBPF, asked, "-c", config], cwd=planted, stdout=sink, stderr=sink)
+        process = subprocess.Popen(
+            [SOCKBPF, asked, "-c", config, "--beside"], cwd=planted, stdout=sink, stderr=sink
+        )
     try:
         wanted = ["the store listens: ", *(["armed: "] if asked == "run" else [])]
         until(

@@ -110,7 +110,7 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
     before = orphans("prog"), orphans("map")
 
     def start() -> subprocess.Popen[bytes]:
-        command = sockbpf("-c", str(config), "--ready-file", str(ready))
+        command = sockbpf("-c", str(config), "--ready-file", str(ready), "--beside")
         return subprocess.Popen(command, stdout=sink, stderr=sink)
 
     def is_armed(stale_ns: int) -> bool:

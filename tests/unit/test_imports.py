@@ -23,7 +23,7 @@ MAY_KNOW = {
     "__main__": "cli",
     "cli": " config errors demo check daemon signals store.serve",
     # the composition root and what shows it
-    "daemon": " arming config counters life monitor service signals store_process",
+    "daemon": " arming config counters life monitor only_one service signals store_process",
     "signals": " life",
     "store_process": "config delivery.breaker isolated life store.settings",
     "monitor": "alert arming clock config counters dispatch episodes errors event kernel.owner kernel.probes "
@@ -52,6 +52,7 @@ MAY_KNOW = {
     "counters": "",
     "life": "counters errors",
     "private_file": "",
+    "only_one": "errors private_file",
     "event": "",
     "clock": "errors",
     "policy": "event counters alert episodes",
@@ -97,7 +98,7 @@ MAY_KNOW = {
     "delivery.journal": "delivery.edition1 delivery.journal_lines delivery.owed private_file",
     "delivery.breaker": "",
     "delivery.queue": "delivery.breaker delivery.owed life",
-    "delivery.outbox": "alert counters delivery.journal delivery.owed delivery.queue delivery.worker life",
+    "delivery.outbox": "alert counters errors delivery.journal delivery.owed delivery.queue delivery.worker life",
     "delivery.destinations": "delivery.alertmanager delivery.http_get delivery.json_lines delivery.slack "
     "delivery.syslog delivery.transport secret",
     "delivery.deadline": "life",
