@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.alert import CLEARED, EVENTS
 from sockbpf.delivery.http_get import redacted
 from sockbpf.delivery.http_post import HttpPost
-from sockbpf.delivery.wording import rfc3339, sentence
+from sockbpf.delivery.wording import rfc3339, sentence, unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def alert_of(told: Mapping[str, str]) -> dict[str, Any]:
     at = Decimal(told["timestamp"])
     made: dict[str, Any] = {
         "labels": {"alertname": "SocketQueue"} | {key: told[key] for key in LABELS if key in told},
-        "annotations": {"summary": sentence(told)}
+        "annotations": {"summary": sentence(unread(told))}
         | {key: text for key, text in told.items() if key not in LABELS},
         "startsAt": rfc3339(at - Decimal(told.get("duration", "0"))),
     }

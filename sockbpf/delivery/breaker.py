@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ASKED_MAX_S = 3600.0
+"""A receiver is left alone for as long as it asks, up to this: none shall silence us for a day."""
+
 TRIPS_AFTER = 3
 """Failures in a row, of whatever alerts, after which a destination is taken for dead."""
 
@@ -39,6 +42,7 @@ class Breaker:
     """In a row; whatever was under way when it opened counts as one with what opened it."""
 
     _until_s: float = 0.0
+    _asked_until_s: float = 0.0
     _probing: bool = False
 
     @property
@@ -59,26 +63,27 @@ class Breaker:
     def worked(self) -> None:
         """Take note of an answer that took the alert, or refused it for good: the destination is alive."""
         self.failures = 0
-        self._until_s = 0.0
+        self._until_s = self._asked_until_s = 0.0
         self._probing = False
 
     def failed(self, now_s: float, asked_s: float, *, probe: bool) -> None:
         """Take note of a failure; `asked_s` is how long the receiver wants to be left alone, 0 if it did not say."""
+        was_open = self.is_open
+        if asked_s:
+            self._asked_until_s = max(self._asked_until_s, now_s + min(asked_s, ASKED_MAX_S))
+            self._until_s = max(self._until_s, self._asked_until_s)
         if probe:
             self._probing = False
-        elif self.is_open:
+        elif was_open:
             return  # it was under way when the breaker opened
         self.failures += 1
-        pause_s = 0.0
         if self.failures >= TRIPS_AFTER:
             pause_s = backoff_s(self.failures - TRIPS_AFTER + 1, self.retry_first_s, self.retry_max_s)
-        pause_s = max(pause_s, min(asked_s, self.retry_max_s))
-        if pause_s:
-            self._until_s = now_s + pause_s
+            self._until_s = max(now_s + pause_s, self._asked_until_s)
 
     def try_now(self) -> None:
-        """Let the next request go at once."""
-        self._until_s = min(self._until_s, 0.001)
+        """Let the next request go at once, unless the receiver has asked to be left alone."""
+        self._until_s = min(self._until_s, max(0.001, self._asked_until_s))
 
 
 @dataclass(slots=True)

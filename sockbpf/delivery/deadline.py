@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
 
+from sockbpf.delivery.interim import Answer
 from sockbpf.life import start_thread
 
 if TYPE_CHECKING:
@@ -156,6 +157,7 @@ def _telling_pool(
 
     def connection(*args: Any, **kwargs: Any) -> Any:
         made = make_connection(*args, **kwargs)
+        made.response_class = Answer
         made.socket_options = [*(made.socket_options or []), CLOSE_AT_ONCE]
         connect = made.connect
 

@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING
 from sockbpf.alert import EVENTS
 from sockbpf.delivery.http_get import redacted
 from sockbpf.delivery.http_post import HttpPost
-from sockbpf.delivery.wording import rfc3339, sentence
+from sockbpf.delivery.wording import printable, rfc3339, sentence, unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def text_of(told: Mapping[str, str]) -> str:
-    """Return the message, in Slack's mrkdwn; the reader's client shows the time in the reader's zone."""
+    """Return the message, in Slack's mrkdwn; the reader's client shows the time in the reader's zone.
+
+    Nobody is called and nothing is formatted by what a process or a host is called.
+    """
+    told = unread(told)
     seconds = Decimal(told["timestamp"])
     when = f"<!date^{int(seconds)}^{{date_short_pretty}} {{time_secs}}|{rfc3339(seconds)}>"
-    return f"*{told['event']}* on {_escaped(told['host'])}, {when}: {_escaped(sentence(told))}"
+    return f"*{told['event']}* on {_escaped(printable(told['host']))}, {when}: {_escaped(sentence(told))}"
 
 
 def _escaped(text: str) -> str:
-    """Return the text with the three characters escaped that Slack reads; nobody is called by <!channel>."""
+    """Return the text with the three characters escaped that Slack reads."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,30 @@ def sentence(told: Mapping[str, str]) -> str:
     remote = "" if known["remote_port"] == "0" else f" to {_endpoint(known, 'remote')}"
     known |= {"said": said, "local": _endpoint(known, "local"), "remote": remote}
     return printable((what + ends).format_map(known))
+
+
+LOOKALIKES = str.maketrans(
+    "@*`~<>|#[]()!:/$",
+    "\uff20\u2217\u02cb\u223c\u2039\u203a\u00a6\uff03\uff3b\uff3d\uff08\uff09\uff01\uff1a\u2215\uff04",
+)
+"""What chats read: a call of people, a format, a link, an emoji; and what looks like it and is but a character."""
+
+OURS = frozenset({
+    "timestamp", "event", "protocol", "local_ip", "local_port", "remote_ip", "remote_port", "type", "size",
+    "threshold", "peak", "duration", "id", "seq", "netns", "mode", "pid", "count", "worst",
+})  # fmt: skip
+"""The parameters that nobody chooses; a process or a host is called as somebody likes."""
+
+
+def unread(told: Mapping[str, str]) -> dict[str, str]:
+    """Return what is told with names in which no chat finds anything but text."""
+    return {key: text if key in OURS else _plain(text) for key, text in told.items()}
+
+
+def _plain(text: str) -> str:
+    # An underscore within a word, or a dot at its end, is read by none.
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "\uff3f", text.translate(LOOKALIKES))
+    return re.sub(r"\.(?=[^\W_])", "\uff0e", text)
 
 
 def _endpoint(told: Mapping[str, str], end: str) -> str:

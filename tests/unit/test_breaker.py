@@ -75,13 +75,28 @@ def test_what_was_under_way_when_it_opened_does_not_lengthen_the_pause() -> None
     assert breaker.failures == TRIPS_AFTER
 
 
-@pytest.mark.parametrize(("asked_s", "waited_s"), [(7, 7), (3600, 30)])
+@pytest.mark.parametrize(
+    ("asked_s", "waited_s"), [(7, 7), (120, 120), (3600, 3600), (86400, 3600), (float("inf"), 3600)]
+)
 def test_a_receiver_that_asks_to_be_left_alone_is(asked_s: float, waited_s: float) -> None:
-    """At once, but no longer than the settings allow."""
+    """At once, for longer than the settings' pauses, but for no more than an hour."""
     breaker = Breaker(1, 30)
     breaker.failed(100, asked_s, probe=breaker.began())
     assert breaker.is_open
     assert breaker.due_s() == 100 + waited_s
+    breaker.try_now()
+    assert breaker.due_s() == 100 + waited_s, "not even at the end"
+
+
+def test_what_was_under_way_can_ask_for_more_time() -> None:
+    breaker = tripped()
+    breaker.failed(0.5, 120, probe=False)
+    assert breaker.due_s() == 120.5
+    breaker.failed(0.6, 7, probe=False)
+    assert breaker.due_s() == 120.5
+    assert breaker.began()
+    breaker.failed(130, 0, probe=True)
+    assert 130 < (breaker.due_s() or 0) <= 130 + breaker.retry_max_s
 
 
 @given(

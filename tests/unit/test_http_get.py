@@ -440,6 +440,62 @@ def test_a_body_cut_short_does_not_undo_the_2xx() -> None:
             http_get.send(TOLD)
 
 
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 7\r\n\r\n"
+INTERIM = {
+    "hints": HINTS,
+    "processing": b"HTTP/1.1 102 Processing\r\n\r\n",
+    "continue": b"HTTP/1.1 100 Go\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("before", [*INTERIM.values(), HINTS * 3, b"".join(INTERIM.values()) * 2])
+def test_what_comes_before_the_answer_is_no_answer(before: bytes) -> None:
+    """Nor is the connection lost by it."""
+    connections = 0
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        nonlocal connections
+        connections += 1
+        connection.sendall(before + b"HTTP/1.1 204 No Content\r\n\r\n")
+        connection.recv(65536)
+        connection.sendall(before + b"HTTP/1.1 503 Later\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n")
+        connection.recv(65536)
+
+    with raw_server(serve) as url, destination(url) as http_get:
+        http_get.send(TOLD)
+        with pytest.raises(TransportError, match="answered 503") as refused:
+            http_get.send(TOLD)
+    assert refused.value.retry_after_s == 120
+    assert connections == 1
+
+
+@pytest.mark.parametrize("before", [b"", *INTERIM.values()])
+@pytest.mark.parametrize("way", ["ends", "stays silent", "has no end"])
+def test_nothing_but_what_comes_before_is_a_failure(before: bytes, way: str) -> None:
+    def serve(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(before)
+        if way == "stays silent":
+            over.wait()
+        while way == "has no end" and before:
+            connection.sendall(before)
+
+    with raw_server(serve) as url:
+        error = failure(url, timeout_s=0.3)
+    assert "answered" not in str(error)
+    assert not error.permanent
+
+
+def test_a_protocol_that_nobody_asked_for_is_a_failure() -> None:
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"
+        )
+        connection.recv(65536)
+
+    with raw_server(serve) as url:
+        assert "answered 101" in str(failure(url))
+
+
 def test_a_server_that_never_answers() -> None:
     def keep_silent(_: socket.socket, over: threading.Event) -> None:
         over.wait()

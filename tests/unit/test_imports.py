@@ -101,7 +101,8 @@ MAY_KNOW = {
     "delivery.outbox": "alert counters errors delivery.journal delivery.owed delivery.queue delivery.worker life",
     "delivery.destinations": "delivery.alertmanager delivery.http_get delivery.json_lines delivery.slack "
     "delivery.syslog delivery.transport secret",
-    "delivery.deadline": "life",
+    "delivery.deadline": "delivery.interim life",
+    "delivery.interim": "",
     "delivery.http_get": " delivery.deadline delivery.transport destination_settings secret",
     "delivery.wording": "alert",
     "delivery.json_lines": "delivery.transport",

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from sockbpf import __version__
 from sockbpf.delivery.slack import Slack, text_of
 from sockbpf.delivery.transport import TransportError
-from sockbpf.delivery.wording import sentence
+from sockbpf.delivery.wording import sentence, unread
 
 TOLD = {
     "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",
@@ -34,7 +34,7 @@ TOLD = {
 TEXT = (
     "*exceeded* on h, <!date^1795343123^{date_short_pretty} {time_secs}|2026-11-22T10:25:23.482913Z>: "
     "SEND queue of tcp 10.0.0.1:80 to [::1]:40000 holds 9 bytes, over 8 "
-    "(&lt;!channel&gt; &amp; &lt;b&gt;, pid 4711)"
+    "(\u2039\uff01channel\u203a &amp; \u2039b\u203a, pid 4711)"
 )
 HEARTBEAT = {"event": "heartbeat", "timestamp": "1795343123.000000", "host": "h", "seq": "7", "alerts": "12"}
 PATH = "/services/T0/B0/s3cret"
@@ -136,7 +136,7 @@ def test_nothing_in_a_name_is_read_by_slack(name: str, host: str) -> None:
     text = text_of(told)
     ours = re.sub(r"<!date\^[^<>]*>", "", text)
     assert not re.search("[<>]|&(?!(amp|lt|gt);)", ours)
-    assert html.unescape(text).endswith(sentence(told))
+    assert html.unescape(text).endswith(sentence(unread(told)))
 
 
 def test_alerts_are_posted_on_one_connection_and_heartbeats_are_not() -> None:

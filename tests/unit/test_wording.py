@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.delivery.wording import printable, rfc3339, sentence
+from sockbpf.delivery.wording import printable, rfc3339, sentence, unread
 
 SEND = "SEND queue of tcp 10.0.0.1:80 to [2001:db8::1]:40000"
 WORST = "10.0.0.2:5=9;[::1]:6=9"
@@ -85,3 +86,33 @@ def test_control_characters_and_half_characters_are_spelled_out() -> None:
 )
 def test_a_date_keeps_its_microseconds(seconds: str, date: str) -> None:
     assert rfc3339(Decimal(seconds)) == date
+
+
+READ = re.compile(r"[@`<>|#\[\]()!*~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:\w+:|://|[^\W_]\.[^\W_]")
+"""What Slack, Mattermost or Rocket.Chat find in a text: calls, formats, links, emojis."""
+
+NAMES = [
+    "@channel", "@here", "@everyone", "@all", "a@b.c", "<!channel>", "<!here|x>", "<@U123>", "<#C1>",
+    "<http://a|b>", "http://evil.example", "evil.example", "*bold*", "_it_", "~gone~", "`code`", "```", "> quote",
+    "[a](http://b)", ":fire:", "!all", "# head", "||spoiler||",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["comm", "host", "unit", "what-comes-later"])
+def test_no_chat_finds_anything_in_a_name(name: str, key: str) -> None:
+    assert READ.search(name)
+    told = unread(TOLD | {"pid": "1", key: name})
+    assert not READ.search(told[key])
+    assert len(told[key]) == len(name)
+    assert all(told[each] == text for each, text in TOLD.items() if each != key)
+
+
+@given(st.text())
+def test_no_chat_finds_anything_in_any_name(name: str) -> None:
+    assert not READ.search(unread({"comm": name})["comm"])
+
+
+@pytest.mark.parametrize("name", ["nginx", "my_app", "kworker-7", "a.", "python3", "日本"])
+def test_a_plain_name_stays_as_it_is(name: str) -> None:
+    assert unread({"comm": name}) == {"comm": name}
