@@ -14,12 +14,13 @@
 #define ALREADY_THERE 17 /* EEXIST */
 
 /*
- * So many crossings a second of the sockets of one user are told at once, unless it is root: nobody shall
- * fill the buffer that everybody's events go through. The others stand in the table alone, where user space
- * looks each second.
+ * One user's crossings are told at once as long as they are not more than one in this time, or so many in a
+ * row after a while with fewer; of root all are. Nobody shall fill the buffer that everybody's events go
+ * through. The others stand in the table alone, where user space looks each second.
  */
-#define CROSSINGS_A_SECOND 1000
-#define SECOND_NS 1000000000LL
+#define PER_CROSSING_NS 5000000LL
+#define CROSSINGS_IN_A_ROW 2000
+#define LOOKED_AT_NS 1000000000ULL
 
 /*
  * One more of this. What follows the addition differs from field to field: else the compiler makes one of
@@ -77,25 +78,26 @@ static __always_inline u32 user_of(u32 uid)
 	return (range ? range : uid) & (USERS_TOLD_APART - 1);
 }
 
-/* May this crossing be told at once? It counts as told if so. */
+/*
+ * May this crossing be told at once? Then it counts as told. Kept is the instant at which all that was told
+ * would have come at the steady rate: the generic cell rate algorithm of ITU-T I.371.
+ */
 static __always_inline bool may_be_told(const struct queue_event *event)
 {
 	u32 user = user_of(event->uid);
-	struct spent now = {}, *spent;
+	u64 now = event->ns, *paid, paid_ns = 0;
 
 	if (!event->uid)
 		return true;
-	spent = spent_by(&user);
-	if (spent)
-		now = *spent;
-	if ((s64)(event->ns - now.since_ns) >= SECOND_NS) {
-		now.since_ns = event->ns;
-		now.crossings = 0;
-	}
-	if (now.crossings >= CROSSINGS_A_SECOND)
+	paid = paid_by(&user);
+	if (paid)
+		paid_ns = *paid;
+	if ((s64)(paid_ns - now) < 0)
+		paid_ns = now;
+	if ((s64)(paid_ns - now) >= CROSSINGS_IN_A_ROW * PER_CROSSING_NS)
 		return false;
-	now.crossings++; /* another CPU may do so too: one more or less is no matter */
-	spend(&user, &now);
+	paid_ns += PER_CROSSING_NS; /* another CPU may do so too: one more or less is no matter */
+	pay(&user, &paid_ns);
 	return true;
 }
 
@@ -152,7 +154,7 @@ static __always_inline void end(void *ctx, struct episode_key *key, struct queue
 	COUNT(closed);
 	event->ns = bpf_ktime_get_ns();
 	event->size = size;
-	if (event->what == UNTOLD && event->ns - event->since_ns < SECOND_NS) {
+	if (event->what == UNTOLD && event->ns - event->since_ns < LOOKED_AT_NS) {
 		COUNT(untold);
 		return;
 	}

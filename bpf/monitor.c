@@ -36,12 +36,6 @@ struct tally {
 	u32 untold;	/* crossings that ended before user space could see them in the table */
 };
 
-/* How many crossings of one user, or of several together, were told in the second that began then. */
-struct spent {
-	u64 since_ns;
-	u64 crossings;
-};
-
 /* A thread inside udp_sendmsg or udpv6_sendmsg: a v4-mapped send is inside both. */
 struct sending_call {
 	u64 thread;
@@ -53,7 +47,7 @@ BPF_ARRAY(tally, struct tally, 1);
 BPF_HASH(episodes, struct episode_key, struct queue_event, MAX_EPISODES);
 BPF_HASH(own, u64, u64, 1024); /* address of a socket of ours -> its inode, which tells a later one apart */
 BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
-BPF_ARRAY(spent, struct spent, USERS_TOLD_APART);
+BPF_ARRAY(paid, u64, USERS_TOLD_APART);		   /* see may_be_told */
 BPF_PERF_OUTPUT(events);
 
 /*
@@ -127,14 +121,14 @@ static inline bool is_own(const void *sk, u64 inode)
 	return marked && *marked == inode;
 }
 
-static inline struct spent *spent_by(u32 *user)
+static inline u64 *paid_by(u32 *user)
 {
-	return spent.lookup(user);
+	return paid.lookup(user);
 }
 
-static inline void spend(u32 *user, struct spent *now)
+static inline void pay(u32 *user, u64 *paid_ns)
 {
-	spent.update(user, now);
+	paid.update(user, paid_ns);
 }
 
 static inline long put_event(void *ctx, struct queue_event *event)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 10**9
 
-BOUNDS = ((service_of, 20_000, 20 * SECOND_NS), (user_of, 5_000, 50 * SECOND_NS))
+BOUNDS = ((service_of, 20_000, 20 * SECOND_NS), (user_of, 1_000, 20 * SECOND_NS))
 """Whose crossings, so many in so many nanoseconds, are told one by one; more are folded, a second at a time."""
 
 

@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=300,
         help="how many damaged journals test_journal_damages.py opens",
     )
+    parser.addoption("--noise-seconds", type=float, default=5, help="how long test_noise.py makes noise")
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
     parser.addoption(
         "--store-kills", type=int, default=7, help="how often test_store_kill.py kills each store"
@@ -32,3 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def strict_times(request: pytest.FixtureRequest) -> bool:
     """Whether times are asserted: on a quiet machine, never in CI."""
     return bool(request.config.getoption("--strict-times"))
+
+
+@pytest.fixture
+def noise_s(request: pytest.FixtureRequest) -> float:
+    """Seconds of noise."""
+    return float(request.config.getoption("--noise-seconds"))

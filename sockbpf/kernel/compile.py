@@ -26,7 +26,7 @@ MISSING_BCC = (
     "BCC's Python module is missing: apt-get install python3-bpfcc, and a virtual environment "
     "made from /usr/bin/python3 with --system-site-packages (make setup does both)"
 )
-MAPS = ("settings", "tally", "episodes", "own", "sending", "spent", "events")
+MAPS = ("settings", "tally", "episodes", "own", "sending", "paid", "events")
 """The maps of bpf/monitor.c."""
 
 PR_SET_PDEATHSIG = 1

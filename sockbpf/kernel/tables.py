@@ -55,9 +55,7 @@ SETTINGS = struct.Struct("=" + "".join(code for _, code in SETTINGS_FIELDS))
 TALLY = struct.Struct(f"={len(fields(Tally))}I")
 KEY = struct.Struct("=" + "".join(code for _, code in KEY_FIELDS))
 NUMBER = struct.Struct("=Q")
-"""A key and a value of `own`: an address, an inode."""
-SPENT = struct.Struct("=QQ")
-"""`struct spent`, which the kernel side alone uses."""
+"""A key and a value of `own`: an address, an inode; a value of `paid`, which the kernel side alone uses."""
 INDEX = struct.Struct("=I")
 """A key of an array."""
 
@@ -66,7 +64,7 @@ SIZES = {
     "tally": (INDEX.size, TALLY.size),
     "episodes": (KEY.size, WIRE.size),
     "own": (NUMBER.size, NUMBER.size),
-    "spent": (INDEX.size, SPENT.size),
+    "paid": (INDEX.size, NUMBER.size),
 }
 """Of each table the sizes of keys and values, bytes."""
 

@@ -23,9 +23,9 @@ ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 PATIENCE_S = 60
 
 
-def serve() -> None:
-    """Answer 204 for ever."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def serve(port: int) -> None:
+    """Answer 204 for ever; at a free port if it is 0."""
+    listener = socket.create_server(("127.0.0.1", port))
     print(listener.getsockname()[1], flush=True)
     chosen = selectors.DefaultSelector()
     chosen.register(listener, selectors.EVENT_READ)
@@ -82,10 +82,10 @@ class Stamps:
                 return float(stamp), told
 
 
-def stamping(stack: ExitStack) -> Stamps:
-    """Start the receiver; it ends with the stack."""
+def stamping(stack: ExitStack, port: int = 0) -> Stamps:
+    """Start the receiver, at a free port if it is 0; it ends with the stack."""
     process = stack.enter_context(
-        subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, bufsize=0)
+        subprocess.Popen([sys.executable, __file__, str(port)], stdout=subprocess.PIPE, bufsize=0)
     )
     stack.callback(process.kill)
     assert process.stdout is not None
@@ -95,4 +95,4 @@ def stamping(stack: ExitStack) -> Stamps:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(int(sys.argv[1]))

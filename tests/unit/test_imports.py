@@ -97,6 +97,7 @@ MAY_KNOW = {
     "delivery.edition1": "delivery.journal_lines delivery.owed",
     "delivery.journal": "delivery.edition1 delivery.journal_lines delivery.owed private_file",
     "delivery.breaker": "",
+    "delivery.turns": "",
     "delivery.queue": "delivery.breaker delivery.owed life",
     "delivery.outbox": "alert counters errors delivery.journal delivery.owed delivery.queue delivery.worker life",
     "delivery.destinations": "delivery.alertmanager delivery.http_get delivery.json_lines delivery.slack "
