@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
 import sys
 import traceback
 from pathlib import Path
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     door.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration, see config.yaml")
     door.add_argument("--ready-file", type=Path, metavar="FILE", help="appears once every hook is armed")
     door.add_argument("--beside", action="store_true", help="run though another monitor watches this host")
-    door.add_argument("--child-of", type=int, default=0, help=argparse.SUPPRESS)
+    door.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     door.add_argument("--version", action="version", version=f"sockbpf {__version__}")
     return door
 
@@ -62,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         from sockbpf.demo import demo
 
         return demo()
+    if arguments.command == "store" and arguments.child:
+        return _store_of_the_monitor()
     if arguments.config is None:
         parser().error("which configuration? -c FILE; a commented example is config.yaml beside the code")
     from sockbpf.config import load
@@ -75,10 +78,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "store":
         from sockbpf.store.serve import serve
 
-        return serve(config.store, child_of=arguments.child_of)
+        return serve(config.store)
     from sockbpf.daemon import watch
 
     return watch(config, arguments.config, arguments.ready_file, beside=arguments.beside)
+
+
+def _store_of_the_monitor() -> int:
+    from sockbpf.store.child import end_with_the_monitor, take_order
+    from sockbpf.store.serve import serve
+
+    order = take_order()
+    start_logging(order.log)
+    return serve(order.settings, socket.socket(fileno=order.listener), end_with_the_monitor)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -35,6 +35,7 @@ NAMES = {
     "journal_failed": "times the journal could not be written: alerts were in memory only",
     "dropped": "alerts dropped because too many waited to be written to the journal",
     "mptcp": "crossings of TCP sockets that are paths of MPTCP connections, not reported: their queues are elsewhere",
+    "store_address_taken": "times the store's address could not be had: nothing is sent there until it is ours",
     "own": "crossings of the monitor's own sockets, not reported",
 }
 """Name of each counter and what it counts; the order is the order shown."""

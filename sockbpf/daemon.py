@@ -41,8 +41,8 @@ def watch(config: Config, config_file: Path, ready_file: Path | None, *, beside:
             signals.install()
             if ready_file:
                 ready_file.unlink(missing_ok=True)
-            with nullcontext() if beside else only_one(), running_store(config, config_file):
-                monitor = Monitor(config, counters, service, lambda: load(config_file))
+            with nullcontext() if beside else only_one(), running_store(config, counters) as store:
+                monitor = Monitor(config, counters, service, store, lambda: load(config_file))
                 signals.are_for(monitor)
                 _run(monitor, service, ready_file)
         except StoppedError:

@@ -14,6 +14,7 @@ from sockbpf.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line, para
 from sockbpf.clock import monotonic_ns
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations import MAKERS, ONE_WRITER
+from sockbpf.delivery.http_get import HttpGet
 from sockbpf.delivery.outbox import Outbox, Route
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.worker import Workers
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from sockbpf.config import Config
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
+    from sockbpf.delivery.transport import Destination
     from sockbpf.destination_settings import AnyDestination
     from sockbpf.metrics import Gauges, Metrics
+    from sockbpf.store_port import StorePort
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +71,13 @@ def _log(told: Mapping[str, str]) -> None:
 class Dispatch:
     """Everything behind the monitor's decision to tell. For one thread, but for `delivered`."""
 
-    def __init__(self, config: Config, counters: Counters, open_episodes: Callable[[], int]) -> None:
+    def __init__(
+        self, config: Config, counters: Counters, open_episodes: Callable[[], int], store: StorePort
+    ) -> None:
         """Open the journal, begin to deliver what it owes, serve the metrics. Raise SockbpfError."""
         self._counters = counters
         self._open_episodes = open_episodes
+        self._store = store
         self._host = socket.gethostname()
         self._metrics = self._serve(config)
         self._outbox = Outbox(
@@ -105,7 +111,7 @@ class Dispatch:
         workers = Workers(
             its.name,
             queue,
-            partial(MAKERS[its.type], its),
+            self._maker(its),
             number=1 if its.type in ONE_WRITER else delivery.workers,
             counters=self._counters,
             delivered=self._delivered,
@@ -114,6 +120,11 @@ class Dispatch:
             round_s=_round_s(its),
         )
         return Route(its.name, partial(_wants, its), queue, workers)
+
+    def _maker(self, its: AnyDestination) -> Callable[[], Destination]:
+        if its.type == "http" and self._store.is_meant(str(its.url)):
+            return partial(HttpGet, its, self._store.place)
+        return partial(MAKERS[its.type], its)
 
     def _delivered(self, owed: Owed) -> None:
         self._outbox.settled(owed)

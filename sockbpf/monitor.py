@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sockbpf.dispatch import Dispatch
     from sockbpf.kernel.probes import Probes
     from sockbpf.service import Service
+    from sockbpf.store_process import StoreProcess
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,12 @@ class Monitor:
     """Everything that runs; `run` returns when it was stopped, `stop` may be called from a signal handler."""
 
     def __init__(
-        self, config: Config, counters: Counters, service: Service, reread: Callable[[], Config]
+        self,
+        config: Config,
+        counters: Counters,
+        service: Service,
+        store: StoreProcess,
+        reread: Callable[[], Config],
     ) -> None:
         """Load and attach; `reread` returns the settings as they are now written, or raises ConfigError.
 
@@ -108,6 +114,7 @@ class Monitor:
         self._reread = reread
         self._service = service
         self._counters = counters
+        self._store = store
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         salt = f"{boot} {os.getpid()} {time.time_ns()}"
         self._policy = Policy(rules_of(config), self._counters, salt, Owners().owner)
@@ -121,7 +128,7 @@ class Monitor:
         self._blind = True
         """Whether there is something that sweeps alone can see."""
         self._probes = self._arm()
-        self._dispatch = _dispatch()(config, self._counters, lambda: len(self._policy.open))
+        self._dispatch = _dispatch()(config, counters, lambda: len(self._policy.open), store.port)
         self._sweeps = SweepThread(Sweeper(self._counters), self.wake)
         self._next_sweep_s = self._next_look_s = self._rested_s = monotonic_s()
         self._next_heartbeat_s = monotonic_s() + config.heartbeat if config.heartbeat else math.inf
@@ -322,6 +329,7 @@ class Monitor:
             self._probes.tables.set_levels(levels_of(config))
         self._policy.rules = rules_of(config)
         self._telling.change(settings_of(config))
+        self._store.start_if_wanted(config)
         self._dispatch.reload(config)
         logging.getLogger().setLevel(config.log.upper())
         now_s = monotonic_s()

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from requests.adapters import HTTPAdapter
+from urllib3.util.connection import create_connection
 
 from sockbpf.delivery.interim import Answer
 from sockbpf.life import start_thread
@@ -43,7 +44,8 @@ class Deadline:
     exchange even if that has ended long before, and looks then for the next: under load nobody wakes it.
     """
 
-    def __init__(self, session: requests.Session) -> None:
+    def __init__(self, session: requests.Session, place: Callable[[], tuple[str, int]] | None = None) -> None:
+        """`place`, where given, is the address and port to which every connection goes, whatever the URL's host."""
         self._changed = threading.Condition(threading.Lock())
         """Guards what follows: whoever holds it knows that nothing is being cut."""
         self._all: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -54,7 +56,7 @@ class Deadline:
         """When the thread looks next, of itself."""
         self._thread: threading.Thread | None = None
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _Adapter(self._add))
+            session.mount(scheme, _Adapter(self._add, place))
 
     def _add(self, connection_or_socket: Any) -> None:
         with self._changed:
@@ -126,31 +128,39 @@ class Deadline:
 class _Adapter(HTTPAdapter):
     """The adapter of requests, telling `opened` of connections and sockets: it is made to be extended so."""
 
-    def __init__(self, opened: Callable[[Any], None]) -> None:
-        self._opened = opened
+    def __init__(
+        self, opened: Callable[[Any], None], place: Callable[[], tuple[str, int]] | None = None
+    ) -> None:
+        self._opened, self._place = opened, place
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        _tell_opened(self.poolmanager, self._opened)
+        _tell_opened(self.poolmanager, self._opened, self._place)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **kwargs)
         if not known:
-            _tell_opened(manager, self._opened)
+            _tell_opened(manager, self._opened, self._place)
         return manager
 
 
-def _tell_opened(manager: Any, opened: Callable[[Any], None]) -> None:
+def _tell_opened(
+    manager: Any, opened: Callable[[Any], None], place: Callable[[], tuple[str, int]] | None
+) -> None:
     manager.pool_classes_by_scheme = {
-        scheme: partial(_telling_pool, make_pool, opened)
+        scheme: partial(_telling_pool, make_pool, opened, place)
         for scheme, make_pool in manager.pool_classes_by_scheme.items()
     }
 
 
 def _telling_pool(
-    make_pool: Callable[..., Any], opened: Callable[[Any], None], *args: Any, **kwargs: Any
+    make_pool: Callable[..., Any],
+    opened: Callable[[Any], None],
+    place: Callable[[], tuple[str, int]] | None,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     pool = make_pool(*args, **kwargs)
     make_connection = pool.ConnectionCls
@@ -160,6 +170,11 @@ def _telling_pool(
         made.response_class = Answer
         made.socket_options = [*(made.socket_options or []), CLOSE_AT_ONCE]
         connect = made.connect
+        if place:
+            # The host goes on naming whom TLS is to be with, and no name is looked up.
+            made._new_conn = lambda: create_connection(  # noqa: SLF001
+                place(), made.timeout, socket_options=made.socket_options
+            )
 
         def connect_and_tell() -> None:
             connect()

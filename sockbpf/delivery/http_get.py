@@ -26,7 +26,7 @@ from sockbpf.secret import Secret
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sockbpf.destination_settings import HttpSettings
 
@@ -129,10 +129,15 @@ class HttpGet:
     leads to elsewhere gets none of them. Port 443 of a host whose port 80 it was is the same to requests.
     """
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, place: Callable[[], tuple[str, int]] | None = None) -> None:
+        """`place`, where given, returns the address and port that everything is sent to, whatever the url's host.
+
+        It raises TransportError as long as there is none.
+        """
         self._settings = settings
+        self._place = place
         self._session = requests.Session()
-        self._deadline = Deadline(self._session)
+        self._deadline = Deadline(self._session, place)
         # With trust_env requests would send what ~/.netrc holds for the host; the rest of it is done here.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = AGENT
@@ -144,12 +149,14 @@ class HttpGet:
         self._verify = str(bundle) if bundle else True
         files = [str(file) for file in (settings.client_cert, settings.client_key) if file]
         self._cert = (files[0], files[-1]) if files else None
-        self._proxies = lru_cache(ORIGINS)(get_environ_proxies)
+        self._proxies = lru_cache(ORIGINS)(_no_proxies if place else get_environ_proxies)
         self._request = self._session.prepare_request(requests.Request("GET", str(settings.url)))
         self._proxies(_origin(self._request))
 
     def send(self, told: Mapping[str, str]) -> None:
         """Return on 2xx. Raise TransportError on any other status and on every failure on the way to one."""
+        if self._place:
+            self._place()
         try:
             with self._deadline.bounded(self._settings.timeout) as late:
                 answer = self._follow(told, late)
@@ -216,6 +223,10 @@ class HttpGet:
             verify=self._verify,
             cert=cert,
         )
+
+
+def _no_proxies(_origin: str) -> dict[str, str]:
+    return {}
 
 
 def _origin(request: requests.PreparedRequest) -> str:

@@ -31,19 +31,18 @@ class FilesError(SockbpfError):
     """The database's files cannot be had safely; the text says which and why."""
 
 
-def give_away(path: Path, user: pwd.struct_passwd) -> None:
-    """Make the database's folder if it is missing; give what root owns of it to `user`. For root.
+def give_away(path: Path, user: pwd.struct_passwd, before: frozenset[int] = frozenset()) -> None:
+    """Make the database's folder if it is missing; give to `user` what root or those `before` own of it. For root.
 
     Raise FilesError where somebody else could lead this elsewhere.
     """
-    with _folder(path, frozenset({ROOT, user.pw_uid}), {ROOT, user.pw_gid}) as folder:
+    givers = {ROOT, *before}
+    with _folder(path, frozenset({ROOT, user.pw_uid}), {ROOT, user.pw_gid}, last=before) as folder:
         for side in SIDES:
             with _file(folder, path, side) as file:
-                if file is not None and os.fstat(file).st_uid == ROOT:
-                    os.fchmod(file, FILE_MODE)
+                if file is not None and os.fstat(file).st_uid in givers:
                     os.fchown(file, user.pw_uid, user.pw_gid)
-        if os.fstat(folder).st_uid == ROOT and _is_ours_alone(folder, path):
-            os.fchmod(folder, FOLDER_MODE)
+        if os.fstat(folder).st_uid in givers and _is_ours_alone(folder, path):
             os.fchown(folder, user.pw_uid, user.pw_gid)
 
 
@@ -71,10 +70,13 @@ def keep_private(path: Path) -> None:
 
 
 @contextmanager
-def _folder(path: Path, owners: frozenset[int], groups: set[int]) -> Iterator[int]:
+def _folder(
+    path: Path, owners: frozenset[int], groups: set[int], last: frozenset[int] = frozenset()
+) -> Iterator[int]:
     """Open the folder of this file, step by step; make what is missing.
 
     Nobody but `owners` and `groups` may be able to change the way: by a link of their own, or by writing in between.
+    The folder itself may be one of `last` as well.
     """
     at = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     done, links = Path("/"), 0
@@ -99,7 +101,7 @@ def _folder(path: Path, owners: frozenset[int], groups: set[int]) -> Iterator[in
                 continue
             os.close(at)
             at, done = after, done / name
-        _check_folder(at, done, owners, groups, is_last=True)
+        _check_folder(at, done, owners | last, groups, is_last=True)
         folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
     except OSError as error:
         raise _refused(path.parent, error.strerror or "it cannot be had") from None

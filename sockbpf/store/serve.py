@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import pwd
 import resource
 import signal
-import socket
 import ssl
-import sys
 import time
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -22,14 +18,17 @@ from sockbpf.errors import SockbpfError
 from sockbpf.store.app import OPEN_PATHS, Store, make_app
 from sockbpf.store.files import give_away, keep_private
 from sockbpf.store.guard import Guard
+from sockbpf.store.listener import BACKLOG, listen
 from sockbpf.store.metrics import StoreMetrics
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.partitions import make_partitions
 from sockbpf.store.patience import impatient
 from sockbpf.store.schema import migrate, open_engine
-from sockbpf.store.settings import is_loopback
+from sockbpf.store.settings import names_of
+from sockbpf.store.user import become, confine, user_of, users_before
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from sqlalchemy.engine import Engine
@@ -40,13 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 1000
-BACKLOG = 2048
 MOST_FILES = 8192
 STOP_S = 5
 """How long requests under way may take when the store is to end."""
 IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.auto", "uvicorn.loops.uvloop", "uvloop")
 """What our libraries import when they first want it."""
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 
 
 class _Server(uvicorn.Server):
@@ -65,15 +62,18 @@ class StoreError(SockbpfError):
     """The store cannot run here; the text says why."""
 
 
-def serve(settings: Settings, *, child_of: int = 0) -> int:
-    """Serve until SIGTERM, return 0. With `child_of`, a process id, end when that process does.
+def serve(
+    settings: Settings, listener: socket.socket | None = None, when_confined: Callable[[], object] = tuple
+) -> int:
+    """Serve until SIGTERM, return 0; on the socket given, if there is one, which must listen.
 
-    Raise SockbpfError where that cannot be, such as a port that is taken.
+    `when_confined` is called once root is given up, before anything that may take long. Raise SockbpfError where
+    that cannot be, such as a port that is taken.
     """
     os.umask(0o077)  # what is made, also by SQLite, is nobody else's
     if settings.listen is None:
         raise StoreError("the configuration says so: store > listen is empty")
-    listener = _listener(settings)
+    listener = listener or _listener(settings)
     context = _tls(settings)
     # All that is imported and read is so before root is given up: the code may lie in root's own folder.
     writing = open_engine(settings.database, connections=1)
@@ -100,8 +100,7 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
     server = _Server(config, store.let_go)
     _allow_files()
     _become(settings)
-    if child_of:
-        _end_with(child_of)
+    when_confined()
     _prepare(writing)
     scheme = "https" if context else "http"
     log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
@@ -118,29 +117,22 @@ def serve(settings: Settings, *, child_of: int = 0) -> int:
 
 def _guarded(settings: Settings, store: Store) -> ASGIApp:
     assert settings.listen  # noqa: S101  checked by serve
-    host = settings.listen.host
-    hosts = frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else frozenset[str]()
     return Guard(
         make_app(store),
         token=settings.token,
         max_body=settings.max_body,
         body_s=settings.patience,
-        hosts=hosts,
+        hosts=names_of(settings.listen),
         open_paths=(*OPEN_PATHS, *(route.path for route in page_routes())),
     )
 
 
 def _listener(settings: Settings) -> socket.socket:
     assert settings.listen  # noqa: S101  checked by serve
-    host, port = settings.listen
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return listen(settings.listen, settings.patience)
     except OSError as error:
-        raise StoreError(f"store > listen: {host}:{port}: {error.strerror}") from None
-    # What connects takes it over: who does not take the end of an answer is let go by the kernel.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.patience * 1000))
-    return listener
+        raise StoreError(f"store > listen: {':'.join(map(str, settings.listen))}: {error.strerror}") from None
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
@@ -160,25 +152,13 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 def _become(settings: Settings) -> None:
     """Give up root for good, once what only root may do is done."""
     path = settings.sqlite_path
-    user = None
     if os.geteuid() == 0:
-        try:
-            user = pwd.getpwnam(settings.user)
-        except KeyError:
-            raise StoreError(f"store > user: there is no user {settings.user}") from None
-    if path and user:
-        give_away(path, user)
-    if user and user.pw_uid != 0:
-        try:
-            os.setgroups([])
-            os.setgid(user.pw_gid)
-            os.setuid(user.pw_uid)
-        except OSError as error:
-            raise StoreError(
-                f"store > user: cannot become {settings.user}: {error.strerror}. "
-                "Remedy: the capabilities SETUID and SETGID, or user: root"
-            ) from None
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+        user = user_of(settings.user)
+        if path:
+            give_away(path, user, users_before(user))
+        if user.pw_uid != 0:
+            become(user)
+    confine()
     if path:
         keep_private(path)
 
@@ -188,16 +168,6 @@ def _allow_files() -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-
-
-def _end_with(parent: int) -> None:
-    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # a change of user has taken it back
-    if os.getppid() != parent:
-        sys.exit(0)  # it was faster
 
 
 def _prepare(engine: Engine) -> None:

@@ -2,6 +2,8 @@
 
 import ipaddress
 import re
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -12,8 +14,11 @@ from sockbpf.addresses import HostPort, host_port
 from sockbpf.fields import Section, Size, absolute_path, duration
 from sockbpf.http_options import Token
 from sockbpf.secret import hidden, secret
+from sockbpf.store.user import OWN
 
 DATABASE = "sqlite:////var/lib/sockbpf-store/alerts.sqlite"
+REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
+"""A host that stands for all addresses -> the one at which whoever listens there is reached from this host."""
 FORMS = "expected sqlite:////absolute/path or postgresql://user@host/name"
 
 
@@ -44,7 +49,7 @@ def _has_place_and_name(url: str) -> bool:
 
 def _user(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", value):
-        raise ValueError("expected the name of a user such as nobody")
+        raise ValueError("expected the name of a user such as sockbpf-store")
     return value
 
 
@@ -71,7 +76,7 @@ class Store(Section):
     listen: Annotated[HostPort | None, PlainValidator(_listen)] = HostPort("127.0.0.1", 8080)
     database: Annotated[str, PlainValidator(secret(_database))] = Field(default=DATABASE, repr=False)
     keep: Annotated[float, duration("0s", "87600h")] = 30 * 86400.0
-    user: Annotated[str, AfterValidator(_user)] = "nobody"
+    user: Annotated[str, AfterValidator(_user)] = OWN
     token: Token = Field(default=None, repr=False)
     tls_cert: Annotated[Path | None, PlainValidator(_file)] = None
     tls_key: Annotated[Path | None, PlainValidator(_file)] = None
@@ -96,13 +101,42 @@ class Store(Section):
         return Path(self.database.partition("://")[2][1:]) if self.database.startswith("sqlite") else None
 
 
+def names_of(listen: HostPort) -> frozenset[str]:
+    """Return the hosts that mean a store which listens on loopback; of others we do not know all names."""
+    if not is_loopback(listen.host):
+        return frozenset()
+    return frozenset({"localhost", "127.0.0.1", "::1", listen.host.lower().rstrip(".")})
+
+
 def leads_to(url: str, listen: HostPort | None) -> bool:
-    """Whether a request to this url comes to who listens there."""
+    """Whether requests to this url are for a store that listens there.
+
+    They are if the port is the same and the host is the one it listens on; for a store on loopback also localhost,
+    127.0.0.1 and ::1, whichever of them it is; for a store on every address also any address of this host.
+    """
     if listen is None:
         return False
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = _plain(parts.hostname or ""), parts.port or (443 if parts.scheme == "https" else 80)
     if port != listen.port:
         return False
-    any_host = listen.host in {"0.0.0.0", "::"}  # noqa: S104  compared, not bound
-    return host == listen.host or (is_loopback(host) and (any_host or is_loopback(listen.host)))
+    if listen.host in REACHED_AT:
+        return is_loopback(host) or host in REACHED_AT or _is_of_this_host(host)
+    return host == _plain(listen.host) or host in names_of(listen)
+
+
+def _plain(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower().rstrip(".")
+
+
+def _is_of_this_host(address: str) -> bool:
+    """Whether this is an address, not a name, that a socket here can have."""
+    with suppress(ValueError, OSError):
+        family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET  # noqa: PLR2004
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.bind((address, 0))
+            return True
+    return False

@@ -21,15 +21,17 @@ ROOT = Path(__file__).parents[2] / "sockbpf"
 MAY_KNOW = {
     "": "",  # the package itself: its version
     "__main__": "cli",
-    "cli": " config errors demo check daemon signals store.serve",
+    "cli": " config errors demo check daemon signals store.child store.serve",
     # the composition root and what shows it
     "daemon": " arming config counters life monitor only_one service signals store_process",
     "signals": " life",
-    "store_process": "config delivery.breaker isolated life store.settings",
+    "store_process": "config counters delivery.breaker isolated life store.child store_port",
+    "store_port": "addresses delivery.transport kernel.owner store.listener store.settings",
     "monitor": "alert arming clock config counters dispatch episodes errors event kernel.owner kernel.probes "
-    "kernel.sweep kernel.tables life policy service telling",
+    "kernel.sweep kernel.tables life policy service store_process telling",
     "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
-    "delivery.queue delivery.worker destination_settings fold life metrics",
+    "delivery.queue delivery.http_get delivery.transport delivery.worker destination_settings fold life metrics "
+    "store_port",
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
     "check": "arming config counters errors event kernel.choice kernel.legacy kernel.probes kernel.tables",
@@ -116,7 +118,10 @@ MAY_KNOW = {
     "delivery.worker": "counters life delivery.owed delivery.queue delivery.transport",
     # where it is kept and shown: a process of its own, which knows nothing of the monitor
     "store": "",
-    "store.settings": "addresses fields http_options secret",
+    "store.settings": "addresses fields http_options secret store.user",
+    "store.user": "errors",
+    "store.child": "errors store.settings",
+    "store.listener": "addresses",
     "store.entry": "",
     "store.schema": "errors",
     "store.partitions": "store.schema",
@@ -134,15 +139,15 @@ MAY_KNOW = {
     "store.metrics": "store.app",
     "store.app": "fields store.description store.entry store.feed store.guard store.metrics store.page_files "
     "store.retention store.schema store.search store.table store.writing",
-    "store.serve": "errors store.app store.files store.guard store.metrics store.page_files store.partitions "
-    "store.patience store.schema store.settings",
+    "store.serve": "errors store.app store.files store.guard store.listener store.metrics store.page_files "
+    "store.partitions store.patience store.schema store.settings store.user",
 }
 """Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
 
 ONLY_IN = {
     "bcc": {"kernel.compile"},
     "requests": {"delivery.http_get", "delivery.http_post", "delivery.deadline"},
-    "urllib3": {"delivery.http_get", "delivery.http_post"},
+    "urllib3": {"delivery.deadline", "delivery.http_get", "delivery.http_post"},
     "yaml": {"yaml_source"},
     "prometheus_client": {"metrics", "store.app", "store.metrics"},
     "sqlalchemy": {
@@ -161,7 +166,7 @@ ONLY_IN = {
 """Package from elsewhere -> the only modules that may import it."""
 
 LATE = {
-    "cli": {"config", "demo", "check", "daemon", "store.serve"},
+    "cli": {"config", "demo", "check", "daemon", "store.child", "store.serve"},
     "dispatch": {"metrics"},
     "kernel.compile": {"bcc"},
     "monitor": {"dispatch"},

@@ -87,6 +87,16 @@ def test_what_is_secret_is_in_no_fault(tmp_path: Path) -> None:
         ("http://127.0.0.1:8080/alert", "0.0.0.0", True),
         ("http://[::1]:8080/alert", "::", True),
         ("http://other.example:8080/alert", "0.0.0.0", False),
+        ("http://127.0.0.9:8080/alert", "0.0.0.0", True),
+        ("http://0.0.0.0:8080/alert", "::", True),
+        ("http://192.0.2.1:8080/alert", "0.0.0.0", False),
+        ("http://[0:0:0:0:0:0:0:1]:8080/alert", "127.0.0.1", True),
+        ("http://LOCALHOST.:8080/alert", "::1", True),
+        ("http://127.0.0.1:8080/alert", "localhost", True),
+        ("http://127.0.0.9:8080/alert", "127.0.0.1", False),
+        ("http://127.0.0.9:8080/alert", "127.0.0.9", True),
+        ("http://[2001:db8:0::1]:8080/alert", "2001:db8::1", True),
+        ("http://db.example:8080/alert", "db.example", True),
     ],
 )
 def test_which_urls_lead_to_it(url: str, host: str, leads: bool) -> None:

@@ -1,0 +1,67 @@
+"""The store as the monitor's child: what it is to do comes on stdin, a pipe that stays open as long as it may live.
+
+The first line holds the settings, so that none of their secrets is in a command line or an environment, and the
+number of a descriptor, the listening socket that the monitor holds. When the pipe closes, by whatever end the monitor
+had, the store ends too: nobody needs the right to signal it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from dataclasses import dataclass
+
+from sockbpf.errors import SockbpfError
+from sockbpf.store.settings import Store
+
+PIPE = 0
+MOST_BYTES = 1 << 20
+PATIENCE_S = 6.0
+"""How long the store may take to end; a request under way has less."""
+
+
+class OrphanError(SockbpfError):
+    """Nobody is there for whom the store would run."""
+
+    exit_code = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the monitor wants: a level of the log, settings, the listening socket's descriptor."""
+
+    log: str
+    settings: Store
+    listener: int
+
+    def to_bytes(self) -> bytes:
+        settings = self.settings.model_dump(mode="json", exclude={"listen"})
+        assert self.settings.listen  # noqa: S101  there is a socket
+        host, port = self.settings.listen
+        settings["listen"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return json.dumps({"log": self.log, "listener": self.listener, "store": settings}).encode() + b"\n"
+
+
+def take_order() -> Order:
+    """Read what is to be done; raise OrphanError if the monitor has gone."""
+    with open(PIPE, "rb", buffering=0, closefd=False) as pipe:
+        line = pipe.readline(MOST_BYTES)
+    if not line.endswith(b"\n"):
+        raise OrphanError("the monitor has ended")
+    order = json.loads(line)
+    return Order(order["log"], Store.model_validate(order["store"]), order["listener"])
+
+
+def end_with_the_monitor() -> None:
+    """From now on end when the pipe closes: by SIGTERM, and at once where that does not do."""
+    threading.Thread(target=_end, name="monitor", daemon=True).start()
+
+
+def _end() -> None:
+    while os.read(PIPE, 1 << 16):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(PATIENCE_S)
+    os._exit(1)

@@ -1,0 +1,25 @@
+"""The socket that the store listens on; the monitor opens it for its child."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sockbpf.addresses import HostPort
+
+BACKLOG = 2048
+
+
+def listen(at: HostPort, patience_s: float) -> socket.socket:
+    """Listen there: bound and not listening yet, the address could still be taken by another. Raise OSError.
+
+    `::` is every address, IPv4 too. `patience_s` is how long who connects may take for the end of an answer.
+    """
+    found = socket.getaddrinfo(at.host, at.port, type=socket.SOCK_STREAM)
+    family, _, _, _, address = min(found)  # of a name's addresses, IPv4
+    every = family == socket.AF_INET6 and address[0] == "::"
+    listener = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=every)
+    # What connects takes it over: who does not take the end of an answer is let go by the kernel.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(patience_s * 1000))
+    return listener
