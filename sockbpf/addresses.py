@@ -6,14 +6,19 @@ Every fault is a ValueError that says what was expected and holds nothing of the
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from sockbpf.yaml_source import shown
 
 MAX_URL = 2000  # leaves room for the parameters in the 8 KiB that common servers take
+SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less the zero at its end
 URL = "http://127.0.0.1:8080/alert"
+WHERE = f"where alerts go, such as {URL}"
+"""The description of a key that is a url."""
+
 PORT = "expected a port from 1 to 65535"
 HOST_PORT = "expected a host and a port such as 127.0.0.1:9464 or [::1]:9464"
 SYSLOG = "expected /dev/log, or an address such as udp://192.0.2.1:514 or tcp://192.0.2.1:601"
@@ -49,7 +54,19 @@ def web_url(text: str) -> str:
     except ValueError:
         raise ValueError(f"expected an http or https address with a host, such as {URL}") from None
     _port_of(parts)
+    _check_login(parts)
     return text
+
+
+def _check_login(parts: SplitResult) -> None:
+    """HTTP's user and password are Latin-1 (RFC 7617), as nearly all that speak it take them."""
+    try:
+        for part in (parts.username, parts.password):
+            unquote(part or "").encode("latin-1")
+    except ValueError:
+        raise ValueError(
+            "expected a user and a password in the url of Latin-1 alone, others as a token"
+        ) from None
 
 
 def base_url(text: str) -> str:
@@ -72,7 +89,7 @@ def host_port(text: str) -> HostPort:
 
 
 def syslog_address(text: str) -> SyslogAddress:
-    if text.startswith("/") and text.isprintable():
+    if text.startswith("/") and text.isprintable() and _is_path(text, SOCKET_PATH_BYTES):
         return SyslogAddress("unix", text)
     transport, _, rest = text.partition("://")
     if transport not in {"udp", "tcp"}:
@@ -81,6 +98,13 @@ def syslog_address(text: str) -> SyslogAddress:
         return SyslogAddress(transport, *host_port(rest))
     except ValueError as error:
         raise ValueError(PORT if str(error) == PORT else SYSLOG) from None
+
+
+def _is_path(text: str, most: int) -> bool:
+    try:
+        return len(os.fsencode(text)) <= most
+    except UnicodeEncodeError:
+        return False
 
 
 def _port_of(parts: SplitResult) -> int | None:

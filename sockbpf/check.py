@@ -19,6 +19,7 @@ from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, What
 from sockbpf.kernel.legacy import what_costs, what_is_left_out
 from sockbpf.kernel.tables import Levels
+from sockbpf.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -58,6 +59,7 @@ def check(config: Config) -> int:
     Return 0 when every trial passed. Raise UnsupportedError when nothing can load or a trial failed.
     """
     need_root()
+    rehearse(config)
     out = Console()
     begun = time.monotonic()
     probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=0.5), Counters())

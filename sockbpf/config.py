@@ -4,6 +4,7 @@ Sizes are bytes (int), durations seconds (float); the models take them as the fi
 `250ms`) or as plain numbers.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +19,7 @@ from pydantic import (
 )
 
 from sockbpf import yaml_source
-from sockbpf.addresses import HostPort, host_port, web_url
+from sockbpf.addresses import WHERE, HostPort, host_port, web_url
 from sockbpf.alert import EVENTS, EXCEEDED
 from sockbpf.config_faults import fault_of
 from sockbpf.destination_list import every_destination
@@ -28,6 +29,8 @@ from sockbpf.fields import Section, Size, absolute_path, duration, flag, number,
 from sockbpf.http_options import HttpOptions, one_login
 from sockbpf.secret import unless_plain
 from sockbpf.store.settings import Store
+
+JOURNAL_NAME_BYTES = 200
 
 Event = Annotated[str, one_of(EVENTS)]
 
@@ -51,7 +54,14 @@ def _listen(value: object) -> HostPort | None:
 
 
 def _journal(value: object) -> Path | None:
-    return None if value in ("none", None) else absolute_path(value)
+    if value in ("none", None):
+        return None
+    path = absolute_path(value)
+    if len(os.fsencode(path.name)) > JOURNAL_NAME_BYTES:
+        raise ValueError(
+            f"expected a file name of at most {JOURNAL_NAME_BYTES} bytes: others beside it are longer"
+        )
+    return path
 
 
 class Thresholds(Section):
@@ -150,7 +160,7 @@ class Config(Section):
     `url` may hold a password: it stays out of the repr and must stay out of every message.
     """
 
-    url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False)
+    url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False, description=WHERE)
     http: HttpOptions = HttpOptions()
     thresholds: Thresholds = Thresholds()
     clear_ratio: Annotated[float, number("0", "1", "0.8")] = 0.8

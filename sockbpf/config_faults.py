@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, cast
 
-from sockbpf.addresses import URL, without_secrets
+from sockbpf.addresses import without_secrets
 from sockbpf.alert import EXCEEDED, ONGOING
 from sockbpf.destination_settings import MODELS
 from sockbpf.secret import HIDDEN
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SECRETIVE = ("url", "http", "destinations", "store")
 """The keys with secrets below them: what has the wrong shape there is not shown, a secret may be in it."""
 
-REQUIRED = {"url": f"where alerts go, such as {URL}", "path": "the absolute path of a file"}
 LISTS = {"events": f"[{EXCEEDED}, {ONGOING}]", "types": "[SEND, RECV]"}
 
 
@@ -32,7 +31,8 @@ def fault_of(error: ErrorDetails, source: Source, config: type[BaseModel]) -> Fa
     kind, where, value = error["type"], error["loc"], error["input"]
     if kind == "missing":
         line = source.line(where) if where[1:] else 1
-        return Fault(line, where, f"required, {REQUIRED[str(where[-1])]}")
+        field = _section(where[:-1], source.value, config).model_fields[str(where[-1])]
+        return Fault(line, where, f"required, {field.description}" if field.description else "required")
     if kind == "extra_forbidden":
         return Fault(source.line(where), where, _unknown(where, source.value, config))
     if value is REFUSED or (kind == HIDDEN and isinstance(value, dict) and REFUSED in value.values()):
@@ -45,13 +45,16 @@ def fault_of(error: ErrorDetails, source: Source, config: type[BaseModel]) -> Fa
     if kind == "value_error":
         expected = str(error["ctx"]["error"])
     elif kind in {"tuple_type", "frozen_set_type"}:
-        expected = f"expected a list such as {LISTS[str(where[-1])]}"
+        example = LISTS.get(str(where[-1]))
+        expected = f"expected a list such as {example}" if example else "expected a list"
     elif kind == "model_type":
         expected = f"expected keys ({', '.join(_known(where, source.value, config))}) with their values"
     elif kind == "dict_type":
         expected = "expected names with their values"
-    else:
+    elif kind in {"literal_error", "enum"}:
         expected = "expected one of " + error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
+    else:
+        expected = "expected another kind of value"
     return Fault(source.line(where), where, expected + _got(kind, where, value))
 
 
@@ -68,6 +71,10 @@ def _got(kind: str, where: Where, value: object) -> str:
 
 def _known(where: Where, value: object, config: type[BaseModel]) -> list[str]:
     """Return the keys of the section that `where` leads to; `value` is the whole of what the file says."""
+    return list(_section(where, value, config).model_fields)
+
+
+def _section(where: Where, value: object, config: type[BaseModel]) -> type[BaseModel]:
     section = config
     for key in where:
         value = cast("Any", value)[key]
@@ -75,7 +82,7 @@ def _known(where: Where, value: object, config: type[BaseModel]) -> list[str]:
             section = MODELS[cast("Any", value)["type"]]
         elif key != "destinations":
             section = cast("type[BaseModel]", section.model_fields[key].annotation)
-    return list(section.model_fields)
+    return section
 
 
 def _unknown(where: Where, value: object, config: type[BaseModel]) -> str:

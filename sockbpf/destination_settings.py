@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
-from sockbpf.addresses import SyslogAddress, base_url, syslog_address, web_url
+from sockbpf.addresses import WHERE, SyslogAddress, base_url, syslog_address, web_url
 from sockbpf.alert import EVENTS, HEARTBEAT
 from sockbpf.fields import Section, absolute_path, duration, number, one_of, whole
 from sockbpf.http_options import HttpOptions, one_login
@@ -57,7 +57,7 @@ class DestinationSettings(Section):
     `rate` is alerts per second (0: no limit) after the first `burst`, `timeout` the seconds one may take.
     """
 
-    type: str
+    type: str = Field(description="what it is, such as http")
     name: Name
     events: Events = frozenset(TOLD)
     types: Directions = frozenset(DIRECTIONS)
@@ -71,7 +71,7 @@ class HttpSettings(HttpOptions, DestinationSettings):
 
     type: Literal["http"] = "http"
     name: Name = "http"
-    url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False)
+    url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False, description=WHERE)
 
     @field_validator("url")
     @classmethod
@@ -85,7 +85,7 @@ class FileSettings(DestinationSettings):
 
     type: Literal["file"] = "file"
     name: Name = "file"
-    path: Annotated[Path, PlainValidator(absolute_path)]
+    path: Annotated[Path, PlainValidator(absolute_path)] = Field(description="the absolute path of a file")
 
 
 class SyslogSettings(DestinationSettings):
@@ -102,7 +102,7 @@ class SlackSettings(DestinationSettings):
 
     type: Literal["slack"] = "slack"
     name: Name = "slack"
-    url: Annotated[str, PlainValidator(secret(web_url))] = Field(repr=False)
+    url: Annotated[str, PlainValidator(secret(web_url))] = Field(repr=False, description=WHERE)
 
 
 class AlertmanagerSettings(DestinationSettings):
@@ -110,7 +110,7 @@ class AlertmanagerSettings(DestinationSettings):
 
     type: Literal["alertmanager"] = "alertmanager"
     name: Name = "alertmanager"
-    url: Annotated[str, PlainValidator(unless_plain(base_url))] = Field(repr=False)
+    url: Annotated[str, PlainValidator(unless_plain(base_url))] = Field(repr=False, description=WHERE)
 
 
 AnyDestination = HttpSettings | FileSettings | SyslogSettings | SlackSettings | AlertmanagerSettings

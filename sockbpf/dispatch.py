@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from sockbpf.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line, parameters
 from sockbpf.clock import monotonic_ns
 from sockbpf.delivery.breaker import Breaker, Bucket
-from sockbpf.delivery.destinations import MAKERS, ONE_WRITER
+from sockbpf.delivery.destinations import ONE_WRITER
 from sockbpf.delivery.http_get import HttpGet
 from sockbpf.delivery.outbox import Outbox, Route
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.worker import Workers
 from sockbpf.life import setting_aside
+from sockbpf.rehearsal import maker_of, rehearse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -78,6 +79,7 @@ class Dispatch:
         self._counters = counters
         self._open_episodes = open_episodes
         self._store = store
+        self.rehearse(config)
         self._host = socket.gethostname()
         self._metrics = self._serve(config)
         self._outbox = Outbox(
@@ -91,6 +93,10 @@ class Dispatch:
         self._config = config
         self._routes = {its.name: self._route(its, config) for its in config.destinations}
         self._outbox.start(self._routes.values())
+
+    def rehearse(self, config: Config) -> None:
+        """Raise ConfigError if a destination of these settings cannot be made; nothing is changed by it."""
+        rehearse(config, self._maker)
 
     def _serve(self, config: Config) -> Metrics | None:
         if config.metrics.listen is None:
@@ -124,7 +130,7 @@ class Dispatch:
     def _maker(self, its: AnyDestination) -> Callable[[], Destination]:
         if its.type == "http" and self._store.is_meant(str(its.url)):
             return partial(HttpGet, its, self._store.place)
-        return partial(MAKERS[its.type], its)
+        return maker_of(its)
 
     def _delivered(self, owed: Owed) -> None:
         self._outbox.settled(owed)

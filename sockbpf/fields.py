@@ -5,6 +5,7 @@ Sizes are bytes (int), durations seconds (float). Every fault is a ValueError th
 
 from __future__ import annotations
 
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Units = Mapping[str, int | Fraction]
+
+PATH_BYTES, NAME_BYTES = 4096, 255
 
 PLAIN: Units = {"": 1}
 SIZES: Units = {
@@ -92,9 +95,18 @@ def flag(value: object) -> bool:
     return value in (True, "true")
 
 
+def _fits(text: str) -> bool:
+    """Whether a path is none too long to be opened, nor a name in it, and is text that this system can write."""
+    try:
+        raw = os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return len(raw) < PATH_BYTES and all(len(name) <= NAME_BYTES for name in raw.split(b"/"))
+
+
 def absolute_path(value: object) -> Path:
     """Check that this can be the path of a file; whether there is one is not looked at."""
     text = str(value) if isinstance(value, (str, Path)) else ""
-    if not text.startswith("/") or text.endswith("/") or not text.isprintable():
+    if not text.startswith("/") or text.endswith("/") or not text.isprintable() or not _fits(text):
         raise ValueError("expected the absolute path of a file")
     return Path(text)

@@ -2,6 +2,7 @@
 
 import re
 import ssl
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,8 @@ from sockbpf.secret import hidden, secret
 FRAMING = ("connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade")
 """Headers that are not for a receiver to read but say how the request itself is sent."""
 
+PEM_BYTES = 16 * 2**20
+
 CERTIFICATES = "a file of certificates, PEM"
 KEY = "the key of client_cert, PEM, without a passphrase"
 
@@ -39,8 +42,20 @@ def _load(what: str, load: Callable[..., None], *files: Path | None, **options: 
         raise ValueError(f"expected {what}, it cannot be read: {error.strerror}") from None
 
 
+def _need_file(path: Path, what: str) -> None:
+    """Raise ValueError unless it is a file of a size that a certificate has: a pipe or a device has no end."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ValueError(f"expected {what}, it cannot be read: {error.strerror}") from None
+    is_folder = stat.S_ISDIR(status.st_mode)  # which says so itself
+    if not (is_folder or stat.S_ISREG(status.st_mode)) or status.st_size > PEM_BYTES:
+        raise ValueError(f"expected {what}")
+
+
 def _certificates(value: object) -> Path:
     path = absolute_path(value)
+    _need_file(path, CERTIFICATES)
     _load(CERTIFICATES, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations, path)
     return path
 
@@ -102,6 +117,8 @@ class HttpOptions(Section):
     def _fits_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
         certificate = info.data.get("client_cert")
         if certificate:
+            if key:
+                _need_file(key, KEY)
             load = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain
             _load(KEY, load, certificate, key, password=lambda: "")  # a prompt would wait for ever
         elif key and "client_cert" in info.data:

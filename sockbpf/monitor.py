@@ -318,6 +318,7 @@ class Monitor:
         """Go on with the settings as they are written now; keep those that are, if these have faults."""
         try:
             config = self._reread()
+            self._dispatch.rehearse(config)
         except ConfigError as error:
             log.error("the settings are kept, the new ones have faults:\n%s", error)  # noqa: TRY400, faults are told
             return

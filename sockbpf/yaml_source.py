@@ -7,8 +7,12 @@ and deep nesting are refused, so no file can run code, refer to itself or grow w
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import select
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8  # PyYAML takes minutes for 64 KiB of nothing but opening brackets
 MAX_SHOWN = 60
+WAIT_S = 5.0
 
 
 class Refused:
@@ -92,8 +97,7 @@ def _key(key: str) -> str:
 def read(path: Path) -> Source:
     """Read a file; never raise: whatever keeps it from being read is a fault, with REFUSED as the value."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        raw = _content(path)
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None)
         return _unreadable(0, f"cannot be read: {os.strerror(number) if number else error}")
@@ -104,6 +108,29 @@ def read(path: Path) -> Source:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         return _unreadable(line, f"expected UTF-8 text, got the byte 0x{raw[error.start]:02x}")
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in the file, a byte more than the most that it may hold at the most. Raise OSError, ValueError.
+
+    A pipe that nobody writes to, or a terminal, is not waited for without end.
+    """
+    raw = b""
+    end_s = time.monotonic() + WAIT_S
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        while len(raw) <= MAX_BYTES:
+            ready, _, _ = select.select([file], [], [], max(0.0, end_s - time.monotonic()))
+            if not ready:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            with suppress(BlockingIOError):
+                part = os.read(file, MAX_BYTES + 1 - len(raw))
+                if not part:
+                    break
+                raw += part
+    finally:
+        os.close(file)
+    return raw
 
 
 def _unreadable(line: int, message: str) -> Source:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import os
 import ssl
 import time
 from contextlib import suppress
@@ -21,6 +20,7 @@ from requests.utils import get_environ_proxies
 
 from sockbpf import __version__
 from sockbpf.delivery.deadline import Deadline
+from sockbpf.delivery.surroundings import bundle, check_bundle, check_proxy
 from sockbpf.delivery.transport import TransportError
 from sockbpf.secret import Secret
 
@@ -130,9 +130,9 @@ class HttpGet:
     """
 
     def __init__(self, settings: HttpSettings, place: Callable[[], tuple[str, int]] | None = None) -> None:
-        """`place`, where given, returns the address and port that everything is sent to, whatever the url's host.
+        """Prepare the first request. `place`, where given, returns the address and port that everything is sent to.
 
-        It raises TransportError as long as there is none.
+        It raises TransportError as long as there is none. Raise UnusableError if the environment allows no request.
         """
         self._settings = settings
         self._place = place
@@ -145,13 +145,14 @@ class HttpGet:
         self._session.headers.update({name: str(value) for name, value in settings.headers.items()})
         if settings.token:
             self._session.headers["Authorization"] = f"Bearer {settings.token}"
-        bundle = settings.ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        self._verify = str(bundle) if bundle else True
+        self._verify = str(settings.ca_file) if settings.ca_file else bundle() or True
         files = [str(file) for file in (settings.client_cert, settings.client_key) if file]
         self._cert = (files[0], files[-1]) if files else None
         self._proxies = lru_cache(ORIGINS)(_no_proxies if place else get_environ_proxies)
         self._request = self._session.prepare_request(requests.Request("GET", str(settings.url)))
-        self._proxies(_origin(self._request))
+        if not settings.ca_file:
+            check_bundle(str(self._request.url), bundle())
+        check_proxy(self._session, str(self._request.url), self._proxies(_origin(self._request)))
 
     def send(self, told: Mapping[str, str]) -> None:
         """Return on 2xx. Raise TransportError on any other status and on every failure on the way to one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from requests.utils import get_environ_proxies
 from sockbpf import __version__
 from sockbpf.delivery.deadline import Deadline
 from sockbpf.delivery.http_get import PERMANENT, drain, plain_reason, retry_after_s
+from sockbpf.delivery.surroundings import bundle, check_bundle, check_proxy
 from sockbpf.delivery.transport import TransportError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class HttpPost:
     """
 
     def __init__(self, url: str, timeout_s: float, *, shown: str) -> None:
+        """Prepare the first request. Raise UnusableError if the environment does not allow one."""
         self._url = url
         self._timeout_s = timeout_s
         self._shown = shown
@@ -35,6 +36,11 @@ class HttpPost:
         # With trust_env requests would send what ~/.netrc holds for the host; the rest of it is done below.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = f"sockbpf/{__version__}"
+        self._session.prepare_request(requests.Request("POST", url, json={}))
+        self._verify = bundle() or True
+        self._proxies = get_environ_proxies(url)
+        check_bundle(url, bundle())
+        check_proxy(self._session, url, self._proxies)
 
     def post(self, value: Any) -> None:
         """Return on 2xx. Raise TransportError on any other status and on every failure on the way to one."""
@@ -73,6 +79,6 @@ class HttpPost:
             allow_redirects=False,
             stream=True,
             timeout=self._timeout_s,
-            proxies=get_environ_proxies(self._url),
-            verify=os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True,
+            proxies=self._proxies,
+            verify=self._verify,
         )

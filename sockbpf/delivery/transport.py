@@ -21,6 +21,10 @@ class TransportError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class UnusableError(ValueError):
+    """A destination cannot be made as things are; the text, fit for a log, says why."""
+
+
 class Destination(Protocol):
     """Where alerts go. One instance serves one thread."""
 

@@ -28,7 +28,7 @@ from sockbpf.delivery.alertmanager import Alertmanager
 from sockbpf.delivery.json_lines import JsonLines
 from sockbpf.delivery.syslog import Syslog
 from sockbpf.delivery.transport import Destination, TransportError
-from sockbpf.delivery.wording import printable, sentence
+from sockbpf.delivery.wording import printable, sentence, unread
 from tests.live.waiting import DEADLINE_S, until
 
 TOLD = {
@@ -486,7 +486,7 @@ def test_an_alert_fires_goes_on_and_is_resolved(alertmanager: AlertmanagerDaemon
         assert len(fires) == 1
         assert fires[0]["labels"]["alertname"] == "SocketQueue"
         assert fires[0]["labels"]["remote_ip"] == "2001:db8::1"
-        assert fires[0]["annotations"]["summary"] == sentence(exceeded)
+        assert fires[0]["annotations"]["summary"] == sentence(unread(exceeded))
         begun = date(float(exceeded["timestamp"]))
         assert fires[0]["startsAt"] == begun
         alertmanager.notice("firing", "e")

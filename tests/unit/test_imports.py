@@ -31,10 +31,11 @@ MAY_KNOW = {
     "kernel.sweep kernel.tables life policy service store_process telling",
     "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
     "delivery.queue delivery.http_get delivery.transport delivery.worker destination_settings fold life metrics "
-    "store_port",
+    "rehearsal store_port",
+    "rehearsal": "config delivery.destinations delivery.transport destination_settings errors",
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
-    "check": "arming config counters errors event kernel.choice kernel.legacy kernel.probes kernel.tables",
+    "check": "rehearsal arming config counters errors event kernel.choice kernel.legacy kernel.probes kernel.tables",
     "demo": "alert arming errors isolated",
     "service": "clock",
     "isolated": "",
@@ -106,13 +107,14 @@ MAY_KNOW = {
     "delivery.syslog delivery.transport secret",
     "delivery.deadline": "delivery.interim life",
     "delivery.interim": "",
-    "delivery.http_get": " delivery.deadline delivery.transport destination_settings secret",
+    "delivery.surroundings": "delivery.transport",
+    "delivery.http_get": " delivery.deadline delivery.surroundings delivery.transport destination_settings secret",
     "delivery.wording": "alert",
     "delivery.json_lines": "delivery.transport",
     "delivery.syslog": "delivery.syslog_message delivery.syslog_wire delivery.transport",
     "delivery.syslog_message": "alert delivery.wording",
     "delivery.syslog_wire": "",
-    "delivery.http_post": " delivery.deadline delivery.http_get delivery.transport",
+    "delivery.http_post": " delivery.deadline delivery.http_get delivery.surroundings delivery.transport",
     "delivery.slack": "alert delivery.http_get delivery.http_post delivery.wording",
     "delivery.alertmanager": "alert delivery.http_get delivery.http_post delivery.wording",
     "delivery.worker": "counters life delivery.owed delivery.queue delivery.transport",
@@ -146,8 +148,8 @@ MAY_KNOW = {
 
 ONLY_IN = {
     "bcc": {"kernel.compile"},
-    "requests": {"delivery.http_get", "delivery.http_post", "delivery.deadline"},
-    "urllib3": {"delivery.deadline", "delivery.http_get", "delivery.http_post"},
+    "requests": {"delivery.http_get", "delivery.http_post", "delivery.deadline", "delivery.surroundings"},
+    "urllib3": {"delivery.deadline", "delivery.http_get", "delivery.http_post", "delivery.surroundings"},
     "yaml": {"yaml_source"},
     "prometheus_client": {"metrics", "store.app", "store.metrics"},
     "sqlalchemy": {
