@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import socket
-import sys
 import traceback
 from pathlib import Path
 
-from sockbpf import __version__, signals
+from sockbpf import __version__, logs, signals
 from sockbpf.errors import SockbpfError
 
 USAGE = """\
@@ -22,6 +20,8 @@ EXITS = (
     "exit codes: 0 ok, 1 unexpected, 2 configuration, 3 this kernel or this user cannot run it, or "
     "another monitor does, 130 interrupted"
 )
+LOG_S = 1.0
+"""So long the end waits for the log to be written."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,16 +43,6 @@ def parser() -> argparse.ArgumentParser:
     return door
 
 
-def start_logging(level: str) -> None:
-    """Log to stderr, one line each, with the time."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S%z",
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     # The parts are imported when they are wanted: signals are held by now, and BCC and HTTP cost a check of the
@@ -70,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sockbpf.config import load
 
     config = load(arguments.config)
-    start_logging(config.log)
+    logs.start(config.log)
     if arguments.command == "check":
         from sockbpf.check import check
 
@@ -89,7 +79,7 @@ def _store_of_the_monitor() -> int:
     from sockbpf.store.serve import serve
 
     order = take_order()
-    start_logging(order.log)
+    logs.start(order.log)
     return serve(order.settings, socket.socket(fileno=order.listener), end_with_the_monitor)
 
 
@@ -100,11 +90,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(arguments)
     except SockbpfError as error:
-        print(error, file=sys.stderr)
+        logs.last_word(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     except Exception:  # noqa: BLE001, the last resort: whatever it is, an exit code
-        traceback.print_exc()
-        print("sockbpf: unexpected, see above; please report it", file=sys.stderr)
+        logs.last_word(f"{traceback.format_exc()}sockbpf: unexpected, see above; please report it")
         return 1
+    finally:
+        logs.drain(LOG_S)

@@ -36,13 +36,17 @@ NAMES = {
     "dropped": "alerts dropped because too many waited to be written to the journal",
     "mptcp": "crossings of TCP sockets that are paths of MPTCP connections, not reported: their queues are elsewhere",
     "store_address_taken": "times the store's address could not be had: nothing is sent there until it is ours",
+    "ignored": "exceptions raised where no caller could hear them, each with its place in the log",
+    "metrics_failed": "times the metrics could not be served: a port that is taken, a fault of ours",
+    "reload_failed": "times that new settings were not taken: all the old ones are kept",
+    "log_dropped": "lines of the log that nobody took: a pipe that is full, a disk that is full or hangs",
     "own": "crossings of the monitor's own sockets, not reported",
 }
 """Name of each counter and what it counts; the order is the order shown."""
 
 LOSSES = (
     "lost_submit", "lost_ring", "undecodable", "episodes_full", "untold", "unreturned", "sweep_failed", "given_up",
-    "set_aside", "late", "journal_failed", "dropped",
+    "set_aside", "late", "ignored", "log_dropped", "journal_failed", "dropped",
 )  # fmt: skip
 """The counters that say something was lost or not seen; a change of these is a warning in the log."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from sockbpf import life
+from sockbpf import life, logs
 from sockbpf.arming import need_root
 from sockbpf.config import load
 from sockbpf.counters import Counters
+from sockbpf.limits import have_files
 from sockbpf.monitor import Monitor
 from sockbpf.only_one import only_one
 from sockbpf.service import Service
@@ -33,8 +33,9 @@ def watch(config: Config, config_file: Path, ready_file: Path | None, *, beside:
     monitor watches this host, unless this one is to run `beside` it.
     """
     need_root()
+    have_files(len(config.destinations) * config.delivery.workers)
     counters, service, signals = Counters(), Service(), Signals()
-    life.begin(counters, (service.status, _say))
+    life.begin(counters, (service.status, logs.last_word))
     sys.setswitchinterval(SWITCH_S)
     with life.ending("main"):
         try:
@@ -58,7 +59,3 @@ def _run(monitor: Monitor, service: Service, ready_file: Path | None) -> None:
         monitor.close()
         if ready_file:
             ready_file.unlink(missing_ok=True)
-
-
-def _say(line: str) -> None:
-    os.write(2, f"{line}\n".encode())

@@ -75,7 +75,7 @@ class Dispatch:
     def __init__(
         self, config: Config, counters: Counters, open_episodes: Callable[[], int], store: StorePort
     ) -> None:
-        """Open the journal, begin to deliver what it owes, serve the metrics. Raise SockbpfError."""
+        """Open the journal, begin to deliver what it owes, serve the metrics. Raise NoThreadError."""
         self._counters = counters
         self._open_episodes = open_episodes
         self._store = store

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -81,7 +82,7 @@ class _Ending:
     """The thread that sees to it that the process ends in time once it has been told to, and looks at the others."""
 
     def __init__(self, counters: Counters, say: Iterable[Callable[[str], None]]) -> None:
-        self._counters = counters
+        self.counters = counters
         self._say = tuple(say)
         self._told = threading.Event()
         self._by_s = math.inf
@@ -130,7 +131,7 @@ class _Ending:
         now_s = time.monotonic()
         late = {pulse.name: pulse for pulse in _threads() if pulse.is_late(now_s)}
         for name in late.keys() - self._late:
-            self._counters.add("late")
+            self.counters.add("late")
             log.error(
                 "the thread %s has not come round for %g s%s",
                 name, late[name].limit_s,
@@ -153,8 +154,20 @@ def begin(counters: Counters, say: Iterable[Callable[[str], None]]) -> None:
     """
     global _ending  # noqa: PLW0603  the process ends once
     _ending = _Ending(counters, say)
+    sys.unraisablehook = _on_unheard
     threading.excepthook = lambda args: end(args.thread.name if args.thread else "?", args.exc_value)
     start_thread("lookout", _ending.run)
+
+
+def _on_unheard(unheard: sys.UnraisableHookArgs) -> None:
+    """Hear what was raised where nobody can catch it: in a callback from C, in a destructor."""
+    error = unheard.exc_value
+    if isinstance(error, Exception) and not isinstance(error, MemoryError):
+        log.error("ignored: %s", described(error))
+        if _ending:
+            _ending.counters.add("ignored")
+    else:
+        end(threading.current_thread().name, error)
 
 
 def start_thread(
@@ -249,6 +262,16 @@ def setting_aside(counters: Counters, alert: object) -> Iterator[None]:
         set_aside(counters, alert, error)
 
 
+@contextmanager
+def passing(counters: Counters, counter: str, what: str) -> Iterator[None]:
+    """Count and say that one thing failed, which the next try may not; what is no Exception goes on."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  the one place
+        counters.add(counter)
+        log.error("%s: %s", what, described(error))  # noqa: TRY400  a text of an exception may hold a secret
+
+
 def set_aside(counters: Counters, alert: object, error: BaseException) -> None:
     """Count and name an alert that cannot be handled."""
     counters.add("set_aside")
@@ -257,11 +280,11 @@ def set_aside(counters: Counters, alert: object, error: BaseException) -> None:
 
 def described(error: BaseException | None) -> str:
     """Return an exception's class, what the system said, and where; its own text may hold a secret."""
+    if isinstance(error, SockbpfError):
+        return str(error)  # made to be read
     name = type(error).__name__
     said = error.strerror if isinstance(error, OSError) and error.strerror else ""
-    if isinstance(error, SockbpfError):
-        said = str(error)
-    elif isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         said = "no more threads can be started: ulimit -u, TasksMax=, pids.max"
     with suppress(Exception):  # what is short of memory may not get as far as this
         at = " < ".join(_places(error))

@@ -5,24 +5,32 @@ Imported only where it is configured. Labels are names of destinations, never th
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
+import os
+import socket
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 
 from sockbpf.counters import NAMES, Counters
-from sockbpf.errors import SockbpfError
+from sockbpf.life import REST_S, passing, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from socket import socket
-    from wsgiref.simple_server import WSGIServer
 
     from prometheus_client import Metric
+
+    from sockbpf.life import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +40,18 @@ BUCKETS_S = (
 """From a receiver on this host that is quick to one that was down for a while."""
 
 SCRAPES = 8
-"""As many may be under way at once; more are hung up on."""
+"""As many may be under way at once; of more the oldest is hung up on."""
 
 SCRAPE_S = 10.0
-"""How long a scraper may keep its thread waiting."""
+"""A scrape may take so long, from its connection to the end of its answer."""
+
+REQUEST_BYTES = 16 * 1024
+"""A request may be so long, its headers included."""
+
+AGAIN_S = 30.0
+"""From one try to have the port to the next."""
+
+STOP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,53 +122,143 @@ class Metrics:
         )
         for destination in destinations:
             self._delivered.labels(destination)
-        self._server: WSGIServer | None = None
+        self._counters = counters
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = threading.Condition()
+        self._port = 0
+        self._ends: asyncio.Event | None = None
+        self._scrapes: dict[asyncio.Task[Any], None] = {}
+        """Under way, oldest first."""
 
     def delivered(self, destination: str, seconds: float) -> None:
         """Take note of a delivery, so long after the alert's `timestamp`; from any thread."""
         self._delivered.labels(destination).observe(max(seconds, 0.0))  # Unix time can be set back
 
-    def start(self, host: str, port: int) -> int:
-        """Serve on a name or address of this host, IPv6 without brackets; return the port, a free one for 0.
+    def start(self, host: str, port: int) -> None:
+        """Serve on a name or address of this host, IPv6 without brackets, from a thread; `port` 0 is a free one.
 
-        Raise SockbpfError if it cannot be had. Its exit code is 1, not 2: the file is not at fault, it works as it
-        is once whoever has the port lets go of it, as an earlier monitor does in a moment; so trying again helps.
+        Where it cannot be had that is counted and said, and tried again from time to time: whoever has it may let go
+        of it, as an earlier monitor does in a moment. Raise NoThreadError.
         """
-        try:
-            self._server, self._thread = start_http_server(port, host, self._registry)
-        except OSError as error:
-            who = f"; who has it: ss -ltnp 'sport = :{port}'" if error.errno == errno.EADDRINUSE else ""
-            raise SockbpfError(
-                f"metrics > listen: cannot serve on {host} port {port}: {error.strerror or error}{who}"
-            ) from None
-        self._server.RequestHandlerClass = _limited(self._server.RequestHandlerClass)
-        bound = self._server.server_port
-        log.info("metrics on %s port %d", host, bound)
-        return bound
+        self._thread = start_thread("metrics", partial(self._run, host, port))
+
+    def port(self, seconds: float) -> int:
+        """Wait for it to serve; return its port, 0 if that took longer."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._port, seconds)
+            return self._port
 
     def stop(self) -> None:
         """Free the port; it can be started again."""
-        if self._server and self._thread:
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join()
-        self._server = self._thread = None
+        with self._changed:
+            self._changed.wait_for(lambda: self._thread is None or self._ends is not None, STOP_S)
+            if self._loop and self._ends:
+                self._loop.call_soon_threadsafe(self._ends.set)
+        if self._thread:
+            self._thread.join(STOP_S)
+        self._thread = None
 
+    def _run(self, host: str, port: int, pulse: Pulse) -> None:
+        asyncio.run(self._serve(host, port, pulse))
 
-def _limited(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Let no scraper keep a thread for good, nor all of them together very many."""
-    free = threading.BoundedSemaphore(SCRAPES)
+    async def _serve(self, host: str, port: int, pulse: Pulse) -> None:
+        loop, ends = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(self._on_fault)
+        with self._changed:
+            self._loop, self._ends = loop, ends
+            self._changed.notify_all()
+        server: asyncio.Server | None = None
+        again_s = 0.0
+        while not ends.is_set():
+            pulse.beat()
+            if server is None and time.monotonic() >= again_s:
+                server = await self._open(host, port)
+                again_s = time.monotonic() + AGAIN_S
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(ends.wait(), min(REST_S, AGAIN_S))
+        if server:
+            server.close()
+        for scrape in self._scrapes:
+            scrape.cancel()
+        with self._changed:
+            self._port, self._loop, self._ends = 0, None, None
 
-    def handle(request: socket, *rest: object) -> None:
-        if not free.acquire(blocking=False):
-            return
+    async def _open(self, host: str, port: int) -> asyncio.Server | None:
         try:
-            request.settimeout(SCRAPE_S)
-            handler(request, *rest)
+            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            listener = socket.create_server(address[:2], family=family, backlog=SCRAPES)
+            server = await asyncio.start_server(self._answer, sock=listener, limit=REQUEST_BYTES)
         except OSError as error:
-            log.debug("a scrape failed: %s", error)
-        finally:
-            free.release()
+            who = f"; who has it: ss -ltnp 'sport = :{port}'" if error.errno == errno.EADDRINUSE else ""
+            reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+            self._counters.add("metrics_failed")
+            log.warning(
+                "metrics > listen: cannot serve on %s port %d, tried again in %g s: %s%s",
+                host, port, AGAIN_S, reason, who,
+            )  # fmt: skip
+            return None
+        with self._changed:
+            self._port = listener.getsockname()[1]
+            self._changed.notify_all()
+        log.info("metrics on %s port %d", host, self._port)
+        return server
 
-    return handle
+    def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Count and say what is wrong outside of a scrape, such as a connection for which no file is left."""
+        with passing(self._counters, "metrics_failed", "metrics"):
+            raise context.get("exception") or RuntimeError(context["message"])
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request, in its time, or hang up; the oldest gives way where there are too many."""
+        task = asyncio.current_task()
+        assert task  # noqa: S101  this is one
+        if len(self._scrapes) >= SCRAPES:
+            oldest = next(iter(self._scrapes))
+            del self._scrapes[oldest]
+            oldest.cancel()
+        self._scrapes[task] = None
+        try:
+            with passing(self._counters, "metrics_failed", "a scrape failed"):
+                await self._answered(reader, writer)
+        finally:
+            self._scrapes.pop(task, None)
+            writer.transport.abort()
+
+    async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await asyncio.wait_for(self._exchange(reader, writer), SCRAPE_S)
+        except (
+            asyncio.TimeoutError,
+            asyncio.IncompleteReadError,
+            asyncio.LimitOverrunError,
+            OSError,
+        ) as error:
+            log.debug("a scrape failed: %s", type(error).__name__)  # the other side's fault
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        method, target, *_ = [*head.split("\r\n", 1)[0].split(" "), "", ""]
+        if method != "GET":
+            status, kind, body = "405 Method Not Allowed", "text/plain", b""
+        else:
+            accept = next(
+                (line.partition(":")[2] for line in head.split("\r\n") if line.lower().startswith("accept:")),
+                "",
+            )
+            encode, kind = choose_encoder(accept.strip())
+            names = parse_qs(urlsplit(target).query).get("name[]")
+            # mypy: the package says nothing of this method
+            registry: Any = self._registry
+            status, body = "200 OK", encode(registry.restricted_registry(names) if names else registry)
+        writer.transport.set_write_buffer_limits(0)  # to have drained is to have given all to the kernel
+        writer.write(
+            f"HTTP/1.0 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+            "Connection: close\r\n\r\n".encode()
+            + body
+        )
+        await writer.drain()
+        writer.write_eof()
+        await (
+            reader.read()
+        )  # until the other side has closed too: what it has not read yet is not taken from it

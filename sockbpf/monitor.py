@@ -11,15 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sockbpf import logs
 from sockbpf.arming import arm, log_sight
 from sockbpf.clock import monotonic_ns, monotonic_s
 from sockbpf.counters import LOSSES
-from sockbpf.errors import ConfigError, UnsupportedError
+from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
 from sockbpf.kernel.owner import Owners
 from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
 from sockbpf.kernel.tables import Levels
-from sockbpf.life import ROUND_S, Pulse, late, living, setting_aside
+from sockbpf.life import ROUND_S, Pulse, late, living, passing, setting_aside
 from sockbpf.policy import Episode, Policy, Rules
 from sockbpf.telling import Settings, Telling
 
@@ -226,7 +227,7 @@ class Monitor:
             self._heard_s = monotonic_s()
             if event.what is What.OVER and is_udp_send(event):
                 self._demand(self._probes)
-            with setting_aside(self._counters, f"an event of socket {event.socket}"):
+            with setting_aside(self._counters, event.socket):
                 self._tell(self._policy.on_event(event))
 
     def _demand(self, probes: Probes) -> None:
@@ -315,28 +316,33 @@ class Monitor:
             self._dispatch.heartbeat()
 
     def _take_settings(self) -> None:
-        """Go on with the settings as they are written now; keep those that are, if these have faults."""
-        try:
+        """Go on with the settings as they are written now; with all those that are, if anything speaks against it."""
+        with passing(self._counters, "reload_failed", "the settings are kept, the new ones cannot be taken"):
             config = self._reread()
             self._dispatch.rehearse(config)
-        except ConfigError as error:
-            log.error("the settings are kept, the new ones have faults:\n%s", error)  # noqa: TRY400, faults are told
-            return
-        fixed = [key for key in FIXED if getattr(config, key) != getattr(self._config, key)]
-        if fixed:
-            log.warning("not taken over before the next start: %s", ", ".join(fixed))
-        self._config = config
+            rules, telling = rules_of(config), settings_of(config)
+            try:
+                self._set_levels(config)
+                self._store.start_if_wanted(config)
+                self._dispatch.reload(config)
+            except BaseException:
+                self._set_levels(self._config)
+                raise
+            fixed = [key for key in FIXED if getattr(config, key) != getattr(self._config, key)]
+            self._config = config
+            self._policy.rules = rules
+            self._telling.change(telling)
+            now_s = monotonic_s()
+            self._next_heartbeat_s = now_s + config.heartbeat if config.heartbeat else math.inf
+            self._next_sweep_s = now_s  # what is over by the new thresholds
+            logging.getLogger().setLevel(config.log.upper())
+            if fixed:
+                log.warning("not taken over before the next start: %s", ", ".join(fixed))
+            log.info("new settings: thresholds send %d, recv %d bytes", *rules.thresholds.values())
+
+    def _set_levels(self, config: Config) -> None:
         if self._probes:
             self._probes.tables.set_levels(levels_of(config))
-        self._policy.rules = rules_of(config)
-        self._telling.change(settings_of(config))
-        self._store.start_if_wanted(config)
-        self._dispatch.reload(config)
-        logging.getLogger().setLevel(config.log.upper())
-        now_s = monotonic_s()
-        self._next_heartbeat_s = now_s + config.heartbeat if config.heartbeat else math.inf
-        self._next_sweep_s = now_s  # what is over by the new thresholds
-        log.info("new settings: thresholds send %d, recv %d bytes", *self._policy.rules.thresholds.values())
 
     def _show_losses(self) -> None:
         self._count_kernel()
@@ -349,6 +355,7 @@ class Monitor:
             log.warning("lost: %s", " ".join(f"{name}={count}" for name, count in losses.items()))
 
     def _count_kernel(self) -> None:
+        self._counters.set("log_dropped", logs.dropped())
         if self._probes:
             tally = self._probes.tables.tally()
             self._counters.set("lost_submit", tally.lost)

@@ -6,6 +6,7 @@ The prototypes are those of BCC's src/cc/libbpf.h and src/cc/perf_reader.h. What
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +17,8 @@ from sockbpf.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 LIBRARY = "libbcc_bpf.so.0"
 MISSING_RUNTIME = (
@@ -94,6 +97,6 @@ def captured_stderr() -> Iterator[list[str]]:
 
 
 def give_back(lines: list[str]) -> None:
-    """Write what was caught to stderr: where all went well it was another thread's."""
-    if lines:
-        os.write(2, "".join(f"{line}\n" for line in lines).encode())
+    """Log what was caught where all went well all the same."""
+    for line in lines:
+        log.info("%s: %s", LIBRARY, line)

@@ -21,14 +21,16 @@ ROOT = Path(__file__).parents[2] / "sockbpf"
 MAY_KNOW = {
     "": "",  # the package itself: its version
     "__main__": "cli",
-    "cli": " config errors demo check daemon signals store.child store.serve",
+    "cli": " config errors demo check daemon logs signals store.child store.serve",
     # the composition root and what shows it
-    "daemon": " arming config counters life monitor only_one service signals store_process",
+    "daemon": " arming config counters life limits logs monitor only_one service signals store_process",
+    "logs": "life",
+    "limits": "errors",
     "signals": " life",
     "store_process": "config counters delivery.breaker isolated life store.child store_port",
     "store_port": "addresses delivery.transport kernel.owner store.listener store.settings",
-    "monitor": "alert arming clock config counters dispatch episodes errors event kernel.owner kernel.probes "
-    "kernel.sweep kernel.tables life policy service store_process telling",
+    "monitor": " alert arming clock config counters dispatch episodes errors event kernel.owner kernel.probes "
+    "kernel.sweep kernel.tables life logs policy service store_process telling",
     "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
     "delivery.queue delivery.http_get delivery.transport delivery.worker destination_settings fold life metrics "
     "rehearsal store_port",
@@ -66,7 +68,7 @@ MAY_KNOW = {
     "fold": "counters event alert",
     "alert": "event",
     # what it says of itself
-    "metrics": "counters errors",
+    "metrics": "counters life",
     # where it comes from
     "kernel": "",
     "kernel.btf": "",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import select
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from http.client import HTTPConnection
 
@@ -16,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sockbpf import metrics
 from sockbpf.counters import LOSSES, NAMES, Counters
-from sockbpf.errors import SockbpfError
 from sockbpf.metrics import BUCKETS_S, SCRAPES, Gauges, Metrics
 
 DEADLINE_S = 30
@@ -46,6 +46,18 @@ def standing() -> Iterator[Standing]:
     made = Standing()
     yield made
     made.metrics.stop()
+
+
+def served(metrics: Metrics, host: str, port: int) -> int:
+    metrics.start(host, port)
+    return metrics.port(DEADLINE_S)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def get(host: str, port: int, path: str = "/metrics") -> str:
@@ -79,7 +91,7 @@ def observed(family: Metric, destination: str) -> Mapping[str, float]:
 def test_every_counter_is_shown_with_its_help(standing: Standing) -> None:
     for number, name in enumerate(NAMES):
         standing.counters.set(name, 1009 * number)
-    shown = scrape(standing.metrics.start(LOOPBACK, 0))
+    shown = scrape(served(standing.metrics, LOOPBACK, 0))
     for number, (name, text) in enumerate(NAMES.items()):
         family = shown.pop(f"sockbpf_{name}")
         assert (family.type, family.documentation) == ("counter", text)
@@ -88,14 +100,14 @@ def test_every_counter_is_shown_with_its_help(standing: Standing) -> None:
 
 
 def test_counters_are_those_of_the_moment(standing: Standing) -> None:
-    port = standing.metrics.start(LOOPBACK, 0)
+    port = served(standing.metrics, LOOPBACK, 0)
     for total in (0, 7, 14):
         assert values(scrape(port)["sockbpf_held_back"]) == {"sockbpf_held_back_total": total}
         standing.counters.add("held_back", 7)
 
 
 def test_gauges_say_how_it_stands_at_each_scrape(standing: Standing) -> None:
-    port = standing.metrics.start(LOOPBACK, 0)
+    port = served(standing.metrics, LOOPBACK, 0)
     shown = scrape(port)
     assert {name: values(family) for name, family in shown.items() if family.type == "gauge"} == {
         "sockbpf_open_episodes": {"sockbpf_open_episodes": 10007},
@@ -112,7 +124,7 @@ def test_gauges_say_how_it_stands_at_each_scrape(standing: Standing) -> None:
 
 
 def test_a_delivery_counts_in_every_bucket_that_it_was_quick_enough_for(standing: Standing) -> None:
-    port = standing.metrics.start(LOOPBACK, 0)
+    port = served(standing.metrics, LOOPBACK, 0)
     for seconds in (0.0004, 0.003, 0.003, 599, 601, -3):
         standing.metrics.delivered("http", seconds)
     family = scrape(port)[HISTOGRAM]
@@ -127,18 +139,18 @@ def test_a_delivery_counts_in_every_bucket_that_it_was_quick_enough_for(standing
 
 def test_a_destination_that_came_later_has_its_own(standing: Standing) -> None:
     standing.metrics.delivered("third", 0.1)
-    family = scrape(standing.metrics.start(LOOPBACK, 0))[HISTOGRAM]
+    family = scrape(served(standing.metrics, LOOPBACK, 0))[HISTOGRAM]
     assert observed(family, "third")["count"] == 1
 
 
 def test_a_single_metric_can_be_asked_for(standing: Standing) -> None:
     standing.counters.add("alerts", 17)
-    text = get(LOOPBACK, standing.metrics.start(LOOPBACK, 0), "/metrics?name[]=sockbpf_alerts_total")
+    text = get(LOOPBACK, served(standing.metrics, LOOPBACK, 0), "/metrics?name[]=sockbpf_alerts_total")
     assert "sockbpf_alerts_total 17.0" in text
 
 
 def test_labels_are_names_of_destinations_and_bounds_alone(standing: Standing) -> None:
-    shown = scrape(standing.metrics.start(LOOPBACK, 0))
+    shown = scrape(served(standing.metrics, LOOPBACK, 0))
     labels = {
         pair for family in shown.values() for sample in family.samples for pair in sample.labels.items()
     }
@@ -148,7 +160,7 @@ def test_labels_are_names_of_destinations_and_bounds_alone(standing: Standing) -
 
 
 def test_nothing_else_of_the_process_is_shown(standing: Standing) -> None:
-    shown = scrape(standing.metrics.start(LOOPBACK, 0))
+    shown = scrape(served(standing.metrics, LOOPBACK, 0))
     assert all(name.startswith("sockbpf_") for name in shown)
 
 
@@ -156,7 +168,7 @@ def test_nothing_else_of_the_process_is_shown(standing: Standing) -> None:
 
 
 def test_ipv6(standing: Standing) -> None:
-    port = standing.metrics.start("::1", 0)
+    port = served(standing.metrics, "::1", 0)
     assert "sockbpf_open_episodes" in scrape(port, "::1")
     with pytest.raises(ConnectionRefusedError):
         get(LOOPBACK, port)
@@ -164,36 +176,41 @@ def test_ipv6(standing: Standing) -> None:
 
 def test_loopback_is_not_reached_from_outside(standing: Standing) -> None:
     """Another address of this host stands for the world."""
-    port = standing.metrics.start(LOOPBACK, 0)
+    port = served(standing.metrics, LOOPBACK, 0)
     another = str(ipaddress.ip_address(LOOPBACK) + 1)
     with pytest.raises(ConnectionRefusedError):
         get(another, port)
 
 
-def test_a_port_in_use_is_said_with_how_to_find_who_has_it(standing: Standing) -> None:
-    port = standing.metrics.start(LOOPBACK, 0)
-    other = Standing().metrics
-    with pytest.raises(SockbpfError) as raised:
-        other.start(LOOPBACK, port)
-    assert raised.value.exit_code == 1
-    assert str(raised.value) == (
-        f"metrics > listen: cannot serve on 127.0.0.1 port {port}: Address already in use; "
+def test_a_port_that_is_taken_is_said_counted_and_tried_again(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(metrics, "AGAIN_S", 0.05)
+    port = served(standing.metrics, LOOPBACK, 0)
+    other = Standing()
+    other.metrics.start(LOOPBACK, port)
+    until(lambda: other.counters.snapshot()["metrics_failed"] >= 2)
+    assert (
+        f"metrics > listen: cannot serve on 127.0.0.1 port {port}, tried again in 0.05 s: Address already in use; "
         f"who has it: ss -ltnp 'sport = :{port}'"
-    )
-    other.stop()  # it has nothing to stop
+    ) in caplog.text
+    standing.metrics.stop()
+    assert other.metrics.port(DEADLINE_S) == port
     assert scrape(port)
+    other.metrics.stop()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_an_address_that_is_not_ours_is_said(standing: Standing, host: str) -> None:
-    with pytest.raises(
-        SockbpfError, match=f"^metrics > listen: cannot serve on {host} port 9464: [A-Z][^;]*$"
-    ):
-        standing.metrics.start(host, 9464)
+def test_an_address_that_is_not_ours_is_said(
+    standing: Standing, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    standing.metrics.start(host, 9464)
+    until(lambda: standing.counters.snapshot()["metrics_failed"] == 1)
+    assert f"metrics > listen: cannot serve on {host} port 9464, tried again in 30 s: " in caplog.text
 
 
 def test_it_can_be_stopped_and_started_again_on_the_same_port(standing: Standing) -> None:
-    port = standing.metrics.start(LOOPBACK, 0)
+    port = served(standing.metrics, LOOPBACK, 0)
     standing.metrics.delivered("http", 1)
     for _ in range(2):
         scrape(port)
@@ -203,7 +220,7 @@ def test_it_can_be_stopped_and_started_again_on_the_same_port(standing: Standing
         assert not thread.is_alive()
         with pytest.raises(ConnectionRefusedError):
             get(LOOPBACK, port)
-        assert standing.metrics.start(LOOPBACK, port) == port
+        assert served(standing.metrics, LOOPBACK, port) == port
     assert observed(scrape(port)[HISTOGRAM], "http")["count"] == 1
 
 
@@ -220,7 +237,7 @@ def test_a_scraper_that_says_nothing_is_hung_up_on(
     standing: Standing, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(metrics, "SCRAPE_S", 0.1)
-    port = standing.metrics.start(LOOPBACK, 0)
+    port = served(standing.metrics, LOOPBACK, 0)
     scrape(port)
     with socket.create_connection((LOOPBACK, port)) as silent:
         assert closed(silent)
@@ -228,7 +245,7 @@ def test_a_scraper_that_says_nothing_is_hung_up_on(
 
 
 def test_so_many_scrapers_at_once_and_no_more(standing: Standing) -> None:
-    port = standing.metrics.start(LOOPBACK, 0)
+    port = served(standing.metrics, LOOPBACK, 0)
     with ExitStack() as stack:
         silent = {
             stack.enter_context(socket.create_connection((LOOPBACK, port), DEADLINE_S))
@@ -245,6 +262,34 @@ def test_so_many_scrapers_at_once_and_no_more(standing: Standing) -> None:
             assert one.recv(12) == b"HTTP/1.0 200"
 
 
+@pytest.mark.parametrize(
+    "hostile", [b"GET /" + b"a" * 100_000, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 10_000, b"\0" * 100_000]
+)
+def test_a_request_without_an_end_is_hung_up_on(standing: Standing, hostile: bytes) -> None:
+    port = served(standing.metrics, LOOPBACK, 0)
+    with socket.create_connection((LOOPBACK, port), DEADLINE_S) as endless:
+        with suppress(ConnectionError):
+            endless.sendall(hostile)
+        assert closed(endless)
+    assert scrape(port)
+
+
+def test_those_who_hold_all_places_keep_nobody_out(standing: Standing) -> None:
+    port = served(standing.metrics, LOOPBACK, 0)
+    with ExitStack() as stack:
+        for _ in range(10 * SCRAPES):
+            silent = stack.enter_context(socket.create_connection((LOOPBACK, port), DEADLINE_S))
+            silent.sendall(b"GET /")
+        for _ in range(7):
+            assert scrape(port)
+
+
+def test_nothing_but_get(standing: Standing) -> None:
+    with socket.create_connection((LOOPBACK, served(standing.metrics, LOOPBACK, 0)), DEADLINE_S) as other:
+        other.sendall(b"DELETE / HTTP/1.1\r\n\r\n")
+        assert other.recv(12) == b"HTTP/1.0 405"
+
+
 def test_every_loss_is_a_counter() -> None:
     assert set(LOSSES) <= set(NAMES)
     assert {"given_up", "journal_failed", "dropped"} <= set(LOSSES)
@@ -255,7 +300,7 @@ def test_nobody_is_asked_how_it_stands_before_somebody_wants_to_know() -> None:
     asked: list[int] = []
     made = Metrics(Counters(), lambda: asked.append(1) or GAUGES)  # type: ignore[func-returns-value]
     try:
-        port = made.start(LOOPBACK, 0)
+        port = served(made, LOOPBACK, 0)
         assert not asked
         scrape(port)
         assert asked == [1]
