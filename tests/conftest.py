@@ -25,6 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--noise-seconds", type=float, default=5, help="how long test_noise.py makes noise")
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
     parser.addoption(
+        "--faults",
+        default="some",
+        help="which places test_faults.py tries: some (others each day), a seed, or all",
+    )
+    parser.addoption(
         "--store-kills", type=int, default=7, help="how often test_store_kill.py kills each store"
     )
 

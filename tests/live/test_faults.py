@@ -1,0 +1,347 @@
+"""No thread ends unheard: an exception in every call that a thread makes out of its module, one at a time.
+
+A first monitor, given everything to do, writes down the places; see nursery.py. Then a monitor for each place has an
+exception raised there. One of these must be its end:
+
+- *ended*: the process says so in a line, exits with 1, and what was owed is in the journal;
+- *counted*: the alert was set aside, or its round is tried again; a counter and the log tell;
+- *borne*: the call was one whose failure harms nobody, such as looking up an owner who may be gone: alerts that
+  come later are told, metrics are served, nothing that was owed is lost, the end is a good one.
+
+Anything else is a silent end. `--faults all` tries every place, with every kind of exception by turns; without it
+each run tries some, others each day.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sockbpf.delivery.journal import Journal
+from sockbpf.delivery.owed import Owed, body_of
+from tests.live.nursery import ERRORS
+from tests.live.receiver import Receiver, receiving
+from tests.live.sockets import fill, port, tcp_pair
+from tests.live.waiting import until
+
+OWED = 7
+NURSERIES = 3
+SOME = 12
+REACHED_S = 30.0
+ENDED = "sockbpf ends, exit code 1: "
+EVIDENCE = (
+    "set_aside", "retried", "given_up", "sweep_failed", "metrics_failed", "reload_failed", "journal_failed",
+    "log_dropped", "ignored", "undecodable", "late", "dropped",
+)  # fmt: skip
+OVER = 100_003
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@dataclass
+class Case:
+    """One monitor: its folder, its receiver, its nursery's order."""
+
+    folder: Path
+    receiver: Receiver
+    hooks: str
+    order: dict[str, Any] = field(default_factory=dict)
+    pid: int = 0
+
+    def prepare(self) -> None:
+        self.folder.mkdir()
+        self.metrics = f"127.0.0.1:{free_port()}"
+        self.write_settings(thresholds={"send": OVER, "recv": OVER})
+        journal = Journal(self.folder / "journal.sqlite")
+        journal.write([self._owed(n) for n in range(1, OWED + 1)], [], OWED, OWED)
+        journal.close()
+        self.order = {
+            "argv": [
+                "--beside",
+                "-c",
+                str(self.folder / "config.yaml"),
+                "--ready-file",
+                str(self.folder / "ready"),
+            ],
+            "stderr": str(self.folder / "log"),
+            "environment": {"RUNTIME_DIRECTORY": str(self.folder.parent / "kept")},
+        }
+
+    def write_settings(self, **more: Any) -> None:
+        settings = {
+            "url": self.receiver.url,
+            "kernel": {"hooks": self.hooks},
+            "sweep": {"poll": "100ms", "interval": "1s", "recheck": "100ms"},
+            "heartbeat": "1s",
+            "metrics": {"listen": self.metrics},
+            "journal": {"path": str(self.folder / "journal.sqlite")},
+            "delivery": {"workers": 2, "retry_first": "10ms", "retry_max": "50ms"},
+            "events": ["exceeded", "ongoing", "cleared"],
+            "destinations": [{"type": "file", "path": str(self.folder / "alerts.jsonl")}],
+        }
+        file = self.folder / "config.yaml.new"
+        file.write_text(yaml.safe_dump(settings | more))
+        file.replace(self.folder / "config.yaml")
+
+    @staticmethod
+    def _owed(n: int) -> Owed:
+        told = {"timestamp": f"{time.time():.6f}", "event": "exceeded", "id": f"owed{n}", "seq": str(n)}
+        told |= {"type": "RECV", "host": "test", "protocol": "tcp", "local_port": "1", "remote_port": "0"}
+        return Owed(n, "http", f"owed{n}", time.time(), body_of(told))
+
+    def log(self) -> str:
+        with suppress(FileNotFoundError):
+            return (self.folder / "log").read_text(errors="replace")
+        return ""
+
+    def lost(self) -> set[str]:
+        """Return those of the owed that are neither delivered, nor in the journal, nor named as set aside."""
+        owed = {f"owed{n}" for n in range(1, OWED + 1)}
+        owed -= {told["id"] for _, told in list(self.receiver.told) if "id" in told}
+        journal = Journal(self.folder / "journal.sqlite")
+        with closing(journal):
+            owed -= {one.episode for one in journal.owed()}
+        return {one for one in owed if not re.search(rf"set aside: .*{one}/", self.log())}
+
+    def lost_in_life(self) -> set[str]:
+        owed = {f"owed{n}" for n in range(1, OWED + 1)}
+        owed -= {told["id"] for _, told in list(self.receiver.told) if "id" in told}
+        return {one for one in owed if not re.search(rf"set aside: .*{one}/", self.log())}
+
+    def counters(self) -> dict[str, int]:
+        lines = [line for line in self.log().splitlines() if " stopped, " in line]
+        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", lines[-1])} if lines else {}
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def scrape(self) -> bool:
+        with suppress(OSError), urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=5) as answer:
+            return b"sockbpf_alerts_total" in answer.read()
+        return False
+
+    def keep_busy(self, done: threading.Event) -> None:
+        """Ask everything of it that can be asked, again and again."""
+        asked = 0
+        while not done.wait(0.1):
+            if not (self.folder / "ready").exists():
+                continue
+            asked += 1
+            self.scrape()
+            if asked == 3:
+                destination = {"type": "file", "path": str(self.folder / "more.jsonl"), "name": "more"}
+                self.write_settings(
+                    thresholds={"send": OVER + 1, "recv": OVER + 1}, destinations=[destination]
+                )
+                self.signal(signal.SIGHUP)
+            if asked % 5 == 4:
+                self.signal(signal.SIGUSR1)
+            with ExitStack() as stack:  # one that comes and goes
+                fill(tcp_pair(stack)[0])
+                done.wait(0.3)
+
+
+class Nursery:
+    """One process that forks monitors, one after the other."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.live.nursery"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        self._ended: list[str] = []
+
+    def start(self, order: dict[str, Any]) -> int:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        pid = int(self._process.stdout.readline())
+        self._ended = []
+        self._waiter = threading.Thread(target=self._wait, daemon=True)
+        self._waiter.start()
+        return pid
+
+    def _wait(self) -> None:
+        assert self._process.stdout
+        self._ended = self._process.stdout.readline().split()
+
+    def ended(self, seconds: float) -> tuple[int, float] | None:
+        """Return the exit code and the Unix time of its end; None if it lives longer than that."""
+        self._waiter.join(seconds)
+        return (int(self._ended[0]), float(self._ended[1])) if self._ended else None
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def busy(case: Case) -> Iterator[None]:
+    done = threading.Event()
+    thread = threading.Thread(target=case.keep_busy, args=(done,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def recorded(folder: Path, hooks: str) -> list[str]:
+    """Return all places that a monitor comes by that has everything to do."""
+    nursery = Nursery()
+    with receiving() as receiver, ExitStack() as stack:
+        stack.callback(nursery.close)
+        failing = [0]
+
+        def answer(handler: Any) -> None:
+            failing[0] += 1
+            handler.send_response(503 if failing[0] % 3 == 0 else 204)
+            handler.end_headers()
+
+        receiver.answer = answer
+        case = Case(folder, receiver, hooks)
+        case.prepare()
+        case.pid = nursery.start(case.order | {"record": str(folder / "places")})
+        fill(tcp_pair(stack)[0])
+        with busy(case):
+            until(lambda: "new settings: " in case.log(), lambda: case.log()[-3000:])
+            until(lambda: re.search(r"counters: .*heartbeats=[1-9]", case.log()), lambda: case.log()[-3000:])
+        case.signal(signal.SIGTERM)
+        ended = nursery.ended(60)
+        assert ended
+        assert ended[0] == 0, case.log()[-3000:]
+    places: list[str] = json.loads((folder / "places").read_text())
+    return places
+
+
+def outcome(case: Case, nursery: Nursery, place: str, error: str) -> tuple[str, float]:
+    """Raise the error at the place; return which end that had, and how long it took until the process had ended."""
+    fired = case.folder / "fired"
+    case.prepare()
+    begun_s = time.monotonic()
+    with ExitStack() as stack:
+        fill(tcp_pair(stack)[0])
+        case.pid = nursery.start(case.order | {"place": place, "error": error, "fired": str(fired)})
+        stack.callback(case.signal, signal.SIGKILL)
+        with busy(case):
+            while not fired.exists() and nursery.ended(0.02) is None:
+                if time.monotonic() - begun_s > REACHED_S:
+                    return "not reached", 0.0
+            ended = nursery.ended(1.0)
+            if ended is None:
+                lives = _lives(case, nursery, stack)
+                ended = nursery.ended(0)
+                if ended is None and lives:
+                    return f"SILENT: {lives}", 0.0
+        if ended is None:
+            case.signal(signal.SIGTERM)
+            ended = nursery.ended(30)
+        if ended is None:
+            return "SILENT: it does not stop", 0.0
+        if not fired.exists():
+            return f"SILENT: it ended before, {ended[0]}", 0.0
+    return _end(case, ended[0]), ended[1] - fired.stat().st_mtime
+
+
+def _lives(case: Case, nursery: Nursery, stack: ExitStack) -> str:
+    """Return what a monitor that goes on does not do; empty if it does everything, or ends meanwhile."""
+    client, _server = tcp_pair(stack)
+    fill(client)
+    end_s = time.monotonic() + 30
+    missing = "?"
+    while time.monotonic() < end_s and nursery.ended(0.02) is None:
+        missing = ""
+        if not case.receiver.alerts(local_port=port(client), type="SEND"):
+            missing = "a later alert is not told"
+        elif not case.scrape():
+            missing = "no metrics are served"
+        elif lost := case.lost_in_life():
+            missing = f"not delivered: {lost}"
+        if not missing:
+            break
+    return missing
+
+
+def _end(case: Case, code: int) -> str:
+    if lost := case.lost():
+        return f"SILENT: lost {sorted(lost)}, exit code {code}"
+    if "s3cret" in case.log():
+        return "SILENT: a secret in the log"
+    if code == 1:
+        return "ended" if ENDED in case.log() else "SILENT: exit code 1 without a word"
+    if code:
+        return f"SILENT: exit code {code}"
+    counters = case.counters()
+    return "counted" if any(counters.get(name) for name in EVIDENCE) else "borne"
+
+
+def chosen(places: dict[str, str], faults: str) -> list[tuple[str, str, str]]:
+    """Return place, hooks and error of each monitor to start."""
+    kinds = sorted(ERRORS)
+    every = [(place, hooks, kinds[n % len(kinds)]) for n, (place, hooks) in enumerate(sorted(places.items()))]
+    if faults == "all":
+        return every
+    today = random.Random(time.strftime("%F") if faults == "some" else faults)
+    return today.sample(every, min(SOME, len(every)))
+
+
+def test_no_thread_ends_unheard(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    (tmp_path / "kept").mkdir(mode=0o700)
+    places = dict.fromkeys(recorded(tmp_path / "by-hooks", "auto"), "auto")
+    places |= dict.fromkeys(recorded(tmp_path / "polling", "none"), "none")
+    by_thread = Counter(place.split()[0] for place in places)
+    print(f"{len(places)} places: {dict(by_thread)}")
+    assert len(places) >= 200
+    assert {"main", "outbox", "http", "sweep", "metrics", "http-deadline", "log", "lookout"} <= set(by_thread)
+    every = chosen(places, str(request.config.getoption("--faults")))
+    nurseries = [Nursery() for _ in range(NURSERIES)]
+    free = list(nurseries)
+
+    def tried(n: int, place: str, hooks: str, error: str) -> tuple[str, float]:
+        nursery = free.pop()
+        with receiving() as receiver:
+            case = Case(tmp_path / f"case{n}", receiver, hooks)
+            end, seconds = outcome(case, nursery, place, error)
+            print(f"{end:12} {seconds:6.3f} s {error:18} {place}", flush=True)
+            if end.startswith("SILENT"):
+                print(case.log()[-3000:])
+        nursery.ended(60)
+        free.append(nursery)
+        return end, seconds
+
+    try:
+        with ThreadPoolExecutor(NURSERIES) as pool:
+            ends = list(pool.map(lambda each: tried(each[0], *each[1]), enumerate(every)))
+    finally:
+        for nursery in nurseries:
+            nursery.close()
+    counted = Counter(end.split(":")[0] for end, _ in ends)
+    slowest_s = max((seconds for end, seconds in ends if end == "ended"), default=0.0)
+    print(f"{len(every)} of {len(places)} places: {dict(counted)}; the slowest end took {slowest_s:.3f} s")
+    assert not counted["SILENT"]
+    assert counted["not reached"] <= len(every) // 10
