@@ -115,7 +115,7 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 
 	if (!sock_has_queues(q->sk, q->protocol) || !sock_identity(q->sk, &event))
 		return;
-	if (is_own(q->sk, event.inode)) {
+	if (is_own(event.inode)) {
 		COUNT(own);
 		return;
 	}
@@ -230,15 +230,16 @@ static __always_inline bool is_quiet(const struct queue *q)
 	return bound <= threshold && none_open(reaped);
 }
 
-/* Does a call on a socket of the monitor itself send this? Whatever it sends on is its own from then on. */
-static __always_inline bool is_sent_by_us(const struct queue *q)
+/* Does a call of the monitor itself send on this socket? It is marked as its own from then on. */
+static __always_inline bool is_sent_by_us(const void *sk)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct settings *settings = the_settings();
 
 	if (!settings || settings->own_pid != pid)
 		return false;
-	mark_own(q->sk, sock_inode(q->sk));
+	if (mark_own(sock_inode(sk)))
+		COUNT(unmarked);
 	return true;
 }
 
@@ -249,8 +250,6 @@ static __always_inline void judge(void *ctx, const struct queue *q)
 	struct settings settings;
 	u32 size;
 
-	if (q->caller_owns && q->direction == SEND && is_sent_by_us(q))
-		return;
 	if (is_quiet(q) || !get_settings(&settings))
 		return;
 	key = key_of(q);

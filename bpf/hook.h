@@ -36,15 +36,24 @@ static __always_inline int judge_udp(void *ctx, const void *sk, u8 direction, bo
 	return 0;
 }
 
-static __always_inline int judge_by_kind(void *ctx, const void *sk, u8 direction, bool caller_owns)
+static __always_inline int judge_received(void *ctx, const void *sk)
 {
 	u32 kind = sock_kind(sk);
 
 	if (kind == KIND_TCP)
-		return judge_tcp(ctx, sk, direction, caller_owns);
+		return judge_tcp(ctx, sk, RECV, false);
 	if (kind == KIND_UDP)
-		return judge_udp(ctx, sk, direction, caller_owns);
+		return judge_udp(ctx, sk, RECV, false);
 	return 0;
+}
+
+static __always_inline int judge_sent(void *ctx, const void *sk)
+{
+	u32 kind = sock_kind(sk);
+
+	if ((kind != KIND_TCP && kind != KIND_UDP) || is_sent_by_us(sk))
+		return 0;
+	return kind == KIND_TCP ? judge_tcp(ctx, sk, SEND, true) : judge_udp(ctx, sk, SEND, true);
 }
 
 /*

@@ -19,7 +19,7 @@
  */
 KPROBE(kp_release_sock)
 {
-	if (sock_kind(PARM1) != KIND_TCP)
+	if (sock_kind(PARM1) != KIND_TCP || is_sent_by_us(PARM1))
 		return 0;
 	judge_tcp(ctx, PARM1, SEND, true);
 	return judge_tcp(ctx, PARM1, RECV, true);
@@ -28,7 +28,7 @@ KPROBE(kp_release_sock)
 /* sock_def_readable(sk): something was queued for the reader. */
 KPROBE(kp_sock_def_readable)
 {
-	return judge_by_kind(ctx, PARM1, RECV, false);
+	return judge_received(ctx, PARM1);
 }
 
 /* tcp_ack(sk, skb, …): an acceptable segment, in any state. */
@@ -67,6 +67,8 @@ KPROBE(kp_sock_rfree)
  */
 static __always_inline int sending_begins(u64 family, const void *sk)
 {
+	if (is_sent_by_us(sk)) /* before an answer can come */
+		return 0;
 	if (!remember_sending(family, (u64)sk))
 		COUNT(unreturned);
 	return 0;

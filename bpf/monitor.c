@@ -32,6 +32,7 @@ struct tally {
 	u32 full;	/* the table of episodes had no room */
 	u32 own;	/* crossings of the monitor's own sockets */
 	u32 mptcp;	/* crossings of paths of MPTCP connections */
+	u32 unmarked;	/* calls of the monitor's own whose socket could not be marked as its own */
 	u32 unreturned; /* sending calls whose return probe did not run */
 	u32 untold;	/* crossings that ended before user space could see them in the table */
 };
@@ -45,7 +46,7 @@ struct sending_call {
 BPF_ARRAY(settings, struct settings, 1);
 BPF_ARRAY(tally, struct tally, 1);
 BPF_HASH(episodes, struct episode_key, struct queue_event, MAX_EPISODES);
-BPF_HASH(own, u64, u64, 1024); /* address of a socket of ours -> its inode, which tells a later one apart */
+BPF_HASH(own, u64, u64, 16384);			   /* inode of a socket of ours -> 1 */
 BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
 BPF_ARRAY(paid, u64, USERS_TOLD_APART);		   /* see may_be_told */
 BPF_PERF_OUTPUT(events);
@@ -106,19 +107,17 @@ static inline long episode_delete(struct episode_key *key)
 	return episodes.delete(key);
 }
 
-static inline void mark_own(const void *sk, u64 inode)
+/* By inode: an address is another socket's as soon as the socket is freed. */
+static inline long mark_own(u64 inode)
 {
-	u64 address = (u64)sk;
+	u64 mark = 1;
 
-	own.update(&address, &inode);
+	return inode ? own.update(&inode, &mark) : 0; /* 0: of a socket that is being closed */
 }
 
-static inline bool is_own(const void *sk, u64 inode)
+static inline bool is_own(u64 inode)
 {
-	u64 address = (u64)sk;
-	u64 *marked = own.lookup(&address);
-
-	return marked && *marked == inode;
+	return own.lookup(&inode);
 }
 
 static inline u64 *paid_by(u32 *user)

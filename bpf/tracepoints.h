@@ -13,7 +13,7 @@
 /* sock:sk_data_ready(sk): something was queued for the reader. */
 TRACEPOINT(tp_sk_data_ready)
 {
-	return judge_by_kind(ctx, SK(0), RECV, false);
+	return judge_received(ctx, SK(0));
 }
 
 /* tcp:tcp_rcv_space_adjust(sk): the reader has copied something out; the socket is locked. */
@@ -37,13 +37,13 @@ TRACEPOINT(tp_sock_recv_length)
 /* tcp:tcp_sendmsg_locked(sk, msg, skb, size_goal): ahead of each chunk, so also before the sender blocks. */
 TRACEPOINT(tp_tcp_sendmsg_locked)
 {
-	return judge_tcp(ctx, SK(0), SEND, true);
+	return is_sent_by_us(SK(0)) ? 0 : judge_tcp(ctx, SK(0), SEND, true);
 }
 
 /* sock:sock_send_length(sk, ret, flags): a sending call returns. */
 TRACEPOINT(tp_sock_send_length)
 {
-	return judge_by_kind(ctx, SK(0), SEND, true);
+	return judge_sent(ctx, SK(0));
 }
 
 /* tcp:tcp_probe(sk, skb): a segment arrives at an established socket. */

@@ -41,12 +41,13 @@ NAMES = {
     "reload_failed": "times that new settings were not taken: all the old ones are kept",
     "log_dropped": "lines of the log that nobody took: a pipe that is full, a disk that is full or hangs",
     "own": "crossings of the monitor's own sockets, not reported",
+    "unmarked": "times a socket of the monitor could not be marked as its own: it may be reported",
 }
 """Name of each counter and what it counts; the order is the order shown."""
 
 LOSSES = (
-    "lost_submit", "lost_ring", "undecodable", "episodes_full", "untold", "unreturned", "sweep_failed", "given_up",
-    "set_aside", "late", "ignored", "log_dropped", "journal_failed", "dropped",
+    "lost_submit", "lost_ring", "undecodable", "episodes_full", "unmarked", "untold", "unreturned", "sweep_failed",
+    "given_up", "set_aside", "late", "ignored", "log_dropped", "journal_failed", "dropped",
 )  # fmt: skip
 """The counters that say something was lost or not seen; a change of these is a warning in the log."""
 

@@ -166,6 +166,14 @@ class Dispatch:
         }
         self._outbox.put([heartbeat(numbers, self._seq, self._host, time.time_ns())])
 
+    def owes(self) -> bool:
+        """Tell whether something is to be delivered still."""
+        return self._outbox.depth() > 0
+
+    def serves(self) -> tuple[str, int] | None:
+        """Return the address and port that the metrics are served on; None if they are not."""
+        return self._metrics.serves() if self._metrics else None
+
     def reload(self, config: Config) -> None:
         """Take other settings: destinations that they change, or leave out, are let go of, and made anew.
 

@@ -149,6 +149,13 @@ class Metrics:
             self._changed.wait_for(lambda: self._port, seconds)
             return self._port
 
+    def serves(self) -> tuple[str, int] | None:
+        """Return the address and the port; None while it is stopped."""
+        if self._server is None:
+            return None
+        ip, port = self._server.socket.getsockname()[:2]
+        return ip, port
+
     def stop(self) -> None:
         """Free the port; it can be started again."""
         with self._changed:

@@ -17,8 +17,9 @@ from sockbpf.clock import monotonic_ns, monotonic_s
 from sockbpf.counters import LOSSES
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import Direction, Event, Protocol, What
+from sockbpf.kernel.own import Own
 from sockbpf.kernel.owner import Owners
-from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted, own_inodes
+from sockbpf.kernel.sweep import Sweeper, SweepThread, Wanted
 from sockbpf.kernel.tables import Levels
 from sockbpf.life import ROUND_S, Pulse, late, living, passing, setting_aside
 from sockbpf.policy import Episode, Policy, Rules
@@ -45,6 +46,9 @@ DEMAND_KEPT_S = 60
 
 LOOKS_AFTER = 2
 """So many looks at the open episodes follow the last event."""
+
+TIDY_S = 1
+"""How often sockets of the monitor's own that are closed are forgotten, while it delivers."""
 
 IDLE_S = 60
 """How long the loop may sleep when nothing is due."""
@@ -130,6 +134,10 @@ class Monitor:
         """Whether there is something that sweeps alone can see."""
         self._probes = self._arm()
         self._dispatch = _dispatch()(config, counters, lambda: len(self._policy.open), store.port)
+        self._own = Own(self._probes.tables if self._probes else None, self._dispatch.serves)
+        self._own_late = 0
+        """Crossings of the monitor's own sockets that the kernel side did not know as such."""
+        self._next_tidy_s = monotonic_s()
         self._sweeps = SweepThread(Sweeper(self._counters), self.wake)
         self._next_sweep_s = self._next_look_s = self._rested_s = monotonic_s()
         self._next_heartbeat_s = monotonic_s() + config.heartbeat if config.heartbeat else math.inf
@@ -209,6 +217,8 @@ class Monitor:
                 due = min(due, due_ns / 1e9)
         if not self._sweeps.busy:  # else its end wakes us
             due = min(due, self._next_sweep_s)
+        if self._probes and self._dispatch.owes() and not self._sweeps.busy:
+            due = min(due, self._next_tidy_s)  # each delivery may take a socket of its own
         is_quiet = monotonic_s() - self._heard_s > LOOKS_AFTER * self._config.sweep.recheck
         if self._policy.open or self._udp_send_s or not is_quiet:
             due = min(due, self._next_look_s)
@@ -225,6 +235,9 @@ class Monitor:
             return
         for event in self._probes.read():
             self._heard_s = monotonic_s()
+            if event.socket in self._own:
+                self._own_late += self._reap(event.address, event.direction)
+                continue
             if event.what is What.OVER and is_udp_send(event):
                 self._demand(self._probes)
             with setting_aside(self._counters, event.socket):
@@ -243,8 +256,7 @@ class Monitor:
         self._take_table()
         self._count_kernel()
         # Those of ours that came and went while the sweep was under way.
-        own = self._probes.tables.own_inodes() if self._probes else frozenset()
-        readings = tuple(reading for reading in sweep.readings if reading.socket.inode not in own)
+        readings = tuple(self._own.others(sweep.readings))
         self._tell(self._policy.on_sweep(replace(sweep, readings=readings), self._reap))
         cost_s = (sweep.ended_ns - sweep.begun_ns) / 1e9
         self._rested_s = monotonic_s() + cost_s * SWEEP_SHARE
@@ -255,7 +267,7 @@ class Monitor:
         """Take the kernel's table; what was read before it can only be older than it."""
         if self._probes:
             self._read()
-            self._tell(self._policy.on_table(self._probes.tables.open_episodes()))
+            self._tell(self._policy.on_table(self._own.others(self._probes.tables.open_episodes())))
 
     def _reap(self, address: int, direction: Direction) -> bool:
         return self._probes is not None and self._probes.tables.reap(address, direction)
@@ -263,6 +275,11 @@ class Monitor:
     def _look(self) -> None:
         """Do what is due: repeat alerts, ask for a sweep, show losses."""
         now_s = monotonic_s()
+        if (
+            now_s >= self._next_tidy_s and not self._sweeps.busy
+        ):  # a sweep may have seen what is closed by now
+            self._next_tidy_s = now_s + TIDY_S
+            self._own.forget_closed()
         if now_s >= self._next_sweep_s:
             self._ask(everywhere=True)
         if now_s >= self._next_look_s:
@@ -291,8 +308,6 @@ class Monitor:
         if everywhere:
             timing = self._config.sweep
             self._next_sweep_s = monotonic_s() + (timing.poll if self._blind else timing.interval)
-        if self._probes:
-            self._probes.tables.forget_own(own_inodes())
         self._policy.sweep_begins()
         self._sweeps.ask(Wanted(None if everywhere else frozenset(s.netns for s in sockets), inodes))
 
@@ -360,7 +375,8 @@ class Monitor:
             tally = self._probes.tables.tally()
             self._counters.set("lost_submit", tally.lost)
             self._counters.set("episodes_full", tally.full)
-            self._counters.set("own", tally.own)
+            self._counters.set("own", tally.own + self._own_late)
+            self._counters.set("unmarked", tally.unmarked)
             self._counters.set("mptcp", tally.mptcp)
             self._counters.set("unreturned", tally.unreturned)
             self._counters.set("untold", tally.untold)

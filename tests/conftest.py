@@ -23,6 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many damaged journals test_journal_damages.py opens",
     )
     parser.addoption("--noise-seconds", type=float, default=5, help="how long test_noise.py makes noise")
+    parser.addoption(
+        "--own-connections",
+        type=int,
+        default=1501,
+        help="how many test_own.py has the monitor make at the least",
+    )
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
     parser.addoption(
         "--faults",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 from sockbpf.clock import monotonic_ns
 from sockbpf.event import Direction, Protocol, Socket, ip_text
 from sockbpf.kernel.netns import inside, namespaces
+from sockbpf.kernel.own import open_inodes
 from sockbpf.kernel.sock_diag import Row, dump, dump_mptcp, had_mptcp, shows_what_was_read
 from sockbpf.life import REST_S, described, start_thread
 from sockbpf.policy import Reading, Sweep
@@ -38,17 +37,6 @@ class Wanted:
 
     namespaces: frozenset[int] | None = None
     inodes: frozenset[int] = frozenset()
-
-
-def own_inodes() -> set[int]:
-    """Return the inode numbers of this process's sockets."""
-    found = set()
-    for entry in os.listdir("/proc/self/fd"):
-        with suppress(OSError, ValueError):
-            kind, _, number = os.readlink(f"/proc/self/fd/{entry}").partition(":")
-            if kind == "socket":
-                found.add(int(number.strip("[]")))
-    return found
 
 
 class Sweeper:
@@ -80,7 +68,7 @@ class Sweeper:
         numbers = frozenset(places) if wanted.namespaces is None else wanted.namespaces
         looked: set[tuple[int, Protocol]] = set()
         seen: list[tuple[Row, Protocol, int]] = []
-        own = own_inodes()
+        own = open_inodes()
         for number in numbers & places.keys():
             for protocol in Protocol:
                 beat()
@@ -92,7 +80,7 @@ class Sweeper:
                     self._note_failure(number, protocol, fault)
                 else:
                     looked.add((entered, protocol))
-        own |= own_inodes()
+        own |= open_inodes()
         readings = tuple(
             _reading(row, protocol, netns) for row, protocol, netns in seen if row.inode not in own
         )

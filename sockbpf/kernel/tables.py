@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.event import WIRE, Direction, Event, decode
-from sockbpf.kernel.maps import delete, entries, look_up, write
+from sockbpf.kernel.maps import delete, entries, keys, look_up, write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sockbpf.kernel.loading import Table
 
@@ -41,6 +41,7 @@ class Tally:
     full: int
     own: int
     mptcp: int
+    unmarked: int
     unreturned: int
     untold: int
 
@@ -55,7 +56,7 @@ SETTINGS = struct.Struct("=" + "".join(code for _, code in SETTINGS_FIELDS))
 TALLY = struct.Struct(f"={len(fields(Tally))}I")
 KEY = struct.Struct("=" + "".join(code for _, code in KEY_FIELDS))
 NUMBER = struct.Struct("=Q")
-"""A key and a value of `own`: an address, an inode; a value of `paid`, which the kernel side alone uses."""
+"""A key and a value of `own`: an inode, 1; a value of `paid`, which the kernel side alone uses."""
 INDEX = struct.Struct("=I")
 """A key of an array."""
 
@@ -117,12 +118,14 @@ class Tables:
         return True
 
     def own_inodes(self) -> frozenset[int]:
-        """Return the inodes of the monitor's own sockets that ever sent something, closed ones too."""
-        return frozenset(NUMBER.unpack(inode)[0] for _, inode in entries(self._tables["own"]))
+        """Return the inodes of the monitor's own sockets that sent something, of closed ones until forgotten."""
+        return frozenset(NUMBER.unpack(inode)[0] for inode in keys(self._tables["own"]))
 
-    def forget_own(self, inodes: set[int]) -> None:
-        """Drop the marks of the monitor's own sockets except those of these inodes."""
-        own = self._tables["own"]
-        for address, inode in list(entries(own)):
-            if NUMBER.unpack(inode)[0] not in inodes:
-                delete(own, address)
+    def is_own(self, inode: int) -> bool:
+        """Tell whether a socket is marked as the monitor's own."""
+        return look_up(self._tables["own"], NUMBER.pack(inode)) is not None
+
+    def forget_own(self, inodes: Iterable[int]) -> None:
+        """Take the marks off these sockets, which must be closed."""
+        for inode in inodes:
+            delete(self._tables["own"], NUMBER.pack(inode))

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from sockbpf.event import FIELDS, WIRE, Direction, Mode, Protocol, What, decode
+from sockbpf.event import FIELDS, WIRE, Direction, Mode, Protocol, Socket, What, decode
+from sockbpf.kernel import own
 from sockbpf.kernel.maps import entries, keys, look_up, write
 from sockbpf.kernel.tables import (
     FIRST,
@@ -152,14 +153,66 @@ def test_what_is_not_there_is_none_and_what_is_no_table_is_an_error(everything: 
         write(replace(table, fd=2**20), NUMBER.pack(17), NUMBER.pack(17))
 
 
-def test_own_sockets_are_forgotten_but_those_that_live(everything: Everything) -> None:
-    table, tables = everything.bpf["own"], everything.probes.tables
-    for inode in (1009, 2003, 3001):
-        table[ctypes.c_uint64(2**63 + inode)] = ctypes.c_uint64(inode)
+def mark(everything: Everything, *inodes: int) -> None:
+    for inode in inodes:
+        everything.bpf["own"][ctypes.c_uint64(inode)] = ctypes.c_uint64(1)
+
+
+def test_own_sockets_are_known_by_their_marks(everything: Everything) -> None:
+    tables = everything.probes.tables
+    mark(everything, 1009, 2003, 3001)
     assert tables.own_inodes() == {1009, 2003, 3001}
-    tables.forget_own({2003})
-    assert {key.value: leaf.value for key, leaf in table.items()} == {2**63 + 2003: 2003}
-    tables.forget_own(set())
+    tables.forget_own([1009, 3001])
+    assert [tables.is_own(inode) for inode in (1009, 2003, 3001)] == [False, True, False]
+    tables.forget_own([2003])
+    assert not everything.bpf["own"]
+
+
+def test_own_sockets_are_forgotten_once_they_are_closed_and_read(
+    everything: Everything, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one that was opened and marked while the open ones are listed, nor what may have said something yet."""
+    tables = everything.probes.tables
+    lives, closed, new = 1009, 2003, 3001
+
+    def listed() -> set[int]:
+        mark(everything, new)
+        return {lives}
+
+    mark(everything, lives, closed)
+    monkeypatch.setattr(own, "open_inodes", listed)
+    ours = own.Own(tables, lambda: None)
+    ours.forget_closed()
+    assert tables.own_inodes() == {lives, closed, new}
+    monkeypatch.setattr(own, "open_inodes", lambda: {lives, new})
+    ours.forget_closed()
+    assert tables.own_inodes() == {lives, new}
+    assert all((named(inode) in ours) == (inode != closed) for inode in (lives, closed, new))
+    monkeypatch.setattr(own, "open_inodes", set)
+    ours.forget_closed()
+    ours.forget_closed()
+    assert not tables.own_inodes()
+
+
+def named(inode: int, **more: Any) -> Socket:
+    whose: dict[str, Any] = {
+        "local_ip": "192.0.2.1",
+        "local_port": 443,
+        "remote_ip": "192.0.2.2",
+        "remote_port": 40009,
+    }
+    netns = os.stat("/proc/self/ns/net").st_ino
+    return Socket(**({"protocol": Protocol.TCP, "netns": netns, "inode": inode} | whose | more))
+
+
+def test_what_is_accepted_here_is_own_before_it_is_accepted(everything: Everything) -> None:
+    serving = own.Own(everything.probes.tables, lambda: ("192.0.2.1", 443))
+    everywhere = own.Own(None, lambda: ("0.0.0.0", 443))
+    assert named(0) in serving
+    assert named(0, local_ip="::ffff:192.0.2.1") in serving
+    assert named(0, local_ip="192.0.2.7") in everywhere
+    for other in ({"local_ip": "192.0.2.7"}, {"local_port": 80}, {"netns": 1}, {"protocol": Protocol.UDP}):
+        assert named(0, **other) not in serving
 
 
 def test_the_settings_are_what_the_kernel_side_reads(everything: Everything) -> None:

@@ -3,12 +3,16 @@
 With thresholds of one byte each request it sends, each answer it gets and each name it looks up crosses; `own` counts
 them, no alert tells of them. The same where its requests stay unsent because the receiver does not read.
 
+Each delivery may take a connection of its own, at an address that a closed one had: `--own-connections` are made.
+
 The receivers here do not read either, and answer byte by byte: on one host with the monitor their sockets are watched
 as any others, and one that took requests in would be reported for each.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -26,6 +30,7 @@ from tests.live.waiting import until
 
 CROSSINGS = 23
 UNREAD = 30_011
+LONG = 5003
 ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 SO_RCVBUFFORCE = 33
 RESOLVER = "127.77.0.1"
@@ -200,3 +205,88 @@ def test_requests_that_stay_unsent(stack: ExitStack, tmp_path: Path, timeout: st
     assert counters["delivered"] == 0
     assert not told(monitor, remote_port=port(server))
     assert not told(monitor, pid=monitor.pid)
+
+
+@contextmanager
+def answering_once() -> Iterator[int]:
+    """Answer one request of each connection, at length, and close it; yield the port."""
+    answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\nX-Long: " + b"x" * LONG + b"\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as connection:
+                        request = b""
+                        while not request.endswith(b"\r\n\r\n"):
+                            request += connection.recv(4096) or b"\r\n\r\n"
+                        connection.sendall(answer)
+
+        threads = [threading.Thread(target=serve, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        yield port(server)
+        server.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.timeout(900)
+def test_a_connection_for_each_delivery(
+    stack: ExitStack, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Each answer is over the threshold; no sweep and no open episode has the monitor look around meanwhile."""
+    number = stack.enter_context(answering_once())
+    url = f"http://127.0.0.1:{number}/"
+    settings = settings_for(
+        url, thresholds={"send": "1GiB", "recv": LONG // 2}, flapping={"above": 0}, sweep={"interval": "1h"}
+    )
+    monitor = launch(tmp_path / "monitor", url, settings)
+    stack.callback(monitor.stop)
+    monitor.wait_armed()
+    crossings = pytestconfig.getoption("own_connections") // 2 + 1
+    client, server = tcp_pair(stack)
+    for _ in range(crossings):
+        client.sendall(bytes(UNREAD))
+        drain(server, UNREAD)
+    reader = {"local_port": port(server), "remote_port": port(client)}
+    until(lambda: len(told(monitor, **reader)) >= 2 * crossings, "all told", 600)
+    until(lambda: counts(monitor)["delivered"] >= 2 * crossings, "all delivered", 600)
+    assert monitor.stop() == 0
+    counters = monitor.counters()
+    print(f"{counters['delivered']} delivered, {counters['own']} crossings of the monitor's own")
+    assert counters["own"] >= counters["delivered"]
+    assert counters["unmarked"] == 0
+    assert not told(monitor, remote_port=number)
+    assert not told(monitor, pid=monitor.pid)
+
+
+def counts(monitor: Monitor) -> dict[str, int]:
+    """Return the counters as they stand."""
+    shown = monitor.log().count(" counters: ")
+    os.kill(monitor.pid, signal.SIGUSR1)
+    until(lambda: monitor.log().count(" counters: ") > shown, "the counters in the log")
+    return monitor.counters()
+
+
+def test_who_asks_for_the_metrics(stack: ExitStack, tmp_path: Path) -> None:
+    """The socket of a scrape is over before the monitor has accepted it; who asks is not ours and is told of."""
+    number, _ = stack.enter_context(answering_unread())
+    url, listen = f"http://127.0.0.1:{number}/", free_port()
+    monitor = launch(tmp_path / "monitor", url, settings_for(url, metrics={"listen": f"127.0.0.1:{listen}"}))
+    stack.callback(monitor.stop)
+    monitor.wait_armed()
+    for _ in range(CROSSINGS):
+        with socket.create_connection(("127.0.0.1", listen)) as scraper:
+            scraper.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            while scraper.recv(1 << 16):
+                pass
+    cross(monitor, stack)
+    assert monitor.stop() == 0
+    assert told(monitor, remote_port=listen)
+    assert not told(monitor, local_port=listen)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return port(server)

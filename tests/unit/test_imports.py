@@ -29,8 +29,8 @@ MAY_KNOW = {
     "signals": " life",
     "store_process": "config counters delivery.breaker isolated life store.child store_port",
     "store_port": "addresses delivery.transport kernel.owner store.listener store.settings",
-    "monitor": " alert arming clock config counters dispatch episodes errors event kernel.owner kernel.probes "
-    "kernel.sweep kernel.tables life logs policy service store_process telling",
+    "monitor": " alert arming clock config counters dispatch episodes errors event kernel.own kernel.owner "
+    "kernel.probes kernel.sweep kernel.tables life logs policy service store_process telling",
     "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
     "delivery.queue delivery.http_get delivery.transport delivery.worker destination_settings fold life metrics "
     "rehearsal store_port",
@@ -93,7 +93,8 @@ MAY_KNOW = {
     "kernel.tables",
     "kernel.source": "errors kernel.btf kernel.layout",
     "kernel.sock_diag": "event",
-    "kernel.sweep": "clock event counters life policy kernel.netns kernel.sock_diag",
+    "kernel.own": "event kernel.tables",
+    "kernel.sweep": "clock event counters life policy kernel.netns kernel.own kernel.sock_diag",
     # where it goes
     "delivery": "",
     "delivery.transport": "",
