@@ -126,7 +126,7 @@ class Metrics:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = threading.Condition()
-        self._port = 0
+        self._address: tuple[str, int] | None = None
         self._ends: asyncio.Event | None = None
         self._scrapes: dict[asyncio.Task[Any], None] = {}
         """Under way, oldest first."""
@@ -146,15 +146,12 @@ class Metrics:
     def port(self, seconds: float) -> int:
         """Wait for it to serve; return its port, 0 if that took longer."""
         with self._changed:
-            self._changed.wait_for(lambda: self._port, seconds)
-            return self._port
+            self._changed.wait_for(lambda: self._address, seconds)
+            return self._address[1] if self._address else 0
 
     def serves(self) -> tuple[str, int] | None:
-        """Return the address and the port; None while it is stopped."""
-        if self._server is None:
-            return None
-        ip, port = self._server.socket.getsockname()[:2]
-        return ip, port
+        """Return the address and the port; None while it serves on none."""
+        return self._address
 
     def stop(self) -> None:
         """Free the port; it can be started again."""
@@ -189,7 +186,7 @@ class Metrics:
         for scrape in self._scrapes:
             scrape.cancel()
         with self._changed:
-            self._port, self._loop, self._ends = 0, None, None
+            self._address, self._loop, self._ends = None, None, None
 
     async def _open(self, host: str, port: int) -> asyncio.Server | None:
         try:
@@ -206,9 +203,10 @@ class Metrics:
             )  # fmt: skip
             return None
         with self._changed:
-            self._port = listener.getsockname()[1]
+            ip, bound = listener.getsockname()[:2]
+            self._address = ip, bound
             self._changed.notify_all()
-        log.info("metrics on %s port %d", host, self._port)
+        log.info("metrics on %s port %d", host, bound)
         return server
 
     def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
