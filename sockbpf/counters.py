@@ -33,6 +33,7 @@ NAMES = {
     "set_aside": "alerts set aside, each named in the log: damaged in the journal, or not to be handled",
     "late": "times a thread did not come round in its time: while it lasts the watchdog is told nothing",
     "journal_failed": "times the journal could not be written: alerts were in memory only",
+    "journal_slow": "writes to the journal of more than a second: alerts went on from memory meanwhile",
     "dropped": "alerts dropped because too many waited to be written to the journal",
     "mptcp": "crossings of TCP sockets that are paths of MPTCP connections, not reported: their queues are elsewhere",
     "store_address_taken": "times the store's address could not be had: nothing is sent there until it is ours",

@@ -15,8 +15,9 @@ from sockbpf.clock import monotonic_ns
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations import ONE_WRITER
 from sockbpf.delivery.http_get import HttpGet
-from sockbpf.delivery.outbox import Outbox, Route
+from sockbpf.delivery.outbox import Outbox
 from sockbpf.delivery.queue import Queue
+from sockbpf.delivery.routes import Route
 from sockbpf.delivery.worker import Workers
 from sockbpf.life import setting_aside
 from sockbpf.rehearsal import maker_of, rehearse
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from sockbpf.alert import Folded
-    from sockbpf.config import Config
+    from sockbpf.config import Config, Delivery
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
     from sockbpf.delivery.transport import Destination
@@ -41,6 +42,9 @@ UNWRITTEN = 50_000
 
 LOOKUP_S = 60.0
 """What the look-up of a name may take (resolv.conf)."""
+
+LEFT = 64
+"""As many workers of earlier settings may be busy when others are taken: a receiver that hangs holds its own."""
 
 
 def _wants(its: AnyDestination, told: Mapping[str, str]) -> bool:
@@ -91,7 +95,8 @@ class Dispatch:
         )
         self._seq = self._outbox.last_seq
         self._config = config
-        self._routes = {its.name: self._route(its, config) for its in config.destinations}
+        self._routes: dict[str, Route] = {}
+        self._routes = self._routes_of(config)
         self._outbox.start(self._routes.values())
 
     def rehearse(self, config: Config) -> None:
@@ -107,13 +112,33 @@ class Dispatch:
         metrics.start(*config.metrics.listen)
         return metrics
 
-    def _route(self, its: AnyDestination, config: Config) -> Route:
-        delivery = config.delivery
-        queue = Queue(
-            capacity=delivery.queue,
-            breaker=Breaker(delivery.retry_first, delivery.retry_max),
-            bucket=Bucket(its.rate, its.burst),
-        )
+    def _routes_of(self, config: Config) -> dict[str, Route]:
+        """Return the routes of these settings, those that they do not change as they are, the others ready to begin.
+
+        Whatever it raises, nothing of it is left.
+        """
+        old = self._config
+        same = {its.name: its for its in old.destinations} if old.delivery == config.delivery else {}
+        routes: dict[str, Route] = {}
+        try:
+            for its in config.destinations:
+                known = self._routes.get(its.name)
+                if known and same.get(its.name) == its:
+                    routes[its.name] = known
+                else:
+                    routes[its.name] = made = self._route(its, config.delivery, known)
+                    made.workers.start()
+        except BaseException:
+            for route in routes.values():
+                if route is not self._routes.get(route.name):
+                    route.workers.cancel()
+            raise
+        return routes
+
+    def _route(self, its: AnyDestination, delivery: Delivery, known: Route | None) -> Route:
+        """Make a route, with what is owed to the one known by its name."""
+        breaker, bucket = Breaker(delivery.retry_first, delivery.retry_max), Bucket(its.rate, its.burst)
+        queue = known.queue if known else Queue(capacity=delivery.queue, breaker=breaker, bucket=bucket)
         workers = Workers(
             its.name,
             queue,
@@ -125,7 +150,8 @@ class Dispatch:
             settled=self._outbox.settled,
             round_s=_round_s(its),
         )
-        return Route(its.name, partial(_wants, its), queue, workers)
+        take_over = partial(queue.hand_over, workers, capacity=delivery.queue, breaker=breaker, bucket=bucket)
+        return Route(its.name, partial(_wants, its), queue, workers, take_over)
 
     def _maker(self, its: AnyDestination) -> Callable[[], Destination]:
         if its.type == "http" and self._store.is_meant(str(its.url)):
@@ -158,35 +184,39 @@ class Dispatch:
     def heartbeat(self) -> None:
         """Tell that all is well, with the counters and what is owed."""
         self._counters.add("heartbeats")
-        oldest_s = self._outbox.oldest_s()
+        oldest_s = self._outbox.routes.oldest_s()
         numbers = self._counters.snapshot() | {
             "open_episodes": self._open_episodes(),
-            "journal_depth": self._outbox.depth(),
+            "journal_depth": self._outbox.routes.depth(),
             "oldest_undelivered_seconds": round(time.time() - oldest_s, 3) if oldest_s else 0,
         }
         self._outbox.put([heartbeat(numbers, self._seq, self._host, time.time_ns())])
 
     def owes(self) -> bool:
         """Tell whether something is to be delivered still."""
-        return self._outbox.depth() > 0
+        return self._outbox.routes.depth() > 0
 
     def serves(self) -> tuple[str, int] | None:
         """Return the address and port that the metrics are served on; None if they are not."""
         return self._metrics.serves() if self._metrics else None
 
-    def reload(self, config: Config) -> None:
-        """Take other settings: destinations that they change, or leave out, are let go of, and made anew.
+    def is_busy(self) -> bool:
+        """Return whether so many requests by earlier settings are under way that others are to wait for their end."""
+        return self._outbox.routes.left_under_way() > LEFT
 
-        Whatever it raises, all stays as it was.
+    def reload(self, config: Config) -> Callable[[], None]:
+        """Make everything ready for other settings, and return what has them apply.
+
+        From that call on, nothing is begun by the old ones: what is under way ends, and settles as it ends, all
+        else goes by the new ones. Whatever this raises, the old ones go on.
         """
-        old = self._config
-        settings = {its.name: its for its in old.destinations} if old.delivery == config.delivery else {}
-        routes = {
-            its.name: self._routes[its.name] if settings.get(its.name) == its else self._route(its, config)
-            for its in config.destinations
-        }
-        self._outbox.reroute(routes.values())
-        self._config, self._routes = config, routes
+        routes = self._routes_of(config)
+
+        def apply() -> None:
+            self._config, self._routes = config, routes
+            self._outbox.routes.exchange(routes.values())
+
+        return apply
 
     def close(self, seconds: float) -> int:
         """Deliver what can be in this time; return how many alerts stay owed."""
@@ -198,11 +228,11 @@ class Dispatch:
     def _gauges(self) -> Gauges:
         from sockbpf.metrics import Gauges
 
-        oldest_s = self._outbox.oldest_s()
+        oldest_s = self._outbox.routes.oldest_s()
         routes = list(self._routes.values())
         return Gauges(
             open_episodes=self._open_episodes(),
-            journal_depth=self._outbox.depth(),
+            journal_depth=self._outbox.routes.depth(),
             oldest_undelivered_seconds=time.time() - oldest_s if oldest_s else 0.0,
             owed={route.name: route.queue.depth() for route in routes},
             breaker_open={route.name: route.queue.is_broken() for route in routes},

@@ -56,6 +56,9 @@ IDLE_S = 60
 FLUSH_S = 3
 """How long what is owed may still be delivered after the monitor was told to stop."""
 
+BUSY_S = 0.1
+"""From one look whether the last settings' requests have ended to the next, where too many are under way."""
+
 FIXED = ("journal", "kernel", "metrics", "store")
 """Sections that are read at the start only."""
 
@@ -126,7 +129,7 @@ class Monitor:
         self._telling = Telling(settings_of(config), self._counters, self._policy.is_open)
         self._stopping = False
         self._showing = False
-        self._reloading = False
+        self._reloading = self._waits_said = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll = select.epoll()
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -202,7 +205,7 @@ class Monitor:
             self._look()
             self._tell_due(woke_ns)
             self._service.alive(lambda: not late())
-            if self._reloading:
+            if self._reloading and not self._must_wait_for_old():
                 self._reloading = False
                 self._take_settings()
             if self._showing:
@@ -222,6 +225,8 @@ class Monitor:
         is_quiet = monotonic_s() - self._heard_s > LOOKS_AFTER * self._config.sweep.recheck
         if self._policy.open or self._udp_send_s or not is_quiet:
             due = min(due, self._next_look_s)
+        if self._reloading:
+            due = min(due, monotonic_s() + BUSY_S)
         return max(due - monotonic_s(), 0.0)
 
     def _drain_wake(self) -> None:
@@ -330,6 +335,14 @@ class Monitor:
             self._count_kernel()
             self._dispatch.heartbeat()
 
+    def _must_wait_for_old(self) -> bool:
+        """Tell whether other settings must wait until requests by earlier ones have ended: they take threads."""
+        must = self._dispatch.is_busy()
+        if must and not self._waits_said:
+            log.warning("the settings are read again once earlier requests that hang have ended")
+        self._waits_said = must
+        return must
+
     def _take_settings(self) -> None:
         """Go on with the settings as they are written now; with all those that are, if anything speaks against it."""
         with passing(self._counters, "reload_failed", "the settings are kept, the new ones cannot be taken"):
@@ -339,11 +352,12 @@ class Monitor:
             try:
                 self._set_levels(config)
                 self._store.start_if_wanted(config)
-                self._dispatch.reload(config)
+                deliver = self._dispatch.reload(config)
             except BaseException:
                 self._set_levels(self._config)
                 raise
             fixed = [key for key in FIXED if getattr(config, key) != getattr(self._config, key)]
+            deliver()
             self._config = config
             self._policy.rules = rules
             self._telling.change(telling)

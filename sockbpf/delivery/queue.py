@@ -22,6 +22,9 @@ class Queue:
 
     Episodes do not wait for each other, except that nobody bothers a destination that is taken for dead. Safe
     from several threads. `clock` is monotonic, in seconds.
+
+    Who takes from it belongs to a shift: an object, None at first. The next one begins with `hand_over`, other
+    settings, say, and the one before is given nothing from then on; what it had begun it still tells the end of.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class Queue:
         self._later: list[tuple[float, int, str]] = []
         """A heap of (when, n of its first, episode): those whose last try failed."""
         self._failures: dict[str, int] = {}
-        self._under_way: dict[int, bool] = {}
-        """n of what is being tried -> whether it is a probe."""
+        self._under_way: dict[int, tuple[object, bool]] = {}
+        """n of what is being tried -> by whose shift, and whether it is a probe."""
+        self._shift: object = None
+        self._ended = False
         self._closes_s = float("inf")
 
     def offer(self, alerts: Iterable[Owed]) -> list[Owed]:
@@ -92,20 +97,40 @@ class Queue:
             del self._episodes[owed.episode]
             self._failures.pop(owed.episode, None)
 
-    def take(self, beat: Callable[[], None] = lambda: None) -> Owed | None:
-        """Wait for the next that is due and return it, to be told `worked`, `refused` or `failed`.
+    def hand_over(self, shift: object, *, capacity: int, breaker: Breaker, bucket: Bucket) -> list[Owed]:
+        """Give what is owed to this shift from now on, all of it at once; return what is too much by `capacity`."""
+        with self._changed:
+            self._shift = shift
+            self.capacity, self._breaker, self._bucket = capacity, breaker, bucket
+            self._failures.clear()
+            self._all_at_once()
+            self._changed.notify_all()
+            return self._give_up(len(self._owed) - capacity, float("inf"))
 
-        `beat` is called now and then while it waits. None when the queue is closed and nothing more will be due in
-        time.
+    def end(self) -> list[Owed]:
+        """Give nothing out any more; forget what is not being tried, and return it."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+            return self._give_up(len(self._owed), float("inf"))
+
+    def take(self, shift: object = None, beat: Callable[[], None] = lambda: None) -> Owed | None:
+        """Wait for the next that is due and return it, to be told `worked` or `failed`.
+
+        `beat` is called now and then while it waits. None when this shift is over, or the queue is closed and
+        nothing more will be due in time.
         """
         with self._changed:
             while True:
                 beat()
                 now_s = self._clock()
+                if self._ended or shift is not self._shift or now_s >= self._closes_s:
+                    self._changed.notify_all()
+                    return None
                 due_s = self._due_s(now_s)
                 if due_s is not None and due_s <= now_s:
                     return self._begin()
-                if now_s >= self._closes_s or (self._closing and self._is_done(due_s)):
+                if self._closing and self._is_done(due_s):
                     self._changed.notify_all()
                     return None
                 wake_s = min(self._closes_s, float("inf") if due_s is None else due_s)
@@ -144,7 +169,7 @@ class Queue:
 
     def _begin(self) -> Owed:
         owed = self._owed[self._episodes[self._ready.popleft()][0]]
-        self._under_way[owed.n] = self._breaker.began()
+        self._under_way[owed.n] = (self._shift, self._breaker.began())
         self._bucket.take()
         if self._ready:
             self._changed.notify()
@@ -153,33 +178,48 @@ class Queue:
     def worked(self, owed: Owed) -> None:
         """Take note that the alert was taken, or refused for good: it is not owed any more."""
         with self._changed:
-            self._under_way.pop(owed.n)
-            self._breaker.worked()
+            shift, _ = self._under_way.pop(owed.n)
+            if shift is self._shift:
+                self._breaker.worked()
             self._failures.pop(owed.episode, None)
             self._forget(owed)
             if owed.episode in self._episodes:
                 self._ready.append(owed.episode)
             self._changed.notify_all()
 
-    def failed(self, owed: Owed, asked_s: float) -> None:
-        """Take note that it was not; `asked_s` is how long the destination wants to be left alone."""
+    def failed(self, owed: Owed, asked_s: float) -> bool:
+        """Take note that it was not; `asked_s` is how long the destination wants to be left alone.
+
+        Return whether it is still owed: by a queue that has ended it is not.
+        """
         with self._changed:
-            probe = self._under_way.pop(owed.n)
+            shift, probe = self._under_way.pop(owed.n)
+            if self._ended:
+                self._forget(owed)
+                return False
+            if shift is not self._shift:  # that says nothing of where alerts go now
+                self._ready.append(owed.episode)
+                self._changed.notify_all()
+                return True
             now_s = self._clock()
             self._breaker.failed(now_s, asked_s, probe=probe)
             failures = self._failures[owed.episode] = self._failures.get(owed.episode, 0) + 1
             wait_s = backoff_s(failures, self._breaker.retry_first_s, self._breaker.retry_max_s)
             heapq.heappush(self._later, (now_s + wait_s, owed.n, owed.episode))
             self._changed.notify_all()
+            return True
 
     def close(self, deadline_s: float) -> None:
         """Try what waits once more, at once; give nothing out after the deadline, monotonic seconds."""
         with self._changed:
             self._closes_s = deadline_s
             self._breaker.try_now()
-            self._later = [(0.0, n, episode) for _, n, episode in self._later]
-            heapq.heapify(self._later)
+            self._all_at_once()
             self._changed.notify_all()
+
+    def _all_at_once(self) -> None:
+        self._later = [(0.0, n, episode) for _, n, episode in self._later]
+        heapq.heapify(self._later)
 
     def owed(self) -> list[Owed]:
         """Return all that is owed, what is being tried included, oldest first."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.delivery.owed import SenselessError
 from sockbpf.delivery.transport import TransportError
-from sockbpf.life import ROUND_S, NoThreadError, concerns_one_alert, set_aside, start_thread
+from sockbpf.life import ROUND_S, concerns_one_alert, set_aside, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,8 @@ TRIES = 3
 
 DEFECTS = 1000
 """Of as many alerts it is remembered."""
+
+NOT_CONFIGURED = "their destination is not configured any more"
 
 
 class _Outage:
@@ -110,11 +112,13 @@ class Workers:
         self._defects_said: set[str] = set()
         self._defects: dict[int, int] = {}
         """n of an alert -> how often a destination failed over it in a way that none should."""
+        self._begun = threading.Event()
+        self._cancelled = False
         self._destinations = [make_destination() for _ in range(number)]
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start to deliver. Raise NoThreadError: then nothing is delivered."""
+        """Start the threads, which wait for `begin`. Raise NoThreadError: then none of them is left."""
         try:
             for n, destination in enumerate(self._destinations):
                 run = partial(self._run, destination)
@@ -126,11 +130,24 @@ class Workers:
                         restart_helps=self._round_s < math.inf,
                     )
                 )
-        except NoThreadError:
-            self._queue.close(time.monotonic())
+        except BaseException:
+            self.cancel()
             for destination in self._destinations[len(self._threads) :]:
                 self._close(destination)
             raise
+
+    def begin(self) -> None:
+        """Let them take from the queue, whose shift this is."""
+        self._begun.set()
+
+    def cancel(self) -> None:
+        """Let them end without having begun."""
+        self._cancelled = True
+        self._begun.set()
+
+    def alive(self) -> int:
+        """Return how many threads have not ended."""
+        return sum(thread.is_alive() for thread in self._threads)
 
     def join(self, deadline_s: float) -> None:
         """Wait for their end, which a closed queue brings; at most until the deadline, monotonic seconds.
@@ -141,7 +158,8 @@ class Workers:
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def _run(self, destination: Destination, pulse: Pulse) -> None:
-        while (owed := self._queue.take(pulse.beat)) is not None:
+        self._begun.wait()
+        while not self._cancelled and (owed := self._queue.take(self, pulse.beat)) is not None:
             self._deliver(destination, owed)
         self._close(destination)
 
@@ -173,7 +191,8 @@ class Workers:
         else:
             self._counters.add("retried")
             self._outage.failed(str(failed))
-            self._queue.failed(owed, failed.retry_after_s or 0.0)
+            if not self._queue.failed(owed, failed.retry_after_s or 0.0):
+                self._refused(owed, f"{NOT_CONFIGURED}, last: {failed}")
 
     def _failed_oddly(self, owed: Owed, error: Exception) -> None:
         """Try again what a destination failed over as none should; not for ever, others wait behind it."""

@@ -31,9 +31,9 @@ MAY_KNOW = {
     "store_port": "addresses delivery.transport kernel.owner store.listener store.settings",
     "monitor": " alert arming clock config counters dispatch episodes errors event kernel.own kernel.owner "
     "kernel.probes kernel.sweep kernel.tables life logs policy service store_process telling",
-    "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.outbox delivery.owed "
-    "delivery.queue delivery.http_get delivery.transport delivery.worker destination_settings fold life metrics "
-    "rehearsal store_port",
+    "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.http_get "
+    "delivery.outbox delivery.owed delivery.queue delivery.routes delivery.transport delivery.worker "
+    "destination_settings fold life metrics rehearsal store_port",
     "rehearsal": "config delivery.destinations delivery.transport destination_settings errors",
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
@@ -105,7 +105,9 @@ MAY_KNOW = {
     "delivery.breaker": "",
     "delivery.turns": "",
     "delivery.queue": "delivery.breaker delivery.owed life",
-    "delivery.outbox": "alert counters errors delivery.journal delivery.owed delivery.queue delivery.worker life",
+    "delivery.outbox": "alert counters delivery.keeping delivery.owed delivery.routes life",
+    "delivery.keeping": "counters errors delivery.journal delivery.owed life",
+    "delivery.routes": "alert counters delivery.owed delivery.queue delivery.worker",
     "delivery.destinations": "delivery.alertmanager delivery.http_get delivery.json_lines delivery.slack "
     "delivery.syslog delivery.transport secret",
     "delivery.deadline": "delivery.interim life",

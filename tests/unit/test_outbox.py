@@ -10,18 +10,22 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sockbpf.counters import Counters
+from sockbpf.delivery import keeping
 from sockbpf.delivery import outbox as module
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.journal import Journal
 from sockbpf.delivery.journal_lines import read
-from sockbpf.delivery.outbox import Outbox, Route
+from sockbpf.delivery.outbox import Outbox
 from sockbpf.delivery.owed import Owed
 from sockbpf.delivery.queue import Queue
+from sockbpf.delivery.routes import Route
 from sockbpf.delivery.transport import TransportError
 from sockbpf.delivery.worker import TRIES, Workers, _Outage
 from sockbpf.errors import UnsupportedError
@@ -105,7 +109,8 @@ def office(
     )
     routes = []
     for name, destination in destinations.items():
-        queue = Queue(capacity=capacity, breaker=Breaker(first_s, max_s), bucket=Bucket(0, 1))
+        terms = {"capacity": capacity, "breaker": Breaker(first_s, max_s), "bucket": Bucket(0, 1)}
+        queue = Queue(**terms)  # type: ignore[arg-type]
         made = Workers(
             name,
             queue,
@@ -116,7 +121,8 @@ def office(
             refused=outbox.refused,
             settled=outbox.settled,
         )
-        routes.append(Route(name, wants, queue, made))
+        made.start()
+        routes.append(Route(name, wants, queue, made, partial(queue.hand_over, made, **terms)))  # type: ignore[arg-type]
     outbox.start(routes)
     return Office(outbox, counters, lines, [route.workers for route in routes])
 
@@ -276,7 +282,7 @@ def test_more_than_can_wait_for_the_disk_is_dropped_and_counted() -> None:
 
 @contextmanager
 def reopening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "REOPEN_S", 0.01)
+    monkeypatch.setattr(keeping, "REOPEN_S", 0.01)
     monkeypatch.setattr(module, "IDLE_S", 0.01)
     yield
 
@@ -331,6 +337,56 @@ def test_a_disk_that_fails_meanwhile_loses_nothing(
         assert at.stop() == 0
     assert sorted(destination.seqs()) == [1, 2]
     assert rows(path) == []
+
+
+def test_a_disk_that_hangs_delays_nothing_and_is_made_whole_when_it_answers(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = threading.Event()
+    answers.set()
+    write = Journal.write
+
+    def wait_and_write(*arguments: Any) -> None:
+        assert answers.wait(60)
+        write(*arguments)
+
+    monkeypatch.setattr(Journal, "write", wait_and_write)
+    monkeypatch.setattr(keeping, "SLOW_S", 0.05)
+
+    def fail_some(each: Told) -> None:
+        if int(each["seq"]) % 2:
+            refuse(each)
+
+    destination = Scripted(fail_some)
+    at = office(path, {"http": destination})
+    at.put(told("a", 2))
+    until(lambda: destination.seqs() == [2])
+    answers.clear()
+    at.put(*(told(str(n), n) for n in range(3, 40)))
+    at.put(*(told(str(n), n) for n in range(40, 50)))
+    until(lambda: len(destination.took) == 24)
+    assert caplog.text.count("the journal's disk is slow") == 1
+    assert at.counted("journal_slow", "journal_failed") == (1, 0)
+    answers.set()
+    until(lambda: caplog.text.count("answers again") == 1)
+    until(lambda: rows(path) == list(range(3, 50, 2)))
+    assert at.stop(0) == 24
+
+
+def test_a_stop_does_not_wait_for_a_disk_that_hangs(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(Journal, "write", lambda *_: answers.wait(60))
+    monkeypatch.setattr(keeping, "SLOW_S", 0.05)
+    at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
+    at.put(told("a", 1))
+    until(lambda: at.counted("journal_slow") == (1,))
+    begun = time.monotonic()
+    assert at.stop(0) == 1
+    assert time.monotonic() - begun < 20
+    assert "1 alerts that are owed are perhaps not in" in caplog.text
+    answers.set()
 
 
 # the end

@@ -173,6 +173,43 @@ def test_a_closed_queue_does_not_wait_for_what_is_due_after_the_end() -> None:
     assert asked.depth() == 1
 
 
+def test_another_shift_goes_on_where_the_one_before_was_and_settles_what_that_began() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(1, "a"), owed(2, "a"), owed(3, "b"), owed(4, "c"), owed(5, "d")])
+    begun = [ready(asked, clock) for _ in range(3)]
+    shift = object()
+    terms = {"breaker": Breaker(1, 8), "bucket": Bucket(0, 1)}
+    assert asked.hand_over(shift, capacity=1000, **terms) == []  # type: ignore[arg-type]
+    assert asked.take() is None, "the one before is given nothing more"
+    one = asked.take(shift)
+    assert one is not None
+    assert one.n == 5, "nothing that is under way"
+    for each in begun:
+        assert each is not None
+    asked.worked(begun[0])  # type: ignore[arg-type]
+    for each in begun[1:]:
+        assert asked.failed(each, 60), "it is owed still"  # type: ignore[arg-type]
+    assert not asked.is_broken(), "that says nothing of the new one"
+    two = [asked.take(shift) for _ in range(3)]
+    assert sorted(each.n for each in two if each) == [2, 3, 4]
+    asked.offer([owed(6)])
+    assert [gone.n for gone in asked.hand_over(object(), capacity=4, **terms)] == [6]  # type: ignore[arg-type]
+
+
+def test_a_queue_that_ends_keeps_what_is_under_way_until_it_is_told_the_end() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(1), owed(2), owed(3)])
+    one, two = ready(asked, clock), ready(asked, clock)
+    assert [gone.n for gone in asked.end()] == [3]
+    assert asked.take() is None
+    assert asked.depth() == 2
+    asked.worked(one)  # type: ignore[arg-type]
+    assert not asked.failed(two, 0)  # type: ignore[arg-type]
+    assert asked.depth() == 0
+
+
 def test_a_taker_that_waits_is_woken() -> None:
     asked = Queue(capacity=9, breaker=Breaker(1, 8), bucket=Bucket(0, 1))
     taken: list[Owed | None] = []
