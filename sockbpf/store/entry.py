@@ -64,6 +64,8 @@ class Entry:
     """What duplicates have in common; None if there are none."""
     episode: Mapping[str, Any] | None = None
     """What it says of its episode."""
+    trusted: bool = True
+    """Whether it came from the monitor's user, or with the token; else from anybody on this host."""
 
 
 def alert_entry(told: Mapping[str, str]) -> Entry:

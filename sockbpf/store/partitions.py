@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import exists, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sockbpf.store.schema import ENTRY, ONE_AT_A_TIME, PARTITIONED
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 DAY_S = 86400
 PATIENCE_MS = 500
@@ -47,8 +47,11 @@ def _make(connection: Connection, name: str, of: str, begin_s: float) -> None:
         return  # the partition of outliers holds some of that day: there they stay
 
 
-def drop_partitions(connection: Connection, before_s: float) -> int:
-    """Drop those of days that ended before this, Unix time; return how many entries were in them."""
+def drop_partitions(connection: Connection, before_s: float, age: ColumnElement[float]) -> int:
+    """Drop those of days that ended before this, Unix time, with nothing in them whose `age` is counted from later.
+
+    Return how many entries were in them. What is younger has come late: its day goes with it.
+    """
     if connection.dialect.name != "postgresql":
         return 0
     connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
@@ -57,8 +60,8 @@ def drop_partitions(connection: Connection, before_s: float) -> int:
         of, _, day = name.rpartition("_")
         if of not in {table.name for table in PARTITIONED} or not day.isdecimal():
             continue
-        begin = datetime.strptime(day, "%Y%m%d").replace(tzinfo=timezone.utc)
-        if begin.timestamp() + DAY_S <= before_s:
+        begin_s = datetime.strptime(day, "%Y%m%d").replace(tzinfo=timezone.utc).timestamp()
+        if begin_s + DAY_S <= before_s and not _has_young(connection, begin_s, before_s, age):
             held = 0
             if of == ENTRY.name:
                 held = connection.execute(text(f'select count(*) from "{name}"')).scalar() or 0  # noqa: S608
@@ -66,6 +69,11 @@ def drop_partitions(connection: Connection, before_s: float) -> int:
                 break
             dropped += held
     return dropped
+
+
+def _has_young(connection: Connection, begin_s: float, before_s: float, age: ColumnElement[float]) -> bool:
+    of_the_day = (ENTRY.c.at >= begin_s, ENTRY.c.at < begin_s + DAY_S)
+    return connection.execute(select(exists().where(*of_the_day, age >= before_s))).scalar() or False
 
 
 def _drop(connection: Connection, name: str) -> bool:

@@ -6,16 +6,17 @@ import logging
 import math
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, select
 
 from sockbpf.store.partitions import drop_partitions, make_partitions
-from sockbpf.store.schema import ENTRY, EPISODE, PAIR
+from sockbpf.store.schema import ARRIVED, ENTRY, EPISODE, HEARD, PAIR
 from sockbpf.store.writing import BusyError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Select
 
     from sockbpf.store.writing import Writer
 
@@ -27,43 +28,65 @@ FIRST_S, EVERY_S = 1.0, 60.0
 """From the start to the first look, and from each to the next."""
 
 
-def delete_before(writer: Writer, before_s: float, until_s: float = math.inf) -> tuple[int, bool]:
+@dataclass(frozen=True)
+class Age:
+    """What age is counted from, of entries and of episodes: expressions that have an index."""
+
+    entry: ColumnElement[float]
+    episode: ColumnElement[float]
+
+
+BY_THEIR_OWN_TIME = Age(ENTRY.c.at, EPISODE.c.last)
+BY_ARRIVAL = Age(ARRIVED, HEARD)
+"""What was owed for long, or comes from a host whose clock is wrong, is kept as long as everything else."""
+
+
+def delete_before(
+    writer: Writer, before_s: float, until_s: float = math.inf, *, age: Age = BY_THEIR_OWN_TIME
+) -> tuple[int, bool]:
     """Delete what is older than this, Unix time; return how many entries, and whether that was all.
 
     It ends at `until_s` of the monotonic clock at the latest. Raise BusyError.
     """
-    deleted = writer.call(lambda connection: _drop(connection, before_s)).result()
+    deleted = writer.call(lambda connection: _drop(connection, before_s, age)).result()
     while time.monotonic() < until_s:
-        entries, episodes = writer.call(lambda connection: _slice(connection, before_s)).result()
+        entries, episodes = writer.call(lambda connection: _slice(connection, before_s, age)).result()
         deleted += entries
         if not entries and not episodes:
             return deleted, True
     return deleted, False
 
 
-def _drop(connection: Connection, before_s: float) -> int:
-    dropped = drop_partitions(connection, before_s)
+def _drop(connection: Connection, before_s: float, age: Age) -> int:
+    dropped = drop_partitions(connection, before_s, age.entry)
     make_partitions(connection, time.time())
     return dropped
 
 
-def _slice(connection: Connection, before_s: float) -> tuple[int, int]:
+def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]:
     """Delete the oldest; return how many entries and how many episodes."""
-    oldest = select(ENTRY.c.n, ENTRY.c.at).where(ENTRY.c.at < before_s).order_by(ENTRY.c.at).limit(SLICE)
-    rows = connection.execute(oldest).all()
-    if rows:
-        numbers = [row.n for row in rows]
-        # By time as well: that is what it has an index for.
-        connection.execute(delete(PAIR).where(PAIR.c.at <= rows[-1].at, PAIR.c.n.in_(numbers)))
-        connection.execute(delete(ENTRY).where(ENTRY.c.at <= rows[-1].at, ENTRY.c.n.in_(numbers)))
-    quiet = select(EPISODE.c.host, EPISODE.c.id).where(EPISODE.c.last < before_s).limit(SLICE)
+    oldest = select(ENTRY.c.n, ENTRY.c.at).where(age.entry < before_s).order_by(age.entry).limit(SLICE)
+    entries = delete_entries(connection, oldest)
+    quiet = select(EPISODE.c.host, EPISODE.c.id).where(age.episode < before_s).limit(SLICE)
     episodes = [{"of_host": host, "of_id": id_} for host, id_ in connection.execute(quiet).all()]
     if episodes:
         connection.execute(
             delete(EPISODE).where(EPISODE.c.host == bindparam("of_host"), EPISODE.c.id == bindparam("of_id")),
             episodes,
         )
-    return len(rows), len(episodes)
+    return entries, len(episodes)
+
+
+def delete_entries(connection: Connection, chosen: Select[tuple[int, float]]) -> int:
+    """Delete the entries whose n and at this finds; return how many."""
+    rows = connection.execute(chosen).all()
+    if rows:
+        numbers = [row.n for row in rows]
+        times = [row.at for row in rows]  # by which a database in parts knows where to look
+        for table in (PAIR, ENTRY):
+            among = table.c.at.between(min(times), max(times))
+            connection.execute(delete(table).where(among, table.c.n.in_(numbers)))
+    return len(rows)
 
 
 class Retention:
@@ -88,7 +111,7 @@ class Retention:
             try:
                 self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
                 if self._keep_s:
-                    deleted, _ = delete_before(self._writer, time.time() - self._keep_s)
+                    deleted, _ = delete_before(self._writer, time.time() - self._keep_s, age=BY_ARRIVAL)
                     if deleted:
                         log.info("deleted %d entries older than %g s", deleted, self._keep_s)
             except BusyError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, exists, false, func, or_, select
 
+from sockbpf.store.digest import is_sound
 from sockbpf.store.entry import (
     EVENTS,
     KNOWN,
@@ -51,6 +52,16 @@ LENGTH = func.length(ENTRY.c.body).label("length")
 
 class FilterError(EntryError):
     """A filter makes no sense; the text says why and holds nothing of it."""
+
+
+class AlteredError(Exception):
+    """Rows that were found are not as they were written; `which` finds them in `table`."""
+
+    def __init__(self, table: Table, which: ColumnElement[bool], count: int) -> None:
+        super().__init__(f"{count} altered")
+        self.table = table
+        self.which = which
+        self.count = count
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +146,14 @@ def _with_bodies(
     if not places:
         return []
     times = [at_s for _, at_s, _ in places]  # by which a database in parts knows where to look
-    statement = select(ENTRY.c.n, ENTRY.c.body).where(
+    statement = select(ENTRY).where(
         ENTRY.c.n.in_([n for n, *_ in places]), ENTRY.c.at.between(min(times), max(times))
     )
-    bodies = {row.n: row.body for row in connection.execute(statement)}
+    rows = connection.execute(statement).mappings().all()
+    altered = [row["n"] for row in rows if not is_sound(row, ENTRY.c.keys())]
+    if altered:
+        raise AlteredError(ENTRY, ENTRY.c.n.in_(altered), len(altered))
+    bodies = {row["n"]: row["body"] for row in rows}
     # What was deleted in between is not there any more.
     return [(n, at_s, bodies[n]) for n, at_s, _ in places if n in bodies]
 
@@ -146,7 +161,7 @@ def _with_bodies(
 def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]:
     """Return episodes as they stand, by what `sort` says, greatest first."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    hidden = {"local_packed", "remote_packed"}
+    hidden = {"local_packed", "remote_packed", "arrived", "digest"}
     by = SORTS[asked.sort]
     for sides in _sides(asked):
         statement = select(EPISODE).where(*_conditions(EPISODE, asked, sides))
@@ -157,7 +172,15 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
         if asked.open is not None:
             statement = statement.where(EPISODE.c.end.is_(None) if asked.open else EPISODE.c.end.is_not(None))
         statement = statement.order_by(by.desc(), EPISODE.c.host, EPISODE.c.id).limit(asked.limit)
-        for row in connection.execute(statement).mappings():
+        rows = connection.execute(statement).mappings().all()
+        altered = [
+            and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
+            for row in rows
+            if not is_sound(row, EPISODE.c.keys())
+        ]
+        if altered:
+            raise AlteredError(EPISODE, or_(false(), *altered), len(altered))
+        for row in rows:
             found[row["host"], row["id"]] = {name: value for name, value in row.items() if name not in hidden}
     return sorted(found.values(), key=lambda row: (-row[asked.sort], row["host"], row["id"]))[: asked.limit]
 

@@ -15,14 +15,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, func, insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
+from sockbpf.store.digest import APART, digest_of, is_sound
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR, WRITING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
     from sqlalchemy.engine import Engine
@@ -173,8 +174,8 @@ class Writer:
             time.sleep(0.1)  # a database that is away need not be asked more often
 
 
-def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
-    """Write entries, in their order; return of each whether it was new."""
+def write(connection: Connection, entries: Sequence[Entry], now_s: float | None = None) -> list[bool]:
+    """Write entries that come at `now_s`, Unix time, in their order; return of each whether it was new."""
     if not entries:
         return []
     if connection.dialect.name == "postgresql":
@@ -187,20 +188,19 @@ def write(connection: Connection, entries: Sequence[Entry]) -> list[bool]:
         if entry.key:
             known.add(entry.key)
     new = [entry for entry, is_new in zip(entries, fresh, strict=True) if is_new]
+    arrived_s = time.time() if now_s is None else now_s
     for has_pairs, some in groupby(new, lambda entry: bool(entry.pairs)):
         if has_pairs:
-            _insert_with_pairs(connection, list(some))
+            _insert_with_pairs(connection, list(some), arrived_s)
         else:
-            connection.execute(insert(ENTRY), [_row(entry) for entry in some])
-    episodes = _merged([entry.episode for entry in new if entry.episode])
-    if episodes:
-        connection.execute(_upsert_episodes(connection), episodes)
+            connection.execute(insert(ENTRY), [row_of(entry, arrived_s) for entry in some])
+    _write_episodes(connection, merged([entry.episode for entry in new if entry.episode]), arrived_s)
     return fresh
 
 
-def _insert_with_pairs(connection: Connection, entries: list[Entry]) -> None:
+def _insert_with_pairs(connection: Connection, entries: list[Entry], arrived_s: float) -> None:
     numbered = insert(ENTRY).returning(ENTRY.c.n, sort_by_parameter_order=True)
-    numbers = connection.execute(numbered, [_row(entry) for entry in entries]).scalars()
+    numbers = connection.execute(numbered, [row_of(entry, arrived_s) for entry in entries]).scalars()
     pairs = [
         {"n": number, "at": entry.at_s, "name": name, "value": value}
         for number, entry in zip(numbers, entries, strict=True)
@@ -217,15 +217,18 @@ def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
     return found
 
 
-def _row(entry: Entry) -> dict[str, Any]:
-    return {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
+def row_of(entry: Entry, arrived_s: float) -> dict[str, Any]:
+    """Return the row of an entry, but for its number."""
+    row = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
+    return {
+        **row,
+        "arrived": arrived_s,
+        "trusted": int(entry.trusted),
+        "digest": digest_of(row, ENTRY.c.keys()),
+    }
 
 
-def _dialect(connection: Connection) -> Any:
-    return postgresql if connection.dialect.name == "postgresql" else sqlite
-
-
-def _merged(words: list[Any]) -> list[dict[str, Any]]:
+def merged(words: Iterable[Any]) -> list[dict[str, Any]]:
     """Return one row for each episode: what a batch says of it."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for word in words:
@@ -244,24 +247,29 @@ def _joined(row: dict[str, Any], word: dict[str, Any]) -> dict[str, Any]:
     return joined
 
 
-def _upsert_episodes(connection: Connection) -> Any:
-    dialect = _dialect(connection)
+def _episodes_of(connection: Connection, host: str, ids: list[str]) -> Iterator[Mapping[Any, Any]]:
+    for at in range(0, len(ids), 500):
+        asked = select(EPISODE).where(EPISODE.c.host == host, EPISODE.c.id.in_(ids[at : at + 500]))
+        yield from connection.execute(asked).mappings()
+
+
+def _write_episodes(connection: Connection, words: list[dict[str, Any]], arrived_s: float) -> None:
+    """Join what comes with what is there; this thread, or who has the lock, is the only one that does."""
+    names = EPISODE.c.keys()
+    there: dict[tuple[str, str], dict[str, Any]] = {}
+    for host, some in groupby(words, lambda word: word["host"]):  # they are sorted by it
+        for row in _episodes_of(connection, host, [word["id"] for word in some]):
+            if is_sound(row, names):
+                there[host, row["id"]] = {name: row[name] for name in names if name not in APART}
+    rows = [
+        _joined(there[key], word) if (key := (word["host"], word["id"])) in there else word for word in words
+    ]
+    if not rows:
+        return
+    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(EPISODE)
-    new, old = statement.excluded, EPISODE.c
-    most, least = (
-        (func.greatest, func.least) if connection.dialect.name == "postgresql" else (func.max, func.min)
-    )
-    later = new.last >= old.last
-    return statement.on_conflict_do_update(
-        index_elements=[old.host, old.id],
-        set_={
-            "start": least(new.start, old.start),
-            "end": func.coalesce(new.end, old.end),
-            "last": most(new.last, old.last),
-            "size": case((later, new.size), else_=old.size),
-            "peak": most(new.peak, old.peak),
-            "pid": func.coalesce(new.pid, old.pid),
-            "comm": func.coalesce(new.comm, old.comm),
-            "alerts": old.alerts + new.alerts,
-        },
+    replaced = {name: statement.excluded[name] for name in names if name not in {"host", "id"}}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[EPISODE.c.host, EPISODE.c.id], set_=replaced),
+        [{**row, "arrived": arrived_s, "digest": digest_of(row, names)} for row in rows],
     )

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
+from sqlalchemy import text
 
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR, open_engine
 from sockbpf.store.settings import Store as Settings
@@ -139,6 +140,30 @@ def empty(store: Store) -> None:
     with engine.begin() as connection:
         for table in (ENTRY, PAIR, EPISODE):
             connection.execute(table.delete())
+    engine.dispose()
+
+
+def make_older(database: str, seconds: float, **values: object) -> None:
+    """Have what has these values of its columns have come so long ago, and its episode."""
+    engine = open_engine(Settings(database=database).database, connections=1)
+    with engine.begin() as connection:
+        for table in (ENTRY, EPISODE):
+            which = [table.c[name] == value for name, value in values.items() if name in table.c]
+            if which:
+                connection.execute(table.update().where(*which).values(arrived=table.c.arrived - seconds))
+    engine.dispose()
+
+
+def first_edition(database: str) -> None:
+    """Make a database one of the first edition, as a store of then left it."""
+    engine = open_engine(Settings(database=database).database, connections=1)
+    with engine.begin() as connection:
+        for index in ("entry_arrived", "entry_anybody", "episode_arrived"):
+            connection.execute(text(f"drop index {index}"))
+        for table, names in (("entry", ("arrived", "trusted", "digest")), ("episode", ("arrived", "digest"))):
+            for name in names:
+                connection.execute(text(f"alter table {table} drop column {name}"))
+        connection.execute(text("update store_edition set edition = 1"))
     engine.dispose()
 
 

@@ -16,12 +16,12 @@ import requests
 from sqlalchemy import insert, update
 
 from sockbpf.store.partitions import make_partitions
-from sockbpf.store.schema import EDITIONS, EPISODE, open_engine
+from sockbpf.store.schema import EDITION, EDITIONS, EPISODE, open_engine
 from sockbpf.store.settings import Store as Settings
 from tests.live.waiting import until
 from tests.store.asking import Object, delete, get, is_problem, post
 from tests.store.conftest import StartStore
-from tests.store.serving import TOKEN, Store, told
+from tests.store.serving import TOKEN, Store, first_edition, make_older, told
 
 DAY_S = 86400
 
@@ -109,16 +109,70 @@ def test_all_old_episodes_go_however_many(start: StartStore, database: str) -> N
     assert [each["id"] for each in episodes] == ["2502", "2501", "2500"]
 
 
-def test_what_is_too_old_goes_by_itself_soon_after_the_start(start: StartStore, database: str) -> None:
+def test_what_came_too_long_ago_goes_by_itself_soon_after_the_start(start: StartStore, database: str) -> None:
     for_ever = start(database, keep=0)
-    now_s = time.time()
-    young, old = {"n": 1, "timestamp": now_s - 1800}, {"n": 2, "timestamp": now_s - 3 * DAY_S}
-    post(for_ever, [young, old, {"n": 3, "timestamp": 0}])
-    assert len(get(for_ever)) == 3
+    post(for_ever, [{"n": 1}, {"n": 2}, {"n": 3, "timestamp": 4e9}])
+    for number in (1, 2):
+        assert requests.get(f"{for_ever.url}/alert", params=told(number), timeout=9).ok
     assert for_ever.stop() == 0
+    make_older(database, 3 * DAY_S, at=4e9)
+    make_older(database, 3 * DAY_S, id=told(2)["id"])
     store = start(database, keep="2d")
     until(lambda: "deleted 2 entries" in store.log(), "the old ones are gone", 20)
-    assert get(store) == [young]
+    assert {each.get("n", each.get("id")) for each in get(store)} == {1, 2, told(1)["id"]}
+    assert [each["id"] for each in requests.get(f"{store.url}/episodes", timeout=9).json()] == [told(1)["id"]]
+
+
+@pytest.mark.parametrize("edition", [1, 2])
+def test_what_came_late_is_kept_as_long_as_everything_else(
+    start: StartStore, database: str, edition: int
+) -> None:
+    """What was owed for long, or is of a host whose clock is wrong: it was answered, so it must not vanish."""
+    first = start(database, keep=0)
+    now_s = time.time() // 1
+    assert requests.get(f"{first.url}/alert", params=told(1, timestamp=f"{now_s - 9 * DAY_S}"), timeout=9).ok
+    assert first.stop() == 0
+    if edition == 1:
+        first_edition(database)  # which knows nothing of arrivals: what is there goes by its own time
+    else:
+        make_older(database, 9 * DAY_S, id=told(1)["id"])
+    store = start(database, keep="2d")
+    dates_s = (0.0, 1.5, now_s - 400 * DAY_S, now_s - 3 * DAY_S, now_s + 400 * DAY_S, 2e11)
+    for number, at_s in enumerate(dates_s):
+        late = told(100 + number, timestamp=f"{at_s:.6f}")
+        assert requests.get(f"{store.url}/alert", params=late, timeout=9).json() == {"new": True}
+    post(store, [{"timestamp": at_s} for at_s in dates_s])
+    until(lambda: "deleted 1 entries" in store.log(), "what came long ago is gone", 30)
+    again = start(database, keep="2d")  # its first round is over once what is aged here has gone
+    assert requests.get(f"{again.url}/alert", params=told(7), timeout=9).ok
+    assert again.stop() == 0
+    make_older(database, 3 * DAY_S, id=told(7)["id"])
+    third = start(database, keep="2d")
+    until(lambda: "deleted 1 entries" in third.log(), "one more round is over", 30)
+    kept = get(third, limit=1000)
+    assert sorted(each["timestamp"] for each in kept) == sorted([*dates_s, *dates_s]), kept
+    episodes = requests.get(f"{third.url}/episodes", timeout=9).json()
+    assert len(episodes) == len(dates_s)
+
+
+def test_a_database_of_the_first_edition_loses_nothing(start: StartStore, database: str) -> None:
+    first = start(database)
+    for number in range(53):
+        assert requests.get(f"{first.url}/alert", params=told(number), timeout=9).ok
+    post(first, [{"n": number, "timestamp": number} for number in range(23)])
+    entries = get(first, limit=1000)
+    episodes = requests.get(f"{first.url}/episodes?limit=1000", timeout=9).json()
+    assert first.stop() == 0
+    first_edition(database)
+    store = start(database)
+    assert get(store, limit=1000) == entries
+    assert requests.get(f"{store.url}/episodes?limit=1000", timeout=9).json() == episodes
+    assert get(store, n=7) == [{"n": 7, "timestamp": 7}]
+    assert requests.get(f"{store.url}/alert", params=told(7), timeout=9).json() == {"new": False}
+    more = told(7, event="ongoing", seq=1009, size=2_000_003)
+    assert requests.get(f"{store.url}/alert", params=more, timeout=9).json() == {"new": True}
+    (episode,) = requests.get(f"{store.url}/episodes", params={"id": more["id"]}, timeout=9).json()
+    assert (episode["alerts"], episode["peak"]) == (2, 2_000_003)
 
 
 def test_postgresql_drops_days_as_a_whole_and_what_is_of_no_day_goes_too(
@@ -211,7 +265,7 @@ def test_a_database_of_a_newer_store_is_left_alone(start: StartStore, database: 
     assert "newer" in ended.stderr
     assert "Traceback" not in ended.stderr
     with engine.begin() as connection:
-        connection.execute(update(EDITIONS).values(edition=1))
+        connection.execute(update(EDITIONS).values(edition=EDITION))
     engine.dispose()
     assert get(start(database)) == [{"n": 1}]
 
