@@ -38,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--store-kills", type=int, default=7, help="how often test_store_kill.py kills each store"
     )
+    parser.addoption(
+        "--store-damages", type=int, default=11, help="how many databases test_store_damage.py damages"
+    )
 
 
 @pytest.fixture

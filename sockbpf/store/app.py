@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import math
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -23,24 +26,36 @@ from starlette.routing import Route
 from sockbpf.fields import DURATIONS, quantity
 from sockbpf.store.description import document
 from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
+from sockbpf.store.faults import described, is_damage
 from sockbpf.store.feed import Feed
 from sockbpf.store.guard import AUTHORIZED, UNEXPECTED, Problem, problem
 from sockbpf.store.page_files import page_routes
-from sockbpf.store.retention import Retention, delete_before
-from sockbpf.store.schema import ENTRY, bound, write_something
-from sockbpf.store.search import cursor, find, find_episodes, parse, since, time_of
+from sockbpf.store.retention import Upkeep, delete_before
+from sockbpf.store.schema import ENTRY, bound
+from sockbpf.store.search import (
+    AlteredError,
+    cursor,
+    find,
+    find_episodes,
+    parse,
+    read_something,
+    since,
+    time_of,
+)
 from sockbpf.store.table import table_of
-from sockbpf.store.writing import BusyError, Writer
+from sockbpf.store.writing import Broken, BusyError, Writer, probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from sqlalchemy import Connection
-    from sqlalchemy.engine import Engine
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from sockbpf.store.database import Database
     from sockbpf.store.metrics import StoreMetrics
+
+log = logging.getLogger(__name__)
 
 OPEN_PATHS = ("/healthz",)
 MOST_PARAMETERS = 64
@@ -52,6 +67,10 @@ DELETING_S = 15.0
 """How long one request may go on deleting."""
 HEALTHY_S = 5.0
 """How long a write may take of a store that is well."""
+HEALTH_S = 1.0
+"""From one trial of it to the next."""
+MOST_LOOKS = 9
+"""Of one search, which begins again where it has found rows that are altered."""
 LOOK_S = 10.0
 """How long one search may take."""
 LOOKERS = 4
@@ -63,13 +82,14 @@ class Store:
     """What the routes share."""
 
     def __init__(
-        self, reading: Engine, writing: Engine, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]
+        self, database: Database, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]
     ) -> None:
-        self._reading = reading
-        self.shared = writing.dialect.name != "sqlite"
+        self.database = database
         self.feed: Feed | None = None
-        self.writer = Writer(writing, self._kick)
-        self.retention = Retention(self.writer, keep_s)
+        self.writer = Writer(database, self._kick)
+        self.upkeep = Upkeep(database, self.writer, keep_s)
+        self.altered = 0
+        self.health = Health(self)
         self._lookers = asyncio.Semaphore(LOOKERS)
         self.reading_body = asyncio.Lock()
         self.metrics = metrics(self)
@@ -80,9 +100,9 @@ class Store:
 
     def start(self) -> None:
         """Begin; in the event loop."""
-        self.feed = Feed(self._since, self._newest, shared=self.shared)
+        self.feed = Feed(self._since, self._newest, shared=self.database.is_shared)
         self.writer.start()
-        self.retention.start()
+        self.upkeep.start()
 
     def let_go(self) -> None:
         """Have the streams end; in the event loop."""
@@ -90,7 +110,7 @@ class Store:
             self.feed.end()
 
     def stop(self) -> None:
-        self.retention.stop()
+        self.upkeep.stop()
         self.writer.close()
 
     async def keep(self, entries: list[Entry]) -> list[bool]:
@@ -106,20 +126,74 @@ class Store:
             return await asyncio.to_thread(self._look, what)
 
     def _look(self, what: Callable[[Connection], Any]) -> Any:
-        try:
-            with self._reading.connect() as connection:
-                bound(connection, LOOK_S)
-                return what(connection)
-        except SQLAlchemyError as error:
-            if "interrupted" in str(error) or "statement timeout" in str(error):
-                raise Problem(503, "this search took too long: narrow it down by time") from None
-            raise BUSY from None
+        for _ in range(MOST_LOOKS):
+            generation = self.database.generation
+            try:
+                with self.database.reading.connect() as connection:
+                    bound(connection, LOOK_S)
+                    return what(connection)
+            except AlteredError as error:
+                self._remove(error)
+            except (SQLAlchemyError, UnicodeDecodeError) as error:
+                if "interrupted" in str(error) or "statement timeout" in str(error):
+                    raise Problem(503, "this search took too long: narrow it down by time") from None
+                if is_damage(error, certain=True):
+                    self.writer.report(error, generation)
+                raise Problem(503, described(error), retry_after="1") from None
+        raise BUSY
+
+    def _remove(self, altered: AlteredError) -> None:
+        """Delete rows that are not as they were written: nobody is shown them."""
+        log.error("%d rows of %s are not as they were written: deleted", altered.count, altered.table.name)
+        self.altered += altered.count
+        with suppress(BusyError):
+            self.writer.call(
+                lambda connection: connection.execute(altered.table.delete().where(altered.which)) and None
+            ).result()
 
     def _since(self, n: int, limit: int) -> list[tuple[int, float, str]]:
         return self._look(lambda connection: since(connection, n, limit))  # type: ignore[no-any-return]
 
     def _newest(self) -> int:
         return self._look(lambda connection: connection.execute(select(func.max(ENTRY.c.n))).scalar()) or 0
+
+
+class Health:
+    """Whether what an alert needs can be written and read: tried once a second at most, whoever asks how often."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._asking = asyncio.Lock()
+        self._asked_s = -math.inf
+        self._wrong: Broken | None = None
+
+    async def check(self) -> None:
+        """Raise Problem where something is wrong; it says what, and since when."""
+        async with self._asking:
+            if time.monotonic() - self._asked_s > HEALTH_S:
+                why = await self._try()
+                self._wrong = self._since(why) if why else None
+                self._asked_s = time.monotonic()
+        if self._wrong:
+            since = datetime.fromtimestamp(self._wrong.since_s, timezone.utc).isoformat(timespec="seconds")
+            raise Problem(503, f"{self._wrong.why}; since {since}", retry_after="1")
+
+    def _since(self, why: str) -> Broken:
+        broken = self._store.writer.broken or Broken(why, time.time())
+        return self._wrong or Broken(why, broken.since_s)
+
+    async def _try(self) -> str:
+        """Return what is wrong, nothing if all is well."""
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(self._store.writer.call(probe)), HEALTHY_S)
+            await asyncio.wait_for(self._store.look(read_something), HEALTHY_S)
+        except BusyError:
+            return self._store.writer.broken.why if self._store.writer.broken else BUSY.detail
+        except asyncio.TimeoutError:
+            return "the database takes too long"
+        except Problem as problem:
+            return problem.detail
+        return ""
 
 
 def make_app(store: Store) -> ASGIApp:
@@ -290,11 +364,7 @@ class Stream:
 
 
 async def _healthz(store: Store, _: Request) -> Response:
-    try:
-        works = asyncio.wrap_future(store.writer.call(write_something))
-        await asyncio.wait_for(works, HEALTHY_S)
-    except (BusyError, asyncio.TimeoutError):
-        raise BUSY from None
+    await store.health.check()
     return JSONResponse({"status": "ok"})
 
 

@@ -66,6 +66,9 @@ class Entry:
     """What it says of its episode."""
     trusted: bool = True
     """Whether it came from the monitor's user, or with the token; else from anybody on this host."""
+    n: int | None = None
+    arrived_s: float | None = None
+    """The number and the arrival, Unix time, of one that was kept before; else both are given when it is written."""
 
 
 def alert_entry(told: Mapping[str, str]) -> Entry:

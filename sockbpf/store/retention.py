@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, delete, select
 
+from sockbpf import life
 from sockbpf.store.partitions import drop_partitions, make_partitions
+from sockbpf.store.salvage import salvage_all
 from sockbpf.store.schema import ARRIVED, ENTRY, EPISODE, HEARD, PAIR
 from sockbpf.store.writing import BusyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import ColumnElement, Connection, Select
 
+    from sockbpf.store.database import Database
     from sockbpf.store.writing import Writer
 
 log = logging.getLogger(__name__)
@@ -26,6 +31,8 @@ SLICE = 1000
 """Entries deleted in one transaction."""
 FIRST_S, EVERY_S = 1.0, 60.0
 """From the start to the first look, and from each to the next."""
+ROUND_S = 1800.0
+"""How long a look may take before that is said: of a damaged file much may have to be copied."""
 
 
 @dataclass(frozen=True)
@@ -89,30 +96,59 @@ def delete_entries(connection: Connection, chosen: Select[tuple[int, float]]) ->
     return len(rows)
 
 
-class Retention:
-    """A thread that deletes what is older than `keep_s`, and makes the partitions of the days to come."""
+class Upkeep:
+    """A thread that deletes what is older than `keep_s`, makes partitions ahead, and copies what can be salvaged."""
 
-    def __init__(self, writer: Writer, keep_s: float) -> None:
+    def __init__(self, database: Database, writer: Writer, keep_s: float) -> None:
+        self._database = database
         self._writer = writer
         self._keep_s = keep_s
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+        self._wanted = threading.Event()
+        self.deleted = 0
+        self.failures = 0
+        self.copied = 0
+        self.left_out = 0
+        database.on_set_aside = self._wanted.set
 
     def start(self) -> None:
-        self._thread.start()
+        life.start_thread("upkeep", self._run, limit_s=ROUND_S)
 
     def stop(self) -> None:
         self._ended.set()
+        self._wanted.set()
 
-    def _run(self) -> None:
-        wait_s = FIRST_S
-        while not self._ended.wait(wait_s):
-            wait_s = EVERY_S
-            try:
-                self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
-                if self._keep_s:
-                    deleted, _ = delete_before(self._writer, time.time() - self._keep_s, age=BY_ARRIVAL)
-                    if deleted:
-                        log.info("deleted %d entries older than %g s", deleted, self._keep_s)
-            except BusyError:
-                log.warning("nothing could be deleted, the database is busy or away")
+    def _run(self, pulse: life.Pulse) -> None:
+        next_s = time.monotonic() + FIRST_S
+        while not self._ended.is_set():
+            pulse.beat()
+            self._round(self._salvage)
+            if time.monotonic() >= next_s:
+                next_s = time.monotonic() + EVERY_S
+                self._round(self._delete)
+            self._wanted.wait(max(0.0, min(next_s - time.monotonic(), life.REST_S)))
+            if not self._ended.is_set():
+                self._wanted.clear()
+
+    def _round(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except BusyError:
+            self.failures += 1
+            log.warning("nothing could be deleted or copied, the database is busy or away")
+        except Exception as error:  # noqa: BLE001  whatever it is, the next round may do better
+            self.failures += 1
+            log.error("upkeep: %s", life.described(error))  # noqa: TRY400
+
+    def _salvage(self) -> None:
+        for found in salvage_all(self._database, self._writer, self._ended.is_set):
+            self.copied += found.copied
+            self.left_out += found.unsound
+
+    def _delete(self) -> None:
+        self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
+        if self._keep_s:
+            deleted, _ = delete_before(self._writer, time.time() - self._keep_s, age=BY_ARRIVAL)
+            self.deleted += deleted
+            if deleted:
+                log.info("deleted %d entries older than %g s", deleted, self._keep_s)

@@ -169,6 +169,10 @@ OPEN = [
 PARTITIONED = (ENTRY, PAIR)
 
 
+class DamagedError(Exception):
+    """What the database says of its own edition cannot be: its file is damaged."""
+
+
 class SchemaError(SockbpfError):
     """The database is there, but not for this store."""
 
@@ -241,25 +245,30 @@ def migrate(engine: Engine) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
         edition = _edition(connection)
-        if edition > EDITION:
-            raise SchemaError(
-                f"the database is of edition {edition}, a newer store's; this one knows {EDITION}"
-            )
         for step in STEPS[edition:] if edition else (_first,):
             step(connection)
         connection.execute(EDITIONS.delete())
         connection.execute(EDITIONS.insert(), {"edition": EDITION})
-
-
-def write_something(connection: Connection) -> None:
-    """Write what is there already: it fails where nothing can be written."""
-    connection.execute(EDITIONS.update().values(edition=EDITIONS.c.edition))
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"pragma user_version = {EDITION}")
 
 
 def _edition(connection: Connection) -> int:
-    if not inspect(connection).has_table(EDITIONS.name):
+    """Return which it is, 0 for a new one; raise SchemaError where it is a newer store's, or DamagedError."""
+    there = set(inspect(connection).get_table_names())
+    if EDITIONS.name not in there:
+        if ENTRY.name in there:
+            raise DamagedError("entries of no edition")
         return 0
-    return connection.execute(select(func.max(EDITIONS.c.edition))).scalar() or 0
+    edition = connection.execute(select(func.max(EDITIONS.c.edition))).scalar() or 0
+    is_known = isinstance(edition, int) and 0 < edition <= EDITION
+    if not is_known and connection.dialect.name == "sqlite":
+        twice = connection.exec_driver_sql("pragma user_version").scalar()
+        if edition != twice:  # a store says it in two places
+            raise DamagedError("an edition that is none")
+    if not is_known:
+        raise SchemaError(f"the database is of edition {edition}, a newer store's; this one knows {EDITION}")
+    return int(edition)
 
 
 def _first(connection: Connection) -> None:

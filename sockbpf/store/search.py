@@ -185,6 +185,12 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
     return sorted(found.values(), key=lambda row: (-row[asked.sort], row["host"], row["id"]))[: asked.limit]
 
 
+def read_something(connection: Connection) -> None:
+    """Read what is read most, the newest of each; nothing of it matters but that it can be read."""
+    find(connection, parse([("limit", "1")]))
+    find_episodes(connection, parse([("limit", "1"), ("sort", "last")], episodes=True))
+
+
 def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
     """Return what came after an entry, oldest first."""
     statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)

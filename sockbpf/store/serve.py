@@ -7,31 +7,30 @@ import os
 import resource
 import signal
 import ssl
-import time
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
+from sockbpf import life
+from sockbpf.counters import Counters
 from sockbpf.errors import SockbpfError
 from sockbpf.store.app import OPEN_PATHS, Store, make_app
+from sockbpf.store.database import Database
 from sockbpf.store.files import give_away, keep_private
 from sockbpf.store.guard import Guard
 from sockbpf.store.listener import BACKLOG, listen
 from sockbpf.store.metrics import StoreMetrics
 from sockbpf.store.page_files import page_routes
-from sockbpf.store.partitions import make_partitions
 from sockbpf.store.patience import impatient
-from sockbpf.store.schema import migrate, open_engine
 from sockbpf.store.settings import names_of
 from sockbpf.store.user import become, confine, user_of, users_before
+from sockbpf.store.writing import probe
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from sqlalchemy.engine import Engine
     from starlette.types import ASGIApp
 
     from sockbpf.store.settings import Store as Settings
@@ -76,11 +75,10 @@ def serve(
     listener = listener or _listener(settings)
     context = _tls(settings)
     # All that is imported and read is so before root is given up: the code may lie in root's own folder.
-    writing = open_engine(settings.database, connections=1)
-    reading = open_engine(settings.database, connections=6, read_only=True)
+    database = Database(settings.database, settings.sqlite_path)
     for late in IMPORTED_LATE:
         import_module(late)
-    store = Store(reading, writing, keep_s=settings.keep, metrics=StoreMetrics)
+    store = Store(database, keep_s=settings.keep, metrics=StoreMetrics)
     config = uvicorn.Config(
         _guarded(settings, store),
         http=impatient(settings.patience),
@@ -101,7 +99,8 @@ def serve(
     _allow_files()
     _become(settings)
     when_confined()
-    _prepare(writing)
+    life.begin(Counters(), (log.critical,))
+    database.prepare(probe)
     scheme = "https" if context else "http"
     log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
 
@@ -168,13 +167,3 @@ def _allow_files() -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def _prepare(engine: Engine) -> None:
-    try:
-        migrate(engine)
-        with engine.begin() as connection:
-            make_partitions(connection, time.time())
-    except SQLAlchemyError as error:
-        said = str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0]
-        raise StoreError(f"store > database: {said}") from None

@@ -7,27 +7,32 @@ the disk, not one each.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlchemyError
 
+from sockbpf import life
 from sockbpf.store.digest import APART, digest_of, is_sound
-from sockbpf.store.schema import ENTRY, EPISODE, PAIR, WRITING
+from sockbpf.store.entry import alert_entry
+from sockbpf.store.faults import described, is_damage
+from sockbpf.store.schema import EDITIONS, ENTRY, EPISODE, PAIR, WRITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
-    from sqlalchemy.engine import Engine
 
+    from sockbpf.store.database import Database
     from sockbpf.store.entry import Entry
 
 log = logging.getLogger(__name__)
@@ -40,6 +45,23 @@ TRIES = 5
 """Of a transaction that another store's stood in the way of."""
 IN_THE_WAY = frozenset({"40001", "40P01"})
 """SQLSTATE of a serialization failure, of a deadlock."""
+
+
+ROUND_S = 120.0
+"""How long the database may take for one transaction before that is said."""
+PROBE = {
+    "event": "exceeded", "host": "store", "protocol": "tcp", "type": "RECV", "local_ip": "::1", "local_port": "1",
+    "remote_ip": "::1", "remote_port": "1", "size": "1", "threshold": "1", "seq": "0",
+}  # fmt: skip
+"""Of an alert that is written and taken back."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Why nothing is kept, in words for anybody, and since when, Unix time."""
+
+    why: str
+    since_s: float
 
 
 class BusyError(Exception):
@@ -59,9 +81,9 @@ class _Work:
 class Writer:
     """The only one that writes; everything else looks on."""
 
-    def __init__(self, engine: Engine, on_commit: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, database: Database, on_commit: Callable[[], None] = lambda: None) -> None:
         """Write into this database from `start` on; `on_commit` is called, from the thread, after each commit."""
-        self._engine = engine
+        self._database = database
         self._on_commit = on_commit
         self._changed = threading.Condition()
         self._waiting: deque[_Work] = deque()
@@ -71,10 +93,12 @@ class Writer:
         self.kept = 0
         self.duplicates = 0
         self.refused = 0
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.not_kept = 0
+        self.broken: Broken | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        self._thread = life.start_thread("writer", self._run, limit_s=ROUND_S)
 
     @property
     def waiting(self) -> int:
@@ -107,12 +131,16 @@ class Writer:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
 
-    def _run(self) -> None:
+    def _run(self, pulse: life.Pulse) -> None:
         while True:
+            pulse.beat()
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
+                self._changed.wait_for(lambda: self._waiting or self._closing, life.REST_S)
+                if not self._waiting and not self._closing:
+                    continue
                 batch = self._take()
             if not batch:
                 return
@@ -143,6 +171,7 @@ class Writer:
                 if tried == TRIES or getattr(error.orig, "sqlstate", None) not in IN_THE_WAY:
                     raise
         self.commits += 1
+        self.broken = None
         for work in batch:
             if not work.call:
                 self.kept += sum(work.answer)
@@ -151,27 +180,73 @@ class Writer:
         self._on_commit()
 
     def _transact(self, batch: list[_Work]) -> None:
-        with self._engine.begin() as connection:
+        with self._database.writing.begin() as connection:
             kept = iter(write(connection, [entry for work in batch for entry in work.entries]))
             for work in batch:
                 work.answer = [next(kept) for _ in work.entries]
                 if work.call:
                     work.answer = work.call(connection)
 
+    def report(self, error: BaseException, generation: int) -> None:
+        """Say that whoever reads has found the file damaged, while it was this one."""
+
+        def is_it_so(_: Connection) -> None:
+            if generation == self._database.generation:
+                raise error
+
+        with suppress(BusyError):
+            self.call(is_it_so)
+
     def _failed(self, batch: list[_Work], error: Exception) -> None:
-        if len(batch) > 1 and isinstance(error, SQLAlchemyError) and not isinstance(error, OperationalError):
+        is_ours = isinstance(error, SQLAlchemyError) and not isinstance(error, OperationalError)
+        if is_damage(error, certain=True) or (len(batch) == 1 and is_damage(error) and self._is_lasting()):
+            if self._database.replace(error, self._database.generation):
+                self._try_again(batch)
+                return
+        elif len(batch) > 1 and (is_ours or is_damage(error)):
             for work in batch:  # one of them is at fault: the others need not suffer
-                try:
-                    self._commit([work])
-                except Exception as its:  # noqa: BLE001
-                    self._failed([work], its)
+                self._try_again([work])
             return
-        log.error("not kept: %s", str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0])
+        said = str(getattr(error, "orig", None) or type(error).__name__).split("\n")[0]
+        log.error("not kept: %s", said)
+        if isinstance(error, SQLAlchemyError):
+            self.broken = self.broken or Broken(described(error), time.time())
         for work in batch:
             if not work.done.done():
+                self.not_kept += len(work.entries)
                 work.done.set_exception(BusyError())
         if isinstance(error, OperationalError):
             time.sleep(0.1)  # a database that is away need not be asked more often
+
+    def _try_again(self, batch: list[_Work]) -> None:
+        try:
+            self._commit(batch)
+        except Exception as error:  # noqa: BLE001  whatever it is, whoever waits is told
+            self._failed(batch, error)
+
+    def _is_lasting(self) -> bool:
+        """Whether what every alert needs fails in the same way: then it is not what was to be written."""
+        try:
+            with self._database.writing.begin() as connection:
+                probe(connection)
+        except Exception as error:  # noqa: BLE001
+            return is_damage(error)
+        return False
+
+
+def probe(connection: Connection) -> None:
+    """Write what an alert needs, read it again, take it back, and have something written for good."""
+    told = {**PROBE, "id": f"probe-{time.time_ns()}", "timestamp": f"{time.time():.6f}"}
+    entry = alert_entry(told)
+    with connection.begin_nested() as tried:
+        write(connection, [entry])
+        kept = connection.execute(select(ENTRY).where(ENTRY.c.id == told["id"])).mappings().one()
+        episode = connection.execute(select(EPISODE).where(EPISODE.c.id == told["id"])).mappings().one()
+        is_kept = is_sound(kept, ENTRY.c.keys()) and is_sound(episode, EPISODE.c.keys())
+        if kept["body"] != entry.body or not is_kept:
+            raise DatabaseError("probe", None, sqlite3.DatabaseError("malformed: not what was written"))
+        tried.rollback()
+    connection.execute(EDITIONS.update().values(edition=EDITIONS.c.edition))
 
 
 def write(connection: Connection, entries: Sequence[Entry], now_s: float | None = None) -> list[bool]:

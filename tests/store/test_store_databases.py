@@ -52,6 +52,8 @@ def test_a_newer_edition_is_left_alone(start: StartStore, database: str, tmp_pat
     assert tell(store, **told(1)).ok
     store.stop()
     run(database, "update store_edition set edition = 1009")
+    if database.startswith("sqlite"):
+        run(database, "pragma user_version = 1009")
     refused = start_store(tmp_path / "refused", database, healthy=False)
     assert refused.process.wait(30) == 1
     assert "the database is of edition 1009, a newer store's" in refused.log()

@@ -257,6 +257,8 @@ def test_a_database_of_a_newer_store_is_left_alone(start: StartStore, database: 
     engine = open_engine(url_of(database), connections=1)
     with engine.begin() as connection:
         connection.execute(update(EDITIONS).values(edition=99))
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("pragma user_version = 99")
     engine.dispose()
     command = [sys.executable, "-m", "sockbpf", "store", "-c", str(store.config)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

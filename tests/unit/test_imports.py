@@ -132,9 +132,12 @@ MAY_KNOW = {
     "store.entry": "",
     "store.schema": "errors",
     "store.partitions": "store.schema",
-    "store.writing": "store.digest store.entry store.schema",
+    "store.faults": "",
+    "store.database": "errors store.faults store.files store.partitions store.schema",
+    "store.salvage": "store.database store.digest store.entry store.schema store.writing",
+    "store.writing": " life store.database store.digest store.entry store.faults store.schema",
     "store.search": "store.digest store.entry store.schema",
-    "store.retention": "store.partitions store.schema store.writing",
+    "store.retention": " life store.database store.partitions store.salvage store.schema store.writing",
     "store.feed": "store.guard",
     "store.guard": "store.origin",
     "store.origin": "",
@@ -145,10 +148,10 @@ MAY_KNOW = {
     "store.page_files": "",
     "store.description": " store.entry store.search",
     "store.metrics": "store.app",
-    "store.app": "fields store.description store.entry store.feed store.guard store.metrics store.page_files "
-    "store.retention store.schema store.search store.table store.writing",
-    "store.serve": "errors store.app store.files store.guard store.listener store.metrics store.page_files "
-    "store.partitions store.patience store.schema store.settings store.user",
+    "store.app": "fields store.database store.description store.entry store.faults store.feed store.guard "
+    "store.metrics store.page_files store.retention store.schema store.search store.table store.writing",
+    "store.serve": " counters errors life store.app store.database store.files store.guard store.listener "
+    "store.metrics store.page_files store.patience store.settings store.user store.writing",
 }
 """Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
 
@@ -159,8 +162,8 @@ ONLY_IN = {
     "yaml": {"yaml_source"},
     "prometheus_client": {"metrics", "store.app", "store.metrics"},
     "sqlalchemy": {
-        *("store.app", "store.partitions", "store.retention", "store.schema", "store.search", "store.serve"),
-        "store.writing",
+        *("store.app", "store.partitions", "store.retention", "store.schema", "store.search"),
+        *("store.database", "store.salvage", "store.writing"),
     },
     "starlette": {"store.app", "store.page_files", "store.serve"},
     "uvicorn": {"store.patience", "store.serve"},

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, inspect, text
 
 from sockbpf.store import schema
-from sockbpf.store.schema import STEPS, SchemaError, migrate, open_engine
+from sockbpf.store.schema import STEPS, DamagedError, SchemaError, migrate, open_engine
 
 
 @pytest.fixture
@@ -73,6 +73,18 @@ def test_a_newer_one_is_refused_and_not_touched(engine: Engine) -> None:
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("update store_edition set edition = 1009"))
+        connection.exec_driver_sql("pragma user_version = 1009")  # a store says it in two places
     with pytest.raises(SchemaError, match="edition 1009, a newer store's"):
         migrate(engine)
     assert edition(engine) == [1009]
+
+
+@pytest.mark.parametrize("said", ["1009", "-1", "0", "null", "'x'", "1.5"])
+def test_an_edition_that_is_said_once_is_damage(engine: Engine, said: str) -> None:
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("alter table store_edition rename to other"))
+        connection.execute(text("create table store_edition (edition)"))
+        connection.execute(text(f"insert into store_edition values ({said})"))
+    with pytest.raises(DamagedError):
+        migrate(engine)

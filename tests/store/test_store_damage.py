@@ -1,0 +1,266 @@
+"""Whatever bytes of the database are damaged: the store starts, keeps what comes, shows nothing that was altered.
+
+`--store-damages` says how many databases are damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import text
+
+from sockbpf.store.schema import open_engine
+from sockbpf.store.settings import Store as Settings
+from tests.live.waiting import until
+from tests.store.asking import pages
+from tests.store.conftest import StartStore
+from tests.store.serving import Store, first_edition, start_store, tell, told
+
+SEED = 4_711
+ALERTS, POSTS = 211, 23
+NAME = "alerts.sqlite"
+CUT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = :n and pid != pg_backend_pid()"
+
+
+def write_all(store: Store) -> None:
+    with requests.Session() as session:
+        for number in range(ALERTS):
+            alert = told(number, comm=f"process-{number}", note="x" * (number % 7 * 900))
+            assert session.get(f"{store.url}/alert", params=alert, timeout=30).json() == {"new": True}
+        for number in range(POSTS):
+            posted = {"posted": number, "text": f"text {number} " * (number * 9)}
+            assert session.post(f"{store.url}/store.json", json=posted, timeout=30).ok
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return folders with a database each: ended as it should, killed, and of the first edition."""
+    made = {}
+    for kind in ("ended", "killed", "first"):
+        folder = tmp_path_factory.mktemp(kind)
+        database = f"sqlite:///{folder}/kept/{NAME}"
+        store = start_store(folder / "store", database)
+        write_all(store)
+        store.stop(signal.SIGKILL if kind == "killed" else signal.SIGTERM)
+        if kind == "first":
+            first_edition(database)
+        made[kind] = folder / "kept"
+    assert (made["killed"] / f"{NAME}-wal").stat().st_size > 100_000
+    return made
+
+
+def damage(chance: random.Random, folder: Path) -> str:
+    """Damage one of the files; return how."""
+    names = [file for file in sorted(folder.iterdir()) if file.stat().st_size]
+    file = chance.choices(names, [file.stat().st_size for file in names])[0]
+    if chance.random() < 0.1:
+        file = chance.choice(names)
+    content = bytearray(file.read_bytes())
+    kind = chance.choice(
+        ("bytes", "bytes", "bytes", "bytes", "bytes", "head", "cut", "zeroed", "noise", "swapped")
+    )
+    page = 4096
+    at = chance.randrange(len(content)) // page * page
+    if kind == "bytes":
+        for _ in range(chance.randint(1, 20)):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+    elif kind == "head":
+        for _ in range(chance.randint(1, 20)):
+            content[chance.randrange(min(len(content), 200))] = chance.randrange(256)
+    elif kind == "cut":
+        del content[chance.randrange(len(content)) :]
+    elif kind == "zeroed":
+        content[at : at + page] = bytes(len(content[at : at + page]))
+    elif kind == "noise":
+        content[at : at + page] = chance.randbytes(len(content[at : at + page]))
+    else:
+        other = chance.randrange(len(content)) // page * page
+        content[at : at + page], content[other : other + page] = (
+            content[other : other + page], content[at : at + page],
+        )  # fmt: skip
+    file.write_bytes(content)
+    return f"{kind} of {file.name}"
+
+
+def canonical(found: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(json.dumps(each, sort_keys=True) for each in found)
+
+
+def everything(store: Store) -> tuple[Counter[str], Counter[str]]:
+    """Return all entries and episodes; what finds damage is answered 503, then the file is a new one."""
+
+    def found() -> Any:
+        try:
+            entries = [each for page in pages(store) for each in page]
+            answer = requests.get(f"{store.url}/episodes?limit=1000", timeout=30)
+            assert answer.status_code == 200, answer.text
+        except AssertionError:
+            return None
+        return canonical(entries), canonical(answer.json())
+
+    return until(found, "all is read")  # type: ignore[no-any-return]
+
+
+def settled(store: Store, folder: Path) -> bool:
+    return not [file for file in folder.iterdir() if ".damaged-" in file.name or ".salvaging-" in file.name]
+
+
+@pytest.mark.timeout(7200)
+def test_no_damage_stops_it_or_is_shown(
+    whole: dict[str, Path], tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    chance = random.Random(SEED)
+    rounds = int(pytestconfig.getoption("--store-damages"))
+    known = {}
+    for kind, folder in whole.items():
+        copied = tmp_path / f"whole-{kind}"
+        shutil.copytree(folder, copied / "kept")
+        store = start_store(copied / "store", f"sqlite:///{copied}/kept/{NAME}")
+        known[kind] = everything(store)
+        assert (known[kind][0].total(), known[kind][1].total()) == (ALERTS + POSTS, ALERTS)
+        assert store.stop() == 0
+    figures: Counter[str] = Counter()
+    faults: list[str] = []
+    for number in range(rounds):
+        kind = chance.choice(list(whole))
+        folder = tmp_path / f"damaged{number}"
+        shutil.copytree(whole[kind], folder / "kept")
+        how = damage(chance, folder / "kept")
+        store = start_store(folder / "store", f"sqlite:///{folder}/kept/{NAME}")  # and it is healthy
+        try:
+            fresh = told(10**6 + number, host="fresh")
+            until(lambda: tell(store, **fresh).status_code == 200, "an alert is kept")  # noqa: B023
+            assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
+            everything(store)
+            until(lambda: settled(store, folder / "kept"), lambda: f"{how}: {store.log()}")  # noqa: B023
+            entries, episodes = everything(store)
+            new = [each for each in entries if json.loads(each).get("host") == "fresh"]
+            heard = [each for each in episodes if json.loads(each).get("host") == "fresh"]
+            altered = [
+                *(entries - known[kind][0] - Counter(new)),
+                *(episodes - known[kind][1] - Counter(heard)),
+            ]
+            if len(new) != 1 or len(heard) != 1 or altered:
+                faults.append(f"{number} {kind} {how}: {len(new)} new, altered: {altered}\n{store.log()}")
+            assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
+            figures["set aside"] += ".salvaged-" in "".join(os.listdir(folder / "kept"))
+            figures["entries"] += ALERTS + POSTS
+            figures["found"] += entries.total() - 1
+            figures["episodes found"] += episodes.total() - 1
+            figures["altered shown"] += len(altered)
+            figures[f"of {kind}"] += 1
+            figures["rows deleted"] += "are not as they were written" in store.log()
+            assert store.stop() == 0, store.log()
+            assert "Traceback" not in store.log(), store.log()
+        finally:
+            store.stop(signal.SIGKILL)
+        if not faults:
+            shutil.rmtree(folder)
+    print(f"{rounds} damaged databases, all started and kept an alert: {dict(figures)}")
+    assert not faults, f"{len(faults)}: " + "\n".join(faults[:5])
+
+
+def spoil(database: Path, statement: str) -> None:
+    """Damage a database that a store has open, as whoever may write into its files."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("pragma writable_schema = on")
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("found_by", ["writing", "reading"])
+def test_damage_while_it_runs_is_set_aside_at_once(start: StartStore, tmp_path: Path, found_by: str) -> None:
+    kept = tmp_path / "kept" / NAME
+    store = start(f"sqlite:///{kept}")
+    write_all(store)
+    engine = open_engine(f"sqlite:///{kept}", connections=1)
+    with engine.begin() as connection:
+        root = connection.execute(
+            text("select rootpage from sqlite_master where name = :n"),
+            {"n": "entry_at" if found_by == "reading" else "sqlite_autoindex_entry_1"},
+        ).scalar_one()
+    with engine.connect() as connection:
+        connection.connection.driver_connection.execute("pragma wal_checkpoint(truncate)")  # type: ignore[union-attr]
+    engine.dispose()
+    with kept.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    # What is in the caches of its connections goes when somebody else has written.
+    with closing(sqlite3.connect(kept, isolation_level=None)) as other:
+        other.execute("insert into pair (n, at, name, value) values (0, 0, 'a', 'b')")
+    if found_by == "reading":
+        until(lambda: requests.get(f"{store.url}/store.json", timeout=30).ok, "it is read again")
+    answer = tell(store, **told(10**6))
+    assert answer.json() == {"new": True}, "on this very request"
+    assert requests.get(f"{store.url}/healthz", timeout=30).json() == {"status": "ok"}
+    until(lambda: settled(store, kept.parent), "what can be salvaged is copied")
+    until(lambda: sum(map(len, pages(store))) == ALERTS + POSTS + 1, store.log)
+    assert max(file.name.partition(".sqlite")[2][:10] for file in kept.parent.iterdir()) == ".salvaged-"
+    assert "sockbpf_store_set_aside_total 1.0" in requests.get(f"{store.url}/metrics", timeout=9).text
+    assert "Traceback" not in store.log()
+
+
+def test_a_row_that_was_altered_is_not_shown(
+    start: StartStore, database_of: Callable[[str], str], database: str
+) -> None:
+    store = start(database)
+    for number in range(5):
+        assert tell(store, **told(number)).ok
+    engine = open_engine(Settings(database=database).database, connections=1)
+    with engine.begin() as connection:
+        connection.execute(text("update entry set body = replace(body, '1048579', '9048579')"))
+        connection.execute(text("update episode set peak = 9 where id = '0000000000000003'"))
+    engine.dispose()
+    entries, episodes = everything(store)
+    assert len(entries) == len(episodes) == 4
+    assert "9048579" not in "".join(entries)
+    assert "rows of entry are not as they were written" in store.log()
+    assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
+    metrics = requests.get(f"{store.url}/metrics", timeout=9).text
+    assert "sockbpf_store_altered_total 2.0" in metrics
+
+
+def test_postgresql_that_cannot_write_is_said(start: StartStore, database_of: Callable[[str], str]) -> None:
+    database = database_of("postgresql")
+    store = start(database)
+    assert tell(store, **told(1)).ok
+    engine = open_engine(Settings(database=database).database, connections=1)
+    name = database.rpartition("/")[2]
+
+    def health() -> tuple[int, str]:
+        answer = requests.get(f"{store.url}/healthz", timeout=30)
+        return answer.status_code, str(answer.json().get("detail", ""))
+
+    breaks = {
+        f'alter database "{name}" set default_transaction_read_only = on': "the database is read-only; since 20",
+        "alter table entry rename to entry_gone": "SQLSTATE 42P01; since 20",
+    }
+    mends = (
+        f'alter database "{name}" set default_transaction_read_only = off',
+        "alter table entry_gone rename to entry",
+    )
+    for (broken, said), mended in zip(breaks.items(), mends, strict=True):
+        for statement, status in ((broken, 503), (mended, 200)):
+            with engine.begin() as connection:
+                connection.execute(text("set transaction read write"))
+                connection.execute(text(statement))
+                connection.execute(
+                    text(CUT),
+                    {"n": name},
+                )
+            until(lambda: health()[0] == status, lambda: f"{statement}: {health()}")  # noqa: B023
+            assert status == 200 or said in health()[1], health()
+            assert tell(store, **told(2)).status_code == status
+    engine.dispose()
+    assert "Traceback" not in store.log()
