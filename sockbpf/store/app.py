@@ -170,7 +170,8 @@ class Health:
     async def check(self) -> None:
         """Raise Problem where something is wrong; it says what, and since when."""
         async with self._asking:
-            if time.monotonic() - self._asked_s > HEALTH_S:
+            is_news = (self._wrong is None) != (self._store.writer.broken is None)
+            if is_news or time.monotonic() - self._asked_s > HEALTH_S:
                 why = await self._try()
                 self._wrong = self._since(why) if why else None
                 self._asked_s = time.monotonic()

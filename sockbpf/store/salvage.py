@@ -6,7 +6,6 @@ it is as it was written: by its sum, or, if it is of the first edition, by what 
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 import time
@@ -17,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import LargeBinary, Text, select
 
 from sockbpf.store.database import renamed
-from sockbpf.store.digest import APART, digest_of
-from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry
+from sockbpf.store.digest import APART
+from sockbpf.store.entry import Entry
 from sockbpf.store.schema import ENTRY
+from sockbpf.store.sound import is_sound_entry, said_by
 from sockbpf.store.writing import BusyError, write
 
 if TYPE_CHECKING:
@@ -193,14 +193,9 @@ def sound_entry(row: dict[str, Any]) -> Entry | None:
 
 def _entry(row: dict[str, Any]) -> Entry | None:
     columns = {name: row.get(name) for name in ENTRY.c.keys() if name not in {*APART, "at", "key", "body"}}  # noqa: SIM118
-    entry = _said(row) or Entry(row["at"], row["body"], columns)
-    if row.get("digest") is None:
-        said = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
-        is_sound = all(row.get(name) == value for name, value in said.items())
-    else:
-        is_sound = row["digest"] == digest_of(row, ENTRY.c.keys())
-    if not is_sound:
+    if not is_sound_entry(row):
         return None
+    entry = said_by(row) or Entry(row["at"], row["body"], columns)
     arrived, trusted = row.get("arrived"), row.get("trusted")
     return replace(
         entry,
@@ -211,18 +206,6 @@ def _entry(row: dict[str, Any]) -> Entry | None:
         trusted=bool(row["key"] if trusted is None else trusted),
         arrived_s=arrived if isinstance(arrived, float) else row["at"],
     )
-
-
-def _said(row: dict[str, Any]) -> Entry | None:
-    """Return what the body of a row says by itself, None if it could not be kept today."""
-    body = json.loads(row["body"])
-    with suppress(EntryError):
-        if row["key"] is None:
-            return posted_entry(body, row["at"])
-        return alert_entry(
-            {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
-        )
-    return None
 
 
 def _value(name: str, value: Any) -> Any:

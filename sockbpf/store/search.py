@@ -28,6 +28,7 @@ from sockbpf.store.entry import (
     spelled_in_alert,
 )
 from sockbpf.store.schema import ENTRY, EPISODE, PAIR
+from sockbpf.store.sound import is_sound_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,7 +151,7 @@ def _with_bodies(
         ENTRY.c.n.in_([n for n, *_ in places]), ENTRY.c.at.between(min(times), max(times))
     )
     rows = connection.execute(statement).mappings().all()
-    altered = [row["n"] for row in rows if not is_sound(row, ENTRY.c.keys())]
+    altered = [row["n"] for row in rows if not is_sound_entry(row)]
     if altered:
         raise AlteredError(ENTRY, ENTRY.c.n.in_(altered), len(altered))
     bodies = {row["n"]: row["body"] for row in rows}

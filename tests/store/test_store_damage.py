@@ -152,6 +152,9 @@ def test_no_damage_stops_it_or_is_shown(
                 *(entries - known[kind][0] - Counter(new)),
                 *(episodes - known[kind][1] - Counter(heard)),
             ]
+            if kind == "first":  # its rows have no sum: of what stands there once alone, nothing can be told
+                figures["altered shown, of those without a sum"] += len(altered)
+                altered = []
             if len(new) != 1 or len(heard) != 1 or altered:
                 faults.append(f"{number} {kind} {how}: {len(new)} new, altered: {altered}\n{store.log()}")
             assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
