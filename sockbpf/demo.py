@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,10 +22,15 @@ from sockbpf.alert import CLEARED, EXCEEDED
 from sockbpf.arming import need_root
 from sockbpf.errors import SockbpfError
 from sockbpf.isolated import command as isolated
+from sockbpf.kernel.compiler import PATIENCE_S
 
 THRESHOLD = 32 * 1024
 STALL = 50_000  # less than the window of a fresh connection: all of it reaches the reader's queue
-ARMED_S, ALERT_S = 60, 10
+ALERT_S = 10
+ARMED_S = PATIENCE_S + 60
+"""As long as the compiler may take, two minutes on an old kernel under emulation, and for what is besides it."""
+PATIENT_S = 5
+"""After that is said what is waited for."""
 
 CONFIG = """\
 url: http://127.0.0.1:{port}/alert
@@ -67,7 +73,7 @@ def demo() -> int:
             text=True,
         )
         try:
-            _wait_until_armed(monitor, ready)
+            _wait_until_armed(out, monitor, ready)
             out.print(f"[bold]2.[/] the monitor is armed: thresholds {THRESHOLD} bytes")
             _stall(out, told)
         finally:
@@ -80,13 +86,15 @@ def demo() -> int:
     return 0
 
 
-def _wait_until_armed(monitor: subprocess.Popen[str], ready: Path) -> None:
-    waited = threading.Event()
-    for _ in range(ARMED_S * 20):
+def _wait_until_armed(out: Console, monitor: subprocess.Popen[str], ready: Path) -> None:
+    """Wait while the monitor lives, as long as its start may take at all."""
+    waited, begun_s, said = threading.Event(), time.monotonic(), False
+    while (so_far_s := time.monotonic() - begun_s) < ARMED_S and monitor.poll() is None:
         if ready.exists():
             return
-        if monitor.poll() is not None:
-            break
+        if so_far_s > PATIENT_S and not said:
+            said = True
+            out.print(f"   the monitor compiles its programs for this kernel: {ARMED_S:g} s at the most")
         waited.wait(0.05)
     monitor.kill()
     raise SockbpfError("the monitor did not arm:\n" + monitor.communicate()[1])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sockbpf import __version__
 from sockbpf.kernel.bytecode import Bytecode, NonsenseError, bytecode_from
 from sockbpf.kernel.runtime import library_file
-from sockbpf.kernel.source import BTF, SOURCE
+from sockbpf.kernel.source import SOURCE, types_in_short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +36,9 @@ def folder() -> Path:
 
 
 def key_of(order: Order, types: str) -> bytes | None:
-    """Return what the bytecode for this order depends on, in short; None if that is not to be told.
-
-    That is so with types from kernel headers: whether they changed is not seen at once.
-    """
-    if types == "headers" or not BTF.exists():
+    """Return what the bytecode for this order depends on, in short; None where there are no types."""
+    kernel = types_in_short(types)
+    if kernel is None:
         return None
     file = library_file()
     sources = sorted(path for path in SOURCE.rglob("*.[ch]") if path.is_file())
@@ -49,7 +47,7 @@ def key_of(order: Order, types: str) -> bytes | None:
         repr(os.uname()).encode(),
         repr((str(file), file.stat().st_size, file.stat().st_mtime_ns)).encode(),
         order.to_bytes(),
-        BTF.read_bytes(),
+        kernel,
         *(path.read_bytes() for path in sources),
     ]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,37 @@ def kernel_symbols(names: Collection[str]) -> dict[str, int]:
             if symbol in names:
                 found[symbol] = int(address, 16)
     return found
+
+
+def types_in_short(types: str) -> bytes | None:
+    """Return what tells these types from all others, as `type_source` would take them; None if there are none."""
+    if types in ("auto", "btf") and BTF.exists():
+        return hashlib.sha256(BTF.read_bytes()).digest()
+    if types in ("auto", "headers") and HEADERS.exists():
+        return _headers_in_short()
+    return None
+
+
+def _headers_in_short() -> bytes:
+    """Return a digest of name, size and time of every header: 20 ms, where reading all would take a second.
+
+    Some are links to a package that several builds share, on Debian in a second tree beside `build`.
+    """
+    digest, seen = hashlib.sha256(), set()
+    trees = (tree / part for tree in (HEADERS, HEADERS.with_name("source")) for part in ("include", "arch"))
+    for tree in trees:
+        for folder, inner, names in os.walk(tree, followlinks=True):
+            inner.sort()
+            where = os.stat(folder)
+            if (where.st_dev, where.st_ino) in seen:  # a link back
+                inner.clear()
+                continue
+            seen.add((where.st_dev, where.st_ino))
+            for name in sorted(names):
+                with suppress(FileNotFoundError):  # a link to nothing
+                    found = os.stat(os.path.join(folder, name))
+                    digest.update(repr((folder, name, found.st_size, found.st_mtime_ns)).encode())
+    return digest.digest()
 
 
 def type_source(types: str) -> tuple[str, list[str]]:

@@ -38,7 +38,7 @@ MAY_KNOW = {
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
     "check": "rehearsal arming config counters errors event kernel.choice kernel.legacy kernel.probes kernel.tables",
-    "demo": "alert arming errors isolated",
+    "demo": "alert arming errors isolated kernel.compiler",
     "service": "clock",
     "isolated": "",
     # what an operator writes

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sockbpf.kernel import kept
+from sockbpf.kernel import source as source_of_types
 from sockbpf.kernel.bytecode import Bytecode, MapKind
 from sockbpf.kernel.order import Order
 
@@ -122,7 +123,7 @@ def test_the_key_is_another_for_everything_that_it_depends_on(
     source.mkdir()
     for path in (btf, source / "monitor.c", library):
         path.write_text("1")
-    monkeypatch.setattr(kept, "BTF", btf)
+    monkeypatch.setattr(source_of_types, "BTF", btf)
     monkeypatch.setattr(kept, "SOURCE", source)
     monkeypatch.setattr(kept, "library_file", lambda: library)
     keys = [kept.key_of(order, "auto")]
@@ -141,8 +142,31 @@ def test_the_key_is_another_for_everything_that_it_depends_on(
     assert len(set(keys)) == len(keys) == 8
 
 
-def test_types_from_headers_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    order = Order((), {})
+def test_types_from_headers_are_known_by_name_size_and_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of every header of the package, behind links too; and no other is taken for them."""
+    order, build = Order((), {}), tmp_path / "modules" / "build"
+    monkeypatch.setattr(source_of_types, "HEADERS", build)
+    monkeypatch.setattr(source_of_types, "BTF", tmp_path / "none")
     assert kept.key_of(order, "headers") is None
-    monkeypatch.setattr(kept, "BTF", tmp_path / "none")
-    assert kept.key_of(order, "auto") is None
+    shared = tmp_path / "shared" / "net"
+    shared.mkdir(parents=True)
+    (build / "include" / "generated").mkdir(parents=True)
+    (build / "include" / "net").symlink_to(shared)
+    (shared / "back").symlink_to(build / "include")
+    config, header = build / "include" / "generated" / "autoconf.h", shared / "sock.h"
+    config.write_text("1")
+    header.write_text("1")
+    keys = [kept.key_of(order, "headers")]
+    assert kept.key_of(order, "auto") == keys[0]
+    assert kept.key_of(order, "btf") is None
+
+    config.write_text("22")
+    keys.append(kept.key_of(order, "headers"))
+    os.utime(header, ns=(0, 1009))
+    keys.append(kept.key_of(order, "headers"))
+    header.rename(shared / "tcp.h")
+    keys.append(kept.key_of(order, "headers"))
+    assert None not in keys
+    assert len(set(keys)) == len(keys) == 4
