@@ -19,6 +19,7 @@ from sockbpf.delivery.outbox import Outbox
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.worker import Workers
+from sockbpf.event import account_of
 from sockbpf.life import setting_aside
 from sockbpf.rehearsal import maker_of, rehearse
 
@@ -169,9 +170,8 @@ class Dispatch:
         alerts = []
         for notice in notices:
             with setting_aside(self._counters, _named(notice)):
-                alerts.append(
-                    parameters(alert_of(notice, seq=self._seq + 1, host=self._host, unix_offset_ns=offset_ns))
-                )
+                alert = alert_of(notice, seq=self._seq + 1, host=self._host, unix_offset_ns=offset_ns)
+                alerts.append((parameters(alert), account_of(alert.socket.uid)))
                 self._seq += 1
         if alerts:
             self._counters.add("alerts", len(alerts))
@@ -190,7 +190,7 @@ class Dispatch:
             "journal_depth": self._outbox.routes.depth(),
             "oldest_undelivered_seconds": round(time.time() - oldest_s, 3) if oldest_s else 0,
         }
-        self._outbox.put([heartbeat(numbers, self._seq, self._host, time.time_ns())])
+        self._outbox.put([(heartbeat(numbers, self._seq, self._host, time.time_ns()), 0)])
 
     def owes(self) -> bool:
         """Tell whether something is to be delivered still."""

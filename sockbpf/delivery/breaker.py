@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 ASKED_MAX_S = 3600.0
 """A receiver is left alone for as long as it asks, up to this: none shall silence us for a day."""
 
+ABSENT_MAX_S = 0.75
+"""The longest pause while nobody listens at a place on this host: whoever begins to is told within a second."""
+
 TRIPS_AFTER = 3
 """Failures in a row, of whatever alerts, after which a destination is taken for dead."""
 
@@ -66,8 +69,11 @@ class Breaker:
         self._until_s = self._asked_until_s = 0.0
         self._probing = False
 
-    def failed(self, now_s: float, asked_s: float, *, probe: bool) -> None:
-        """Take note of a failure; `asked_s` is how long the receiver wants to be left alone, 0 if it did not say."""
+    def failed(self, now_s: float, asked_s: float, *, probe: bool, absent: bool = False) -> None:
+        """Take note of a failure; `asked_s` is how long the receiver wants to be left alone, 0 if it did not say.
+
+        `absent` says that nobody is there at all: asking again soon costs nobody anything.
+        """
         was_open = self.is_open
         if asked_s:
             self._asked_until_s = max(self._asked_until_s, now_s + min(asked_s, ASKED_MAX_S))
@@ -78,7 +84,9 @@ class Breaker:
             return  # it was under way when the breaker opened
         self.failures += 1
         if self.failures >= TRIPS_AFTER:
-            pause_s = backoff_s(self.failures - TRIPS_AFTER + 1, self.retry_first_s, self.retry_max_s)
+            max_s = min(self.retry_max_s, ABSENT_MAX_S) if absent else self.retry_max_s
+            first_s = min(self.retry_first_s, max_s)
+            pause_s = backoff_s(self.failures - TRIPS_AFTER + 1, first_s, max_s)
             self._until_s = max(now_s + pause_s, self._asked_until_s)
 
     def try_now(self) -> None:

@@ -11,6 +11,7 @@ from copy import copy
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -103,6 +104,15 @@ def _cause(error: BaseException) -> BaseException | None:
             found = at
         at = at.__cause__ or at.__context__
     return found
+
+
+def is_absent(url: str, error: BaseException) -> bool:
+    """Tell whether nobody listens where the url leads, a place on this host."""
+    try:
+        here = ip_address(urlsplit(url).hostname or "").is_loopback
+    except ValueError:
+        here = urlsplit(url).hostname == "localhost"
+    return here and isinstance(_cause(error), ConnectionRefusedError)
 
 
 def drain(late: threading.Event, response: requests.Response, *_: object, **__: object) -> None:
@@ -205,7 +215,8 @@ class HttpGet:
             timed_out = late.is_set() or isinstance(error, requests.Timeout)
             reason = f"no answer within {self._settings.timeout:g} s" if timed_out else plain_reason(error)
             # Not even as the cause: its text holds the URL.
-            raise TransportError(f"GET {self._shown(url)}: {reason}") from None
+            absent = is_absent(url, error)
+            raise TransportError(f"GET {self._shown(url)}: {reason}", absent=absent) from None
         raise TransportError(f"GET {self._shown(url)}: more than {self._session.max_redirects} redirects")
 
     def _strip(self, request: requests.PreparedRequest) -> None:

@@ -12,7 +12,7 @@ from requests.utils import get_environ_proxies
 
 from sockbpf import __version__
 from sockbpf.delivery.deadline import Deadline
-from sockbpf.delivery.http_get import PERMANENT, drain, plain_reason, retry_after_s
+from sockbpf.delivery.http_get import PERMANENT, drain, is_absent, plain_reason, retry_after_s
 from sockbpf.delivery.surroundings import bundle, check_bundle, check_proxy
 from sockbpf.delivery.transport import TransportError
 
@@ -57,7 +57,8 @@ class HttpPost:
                     timed_out = late.is_set() or isinstance(error, requests.Timeout)
                     reason = f"no answer within {self._timeout_s:g} s" if timed_out else plain_reason(error)
                     # Not even as the cause: its text holds the URL.
-                    raise TransportError(f"POST {self._shown}: {reason}") from None
+                    absent = is_absent(self._url, error)
+                    raise TransportError(f"POST {self._shown}: {reason}", absent=absent) from None
         finally:
             self._session.cookies.clear()
         if not 200 <= answer.status_code < 300:  # noqa: PLR2004  the 2xx of HTTP

@@ -10,11 +10,12 @@ import logging
 import threading
 import time
 from dataclasses import replace
+from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
 from sockbpf.alert import HEARTBEAT
 from sockbpf.delivery.keeping import Found, Keeper
-from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, named, told_of
+from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, named, service_of, told_of
 from sockbpf.delivery.routes import Route, Routes
 from sockbpf.life import REST_S, setting_aside, start_thread
 
@@ -60,8 +61,8 @@ class Outbox:
         self._line = line
         self.routes = Routes(counters, self.settled)
         self._changed = threading.Condition()
-        self._made: list[str] = []
-        """As `Owed` keeps them: a storm's alerts as dictionaries would take six times the memory."""
+        self._made: list[tuple[str, int]] = []
+        """Bodies as `Owed` keeps them, for dictionaries would take six times the memory; and accounts."""
         self._put = self._handled = 0
         self._drops_unsaid = 0
         self._closing = False
@@ -97,14 +98,14 @@ class Outbox:
         self._counters.add("recovered_owed", len(found))
         self.routes.offer(found)
 
-    def put(self, alerts: Iterable[Mapping[str, str]]) -> None:
-        """Take alerts in, in the order of their `seq`; never waits."""
+    def put(self, alerts: Iterable[tuple[Mapping[str, str], int]]) -> None:
+        """Take alerts in, each with the account it is for, in the order of their `seq`; never waits."""
         with self._changed:
-            for told in alerts:
+            for told, account in alerts:
                 self._put += 1
                 body = body_of(told)
                 if len(self._made) < self._capacity and len(body) <= MAX_BODY:
-                    self._made.append(body)
+                    self._made.append((body, account))
                 else:
                     self._handled += 1
                     self._counters.add("dropped")
@@ -162,19 +163,19 @@ class Outbox:
     def _is_wanted(self) -> bool:
         return bool(self._made) or self._closing
 
-    def _handle(self, made: list[str]) -> None:
+    def _handle(self, made: list[tuple[str, int]]) -> None:
         owed: list[Owed] = []
-        for body in made:
+        for body, account in made:
             with setting_aside(self._counters, named(body)):
                 told = told_of(body)
                 seq = int(told["seq"])
-                owed += self._owed(told, body)
+                owed += self._owed(told, body, account)
                 self.last_seq = seq
         kept = [one for one in owed if one.episode != HEARTBEAT]
         if self._keeper and kept:
             self._keeper.made(kept, self.last_seq, self._n)
         self.routes.offer(owed)
-        for body in made:
+        for body, _ in made:
             with setting_aside(self._counters, named(body)):
                 if (told := told_of(body))["event"] != HEARTBEAT:
                     self._line(told)
@@ -182,12 +183,13 @@ class Outbox:
             self._handled += len(made)
             self._changed.notify_all()
 
-    def _owed(self, told: Mapping[str, str], body: str) -> list[Owed]:
+    def _owed(self, told: Mapping[str, str], body: str, account: int) -> list[Owed]:
         wanted = self.routes.wanted(told)
         now_s = time.time()
         self._n += len(wanted)
         first = self._n - len(wanted) + 1
-        return [Owed(n, name, told.get("id", HEARTBEAT), now_s, body) for n, name in enumerate(wanted, first)]
+        episode, service = told.get("id", HEARTBEAT), intern(service_of(told))
+        return [Owed(n, name, episode, now_s, body, account, service) for n, name in enumerate(wanted, first)]
 
     def _look_at_journal(self) -> None:
         """Have a journal that could not be used until now hold all that is owed."""

@@ -7,8 +7,13 @@ import math
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
+from sockbpf.alert import ONGOING
+from sockbpf.event import NO_UID
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+REPEATS = f'"event":"{ONGOING}"'
 
 MAX_BODY = 32 * 1024
 """Characters of an alert's body; a request's line of 8 KiB is what servers take."""
@@ -41,6 +46,17 @@ class Owed:
     body: str
     """The alert's parameters as JSON; text, because ten thousands may wait."""
 
+    account: int = NO_UID
+    """Whose sockets it is about, see `account_of`."""
+
+    service: str = ""
+    """Protocol, direction and local port."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it only repeats that an episode goes on. No other text can look so: its quotes are escaped."""
+        return REPEATS in self.body
+
     @property
     def told(self) -> dict[str, str]:
         return told_of(self.body)
@@ -57,6 +73,11 @@ HEAD = {field.name: field for field in fields(Owed) if field.name != "body"}
 def body_of(told: Mapping[str, str]) -> str:
     """Return an alert as an `Owed` keeps it."""
     return json.dumps(told, separators=(",", ":"))
+
+
+def service_of(told: Mapping[str, str]) -> str:
+    """Return which service an alert is about; of a heartbeat none."""
+    return " ".join(told.get(name, "") for name in ("protocol", "type", "local_port"))
 
 
 def told_of(body: str) -> dict[str, str]:

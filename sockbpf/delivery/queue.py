@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.breaker import Breaker, Bucket, backoff_s
+from sockbpf.delivery.shares import Shares
+from sockbpf.delivery.turns import Turns
 from sockbpf.life import REST_S
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Queue:
         self._owed: dict[int, Owed] = {}
         """By n, oldest first."""
         self._episodes: dict[str, list[int]] = {}
-        self._ready: deque[str] = deque()
+        self._shares = Shares()
+        self._ready = Turns()
         self._later: list[tuple[float, int, str]] = []
         """A heap of (when, n of its first, episode): those whose last try failed."""
         self._failures: dict[str, int] = {}
@@ -54,21 +56,35 @@ class Queue:
         self._closes_s = float("inf")
 
     def offer(self, alerts: Iterable[Owed]) -> list[Owed]:
-        """Take alerts in; return those given up because there were too many, oldest first."""
+        """Take alerts in; return those given up because there were too many."""
         with self._changed:
             now_s = self._clock()
             before_s = self._due_s(now_s)
             for owed in alerts:
                 self._owed[owed.n] = owed
+                self._shares.add(owed)
                 waiting = self._episodes.setdefault(owed.episode, [])
                 waiting.append(owed.n)
                 if len(waiting) == 1:
-                    self._ready.append(owed.episode)
+                    self._is_ready(owed.episode)
             due_s = self._due_s(now_s)
             # Where nothing may be tried yet nobody is woken: that would cost the other destinations their time.
             if due_s is not None and (due_s <= now_s or before_s is None or due_s < before_s):
                 self._changed.notify()  # who begins wakes the next
-            return self._give_up(len(self._owed) - self.capacity, float("inf"))
+            return self._shrink(self.capacity)
+
+    def _is_ready(self, episode: str) -> None:
+        if self._waits(episode):
+            head = self._owed[self._episodes[episode][0]]
+            self._ready.add(episode, head.account, head.service, repeats=head.repeats)
+
+    def _shrink(self, capacity: int) -> list[Owed]:
+        """Give up what is too much: of whoever has most."""
+        given_up: list[Owed] = []
+        while len(self._owed) > capacity and (n := self._shares.victim(self._under_way)) is not None:
+            given_up.append(self._owed[n])
+            self._forget(self._owed[n])
+        return given_up + self._give_up(len(self._owed) - capacity, float("inf"))
 
     def expire(self, made_before_s: float) -> list[Owed]:
         """Give up what is older than this, Unix time; return it."""
@@ -91,6 +107,7 @@ class Queue:
     def _forget(self, owed: Owed) -> None:
         """Drop it. An episode with nothing left is skipped where its turn stood."""
         del self._owed[owed.n]
+        self._shares.remove(owed)
         waiting = self._episodes[owed.episode]
         waiting.remove(owed.n)
         if not waiting:
@@ -105,7 +122,7 @@ class Queue:
             self._failures.clear()
             self._all_at_once()
             self._changed.notify_all()
-            return self._give_up(len(self._owed) - capacity, float("inf"))
+            return self._shrink(capacity)
 
     def end(self) -> list[Owed]:
         """Give nothing out any more; forget what is not being tried, and return it."""
@@ -147,9 +164,9 @@ class Queue:
     def _due_s(self, now_s: float) -> float | None:
         """Return when the next may be tried; None if only another thread can change that."""
         while self._later and self._later[0][0] <= now_s:
-            self._ready.append(heapq.heappop(self._later)[2])
-        while self._ready and not self._waits(self._ready[0]):
-            self._ready.popleft()
+            self._is_ready(heapq.heappop(self._later)[2])
+        while (first := self._ready.first()) is not None and not self._waits(first):
+            self._ready.skip()
         while self._later and not self._waits(self._later[0][2]):
             heapq.heappop(self._later)
         if self._ready:
@@ -168,7 +185,7 @@ class Queue:
         return bool(waiting) and waiting[0] not in self._under_way
 
     def _begin(self) -> Owed:
-        owed = self._owed[self._episodes[self._ready.popleft()][0]]
+        owed = self._owed[self._episodes[self._ready.take() or ""][0]]
         self._under_way[owed.n] = (self._shift, self._breaker.began())
         self._bucket.take()
         if self._ready:
@@ -180,15 +197,19 @@ class Queue:
         with self._changed:
             shift, _ = self._under_way.pop(owed.n)
             if shift is self._shift:
+                if self._breaker.is_open:  # it is back: what failed for its sake need not wait any longer
+                    self._all_at_once()
                 self._breaker.worked()
             self._failures.pop(owed.episode, None)
             self._forget(owed)
             if owed.episode in self._episodes:
-                self._ready.append(owed.episode)
+                self._is_ready(owed.episode)
             self._changed.notify_all()
 
-    def failed(self, owed: Owed, asked_s: float) -> bool:
+    def failed(self, owed: Owed, asked_s: float, *, absent: bool = False) -> bool:
         """Take note that it was not; `asked_s` is how long the destination wants to be left alone.
+
+        `absent` says that nobody is there at all.
 
         Return whether it is still owed: by a queue that has ended it is not.
         """
@@ -198,11 +219,11 @@ class Queue:
                 self._forget(owed)
                 return False
             if shift is not self._shift:  # that says nothing of where alerts go now
-                self._ready.append(owed.episode)
+                self._is_ready(owed.episode)
                 self._changed.notify_all()
                 return True
             now_s = self._clock()
-            self._breaker.failed(now_s, asked_s, probe=probe)
+            self._breaker.failed(now_s, asked_s, probe=probe, absent=absent)
             failures = self._failures[owed.episode] = self._failures.get(owed.episode, 0) + 1
             wait_s = backoff_s(failures, self._breaker.retry_first_s, self._breaker.retry_max_s)
             heapq.heappush(self._later, (now_s + wait_s, owed.n, owed.episode))

@@ -12,11 +12,19 @@ class TransportError(Exception):
     """The alert was not delivered; the text is fit for a log: it names no password and no query of a URL.
 
     `permanent` says that the same request can never succeed; `retry_after_s` how many seconds the receiver
-    asked us to stay away, None when it did not ask.
+    asked us to stay away, None when it did not ask; `absent` that it is a place on this host where nobody listens.
     """
 
-    def __init__(self, reason: str, *, permanent: bool = False, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        permanent: bool = False,
+        retry_after_s: float | None = None,
+        absent: bool = False,
+    ) -> None:
         super().__init__(reason)
+        self.absent = absent
         self.permanent = permanent
         self.retry_after_s = retry_after_s
 

@@ -191,7 +191,7 @@ class Workers:
         else:
             self._counters.add("retried")
             self._outage.failed(str(failed))
-            if not self._queue.failed(owed, failed.retry_after_s or 0.0):
+            if not self._queue.failed(owed, failed.retry_after_s or 0.0, absent=failed.absent):
                 self._refused(owed, f"{NOT_CONFIGURED}, last: {failed}")
 
     def _failed_oddly(self, owed: Owed, error: Exception) -> None:

@@ -33,7 +33,7 @@ MAY_KNOW = {
     "kernel.probes kernel.sweep kernel.tables life logs policy service store_process telling",
     "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.http_get "
     "delivery.outbox delivery.owed delivery.queue delivery.routes delivery.transport delivery.worker "
-    "destination_settings fold life metrics rehearsal store_port",
+    "destination_settings event fold life metrics rehearsal store_port",
     "rehearsal": "config delivery.destinations delivery.transport destination_settings errors",
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
@@ -98,13 +98,15 @@ MAY_KNOW = {
     # where it goes
     "delivery": "",
     "delivery.transport": "",
-    "delivery.owed": "",
+    "delivery.owed": "alert event",
     "delivery.journal_lines": "delivery.owed",
     "delivery.edition1": "delivery.journal_lines delivery.owed",
     "delivery.journal": "delivery.edition1 delivery.journal_lines delivery.owed private_file",
     "delivery.breaker": "",
     "delivery.turns": "",
-    "delivery.queue": "delivery.breaker delivery.owed life",
+    "delivery.most": "",
+    "delivery.shares": "delivery.most delivery.owed",
+    "delivery.queue": "delivery.breaker delivery.owed delivery.shares delivery.turns life",
     "delivery.outbox": "alert counters delivery.keeping delivery.owed delivery.routes life",
     "delivery.keeping": "counters errors delivery.journal delivery.owed life",
     "delivery.routes": "alert counters delivery.owed delivery.queue delivery.worker",

@@ -77,7 +77,7 @@ class Office:
     workers: list[Workers]
 
     def put(self, *alerts: Told) -> None:
-        self.outbox.put(alerts)
+        self.outbox.put((alert, 0) for alert in alerts)
 
     def stop(self, seconds: float = 20) -> int:
         return self.outbox.close(time.monotonic() + seconds)
@@ -273,7 +273,7 @@ def test_what_a_destination_that_is_gone_was_owed_is_given_up(
 def test_more_than_can_wait_for_the_disk_is_dropped_and_counted() -> None:
     counters = Counters()
     outbox = Outbox(path=None, capacity=17, max_age_s=1, counters=counters, line=lambda _: None)
-    outbox.put(told(str(n), n) for n in range(101))
+    outbox.put((told(str(n), n), 0) for n in range(101))
     assert counters.snapshot()["dropped"] == 84
 
 

@@ -289,3 +289,61 @@ def test_a_storm_is_taken_without_delay() -> None:
         assert one is not None
         asked.worked(one)
     assert asked.depth() == 0
+
+
+def noisy(n: int, event: str = "exceeded") -> Owed:
+    return Owed(n, "http", f"noise {n}", 0, f'{{"event":"{event}"}}', 1009, f"tcp RECV {n % 101}")
+
+
+def real(n: int) -> Owed:
+    return Owed(n, "http", f"real {n}", 0, '{"event":"exceeded"}', 0, "tcp RECV 443")
+
+
+def test_the_alert_of_another_user_is_next_however_many_wait() -> None:
+    clock = Clock()
+    asked = queue(clock, capacity=20_000)
+    asked.offer([noisy(n) for n in range(1, 10_008)])
+    asked.offer([real(20_001)])
+    given = [one.n for _ in range(3) if (one := ready(asked, clock))]
+    assert 20_001 in given
+
+
+def test_whoever_has_most_does_without() -> None:
+    clock = Clock()
+    asked = queue(clock, capacity=101)
+    given_up = asked.offer([real(n) for n in range(1, 21)])
+    for n in range(21, 10_021, 7):
+        given_up += asked.offer([noisy(m) for m in range(n, n + 7)])
+    assert {one.account for one in given_up} == {1009}
+    assert asked.depth() == 101
+    assert sum(one.account == 0 for one in asked.owed()) == 20
+
+
+def test_a_place_where_nobody_listens_is_asked_again_within_a_second() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(n) for n in range(1, 100)])
+    for _ in range(20):
+        one = ready(asked, clock)
+        assert one is not None
+        asked.failed(one, 0, absent=True)
+        if asked.is_broken():
+            clock.now_s += 0.75
+
+
+def test_what_failed_while_nobody_was_there_is_due_when_somebody_is() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    asked.offer([owed(n) for n in range(1, 8)])
+    for _ in range(5):
+        one = ready(asked, clock)
+        assert one is not None
+        asked.failed(one, 0)
+        clock.now_s += 8 if asked.is_broken() else 0
+    told = ready(asked, clock)
+    assert told is not None
+    asked.worked(told)
+    left = set()
+    while one := ready(asked, clock):
+        left.add(one.n)
+    assert left == set(range(1, 8)) - {told.n}

@@ -1,0 +1,61 @@
+"""Who has how much of what is owed, so that it is whoever has most that must do without when there is too much."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sockbpf.delivery.most import Most
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from sockbpf.delivery.owed import Owed
+
+Whose = tuple[int, str]
+"""An account and its service."""
+
+
+class Shares:
+    """The numbers of what is owed, by account and service; for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._accounts = Most[int]()
+        self._services: dict[int, Most[str]] = {}
+        self._numbers: dict[tuple[Whose, bool], dict[int, None]] = {}
+        """(Whose, whether it only repeats that an episode goes on) -> the numbers, oldest first."""
+
+    def add(self, owed: Owed) -> None:
+        self._accounts.add(owed.account)
+        self._services.setdefault(owed.account, Most()).add(owed.service)
+        self._numbers.setdefault(_kind(owed), {})[owed.n] = None
+
+    def remove(self, owed: Owed) -> None:
+        self._accounts.remove(owed.account)
+        services = self._services[owed.account]
+        services.remove(owed.service)
+        if services.first() is None:
+            del self._services[owed.account]
+        numbers = self._numbers[_kind(owed)]
+        del numbers[owed.n]
+        if not numbers:
+            del self._numbers[_kind(owed)]
+
+    def victim(self, spared: Container[int]) -> int | None:
+        """Return the number of what can best be done without, none of those spared.
+
+        Of the account that has most, of its service that has most: the oldest that only repeats, else the oldest.
+        None if all of that is spared.
+        """
+        account = self._accounts.first()
+        if account is None:
+            return None
+        service = self._services[account].first() or ""
+        for repeats in (True, False):
+            for number in self._numbers.get(((account, service), repeats), ()):
+                if number not in spared:
+                    return number
+        return None
+
+
+def _kind(owed: Owed) -> tuple[Whose, bool]:
+    return (owed.account, owed.service), owed.repeats
