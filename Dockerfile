@@ -12,7 +12,8 @@ RUN /opt/sockbpf/bin/pip install -q --no-cache-dir --disable-pip-version-check /
 FROM debian:12-slim
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends python3 python3-bpfcc \
-    && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin sockbpf-store
 COPY --from=build /opt/sockbpf /opt/sockbpf
 COPY config.yaml /etc/sockbpf/config.yaml
 ENTRYPOINT ["/opt/sockbpf/bin/sockbpf"]

@@ -6,12 +6,12 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
 TEST_PACKAGES := bpftool chromium curl debootstrap e2fsprogs gcc iperf3 iproute2 kmod libc6-dev logrotate nginx-light \
-	postgresql prometheus-alertmanager rsyslog shellcheck systemd wrk xz-utils zstd
+	postgresql procps prometheus-alertmanager rsyslog shellcheck systemd wrk xz-utils zstd
 CONFIG := config.yaml
 UNIT := /etc/systemd/system/sockbpf.service
 SETTINGS := /etc/sockbpf/config.yaml
 
-.PHONY: help setup install service run check demo lint fast test vm bench bench-quick clean
+.PHONY: help setup install user service run check demo lint fast test vm bench bench-quick clean
 
 help:
 	@echo 'make run     set up, then watch with $(CONFIG)'
@@ -43,8 +43,13 @@ $(VENV)/.ready-for-tests: $(VENV)/.ready Makefile
 	$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-install: setup
+install: setup user
 	$(SUDO) ln -sf $(abspath $(VENV))/bin/sockbpf /usr/local/bin/sockbpf
+
+# Who the store is, and nobody else: no other service shares it, nobody logs in as it.
+user:
+	@getent passwd sockbpf-store >/dev/null || $(SUDO) useradd --system --user-group --no-create-home \
+		--home-dir /nonexistent --shell /usr/sbin/nologin --comment "sockbpf's store" sockbpf-store
 
 # Run again it takes over what has changed, but never the settings.
 service: install
