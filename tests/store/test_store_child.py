@@ -286,11 +286,14 @@ def test_who_listens_where_else_the_name_leads_gets_nothing(
     start_both: StartBoth, stack: ExitStack, folder: Path, scheme: str
 ) -> None:
     port = free_port()
+    hosts = folder / "hosts"
+    hosts.write_text("::1 localhost\n127.0.0.1 localhost\n")  # the squatter's first
+    over = ["unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh"]
     of_store, of_http = tls(folder) if scheme == "https" else ({}, {})
     of_store |= {"listen": f"127.0.0.1:{port}", "database": f"sqlite:///{folder}/store/alerts.sqlite"}
     with squatting(port, "::1", "127.0.0.2") as end:
         url = f"{scheme}://localhost:{port}/alert"
-        monitor = start_both(port, url=url, store=of_store, http=of_http)
+        monitor = start_both(port, before=over, url=url, store=of_store, http=of_http)
         cross(stack)
         assert monitor.stop() == 0
         assert monitor.counters()["delivered"] > 0
