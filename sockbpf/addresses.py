@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from sockbpf.yaml_source import shown
+from sockbpf.yaml_source import plain_url, shown
 
 MAX_URL = 2000  # leaves room for the parameters in the 8 KiB that common servers take
 SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less the zero at its end
@@ -125,10 +125,5 @@ def _has_host(parts: SplitResult) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return a faulty url for a message: a password may hide before an `@`, in a bad port or in the query."""
-    text = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", text)
-    text = re.sub(r"(?s)[?#].*", "?***", text)
-    if "=" in text or "&" in text:  # a query that lost its question mark
-        return shown(re.sub(r"(?s)^(\w+://)?.*", r"\1***", text))
-    text = re.sub(r"(\[[0-9A-Fa-f:.]*\])|:(?!/|[0-9]{1,5}(?:/|$))[^/]*", lambda m: m[1] or ":***", text)
-    return shown(text)
+    """Return a faulty url for a message, without what may be secret in it."""
+    return shown(plain_url(text))

@@ -64,10 +64,25 @@ class Source:
         return self.lines.get(where, 1)
 
 
+PLAIN = re.compile(
+    r"(?:\w+://?)?(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]*\])(?::[0-9]{0,5})?(?:/[A-Za-z0-9._/-]*)?"
+)
+
+
+def plain_url(text: str) -> str:
+    """Return a url that a message may show: its scheme and `***`, unless all of it is a plain host, port and path.
+
+    A password stands before an `@`, or where a port should be; whatever else is odd may be left of a query.
+    """
+    scheme = re.match(r"\w+://", text)
+    return text if PLAIN.fullmatch(text) else f"{scheme[0] if scheme else ''}***"
+
+
 def shown(value: object) -> str:
-    """Return a value as a message shows it: short, on one line, without anything before an `@` or below a key."""
+    """Return a value as a message shows it: short, on one line, without what is below a key, or secret in a url."""
     text = value if isinstance(value, str) else _outline(value)
-    text = re.sub(r"(?s)^(\w+://)?.*@", r"\1***@", text)
+    if "@" in text or "://" in text:
+        text = plain_url(text)
     text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
     return repr(text) if isinstance(value, str) else text
 
