@@ -54,6 +54,11 @@ def monotonic_s() -> float:
     return monotonic_ns() / 1e9
 
 
+def boot_id() -> str:
+    """Return what names this boot of the host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def boottime_s() -> float:
     """Return CLOCK_BOOTTIME, seconds since the host was booted, the time it was suspended included."""
     return (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - _BOOTTIME_AHEAD_NS) / 1e9

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line, parameters
-from sockbpf.clock import monotonic_ns
+from sockbpf.clock import boottime_s, monotonic_ns
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations import ONE_WRITER
 from sockbpf.delivery.http_get import HttpGet
@@ -58,10 +58,13 @@ def _round_s(its: AnyDestination) -> float:
     return math.inf if its.type == "file" else LOOKUP_S + 20 * its.timeout  # a disk that hangs has no timeout
 
 
-def _age_s(told: Mapping[str, str]) -> float | None:
-    """Return how long ago it was, by its timestamp, that an alert had to be told; None if it does not say."""
+def _late_s(owed: Owed) -> float | None:
+    """Return how long after its timestamp an alert that is delivered now is; None if it does not say.
+
+    However the date was corrected since it was made.
+    """
     with suppress(ValueError, KeyError):
-        return time.time() - float(told["timestamp"])
+        return boottime_s() - owed.boot_s + max(0.0, owed.made_s - float(owed.told["timestamp"]))
     return None
 
 
@@ -161,8 +164,8 @@ class Dispatch:
 
     def _delivered(self, owed: Owed) -> None:
         self._outbox.settled(owed)
-        if self._metrics and owed.episode != HEARTBEAT and (age_s := _age_s(owed.told)) is not None:
-            self._metrics.delivered(owed.destination, age_s)
+        if self._metrics and owed.episode != HEARTBEAT and (late_s := _late_s(owed)) is not None:
+            self._metrics.delivered(owed.destination, late_s)
 
     def tell(self, notices: Iterable[Notice | Folded]) -> None:
         """Make an alert of each; never waits."""
@@ -188,7 +191,7 @@ class Dispatch:
         numbers = self._counters.snapshot() | {
             "open_episodes": self._open_episodes(),
             "journal_depth": self._outbox.routes.depth(),
-            "oldest_undelivered_seconds": round(time.time() - oldest_s, 3) if oldest_s else 0,
+            "oldest_undelivered_seconds": round(boottime_s() - oldest_s, 3) if oldest_s is not None else 0,
         }
         self._outbox.put([(heartbeat(numbers, self._seq, self._host, time.time_ns()), 0)])
 
@@ -233,7 +236,7 @@ class Dispatch:
         return Gauges(
             open_episodes=self._open_episodes(),
             journal_depth=self._outbox.routes.depth(),
-            oldest_undelivered_seconds=time.time() - oldest_s if oldest_s else 0.0,
+            oldest_undelivered_seconds=boottime_s() - oldest_s if oldest_s is not None else 0.0,
             owed={route.name: route.queue.depth() for route in routes},
             breaker_open={route.name: route.queue.is_broken() for route in routes},
         )

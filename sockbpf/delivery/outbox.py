@@ -14,8 +14,9 @@ from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
 from sockbpf.alert import HEARTBEAT
+from sockbpf.clock import boot_id, boottime_s
 from sockbpf.delivery.keeping import Found, Keeper
-from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, named, service_of, told_of
+from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, named, of_this_boot, service_of, told_of
 from sockbpf.delivery.routes import Route, Routes
 from sockbpf.life import REST_S, setting_aside, start_thread
 
@@ -66,6 +67,7 @@ class Outbox:
         self._put = self._handled = 0
         self._drops_unsaid = 0
         self._closing = False
+        self._boot = boot_id()
         self._n = 0
         self.last_seq = 0
         """The `seq` of the last alert that was written, by this monitor or an earlier one."""
@@ -85,8 +87,9 @@ class Outbox:
         """
         self.routes.exchange(routes)
         if self._keeper and self._found:
-            self._keeper.begin(None, self.last_seq, self._n)
-            self._take_over(self._found.owed)
+            owed = of_this_boot(self._found.owed, self._boot, boottime_s())
+            self._keeper.begin(None if owed == self._found.owed else owed, self.last_seq, self._n)
+            self._take_over(owed)
             self._found = None
         self._thread = start_thread("outbox", self._run)
 
@@ -154,7 +157,7 @@ class Outbox:
                 log.warning(
                     "alerts dropped: %d (no more than %d can wait to be written)", drops, self._capacity
                 )
-            self.routes.expire(time.time() - self._max_age_s, f"older than {self._max_age_s:g} s")
+            self.routes.expire(boottime_s() - self._max_age_s, f"older than {self._max_age_s:g} s")
             self._look_at_journal()
             self._handle(made)
             if closing and len(made) < BATCH:
@@ -185,11 +188,14 @@ class Outbox:
 
     def _owed(self, told: Mapping[str, str], body: str, account: int) -> list[Owed]:
         wanted = self.routes.wanted(told)
-        now_s = time.time()
+        made_s, boot_s = time.time(), boottime_s()
         self._n += len(wanted)
         first = self._n - len(wanted) + 1
         episode, service = told.get("id", HEARTBEAT), intern(service_of(told))
-        return [Owed(n, name, episode, now_s, body, account, service) for n, name in enumerate(wanted, first)]
+        return [
+            Owed(n, name, episode, made_s, body, account, service, self._boot, boot_s)
+            for n, name in enumerate(wanted, first)
+        ]
 
     def _look_at_journal(self) -> None:
         """Have a journal that could not be used until now hold all that is owed."""
@@ -198,7 +204,8 @@ class Outbox:
         self._keeper.look()
         if (found := self._keeper.found()) is None:
             return
-        earlier = [replace(owed, n=self._n + i) for i, owed in enumerate(found.owed, 1)]
+        aged = of_this_boot(found.owed, self._boot, boottime_s())
+        earlier = [replace(owed, n=self._n + i) for i, owed in enumerate(aged, 1)]
         self._n += len(earlier)
         self._take_over(earlier)
         self._keeper.begin(self.routes.owed(), self.last_seq, self._n)

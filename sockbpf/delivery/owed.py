@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from sockbpf.alert import ONGOING
@@ -52,6 +52,12 @@ class Owed:
     service: str = ""
     """Protocol, direction and local port."""
 
+    boot: str = ""
+    """The boot of the host in which it was made; empty where that was not kept."""
+
+    boot_s: float = 0.0
+    """CLOCK_BOOTTIME of that boot when it was made: an alert grows old by a clock that nobody corrects."""
+
     @property
     def repeats(self) -> bool:
         """Whether it only repeats that an episode goes on. No other text can look so: its quotes are escaped."""
@@ -68,6 +74,26 @@ class Owed:
 TYPES = {"int": int, "str": str, "float": float}
 HEAD = {field.name: field for field in fields(Owed) if field.name != "body"}
 """The fields beside the body, by name."""
+
+
+def of_this_boot(alerts: list[Owed], boot: str, now_s: float) -> list[Owed]:
+    """Return alerts with their `boot_s` by this boot, negative for what was made before it.
+
+    None gets older than can be proven: of an earlier boot it is known that it lasted until the last of its alerts,
+    not for how long the host was off. `now_s` is CLOCK_BOOTTIME.
+    """
+    ends_s: dict[str, float] = {}
+    for owed in alerts:
+        ends_s[owed.boot] = max(owed.boot_s, ends_s.get(owed.boot, owed.boot_s))
+    return [
+        replace(owed, boot=boot, boot_s=_since_s(owed, boot, ends_s[owed.boot], now_s)) for owed in alerts
+    ]
+
+
+def _since_s(owed: Owed, boot: str, end_s: float, now_s: float) -> float:
+    if not owed.boot:
+        return now_s
+    return min(owed.boot_s, now_s) if owed.boot == boot else owed.boot_s - end_s
 
 
 def body_of(told: Mapping[str, str]) -> str:
@@ -116,7 +142,7 @@ def owed_of(head: object, body: str) -> Owed:
         if name in known and type(known[name]) is not TYPES[str(field.type)]:
             raise ValueError(f"expected {field.type} as {name}")
     owed = Owed(**known, body=body)
-    if not 0 <= owed.n < 2**63 or not math.isfinite(owed.made_s):
+    if not 0 <= owed.n < 2**63 or not math.isfinite(owed.made_s + owed.boot_s):
         raise ValueError("expected numbers that can be")
     check_alert(body)
     return owed

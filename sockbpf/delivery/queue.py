@@ -87,7 +87,7 @@ class Queue:
         return given_up + self._give_up(len(self._owed) - capacity, float("inf"))
 
     def expire(self, made_before_s: float) -> list[Owed]:
-        """Give up what is older than this, Unix time; return it."""
+        """Give up what was made before this, CLOCK_BOOTTIME; return it."""
         with self._changed:
             return self._give_up(len(self._owed), made_before_s)
 
@@ -96,7 +96,7 @@ class Queue:
         if most <= 0:
             return given_up
         for owed in self._owed.values():
-            if len(given_up) == most or owed.made_s >= made_before_s:
+            if len(given_up) == most or owed.boot_s >= made_before_s:
                 break
             if owed.n not in self._under_way:
                 given_up.append(owed)
@@ -253,9 +253,9 @@ class Queue:
             return len(self._owed)
 
     def oldest_s(self) -> float | None:
-        """Return when the oldest was made, Unix time."""
+        """Return when the oldest was made, CLOCK_BOOTTIME."""
         with self._changed:
-            return next((owed.made_s for owed in self._owed.values()), None)
+            return next((owed.boot_s for owed in self._owed.values()), None)
 
     def is_broken(self) -> bool:
         """Whether the destination is taken for dead."""

@@ -99,7 +99,7 @@ class Routes:
             self.give_up(some, reason)
 
     def expire(self, before_s: float, reason: str) -> None:
-        """Give up what was made before this."""
+        """Give up what was made before this, CLOCK_BOOTTIME."""
         for route in self._now:
             self.give_up(route.queue.expire(before_s), reason)
 
@@ -123,7 +123,7 @@ class Routes:
         return sum(queue.depth() for queue in self._queues())
 
     def oldest_s(self) -> float | None:
-        """Return when the oldest that is owed was made."""
+        """Return when the oldest that is owed was made, CLOCK_BOOTTIME."""
         return min((at for queue in self._queues() if (at := queue.oldest_s()) is not None), default=None)
 
     def left_under_way(self) -> int:

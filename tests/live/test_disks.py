@@ -286,3 +286,36 @@ def test_corrupt_at_the_start(
         alerted(receiver, pair)
     assert not said(monitor, IN_MEMORY)
     assert_in_use(monitor, receiver, journal, 0)
+
+
+SLOW, QUICK = "the journal's disk is slow", "the journal's disk answers again"
+
+
+def test_hangs(
+    start_monitor: StartMonitor, receiver: Receiver, pair: Pair, stack: ExitStack, tmp_path: Path
+) -> None:
+    """A file system that is frozen: alerts go on from memory, and the journal is whole once it is thawed."""
+    image, at = tmp_path / "image", tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(32 * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    mount(stack, at, "-o", "loop", str(image))
+    journal = at / "journal"
+    monitor = start_monitor(**settings(journal))
+    alerted(receiver, pair)
+    subprocess.run(["fsfreeze", "-f", str(at)], check=True)
+    thaw = ["fsfreeze", "-u", str(at)]
+    stack.callback(subprocess.run, thaw, check=False, stderr=subprocess.DEVNULL)
+    for _ in range(3):
+        alerted(receiver, pair)
+    until(lambda: said(monitor, SLOW), "it is said")
+    subprocess.run(thaw, check=True)
+    until(lambda: said(monitor, QUICK), "it is said that it is over")
+    alerted(receiver, pair)
+    assert len(said(monitor, SLOW)) == 1
+    assert_in_use(monitor, receiver, journal, failed=0)
+    assert monitor.counters()["journal_slow"] >= 1
+    again = start_monitor(**settings(journal))
+    assert again.stop() == 0
+    told = [(each["id"], each["event"], each["seq"]) for each in receiver.alerts()]
+    assert len(told) == len(set(told)), "what was delivered meanwhile is not sent again"

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sockbpf.clock import boot_id, boottime_s
+from sockbpf.delivery.journal import Journal
+from sockbpf.delivery.owed import Owed, body_of
 from tests.live.monitoring import KERNEL, StartMonitor, thresholds
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
@@ -48,3 +51,33 @@ def test_in_a_time_namespace(
     assert monitor.stop() == 0
     counters = monitor.counters()
     assert counters["delivered"] == counters["alerts"]
+
+
+@pytest.mark.parametrize("days", [4000, -4000])
+def test_a_corrected_date_makes_nothing_old(
+    start_monitor: StartMonitor, receiver: Receiver, tmp_path: Path, days: int
+) -> None:
+    """As many days lie, by the date, between what an earlier monitor could not deliver and this one."""
+    number, made_s = 23, time.time() - days * 86_400
+    body = {"event": "exceeded", "type": "RECV", "timestamp": f"{made_s:.6f}"}
+    kept = Journal(tmp_path / "journal")
+    owed = [
+        Owed(
+            n,
+            "http",
+            f"{n:016x}",
+            made_s,
+            body_of(body | {"id": f"{n:016x}", "seq": str(n)}),
+            boot=boot_id(),
+            boot_s=boottime_s(),
+        )
+        for n in range(1, number + 1)
+    ]
+    kept.write(owed, [], number, number)
+    kept.close()
+    monitor = start_monitor(
+        thresholds=thresholds(2**30), journal={"path": str(tmp_path / "journal"), "max_age": "1h"}
+    )
+    receiver.count(number)
+    assert monitor.stop() == 0
+    assert (monitor.counters()["delivered"], monitor.counters()["given_up"]) == (number, 0)

@@ -107,7 +107,7 @@ MAY_KNOW = {
     "delivery.most": "",
     "delivery.shares": "delivery.most delivery.owed",
     "delivery.queue": "delivery.breaker delivery.owed delivery.shares delivery.turns life",
-    "delivery.outbox": "alert counters delivery.keeping delivery.owed delivery.routes life",
+    "delivery.outbox": "alert clock counters delivery.keeping delivery.owed delivery.routes life",
     "delivery.keeping": "counters errors delivery.journal delivery.owed life",
     "delivery.routes": "alert counters delivery.owed delivery.queue delivery.worker",
     "delivery.destinations": "delivery.alertmanager delivery.http_get delivery.json_lines delivery.slack "

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from sockbpf.clock import boot_id, boottime_s
 from sockbpf.counters import Counters
 from sockbpf.delivery import keeping
 from sockbpf.delivery import outbox as module
@@ -23,7 +24,7 @@ from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.journal import Journal
 from sockbpf.delivery.journal_lines import read
 from sockbpf.delivery.outbox import Outbox
-from sockbpf.delivery.owed import Owed
+from sockbpf.delivery.owed import Owed, of_this_boot
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.transport import TransportError
@@ -389,6 +390,43 @@ def test_a_stop_does_not_wait_for_a_disk_that_hangs(
     answers.set()
 
 
+# its age
+
+
+def test_a_corrected_date_makes_nothing_old(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
+    at.put(told("a", 1))
+    until(lambda: at.counted("retried") == (1,))
+    now_s = time.time
+    for days in (4000, -4000):
+        monkeypatch.setattr(time, "time", lambda days=days: now_s() + days * 86400)
+        at.put(told(str(days), 2))
+        until(lambda: at.outbox.flush(1))
+    assert at.counted("given_up") == (0,)
+    assert at.stop(0) == 3
+    destination = Scripted()
+    assert office(path, {"http": destination}).stop() == 0
+    assert len(destination.took) == 3
+
+
+def test_no_alert_of_an_earlier_boot_is_older_than_can_be_proven() -> None:
+    def made(boot: str, boot_s: float) -> Owed:
+        return Owed(1, "http", "a", 0.0, "{}", boot=boot, boot_s=boot_s)
+
+    found = [
+        made("earlier", 100.0),
+        made("earlier", 700.0),
+        made("this", 30.0),
+        made("this", 1e9),
+        made("", 0.0),
+    ]
+    assert [one.boot_s for one in of_this_boot(found, "this", 50.0)] == [-600.0, 0.0, 30.0, 50.0, 50.0]
+    assert {one.boot for one in of_this_boot(found, "this", 50.0)} == {"this"}
+    # From boot to boot it grows: nothing is kept for ever.
+    again = of_this_boot(of_this_boot(found, "this", 50.0), "later", 5.0)
+    assert [one.boot_s for one in again] == [-650.0, -50.0, -20.0, 0.0, 0.0]
+
+
 # the end
 
 
@@ -498,8 +536,9 @@ def test_an_alert_that_no_destination_can_handle_is_set_aside_and_named_and_the_
 def test_a_body_that_is_no_alert_harms_nobody(path: Path, body: str, age_s: float) -> None:
     """Whether it is sent or given up, for which it must be named."""
     journal = Journal(path)
-    made_s = time.time() - age_s
-    journal.write([Owed(n, "http", f"e{n}", made_s, body) for n in range(1, 8)], [], 7, 7)
+    aged = {"boot": boot_id(), "boot_s": boottime_s() - age_s}
+    owed = [Owed(n, "http", f"e{n}", time.time(), body, **aged) for n in range(1, 8)]  # type: ignore[arg-type]
+    journal.write(owed, [], 7, 7)
     journal.close()
     destination = Scripted()
     at = office(path, {"http": destination})

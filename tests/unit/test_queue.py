@@ -26,7 +26,7 @@ def queue(clock: Clock, capacity: int = 1000, rate: float = 0, burst: int = 1) -
 
 
 def owed(n: int, episode: str = "", made_s: float = 0) -> Owed:
-    return Owed(n, "http", episode or f"episode {n}", made_s, "{}")
+    return Owed(n, "http", episode or f"episode {n}", 0.0, "{}", boot="boot", boot_s=made_s)
 
 
 def ready(asked: Queue, clock: Clock) -> Owed | None:
