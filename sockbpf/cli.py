@@ -85,6 +85,7 @@ def _store_of_the_monitor() -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; every error leaves by here, as a line and an exit code."""
+    logs.open_what_is_closed()
     signals.hold()
     arguments = parser().parse_args(argv)
     try:

@@ -150,6 +150,15 @@ class _Handler(logging.Handler):
 _writer: Writer | None = None
 
 
+def open_what_is_closed() -> None:
+    """Have descriptors 0 to 2: what was started without them would take the next file that it opens for its log."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+
+
 def start(level: str) -> None:
     """Log to stderr, one line each, with the time. Raise NoThreadError."""
     global _writer  # noqa: PLW0603  a process has one log

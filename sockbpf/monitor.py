@@ -8,6 +8,7 @@ import os
 import select
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -345,29 +346,38 @@ class Monitor:
 
     def _take_settings(self) -> None:
         """Go on with the settings as they are written now; with all those that are, if anything speaks against it."""
+        apply: Callable[[], None] | None = None
         with passing(self._counters, "reload_failed", "the settings are kept, the new ones cannot be taken"):
-            config = self._reread()
-            self._dispatch.rehearse(config)
-            rules, telling = rules_of(config), settings_of(config)
-            try:
-                self._set_levels(config)
-                self._store.start_if_wanted(config)
-                deliver = self._dispatch.reload(config)
-            except BaseException:
-                self._set_levels(self._config)
-                raise
-            fixed = [key for key in FIXED if getattr(config, key) != getattr(self._config, key)]
-            deliver()
-            self._config = config
-            self._policy.rules = rules
-            self._telling.change(telling)
-            now_s = monotonic_s()
-            self._next_heartbeat_s = now_s + config.heartbeat if config.heartbeat else math.inf
-            self._next_sweep_s = now_s  # what is over by the new thresholds
-            logging.getLogger().setLevel(config.log.upper())
-            if fixed:
-                log.warning("not taken over before the next start: %s", ", ".join(fixed))
-            log.info("new settings: thresholds send %d, recv %d bytes", *rules.thresholds.values())
+            apply = self._ready_for(self._reread())
+        if apply is not None:
+            apply()
+
+    def _ready_for(self, config: Config) -> Callable[[], None]:
+        """Make everything ready for other settings, and return what has them apply."""
+        self._dispatch.rehearse(config)
+        rules, telling = rules_of(config), settings_of(config)
+        try:
+            self._set_levels(config)
+            self._store.start_if_wanted(config)
+            deliver = self._dispatch.reload(config)
+        except BaseException:
+            self._set_levels(self._config)
+            raise
+        return partial(self._go_by, config, rules, telling, deliver)
+
+    def _go_by(self, config: Config, rules: Rules, telling: Settings, deliver: Callable[[], None]) -> None:
+        fixed = [key for key in FIXED if getattr(config, key) != getattr(self._config, key)]
+        deliver()
+        self._config = config
+        self._policy.rules = rules
+        self._telling.change(telling)
+        now_s = monotonic_s()
+        self._next_heartbeat_s = now_s + config.heartbeat if config.heartbeat else math.inf
+        self._next_sweep_s = now_s  # what is over by the new thresholds
+        logging.getLogger().setLevel(config.log.upper())
+        if fixed:
+            log.warning("not taken over before the next start: %s", ", ".join(fixed))
+        log.info("new settings: thresholds send %d, recv %d bytes", *rules.thresholds.values())
 
     def _set_levels(self, config: Config) -> None:
         if self._probes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sockbpf.delivery.destinations import MAKERS
 from sockbpf.delivery.transport import UnusableError
 from sockbpf.errors import ConfigError
+from sockbpf.life import NoThreadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def rehearse(config: Config, maker: Maker = maker_of) -> None:
 def _fault(its: AnyDestination, maker: Maker) -> str | None:
     try:
         maker(its)().close()
-    except MemoryError:
+    except (MemoryError, NoThreadError):
         raise
     except UnusableError as error:
         return f"the destination {its.name} cannot be used: {error}"

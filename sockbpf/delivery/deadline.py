@@ -40,12 +40,15 @@ CLOSE_GENTLY, CLOSE_AT_ONCE = (
 class Deadline:
     """Knows the connections and sockets of one session, and has a thread that cuts them when time is up.
 
-    The thread is started by the first exchange and lives until `close`. It sleeps to the deadline of an
+    The thread lives until `close_gently`. It sleeps to the deadline of an
     exchange even if that has ended long before, and looks then for the next: under load nobody wakes it.
     """
 
     def __init__(self, session: requests.Session, place: Callable[[], tuple[str, int]] | None = None) -> None:
-        """`place`, where given, is the address and port to which every connection goes, whatever the URL's host."""
+        """`place`, where given, is the address and port to which every connection goes, whatever the URL's host.
+
+        Raise NoThreadError.
+        """
         self._changed = threading.Condition(threading.Lock())
         """Guards what follows: whoever holds it knows that nothing is being cut."""
         self._all: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -57,6 +60,12 @@ class Deadline:
         self._thread: threading.Thread | None = None
         for scheme in ("http://", "https://"):
             session.mount(scheme, _Adapter(self._add, place))
+        with self._changed:
+            self._start()  # now: when there is an alert to send, it may be too late for another thread
+
+    def _start(self) -> None:
+        # It waits for as long as nothing is asked for; a worker that nobody cuts is late itself.
+        self._thread = start_thread("http-deadline", self._watch, limit_s=math.inf)
 
     def _add(self, connection_or_socket: Any) -> None:
         with self._changed:
@@ -72,8 +81,7 @@ class Deadline:
         with self._changed:
             self._late, self._due_s = late, time.monotonic() + timeout_s
             if self._thread is None:
-                # It waits for as long as nothing is asked for; a worker that nobody cuts is late itself.
-                self._thread = start_thread("http-deadline", self._watch, limit_s=math.inf)
+                self._start()
             elif self._due_s < self._wakes_s:
                 self._changed.notify()
         try:

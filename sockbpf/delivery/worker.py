@@ -16,7 +16,7 @@ from sockbpf.delivery.transport import TransportError
 from sockbpf.life import ROUND_S, concerns_one_alert, set_aside, start_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
@@ -114,7 +114,13 @@ class Workers:
         """n of an alert -> how often a destination failed over it in a way that none should."""
         self._begun = threading.Event()
         self._cancelled = False
-        self._destinations = [make_destination() for _ in range(number)]
+        self._destinations: list[Destination] = []
+        try:
+            for _ in range(number):
+                self._destinations.append(make_destination())
+        except BaseException:
+            self._close_all(self._destinations)
+            raise
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -132,8 +138,7 @@ class Workers:
                 )
         except BaseException:
             self.cancel()
-            for destination in self._destinations[len(self._threads) :]:
-                self._close(destination)
+            self._close_all(self._destinations[len(self._threads) :])
             raise
 
     def begin(self) -> None:
@@ -162,6 +167,10 @@ class Workers:
         while not self._cancelled and (owed := self._queue.take(self, pulse.beat)) is not None:
             self._deliver(destination, owed)
         self._close(destination)
+
+    def _close_all(self, destinations: Iterable[Destination]) -> None:
+        for destination in destinations:
+            self._close(destination)
 
     def _close(self, destination: Destination) -> None:
         try:

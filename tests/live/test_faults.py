@@ -344,4 +344,4 @@ def test_no_thread_ends_unheard(tmp_path: Path, request: pytest.FixtureRequest) 
     slowest_s = max((seconds for end, seconds in ends if end == "ended"), default=0.0)
     print(f"{len(every)} of {len(places)} places: {dict(counted)}; the slowest end took {slowest_s:.3f} s")
     assert not counted["SILENT"]
-    assert counted["not reached"] <= len(every) // 10
+    assert counted["not reached"] <= len(every) // 4, "what a monitor once came by, others come by too"

@@ -34,7 +34,7 @@ MAY_KNOW = {
     "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.http_get "
     "delivery.outbox delivery.owed delivery.queue delivery.routes delivery.transport delivery.worker "
     "destination_settings event fold life metrics rehearsal store_port",
-    "rehearsal": "config delivery.destinations delivery.transport destination_settings errors",
+    "rehearsal": "config delivery.destinations delivery.transport destination_settings errors life",
     "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
     "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
     "check": "rehearsal arming config counters errors event kernel.choice kernel.legacy kernel.probes kernel.tables",
