@@ -53,8 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
         from sockbpf.demo import demo
 
         return demo()
-    if arguments.command == "store" and arguments.child:
-        return _store_of_the_monitor()
+    if arguments.command == "store":
+        from sockbpf.store.user import want_no_rights
+
+        want_no_rights()  # each thread for itself: before there is another
+        if arguments.child:
+            return _store_of_the_monitor()
     if arguments.config is None:
         parser().error("which configuration? -c FILE; a commented example is config.yaml beside the code")
     from sockbpf.config import load

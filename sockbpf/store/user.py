@@ -65,14 +65,14 @@ def become(user: pwd.struct_passwd) -> None:
         ) from None
 
 
-def confine() -> None:
-    """Have this process, whoever it is, get no new rights and leave nothing of its memory to anybody.
+def want_no_rights() -> None:
+    """Have this thread, and those it starts, get no rights but those they have, by no program that they might run."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
-    To be called before it starts threads.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+def confine() -> None:
+    """Have this process, whoever it has become, leave nothing of its memory to anybody."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     for limit in (
         resource.RLIMIT_CORE,
         resource.RLIMIT_MEMLOCK,

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2] / "sockbpf"
 MAY_KNOW = {
     "": "",  # the package itself: its version
     "__main__": "cli",
-    "cli": " config errors demo check daemon logs signals store.child store.serve",
+    "cli": " config errors demo check daemon logs signals store.child store.serve store.user",
     # the composition root and what shows it
     "daemon": " arming config counters life limits logs monitor only_one service signals store_process",
     "logs": "life",
@@ -180,7 +180,7 @@ ONLY_IN = {
 """Package from elsewhere -> the only modules that may import it."""
 
 LATE = {
-    "cli": {"config", "demo", "check", "daemon", "store.child", "store.serve"},
+    "cli": {"config", "demo", "check", "daemon", "store.child", "store.serve", "store.user"},
     "dispatch": {"metrics"},
     "kernel.compile": {"bcc"},
     "monitor": {"dispatch"},
