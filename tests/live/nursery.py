@@ -43,7 +43,9 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
 RELEASES = frozenset({"__exit__", "release", "_release_save", "_acquire_restore"})
 """Of a lock: no call that can fail, and what would wait for it could not be told from what hangs."""
 
-OURS = frozenset({"main", "outbox", "sweep", "metrics", "log", "lookout", "store", "http-deadline"})
+OURS = frozenset(
+    {"main", "outbox", "sweep", "metrics", "log", "lookout", "store", "http-deadline", "journal"}
+)
 
 
 class Hook:

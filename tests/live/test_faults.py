@@ -66,15 +66,21 @@ class Case:
 
     folder: Path
     receiver: Receiver
-    hooks: str
+    mode: str
+    """Of its hooks: auto, none; or `store`, which runs one and has it killed."""
     order: dict[str, Any] = field(default_factory=dict)
     pid: int = 0
 
+    @property
+    def with_store(self) -> bool:
+        return self.mode == "store"
+
     def prepare(self) -> None:
         self.folder.mkdir()
+        self.store_port = free_port()
         self.metrics = f"127.0.0.1:{free_port()}"
         self.write_settings(thresholds={"send": OVER, "recv": OVER})
-        journal = Journal(self.folder / "journal.sqlite")
+        journal = Journal(self.folder / "journal")
         journal.write([self._owed(n) for n in range(1, OWED + 1)], [], OWED, OWED)
         journal.close()
         self.order = {
@@ -92,15 +98,23 @@ class Case:
     def write_settings(self, **more: Any) -> None:
         settings = {
             "url": self.receiver.url,
-            "kernel": {"hooks": self.hooks},
+            "kernel": {"hooks": "none" if self.with_store else self.mode},
             "sweep": {"poll": "100ms", "interval": "1s", "recheck": "100ms"},
             "heartbeat": "1s",
             "metrics": {"listen": self.metrics},
-            "journal": {"path": str(self.folder / "journal.sqlite")},
+            "journal": {"path": str(self.folder / "journal")},
             "delivery": {"workers": 2, "retry_first": "10ms", "retry_max": "50ms"},
             "events": ["exceeded", "ongoing", "cleared"],
             "destinations": [{"type": "file", "path": str(self.folder / "alerts.jsonl")}],
         }
+        if self.with_store:
+            settings["store"] = {
+                "listen": f"127.0.0.1:{self.store_port}",
+                "database": f"sqlite:///{self.folder}/store.sqlite",
+                "user": "root",
+            }
+            url = f"http://127.0.0.1:{self.store_port}/alert"
+            settings["destinations"] = [{"type": "http", "name": "kept", "url": url}]
         file = self.folder / "config.yaml.new"
         file.write_text(yaml.safe_dump(settings | more))
         file.replace(self.folder / "config.yaml")
@@ -116,19 +130,17 @@ class Case:
             return (self.folder / "log").read_text(errors="replace")
         return ""
 
-    def lost(self) -> set[str]:
-        """Return those of the owed that are neither delivered, nor in the journal, nor named as set aside."""
+    def lost(self, *, in_journal: bool) -> set[str]:
+        """Return those of the owed that are neither delivered nor set aside, nor, if that will do, in the journal."""
         owed = {f"owed{n}" for n in range(1, OWED + 1)}
         owed -= {told["id"] for _, told in list(self.receiver.told) if "id" in told}
-        journal = Journal(self.folder / "journal.sqlite")
-        with closing(journal):
-            owed -= {one.episode for one in journal.owed()}
-        return {one for one in owed if not re.search(rf"set aside: .*{one}/", self.log())}
-
-    def lost_in_life(self) -> set[str]:
-        owed = {f"owed{n}" for n in range(1, OWED + 1)}
-        owed -= {told["id"] for _, told in list(self.receiver.told) if "id" in told}
-        return {one for one in owed if not re.search(rf"set aside: .*{one}/", self.log())}
+        if in_journal:
+            with closing(Journal(self.folder / "journal")) as journal:
+                owed -= {one.episode for one in journal.owed()}
+        aside = "".join(line for line in self.log().splitlines() if "set aside: " in line)
+        with suppress(FileNotFoundError):  # what could not be read of the journal
+            aside += (self.folder / "journal.set-aside").read_text(errors="replace")
+        return {one for one in owed if one not in aside}
 
     def counters(self) -> dict[str, int]:
         lines = [line for line in self.log().splitlines() if " stopped, " in line]
@@ -137,6 +149,13 @@ class Case:
     def signal(self, number: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def kill_store(self) -> None:
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                is_store = entry.name.isdigit() and b"\0store\0" in (entry / "cmdline").read_bytes()
+                if is_store and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == self.pid:
+                    os.kill(int(entry.name), signal.SIGKILL)
 
     def scrape(self) -> bool:
         with suppress(OSError), urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=5) as answer:
@@ -151,7 +170,9 @@ class Case:
                 continue
             asked += 1
             self.scrape()
-            if asked == 3:
+            if asked % 3 == 2:
+                self.kill_store()
+            if asked == 3 and not self.with_store:
                 destination = {"type": "file", "path": str(self.folder / "more.jsonl"), "name": "more"}
                 self.write_settings(
                     thresholds={"send": OVER + 1, "recv": OVER + 1}, destinations=[destination]
@@ -211,7 +232,7 @@ def busy(case: Case) -> Iterator[None]:
         thread.join()
 
 
-def recorded(folder: Path, hooks: str) -> list[str]:
+def recorded(folder: Path, mode: str) -> list[str]:
     """Return all places that a monitor comes by that has everything to do."""
     nursery = Nursery()
     with receiving() as receiver, ExitStack() as stack:
@@ -224,12 +245,15 @@ def recorded(folder: Path, hooks: str) -> list[str]:
             handler.end_headers()
 
         receiver.answer = answer
-        case = Case(folder, receiver, hooks)
+        case = Case(folder, receiver, mode)
         case.prepare()
         case.pid = nursery.start(case.order | {"record": str(folder / "places")})
         fill(tcp_pair(stack)[0])
         with busy(case):
-            until(lambda: "new settings: " in case.log(), lambda: case.log()[-3000:])
+            if case.with_store:
+                until(lambda: case.log().count("the store has ended") >= 2, lambda: case.log()[-3000:])
+            else:
+                until(lambda: "new settings: " in case.log(), lambda: case.log()[-3000:])
             until(lambda: re.search(r"counters: .*heartbeats=[1-9]", case.log()), lambda: case.log()[-3000:])
         case.signal(signal.SIGTERM)
         ended = nursery.ended(60)
@@ -280,7 +304,7 @@ def _lives(case: Case, nursery: Nursery, stack: ExitStack) -> str:
             missing = "a later alert is not told"
         elif not case.scrape():
             missing = "no metrics are served"
-        elif lost := case.lost_in_life():
+        elif lost := case.lost(in_journal=False):
             missing = f"not delivered: {lost}"
         if not missing:
             break
@@ -288,7 +312,7 @@ def _lives(case: Case, nursery: Nursery, stack: ExitStack) -> str:
 
 
 def _end(case: Case, code: int) -> str:
-    if lost := case.lost():
+    if lost := case.lost(in_journal=True):
         return f"SILENT: lost {sorted(lost)}, exit code {code}"
     if "s3cret" in case.log():
         return "SILENT: a secret in the log"
@@ -301,9 +325,9 @@ def _end(case: Case, code: int) -> str:
 
 
 def chosen(places: dict[str, str], faults: str) -> list[tuple[str, str, str]]:
-    """Return place, hooks and error of each monitor to start."""
+    """Return place, mode and error of each monitor to start."""
     kinds = sorted(ERRORS)
-    every = [(place, hooks, kinds[n % len(kinds)]) for n, (place, hooks) in enumerate(sorted(places.items()))]
+    every = [(place, mode, kinds[n % len(kinds)]) for n, (place, mode) in enumerate(sorted(places.items()))]
     if faults == "all":
         return every
     today = random.Random(time.strftime("%F") if faults == "some" else faults)
@@ -314,18 +338,31 @@ def test_no_thread_ends_unheard(tmp_path: Path, request: pytest.FixtureRequest) 
     (tmp_path / "kept").mkdir(mode=0o700)
     places = dict.fromkeys(recorded(tmp_path / "by-hooks", "auto"), "auto")
     places |= dict.fromkeys(recorded(tmp_path / "polling", "none"), "none")
+    with_store = recorded(tmp_path / "with-store", "store")
+    places |= dict.fromkeys((place for place in with_store if place.startswith("store ")), "store")
     by_thread = Counter(place.split()[0] for place in places)
     print(f"{len(places)} places: {dict(by_thread)}")
     assert len(places) >= 200
-    assert {"main", "outbox", "http", "sweep", "metrics", "http-deadline", "log", "lookout"} <= set(by_thread)
+    assert {
+        "main",
+        "outbox",
+        "http",
+        "sweep",
+        "metrics",
+        "http-deadline",
+        "log",
+        "lookout",
+        "store",
+        "journal",
+    } <= set(by_thread)
     every = chosen(places, str(request.config.getoption("--faults")))
     nurseries = [Nursery() for _ in range(NURSERIES)]
     free = list(nurseries)
 
-    def tried(n: int, place: str, hooks: str, error: str) -> tuple[str, float]:
+    def tried(n: int, place: str, mode: str, error: str) -> tuple[str, float]:
         nursery = free.pop()
         with receiving() as receiver:
-            case = Case(tmp_path / f"case{n}", receiver, hooks)
+            case = Case(tmp_path / f"case{n}", receiver, mode)
             end, seconds = outcome(case, nursery, place, error)
             print(f"{end:12} {seconds:6.3f} s {error:18} {place}", flush=True)
             if end.startswith("SILENT"):
