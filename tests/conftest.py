@@ -39,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--store-kills", type=int, default=7, help="how often test_store_kill.py kills each store"
     )
     parser.addoption(
+        "--store-crowd", type=int, default=1100, help="how many connections crowd test_store_crowd.py's store"
+    )
+    parser.addoption(
         "--store-damages", type=int, default=11, help="how many databases test_store_damage.py damages"
     )
 

@@ -7,7 +7,9 @@ import json
 import logging
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ from sockbpf.store.description import document
 from sockbpf.store.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
 from sockbpf.store.faults import described, is_damage
 from sockbpf.store.feed import Feed
-from sockbpf.store.guard import AUTHORIZED, UNEXPECTED, Problem, problem
+from sockbpf.store.guard import AUTHORIZED, TRUSTED, UNEXPECTED, Problem, problem
 from sockbpf.store.page_files import page_routes
 from sockbpf.store.retention import Upkeep, delete_before
 from sockbpf.store.schema import ENTRY, bound
@@ -43,7 +45,7 @@ from sockbpf.store.search import (
     time_of,
 )
 from sockbpf.store.table import table_of
-from sockbpf.store.writing import Broken, BusyError, Writer, probe
+from sockbpf.store.writing import Broken, BusyError, Lane, Writer, probe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from sockbpf.store.crowd import Crowd
     from sockbpf.store.database import Database
     from sockbpf.store.metrics import StoreMetrics
 
@@ -73,8 +76,8 @@ MOST_LOOKS = 9
 """Of one search, which begins again where it has found rows that are altered."""
 LOOK_S = 10.0
 """How long one search may take."""
-LOOKERS = 4
-"""Searches at once; further ones wait."""
+LOOKERS, OUR_LOOKERS = 4, 2
+"""Searches at once, of anybody and of who is trusted; further ones wait."""
 BUSY = Problem(503, "the database is busy or away", retry_after="1")
 
 
@@ -82,15 +85,17 @@ class Store:
     """What the routes share."""
 
     def __init__(
-        self, database: Database, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]
+        self, database: Database, crowd: Crowd, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]
     ) -> None:
         self.database = database
+        self.crowd = crowd
         self.feed: Feed | None = None
         self.writer = Writer(database, self._kick)
         self.upkeep = Upkeep(database, self.writer, keep_s)
         self.altered = 0
         self.health = Health(self)
-        self._lookers = asyncio.Semaphore(LOOKERS)
+        self._lookers = {False: asyncio.Semaphore(LOOKERS), True: asyncio.Semaphore(OUR_LOOKERS)}
+        self._threads = ThreadPoolExecutor(LOOKERS + OUR_LOOKERS, "look")
         self.reading_body = asyncio.Lock()
         self.metrics = metrics(self)
 
@@ -113,17 +118,17 @@ class Store:
         self.upkeep.stop()
         self.writer.close()
 
-    async def keep(self, entries: list[Entry]) -> list[bool]:
+    async def keep(self, entries: list[Entry], lane: Lane) -> list[bool]:
         """Return of each whether it was new, once it is on disk."""
         try:
-            return await asyncio.wrap_future(self.writer.keep(entries))
+            return await asyncio.wrap_future(self.writer.keep(entries, lane))
         except BusyError:
             raise BUSY from None
 
-    async def look(self, what: Callable[[Connection], Any]) -> Any:
+    async def look(self, what: Callable[[Connection], Any], *, is_trusted: bool) -> Any:
         """Return what a search finds."""
-        async with self._lookers:
-            return await asyncio.to_thread(self._look, what)
+        async with self._lookers[is_trusted]:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._look, what)
 
     def _look(self, what: Callable[[Connection], Any]) -> Any:
         for _ in range(MOST_LOOKS):
@@ -187,7 +192,7 @@ class Health:
         """Return what is wrong, nothing if all is well."""
         try:
             await asyncio.wait_for(asyncio.wrap_future(self._store.writer.call(probe)), HEALTHY_S)
-            await asyncio.wait_for(self._store.look(read_something), HEALTHY_S)
+            await asyncio.wait_for(self._store.look(read_something, is_trusted=True), HEALTHY_S)
         except BusyError:
             return self._store.writer.broken.why if self._store.writer.broken else BUSY.detail
         except asyncio.TimeoutError:
@@ -279,7 +284,9 @@ class Alert:
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         if scope["method"] != "GET":
             raise Problem(405, "expected GET", allow="GET")
-        kept = await self._store.keep([alert_entry(dict(_asked(scope)))])
+        is_trusted = bool(scope.get(TRUSTED))
+        entry = replace(alert_entry(dict(_asked(scope))), trusted=is_trusted)
+        kept = await self._store.keep([entry], Lane.OURS if is_trusted else Lane.ANYBODY)
         body = self.NEW if kept[0] else self.KNOWN
         headers = [*self.HEADERS, (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -295,14 +302,15 @@ async def _post(store: Store, request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await request.body()
     async with store.reading_body:  # one at a time: what is read takes a multiple of the memory
-        entries = await asyncio.to_thread(_posted, body, kind)
-    await store.keep(entries)
+        is_trusted = bool(request.scope.get(TRUSTED))
+        entries = await asyncio.to_thread(_posted, body, kind, is_trusted)
+    await store.keep(entries, Lane.BULK)
     return JSONResponse({"stored": len(entries)}, 201)
 
 
-def _posted(body: bytes, kind: str) -> list[Entry]:
+def _posted(body: bytes, kind: str, is_trusted: bool) -> list[Entry]:
     now_s = time.time()
-    return [posted_entry(value, now_s) for value in _values(body, kind)]
+    return [replace(posted_entry(value, now_s), trusted=is_trusted) for value in _values(body, kind)]
 
 
 async def _delete(store: Store, request: Request) -> Response:
@@ -324,7 +332,9 @@ async def _delete(store: Store, request: Request) -> Response:
 async def _search(store: Store, request: Request) -> Response:
     asked = _asked(request.scope)
     wanted = parse(asked)
-    rows, has_more = await store.look(lambda connection: find(connection, wanted))
+    rows, has_more = await store.look(
+        lambda connection: find(connection, wanted), is_trusted=bool(request.scope.get(TRUSTED))
+    )
     headers = {"Cache-Control": "no-store"}
     if has_more and rows:
         n, at_s, _ = rows[-1]
@@ -339,7 +349,9 @@ async def _search(store: Store, request: Request) -> Response:
 
 async def _episodes(store: Store, request: Request) -> Response:
     wanted = parse(_asked(request.scope), episodes=True)
-    rows = await store.look(lambda connection: find_episodes(connection, wanted))
+    rows = await store.look(
+        lambda connection: find_episodes(connection, wanted), is_trusted=bool(request.scope.get(TRUSTED))
+    )
     return JSONResponse(rows, headers={"Cache-Control": "no-store"})
 
 

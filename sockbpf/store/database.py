@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READERS = 6
+READERS = 8
+"""Connections: for searches, and for those who listen."""
 MOST_ASIDE = 3
 """Files that were set aside and are kept; of more the oldest go."""
 MOST_TIMES, WITHIN_S = 3, 600.0

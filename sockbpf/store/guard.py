@@ -41,8 +41,8 @@ HOT = "/alert"
 """Waits for nothing but the commit, and has no body that anybody reads."""
 ENDLESS = "/stream"
 
-AUTHORIZED = "sockbpf.authorized"
-"""In the scope: whether the request came with the token."""
+AUTHORIZED, TRUSTED = "sockbpf.authorized", "sockbpf.trusted"
+"""In the scope: whether the request came with the token; whether with it, or from the monitor's user."""
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -169,7 +169,7 @@ class Guard:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):
                 raise Problem(401, "expected Authorization: Bearer and the token", www_authenticate="Bearer")
-            scope[AUTHORIZED] = True
+            scope[AUTHORIZED] = scope[TRUSTED] = True
         # No page can have a browser send the token. Our own page only reads.
         if writes and not scope[AUTHORIZED] and is_browser(headers):
             raise Problem(403, "a browser sends this, for a page that is not of here: it may write nothing")

@@ -31,6 +31,8 @@ class StoreMetrics(Collector):
             "commits": ("Transactions.", writer.commits),
             "refused": ("Requests sent away: busy.", writer.refused),
             "not_kept": ("Entries that the database did not take; who sent them was told.", writer.not_kept),
+            "shed": ("Connections closed to make room for others.", store.crowd.shed),
+            "turned_away": ("Connections for which there was no room.", store.crowd.turned_away),
             "set_aside": ("Database files that made no sense and were set aside.", database.set_aside),
             "salvaged": ("Entries copied from such files.", upkeep.copied),
             "left_out": ("Entries of such files that were altered.", upkeep.left_out),
@@ -43,6 +45,7 @@ class StoreMetrics(Collector):
         yield GaugeMetricFamily(
             "sockbpf_store_waiting", "Entries that wait for their commit.", writer.waiting
         )
+        yield GaugeMetricFamily("sockbpf_store_connections", "Open connections.", len(store.crowd))
         yield GaugeMetricFamily("sockbpf_store_listeners", "Open streams.", feed.listeners if feed else 0)
         broken = writer.broken
         since_s = time.time() - broken.since_s if broken else 0.0

@@ -9,10 +9,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sockbpf.store.guard import HEADERS, Problem, told
+from sockbpf.store.crowd import Crowd, State
+from sockbpf.store.guard import AUTHORIZED, ENDLESS, HEADERS, TRUSTED, Problem, told
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,6 +32,8 @@ class ImpatientProtocol(HttpToolsProtocol):
     """A connection that is given up; timers are made only for a request that does not come in one piece."""
 
     patience_s = 15.0
+    crowd: Crowd
+    _has_asked = False
     _reading_alarm: asyncio.TimerHandle | None = None
     _writing_alarm: asyncio.TimerHandle | None = None
     _in_head = _in_body = False
@@ -40,7 +42,15 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if not self.crowd.enter(self, self.crowd.peer_of(self.client, self.server)):
+            self._say(CROWDED)
+            self.transport.close()
+            return
         self._mind()
+
+    def let_go(self) -> None:
+        self._nobody_listens()
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._mute_bytes += len(data)
@@ -66,7 +76,14 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, _crowded if app is service_unavailable else app)
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        self._has_asked = True
+        if self.scope.get(AUTHORIZED):
+            self.crowd.trust(self)
+        super().on_response_complete()
+        self._place()
 
     def _nobody_listens(self) -> None:
         """Have the answer under way end quietly; uvicorn knows only of the last request's, not of one before it."""
@@ -77,9 +94,22 @@ class ImpatientProtocol(HttpToolsProtocol):
     def _is_unasked(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def _is_its_turn(self) -> bool:
+        """Whether the client is waited for, which is not so while a whole request is under way."""
+        return self._in_head or self._in_body or self._is_unasked()
+
+    def _place(self) -> None:
+        """Tell the crowd whose turn it is; who listens to a stream, or does not read, holds a place and waits."""
+        is_listener = self.scope is not None and self.scope.get("path") == ENDLESS
+        if not (self._is_its_turn() or self._writing_alarm or is_listener):
+            self.crowd.place(self, State.BUSY)
+        else:
+            self.crowd.place(self, State.QUIET if self._has_asked else State.MUTE)
+
     def _mind(self) -> None:
-        """Set the alarm if it is the client's turn, which is not so while a whole request is under way."""
-        is_its_turn = self._in_head or self._in_body or self._is_unasked()
+        """Set the alarm if it is the client's turn."""
+        self._place()
+        is_its_turn = self._is_its_turn()
         if not is_its_turn or self.timeout_keep_alive_task:
             self._disarm()
         elif self._reading_alarm is None:
@@ -88,6 +118,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[TRUSTED] = self.crowd.is_ours(self)  # type: ignore[literal-required]
         self._in_head = True
         self._disarm()
 
@@ -115,14 +146,17 @@ class ImpatientProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._writing_alarm = self.loop.call_later(self.patience_s, self._give_up)
+        self._place()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._writing_alarm is not None:
             self._writing_alarm.cancel()
             self._writing_alarm = None
+            self._place()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.crowd.leave(self)
         self._disarm()
         self.resume_writing()
         self._nobody_listens()
@@ -137,12 +171,6 @@ class ImpatientProtocol(HttpToolsProtocol):
         self.transport.abort()  # also what closes, but waits for a client that takes nothing
 
 
-async def _crowded(_scope: Any, _receive: Any, send: Any) -> None:
-    headers, body = told(CROWDED)
-    await send({"type": "http.response.start", "status": CROWDED.status, "headers": [*headers, *HEADERS]})
-    await send({"type": "http.response.body", "body": body})
-
-
-def impatient(patience_s: float) -> type[ImpatientProtocol]:
-    """Return the protocol with this patience, seconds."""
-    return type("Impatient", (ImpatientProtocol,), {"patience_s": patience_s})
+def impatient(patience_s: float, crowd: Crowd) -> type[ImpatientProtocol]:
+    """Return the protocol with this patience, seconds, for those of this crowd."""
+    return type("Impatient", (ImpatientProtocol,), {"patience_s": patience_s, "crowd": crowd})

@@ -20,7 +20,7 @@ from sockbpf.store.digest import APART
 from sockbpf.store.entry import Entry
 from sockbpf.store.schema import ENTRY
 from sockbpf.store.sound import is_sound_entry, said_by
-from sockbpf.store.writing import BusyError, write
+from sockbpf.store.writing import BusyError, Lane, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def _salvage(path: Path, writer: Writer, ended: Callable[[], bool]) -> Salvaged:
         found.unsound += len(rows) - len(sound)
         while sound and not ended():
             with suppress(BusyError):
-                found.copied += writer.call(lambda connection: copy(connection, sound)).result()  # noqa: B023
+                found.copied += writer.call(lambda connection: copy(connection, sound), Lane.BULK).result()  # noqa: B023
                 break
             time.sleep(PAUSE_S)
         if ended() or time.monotonic() > until_s:

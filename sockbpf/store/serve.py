@@ -16,6 +16,7 @@ from sockbpf import life
 from sockbpf.counters import Counters
 from sockbpf.errors import SockbpfError
 from sockbpf.store.app import OPEN_PATHS, Store, make_app
+from sockbpf.store.crowd import Crowd
 from sockbpf.store.database import Database
 from sockbpf.store.files import give_away, keep_private
 from sockbpf.store.guard import Guard
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 1000
 MOST_FILES = 8192
 STOP_S = 5
 """How long requests under way may take when the store is to end."""
@@ -78,17 +78,17 @@ def serve(
     database = Database(settings.database, settings.sqlite_path)
     for late in IMPORTED_LATE:
         import_module(late)
-    store = Store(database, keep_s=settings.keep, metrics=StoreMetrics)
+    crowd = Crowd(_allow_files())
+    store = Store(database, crowd, keep_s=settings.keep, metrics=StoreMetrics)
     config = uvicorn.Config(
         _guarded(settings, store),
-        http=impatient(settings.patience),
+        http=impatient(settings.patience, crowd),
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         log_level="error",  # or everybody could fill the log with nonsense
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=STOP_S,
         backlog=BACKLOG,
@@ -96,7 +96,6 @@ def serve(
     config.load()
     config.ssl = context
     server = _Server(config, store.let_go)
-    _allow_files()
     _become(settings)
     when_confined()
     life.begin(Counters(), (log.critical,))
@@ -162,8 +161,9 @@ def _become(settings: Settings) -> None:
         keep_private(path)
 
 
-def _allow_files() -> None:
-    """Have room for all connections, and for those that are sent away."""
+def _allow_files() -> int:
+    """Have room for all connections, and for those that are sent away; return for how many files there is."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most

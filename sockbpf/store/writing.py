@@ -14,6 +14,7 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 20_000
-"""Entries that may wait for a commit; who comes then is sent away."""
+"""Entries that may wait for a commit in each lane; who comes then is sent away."""
 BATCH = 2000
 """Entries of one commit."""
 TRIES = 5
@@ -68,6 +69,19 @@ class BusyError(Exception):
     """It was not kept, and may be tried again."""
 
 
+class Lane(IntEnum):
+    """Whose turn it is first. In each lane as much may wait: nobody fills it up for the others."""
+
+    OURS = 0
+    """The monitor's alerts, or of who knows the token."""
+    CALLS = 1
+    """What the store itself has to do."""
+    ANYBODY = 2
+    """Alerts of whoever may ask."""
+    BULK = 3
+    """What is posted or salvaged: much at once, so in a transaction of its own."""
+
+
 @dataclass(slots=True)
 class _Work:
     """What somebody waits for: entries to be kept, or a call with the connection."""
@@ -86,8 +100,9 @@ class Writer:
         self._database = database
         self._on_commit = on_commit
         self._changed = threading.Condition()
-        self._waiting: deque[_Work] = deque()
-        self._entries = 0
+        self._waiting: dict[Lane, deque[_Work]] = {lane: deque() for lane in Lane}
+        self._entries = dict.fromkeys(Lane, 0)
+        self._is_bulks_turn = False
         self._closing = False
         self.commits = 0
         self.kept = 0
@@ -103,26 +118,26 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many entries wait for their commit."""
-        return self._entries
+        return sum(self._entries.values())
 
-    def keep(self, entries: Sequence[Entry]) -> Future[list[bool]]:
+    def keep(self, entries: Sequence[Entry], lane: Lane) -> Future[list[bool]]:
         """Hand entries in; the future says of each whether it was new, once they are on disk.
 
         Raise BusyError, or have the future raise it, when they are not kept.
         """
-        return self._hand_in(_Work(entries))
+        return self._hand_in(_Work(entries), lane)
 
-    def call(self, what: Callable[[Connection], Any]) -> Future[Any]:
+    def call(self, what: Callable[[Connection], Any], lane: Lane = Lane.CALLS) -> Future[Any]:
         """Have something else written, in the transaction of a commit."""
-        return self._hand_in(_Work(call=what))
+        return self._hand_in(_Work(call=what), lane)
 
-    def _hand_in(self, work: _Work) -> Future[Any]:
+    def _hand_in(self, work: _Work, lane: Lane) -> Future[Any]:
         with self._changed:
-            if self._closing or self._entries + len(work.entries) > MOST_WAITING:
+            if self._closing or self._entries[lane] + len(work.entries) > MOST_WAITING:
                 self.refused += 1
                 raise BusyError
-            self._waiting.append(work)
-            self._entries += len(work.entries)
+            self._waiting[lane].append(work)
+            self._entries[lane] += len(work.entries)
             self._changed.notify()
         return work.done
 
@@ -138,8 +153,8 @@ class Writer:
         while True:
             pulse.beat()
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing, life.REST_S)
-                if not self._waiting and not self._closing:
+                self._changed.wait_for(lambda: self._has_work() or self._closing, life.REST_S)
+                if not self._has_work() and not self._closing:
                     continue
                 batch = self._take()
             if not batch:
@@ -150,15 +165,22 @@ class Writer:
                 self._commit(wanted)
             except Exception as error:  # noqa: BLE001  whatever it is, whoever waits is told
                 self._failed(wanted, error)
-            with self._changed:
-                self._entries -= sum(len(work.entries) for work in batch)
+
+    def _has_work(self) -> bool:
+        return any(self._waiting.values())
 
     def _take(self) -> list[_Work]:
+        """Take what the next transaction is of: alerts, and every other time, where some waits, of the bulk."""
+        alerts = [lane for lane in Lane if lane is not Lane.BULK and self._waiting[lane]]
+        self._is_bulks_turn = bool(self._waiting[Lane.BULK]) and (not self._is_bulks_turn or not alerts)
         batch: list[_Work] = []
         entries = 0
-        while self._waiting and (not batch or entries + len(self._waiting[0].entries) <= BATCH):
-            entries += len(self._waiting[0].entries)
-            batch.append(self._waiting.popleft())
+        for lane in (Lane.BULK,) if self._is_bulks_turn else alerts:
+            waiting = self._waiting[lane]
+            while waiting and (not batch or entries + len(waiting[0].entries) <= BATCH):
+                entries += len(waiting[0].entries)
+                self._entries[lane] -= len(waiting[0].entries)
+                batch.append(waiting.popleft())
         return batch
 
     def _commit(self, batch: list[_Work]) -> None:

@@ -23,7 +23,6 @@ import trustme
 import yaml
 
 from sockbpf.store.guard import Guard
-from tests.live.waiting import until
 from tests.store.asking import get, is_problem, post
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, empty, free_port, start_store, told
@@ -374,25 +373,6 @@ def test_methods_that_are_not_known_are_refused_with_those_that_are(plain: Store
             assert answer.status_code == 405, (method, path)
             assert method == "HEAD" or is_problem(answer, 405)
             assert set(re.split(", *", answer.headers["Allow"])) == methods, (method, path)
-
-
-def test_who_finds_all_places_taken_is_told_so(plain: Store) -> None:
-    host, port = plain.url.removeprefix("http://").split(":")
-    crowd = [socket.create_connection((host, int(port)), timeout=9) for _ in range(1000)]
-    try:
-
-        def refused() -> bool:
-            answer = requests.get(f"{plain.url}/healthz", timeout=9)
-            if answer.status_code == 200:
-                return False
-            assert_safe(dict(answer.headers))
-            return is_problem(answer, 503) and bool(answer.headers["Retry-After"])
-
-        until(refused, "there is no place")
-    finally:
-        for each in crowd:
-            each.close()
-    plain.wait_healthy()
 
 
 def test_neither_token_nor_password_is_ever_told(

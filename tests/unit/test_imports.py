@@ -147,14 +147,16 @@ MAY_KNOW = {
     "store.digest": "",
     "store.table": "store.guard",
     "store.files": "errors",
-    "store.patience": "store.guard",
+    "store.peer": "",
+    "store.crowd": "store.peer",
+    "store.patience": "store.crowd store.guard",
     "store.page_files": "",
     "store.description": " store.entry store.search",
     "store.metrics": "store.app",
-    "store.app": "fields store.database store.description store.entry store.faults store.feed store.guard "
-    "store.metrics store.page_files store.retention store.schema store.search store.table store.writing",
-    "store.serve": " counters errors life store.app store.database store.files store.guard store.listener "
-    "store.metrics store.page_files store.patience store.settings store.user store.writing",
+    "store.app": "fields store.crowd store.database store.description store.entry store.faults store.feed "
+    "store.guard store.metrics store.page_files store.retention store.schema store.search store.table store.writing",
+    "store.serve": " counters errors life store.app store.crowd store.database store.files store.guard "
+    "store.listener store.metrics store.page_files store.patience store.settings store.user store.writing",
 }
 """Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
 

@@ -1,0 +1,166 @@
+"""Thousands of connections of another user keep no alert out, on a connection that was there or on a new one.
+
+`--store-crowd 10000` says how many that user opens at once.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from bench.figure import percentile
+from tests.live.waiting import until
+from tests.store.conftest import StartStore
+from tests.store.hostile import honest
+from tests.store.serving import Store, find
+from tests.store.talking import Talk
+
+HOSTILE = pwd.getpwnam("daemon")
+LIMITED = """if True:
+    import os, resource, sys
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    os.execv(sys.executable, [sys.executable, '-m', 'sockbpf', 'store', '-c', sys.argv[1]])
+"""
+LEAST = 150
+"""Alerts that are sent while it is crowded."""
+
+
+@contextmanager
+def crowd(store: Store, count: int, kind: str, tmp_path: Path) -> Iterator[None]:
+    """Have another user open so many connections, and go on."""
+    script = Path("/var/tmp") / f"crowding-{os.getpid()}.py"
+    shutil.copy(Path(__file__).with_name("crowding.py"), script)
+    script.chmod(0o644)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    process = subprocess.Popen(
+        ["/usr/bin/python3", "-I", str(script), str(urlsplit(store.url).port), str(count), kind],
+        user=HOSTILE.pw_uid,
+        group=HOSTILE.pw_gid,
+        extra_groups=[],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        yield
+        assert process.stdout.readline() == b"full\n"
+    finally:
+        process.stdin.close()
+        process.wait(30)
+        script.unlink()
+
+
+def counter(store: Store, name: str) -> int:
+    lines = requests.get(f"{store.url}/metrics", timeout=9).text.splitlines()
+    return int(float(next(line for line in lines if line.startswith(f"sockbpf_store_{name}")).split()[1]))
+
+
+def files(store: Store) -> int:
+    return len(os.listdir(f"/proc/{store.process.pid}/fd"))
+
+
+@pytest.mark.parametrize("kind", ["idle", "half", "slow", "stream", "body"])
+def test_no_alert_is_kept_out(
+    start: StartStore,
+    database_of: Callable[[str], str],
+    tmp_path: Path,
+    kind: str,
+    pytestconfig: pytest.Config,
+) -> None:
+    store = start(database_of("sqlite"))
+    count = int(pytestconfig.getoption("--store-crowd"))
+    took_s: list[float] = []
+    most_files = 0
+    if kind == "slow":
+        large = [{"text": "x" * 100_000}] * 50
+        assert requests.post(f"{store.url}/store.json", json=large, timeout=30).ok
+
+    def send(talk: Talk) -> None:
+        begun_s = time.monotonic()
+        talk.send(honest(len(took_s)))
+        answer = talk.answer()
+        took_s.append(time.monotonic() - begun_s)
+        assert answer
+        assert (answer.status, answer.body) == (200, b'{"new":true}')
+
+    with Talk(store.url) as old:
+        send(old)
+        with ExitStack() as stack:
+            stack.enter_context(crowd(store, count, kind, tmp_path))
+
+            def crowded() -> bool:
+                nonlocal most_files
+                send(old)
+                if len(took_s) % 10 == 0:
+                    with Talk(store.url) as new:
+                        send(new)
+                most_files = max(most_files, files(store))
+                is_full = kind in {"stream", "slow"} or counter(store, "shed_total") > 100
+                return is_full and len(took_s) > LEAST
+
+            until(crowded, lambda: f"{len(took_s)} sent, {files(store)} files", 200)
+        send(old)
+    print(
+        f"{count} {kind}: {len(took_s)} alerts, p50 {percentile(took_s, 0.5) * 1e3:.1f} ms, "
+        f"p99 {percentile(took_s, 0.99) * 1e3:.0f} ms, at most {max(took_s) * 1e3:.0f} ms; {most_files} files at most; "
+        f"{counter(store, 'shed_total')} shed, {counter(store, 'turned_away_total')} turned away"
+    )
+    assert len(find(store, host="honest", limit=1000)) == min(1000, len(took_s))
+    assert counter(store, "refused_total") == 0
+    assert "Traceback" not in store.log()
+    assert "Too many open files" not in store.log()
+    assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
+
+
+def test_few_descriptors_are_enough(
+    tmp_path: Path, start: StartStore, database_of: Callable[[str], str]
+) -> None:
+    store = start(database_of("sqlite"))
+    assert store.stop() == 0
+    limited = [sys.executable, "-c", LIMITED, str(store.config)]
+    with store.log_file.open("ab") as sink:
+        store.process = subprocess.Popen(limited, stdout=sink, stderr=sink)
+    store.wait_healthy()
+    with Talk(store.url) as old, crowd(store, 1100, "idle", tmp_path):
+        for number in range(LEAST):
+            old.send(honest(number))
+            answer = old.answer()
+            assert answer
+            assert answer.status == 200
+        assert len(find(store, limit=1000)) == LEAST
+        assert files(store) < 256
+    assert "Too many open files" not in store.log()
+
+
+def test_one_user_does_not_push_out_another(
+    start: StartStore, database_of: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Who is neither the monitor nor many keeps a connection that was quiet all the while."""
+    store = start(database_of("sqlite"))
+    other = pwd.getpwnam("nobody")
+    os.setegid(other.pw_gid)
+    os.seteuid(other.pw_uid)
+    try:
+        quiet = Talk(store.url)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+    with quiet, crowd(store, 1100, "idle", tmp_path):
+        until(lambda: counter(store, "shed_total") > 1000, "it is crowded")
+        quiet.send(honest(1))
+        answer = quiet.answer()
+        assert answer
+        assert answer.status == 200
