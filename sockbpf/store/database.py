@@ -22,7 +22,7 @@ from sockbpf.errors import SockbpfError
 from sockbpf.store.faults import DAMAGED, is_damage
 from sockbpf.store.files import SIDES, keep_private
 from sockbpf.store.partitions import make_partitions
-from sockbpf.store.schema import DamagedError, migrate, open_engine
+from sockbpf.store.schema import DamagedError, bound, migrate, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 READERS = 8
 """Connections: for searches, and for those who listen."""
+CHECK_S = 2.0
+"""How long the file is looked through at the start: some hundred megabytes."""
 MOST_ASIDE = 3
 """Files that were set aside and are kept; of more the oldest go."""
 MOST_TIMES, WITHIN_S = 3, 600.0
@@ -91,6 +93,21 @@ class Database:
         with self.writing.begin() as connection:
             make_partitions(connection, time.time())
             probe(connection)
+        if self._path:
+            self._check()
+
+    def _check(self) -> None:
+        """Look through SQLite's file for as long as an alert may wait. Raise DamagedError where it makes no sense."""
+        with self.reading.connect() as connection:
+            bound(connection, CHECK_S)
+            try:
+                said = connection.exec_driver_sql("pragma quick_check(1)").scalar()
+            except SQLAlchemyError as error:
+                if is_damage(error, certain=True):
+                    raise
+                return  # there was no time to look at all of it
+        if said != "ok":
+            raise DamagedError("its pages do not fit together")
 
     def replace(self, error: BaseException, generation: int) -> bool:
         """Set the file aside and begin a new one, because of this; return whether what failed may be tried again.

@@ -6,6 +6,8 @@ of a head, or of a body that nobody waits for, or does not take its answer, is l
 
 from __future__ import annotations
 
+import socket
+import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,9 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def let_go(self) -> None:
         self._nobody_listens()
+        made = self.transport.get_extra_info("socket")
+        if made is not None:  # nothing of it is left in the kernel either, however many there are
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:

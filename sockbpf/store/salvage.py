@@ -11,6 +11,7 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import LargeBinary, Text, select
@@ -18,6 +19,7 @@ from sqlalchemy import LargeBinary, Text, select
 from sockbpf.store.database import renamed
 from sockbpf.store.digest import APART
 from sockbpf.store.entry import Entry
+from sockbpf.store.pages import rows_on_pages
 from sockbpf.store.schema import ENTRY
 from sockbpf.store.sound import is_sound_entry, said_by
 from sockbpf.store.writing import BusyError, Lane, write
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LEAST_COLUMNS = 17
+"""Of an entry of the first edition."""
 AT_ONCE = 200
 """Rows of one look, and of one transaction."""
 LONGEST_S = 600.0
@@ -77,7 +81,7 @@ def salvage_all(database: Database, writer: Writer, ended: Callable[[], bool]) -
 def _salvage(path: Path, writer: Writer, ended: Callable[[], bool]) -> Salvaged:
     found = Salvaged()
     until_s = time.monotonic() + LONGEST_S
-    for rows in _rows(path, found, until_s):
+    for rows in chain(_rows(path, found, until_s), _scattered(path, found, until_s)):
         sound = [entry for row in rows if (entry := sound_entry(row)) is not None]
         found.unsound += len(rows) - len(sound)
         while sound and not ended():
@@ -95,7 +99,7 @@ def copy(connection: Connection, entries: list[Entry]) -> int:
     """Write what is not there yet, under its old number; return how many."""
     numbers = [entry.n for entry in entries]
     there = set(connection.execute(select(ENTRY.c.n).where(ENTRY.c.n.in_(numbers))).scalars())
-    new = [entry for entry in entries if entry.n not in there]
+    new = list({entry.n: entry for entry in entries if entry.n not in there}.values())
     return sum(write(connection, new))
 
 
@@ -120,6 +124,25 @@ def _rows(path: Path, found: Salvaged, until_s: float) -> Iterator[list[dict[str
                 return
         except (sqlite3.Error, UnicodeDecodeError):
             found.unread += 1
+
+
+def _scattered(path: Path, found: Salvaged, until_s: float) -> Iterator[list[dict[str, Any]]]:
+    """Look for rows page by page, if not all could be read by their numbers."""
+    names = ENTRY.c.keys()
+    some: list[dict[str, Any]] = []
+    with suppress(OSError):
+        for n, values in rows_on_pages(path, (LEAST_COLUMNS, len(names))) if found.unread else ():
+            row: dict[str, Any] = dict.fromkeys(names) | dict(zip(names, values, strict=False)) | {"n": n}
+            for name in ("at", "arrived"):  # whole ones are kept as integers
+                row[name] = float(row[name]) if isinstance(row[name], int) else row[name]
+            if sound_entry(row) is not None:  # most of what is there belongs to other tables
+                some.append(row)
+            if len(some) >= AT_ONCE:
+                yield some
+                some = []
+            if time.monotonic() > until_s:
+                break
+    yield some
 
 
 class _Walk:

@@ -315,14 +315,14 @@ def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
 
 
 def row_of(entry: Entry, arrived_s: float) -> dict[str, Any]:
-    """Return the row of an entry, but for its number."""
+    """Return the row of an entry that comes now; its number only if it had one before."""
     row = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
-    return {
-        **row,
-        "arrived": arrived_s,
+    row |= {
+        "arrived": arrived_s if entry.arrived_s is None else entry.arrived_s,
         "trusted": int(entry.trusted),
         "digest": digest_of(row, ENTRY.c.keys()),
     }
+    return row if entry.n is None else {**row, "n": entry.n}
 
 
 def merged(words: Iterable[Any]) -> list[dict[str, Any]]:

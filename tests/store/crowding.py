@@ -7,6 +7,7 @@ import contextlib
 import resource
 import select
 import socket
+import struct
 import sys
 import threading
 
@@ -42,6 +43,9 @@ def main() -> None:
             made = socket.socket()
             held.append(made)
             made.settimeout(5)
+            made.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )  # leaves nothing behind
             if KIND == "slow":
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             made.connect(("127.0.0.1", PORT))
