@@ -74,6 +74,9 @@ def duration(low: str, high: str = "8760h") -> BeforeValidator:
 Size = Annotated[int, _number(int, "a size", "64KiB", SIZES, low="0", high="2147483647")]
 
 
+FileSize = Annotated[int, _number(int, "a size", "10GiB", SIZES, low="1MiB", high="65536GiB")]
+
+
 def one_of(choices: tuple[str, ...]) -> BeforeValidator:
     def check(value: object) -> str:
         if not isinstance(value, str) or value not in choices:

@@ -50,10 +50,11 @@ class DatabaseError(SockbpfError):
 class Database:
     """Two engines of one database; `writing` is for one thread."""
 
-    def __init__(self, url: str, path: Path | None) -> None:
+    def __init__(self, url: str, path: Path | None, most_bytes: int = 0) -> None:
         """Take the database at this URL, whose file is `path` where it is SQLite's; nothing is connected yet."""
         self._url = url
         self._path = path
+        self._most_bytes = most_bytes
         self._times: list[float] = []
         self._lock = threading.Lock()
         self.set_aside = 0
@@ -63,7 +64,7 @@ class Database:
         self._open()
 
     def _open(self) -> None:
-        self.writing: Engine = open_engine(self._url, connections=1)
+        self.writing: Engine = open_engine(self._url, connections=1, most_bytes=self._most_bytes)
         self.reading: Engine = open_engine(self._url, connections=READERS, read_only=True)
 
     @property

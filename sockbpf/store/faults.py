@@ -24,6 +24,7 @@ CERTAIN = frozenset({11, 24, 26})
 CERTAIN_TEXTS = ("malformed", "not a database", "Could not decode")
 SHORT = frozenset({522, 8458})
 """SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_CORRUPTFS: the file ends where it should not."""
+FULL = 13
 DAMAGED = "the database's file makes no sense"
 STATES = {
     "25006": "the database is read-only", "53100": "the disk of the database is full",
@@ -44,6 +45,12 @@ def is_damage(error: BaseException, *, certain: bool = False) -> bool:
     if code & 0xFF in CERTAIN or code in SHORT or any(said in text for said in CERTAIN_TEXTS):
         return True
     return not certain and code & 0xFF not in CODES
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether there is no room for more, on the disk or in SQLite's file."""
+    original = getattr(error, "orig", None) or error
+    return isinstance(original, sqlite3.Error) and _code(original) & 0xFF == FULL
 
 
 def described(error: BaseException) -> str:

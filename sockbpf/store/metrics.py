@@ -31,6 +31,10 @@ class StoreMetrics(Collector):
             "commits": ("Transactions.", writer.commits),
             "refused": ("Requests sent away: busy.", writer.refused),
             "not_kept": ("Entries that the database did not take; who sent them was told.", writer.not_kept),
+            "crowded_out": (
+                "Oldest entries deleted, for the file is as large as it may be.",
+                writer.crowded_out,
+            ),
             "shed": ("Connections closed to make room for others.", store.crowd.shed),
             "turned_away": ("Connections for which there was no room.", store.crowd.turned_away),
             "set_aside": ("Database files that made no sense and were set aside.", database.set_aside),

@@ -13,22 +13,21 @@ from sqlalchemy import bindparam, delete, select
 
 from sockbpf import life
 from sockbpf.store.partitions import drop_partitions, make_partitions
+from sockbpf.store.room import SLICE, delete_entries
 from sockbpf.store.salvage import salvage_all
-from sockbpf.store.schema import ARRIVED, ENTRY, EPISODE, HEARD, PAIR
+from sockbpf.store.schema import ARRIVED, ENTRY, EPISODE, HEARD
 from sockbpf.store.writing import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy import ColumnElement, Connection
 
     from sockbpf.store.database import Database
     from sockbpf.store.writing import Writer
 
 log = logging.getLogger(__name__)
 
-SLICE = 1000
-"""Entries deleted in one transaction."""
 FIRST_S, EVERY_S = 1.0, 60.0
 """From the start to the first look, and from each to the next."""
 ROUND_S = 1800.0
@@ -82,18 +81,6 @@ def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]
             episodes,
         )
     return entries, len(episodes)
-
-
-def delete_entries(connection: Connection, chosen: Select[tuple[int, float]]) -> int:
-    """Delete the entries whose n and at this finds; return how many."""
-    rows = connection.execute(chosen).all()
-    if rows:
-        numbers = [row.n for row in rows]
-        times = [row.at for row in rows]  # by which a database in parts knows where to look
-        for table in (PAIR, ENTRY):
-            among = table.c.at.between(min(times), max(times))
-            connection.execute(delete(table).where(among, table.c.n.in_(numbers)))
-    return len(rows)
 
 
 class Upkeep:

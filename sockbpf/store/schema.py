@@ -59,6 +59,9 @@ PATIENCE = {
 }
 """With PostgreSQL, unless the URL says otherwise: a server that is silent must not be waited for without end."""
 
+PAGE_BYTES = 4096
+"""Of SQLite's pages."""
+
 LOOKED_EVERY = 20_000
 """Steps of SQLite's machine from one look at the clock to the next."""
 
@@ -115,7 +118,7 @@ PAIR = Table(
     Column("name", Text, nullable=False),
     Column("value", Text, nullable=False),
     Index("pair_value", "name", "value", "n"),
-    Index("pair_at", "at"),
+    Index("pair_at", "at", "n"),
 )
 
 EPISODE = Table(
@@ -177,20 +180,21 @@ class SchemaError(SockbpfError):
     """The database is there, but not for this store."""
 
 
-def open_engine(url: str, *, connections: int, read_only: bool = False) -> Engine:
+def open_engine(url: str, *, connections: int, read_only: bool = False, most_bytes: int = 0) -> Engine:
     """Return the database at this URL, `connections` of it at most; nothing is connected yet.
 
-    Raise SchemaError where that cannot be; its text holds nothing of the URL.
+    SQLite's file grows to `most_bytes`, 0 for no limit. Raise SchemaError where it cannot be; its text holds
+    nothing of the URL.
     """
     try:
-        return _engine(make_url(url), connections, read_only=read_only)
+        return _engine(make_url(url), connections, read_only=read_only, most_bytes=most_bytes)
     except ArgumentError:
         raise SchemaError("store > database: expected postgresql://user@host/name") from None
     except ImportError:
         raise SchemaError("store > database: for PostgreSQL, pip install 'sockbpf[postgresql]'") from None
 
 
-def _engine(parsed: URL, connections: int, *, read_only: bool) -> Engine:
+def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
             parsed,
@@ -218,6 +222,8 @@ def _engine(parsed: URL, connections: int, *, read_only: bool) -> Engine:
             connection.execute("pragma query_only = on")
         else:
             connection.execute("pragma journal_size_limit = 16777216")
+            if most_bytes:
+                connection.execute(f"pragma max_page_count = {most_bytes // PAGE_BYTES}")
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
@@ -304,8 +310,9 @@ def _second(connection: Connection) -> None:
     for column in (ENTRY.c.arrived, ENTRY.c.trusted, ENTRY.c.digest, EPISODE.c.arrived, EPISODE.c.digest):
         kind = column.type.compile(connection.dialect)
         connection.execute(text(f'alter table "{column.table.name}" add column "{column.name}" {kind}'))
-    for index in (*ENTRY.indexes, *EPISODE.indexes):
-        if index.name in {"entry_arrived", "entry_anybody", "episode_arrived"}:
+    connection.execute(text("drop index pair_at"))
+    for index in (*ENTRY.indexes, *EPISODE.indexes, *PAIR.indexes):
+        if index.name in {"pair_at", "entry_arrived", "entry_anybody", "episode_arrived"}:
             index.create(connection)
 
 

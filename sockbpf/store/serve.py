@@ -75,7 +75,7 @@ def serve(
     listener = listener or _listener(settings)
     context = _tls(settings)
     # All that is imported and read is so before root is given up: the code may lie in root's own folder.
-    database = Database(settings.database, settings.sqlite_path)
+    database = Database(settings.database, settings.sqlite_path, settings.max_size)
     for late in IMPORTED_LATE:
         import_module(late)
     crowd = Crowd(_allow_files())

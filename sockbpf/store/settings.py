@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainValidator, model_validator
 
 from sockbpf.addresses import HostPort, host_port
-from sockbpf.fields import Section, Size, absolute_path, duration
+from sockbpf.fields import FileSize, Section, Size, absolute_path, duration
 from sockbpf.http_options import Token
 from sockbpf.secret import hidden, secret
 from sockbpf.store.user import OWN
@@ -66,9 +66,9 @@ def is_loopback(host: str) -> bool:
 
 
 class Store(Section):
-    """Where alerts are kept and shown. `keep` is seconds, 0 for ever; `max_body` bytes; `patience` seconds.
+    """Where alerts are kept and shown. `keep` is in seconds, 0 for ever; `max_body`, `max_size` in bytes.
 
-    So long a client may take for the head of a request, for its body, and to take the answer.
+    `patience`: seconds that a client may take for the head of a request, for its body, and to take the answer.
 
     `database` may hold a password: it stays out of the repr and must stay out of every message.
     """
@@ -81,6 +81,7 @@ class Store(Section):
     tls_cert: Annotated[Path | None, PlainValidator(_file)] = None
     tls_key: Annotated[Path | None, PlainValidator(_file)] = None
     max_body: Size = 10 * 2**20
+    max_size: FileSize = 10 * 2**30
     patience: Annotated[float, duration("100ms", "5m")] = 15.0
 
     @model_validator(mode="after")

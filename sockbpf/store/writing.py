@@ -25,7 +25,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlche
 from sockbpf import life
 from sockbpf.store.digest import APART, digest_of, is_sound
 from sockbpf.store.entry import alert_entry
-from sockbpf.store.faults import described, is_damage
+from sockbpf.store.faults import described, is_damage, is_full
+from sockbpf.store.room import is_at_its_most, make_room
 from sockbpf.store.schema import EDITIONS, ENTRY, EPISODE, PAIR, WRITING
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Writer:
         self.duplicates = 0
         self.refused = 0
         self.not_kept = 0
+        self.crowded_out = 0
         self.broken: Broken | None = None
         self._thread: threading.Thread | None = None
 
@@ -225,6 +227,9 @@ class Writer:
             if self._database.replace(error, self._database.generation):
                 self._try_again(batch)
                 return
+        elif is_full(error) and self._make_room():
+            self._try_again(batch)
+            return
         elif len(batch) > 1 and (is_ours or is_damage(error)):
             for work in batch:  # one of them is at fault: the others need not suffer
                 self._try_again([work])
@@ -239,6 +244,16 @@ class Writer:
                 work.done.set_exception(BusyError())
         if isinstance(error, OperationalError):
             time.sleep(0.1)  # a database that is away need not be asked more often
+
+    def _make_room(self) -> bool:
+        """Delete the oldest, if it is our own limit that is reached; return whether there is room now."""
+        try:
+            with self._database.writing.begin() as connection:
+                deleted = make_room(connection) if is_at_its_most(connection) else 0
+        except SQLAlchemyError:
+            return False
+        self.crowded_out += deleted
+        return deleted > 0
 
     def _try_again(self, batch: list[_Work]) -> None:
         try:

@@ -158,6 +158,8 @@ def first_edition(database: str) -> None:
     """Make a database one of the first edition, as a store of then left it."""
     engine = open_engine(Settings(database=database).database, connections=1)
     with engine.begin() as connection:
+        connection.execute(text("drop index pair_at"))
+        connection.execute(text("create index pair_at on pair (at)"))
         for index in ("entry_arrived", "entry_anybody", "episode_arrived"):
             connection.execute(text(f"drop index {index}"))
         for table, names in (("entry", ("arrived", "trusted", "digest")), ("episode", ("arrived", "digest"))):

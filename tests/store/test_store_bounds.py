@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import time
+from pathlib import Path
 
 import requests
 
@@ -71,4 +74,45 @@ def test_the_end_does_not_wait_for_listeners(store: Store) -> None:
         begun_s = time.monotonic()
         assert store.stop() == 0
         assert time.monotonic() - begun_s < 3
+    assert "Traceback" not in store.log()
+
+
+def test_a_file_that_may_not_grow_loses_what_anybody_sent_first(start: StartStore, tmp_path: Path) -> None:
+    """Another user sends alerts and posts without end: the monitor's are all kept, and the file does not grow."""
+    kept = tmp_path / "kept" / "alerts.sqlite"
+    store = start(f"sqlite:///{kept}", max_size="4MiB")
+    sent = 0
+
+    def everybody(count: int) -> None:
+        nobody = pwd.getpwnam("nobody")
+        os.setegid(nobody.pw_gid)
+        os.seteuid(nobody.pw_uid)
+        try:
+            with requests.Session() as session:
+                for number in range(count):
+                    alert = told(number, host="hostile", id=f"{time.monotonic_ns():x}", note="x" * 5000)
+                    assert session.get(f"{store.url}/alert", params=alert, timeout=30).status_code == 200
+                    posted = {"text": "y" * 20_000}
+                    assert session.post(f"{store.url}/store.json", json=posted, timeout=30).status_code == 201
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+
+    for _ in range(5):
+        for _ in range(23):
+            assert tell(store, **told(sent)).status_code == 200
+            sent += 1
+        everybody(97)
+    assert len(find(store, host="web1", limit=1000)) == sent
+    assert kept.stat().st_size <= 4 * 2**20
+    assert 0 < len(find(store, host="hostile", limit=1000)) < 5 * 97
+    assert len(find(store, "/episodes", host="hostile", limit=1000)) < 5 * 97
+    lines = requests.get(f"{store.url}/metrics", timeout=9).text
+    assert "sockbpf_store_crowded_out_total 0.0" not in lines
+    assert "sockbpf_store_not_kept_total 0.0" in lines
+    for number in range(2003):  # and where there is nothing else, the oldest of its own
+        assert tell(store, **told(10_000 + number, note="z" * 3000)).status_code == 200
+    assert find(store, id=told(0)["id"]) == []
+    assert find(store, id=told(12_002)["id"]) != []
+    assert kept.stat().st_size <= 4 * 2**20
     assert "Traceback" not in store.log()
