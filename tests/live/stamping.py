@@ -39,7 +39,11 @@ def serve(port: int) -> None:
                 pending[accepted] = b""
                 chosen.register(accepted, selectors.EVENT_READ)
                 continue
-            read, now = sock.recv(1 << 16), time.time()
+            try:
+                read = sock.recv(1 << 16)
+            except ConnectionResetError:  # a request that was given up
+                read = b""
+            now = time.time()
             pending[sock] += read
             while END in pending[sock]:
                 request, _, pending[sock] = pending[sock].partition(END)

@@ -105,6 +105,7 @@ def settings_for(url: str, **more: Any) -> dict[str, Any]:
         "thresholds": thresholds(1),
         "events": ["exceeded", "ongoing", "cleared"],
         "repeat": "1h",
+        "flapping": {"above": 0},
         "sweep": {"interval": "1s", "recheck": "100ms"},
     }
     return settings | more
