@@ -36,7 +36,6 @@ mount -t tmpfs none "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay none -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 root=$1/root
-[ -e "$root$2/Makefile" ] || { mkdir -p "$root$2"; mount --rbind "$2" "$root$2"; }  # on a file system of its own
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t sysfs sys "$root/sys"
@@ -44,6 +43,7 @@ mount -t cgroup2 none "$root/sys/fs/cgroup"
 for folder in /sys/kernel/tracing /sys/fs/bpf; do mount --rbind $folder "$root$folder" || true; done
 mount -t tmpfs -o mode=755 none "$root/run"
 mount -t tmpfs -o mode=1777 none "$root/tmp"
+[ -e "$root$2/Makefile" ] || { mkdir -p "$root$2"; mount --rbind "$2" "$root$2"; }  # elsewhere, or in /tmp
 rm -rf "$root/etc/systemd/system"/*.wants "$root/etc/sockbpf" "$root/usr/local/bin/sockbpf"
 rm -rf "$root/var/log/journal" "$root/var/lib/sockbpf"*
 printf '[Unit]\\nDefaultDependencies=no\\nAllowIsolate=yes\\n' >"$root/etc/systemd/system/test.target"
