@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from sockbpf.delivery.owed import Owed
 
+TIDY_FROM = 64
+"""So many episodes with nothing left may stand in the turns before anybody looks."""
+
 
 class Queue:
     """At most `capacity` alerts, given out one by one and in order for each episode.
@@ -84,6 +87,8 @@ class Queue:
         while len(self._owed) > capacity and (n := self._shares.victim(self._under_way)) is not None:
             given_up.append(self._owed[n])
             self._forget(self._owed[n])
+        if len(self._ready) > 2 * len(self._episodes) + TIDY_FROM:
+            self._ready.keep(self._waits)  # what is given up stands there still
         return given_up + self._give_up(len(self._owed) - capacity, float("inf"))
 
     def expire(self, made_before_s: float) -> list[Owed]:

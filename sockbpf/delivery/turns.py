@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(slots=True)
@@ -29,11 +33,13 @@ class Turns:
     def __init__(self) -> None:
         self._accounts: OrderedDict[int, OrderedDict[str, _Service]] = OrderedDict()
         """Whose turn is next stands first; nobody is in it who has nothing ready."""
+        self._number = 0
 
     def add(self, episode: str, account: int, service: str, *, repeats: bool) -> None:
         """Take an episode in; `repeats` says that what it tells next is only that it goes on."""
         its = self._accounts.setdefault(account, OrderedDict()).setdefault(service, _Service())
         (its.repeats if repeats else its.news).append(episode)
+        self._number += 1
 
     def first(self) -> str | None:
         """Return the episode whose turn it is."""
@@ -47,6 +53,7 @@ class Turns:
         account, services = next(iter(self._accounts.items()))
         service, its = next(iter(services.items()))
         its.next.popleft()
+        self._number -= 1
         if not its.next:
             del services[service]
         if not services:
@@ -66,5 +73,21 @@ class Turns:
             self._accounts.move_to_end(account)
         return episode
 
-    def __bool__(self) -> bool:
-        return bool(self._accounts)
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Drop every episode that is not wanted any more."""
+        for account, services in list(self._accounts.items()):
+            for service, its in list(services.items()):
+                its.news = deque(filter(wanted, its.news))
+                its.repeats = deque(filter(wanted, its.repeats))
+                if not its.next:
+                    del services[service]
+            if not services:
+                del self._accounts[account]
+        self._number = sum(
+            len(its.news) + len(its.repeats)
+            for services in self._accounts.values()
+            for its in services.values()
+        )
+
+    def __len__(self) -> int:
+        return self._number

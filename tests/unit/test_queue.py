@@ -347,3 +347,12 @@ def test_what_failed_while_nobody_was_there_is_due_when_somebody_is() -> None:
     while one := ready(asked, clock):
         left.add(one.n)
     assert left == set(range(1, 8)) - {told.n}
+
+
+def test_nothing_piles_up_of_what_is_given_up() -> None:
+    clock = Clock()
+    asked = queue(clock, capacity=101)
+    for n in range(1, 10_008):
+        asked.offer([noisy(n)])
+    assert len(asked._ready) <= 2 * 101 + 64 + 1
+    assert asked.depth() == 101
