@@ -134,12 +134,14 @@ class Store:
         for _ in range(MOST_LOOKS):
             generation = self.database.generation
             try:
-                with self.database.reading.connect() as connection:
+                with self.database.reader() as connection:
                     bound(connection, LOOK_S)
                     return what(connection)
             except AlteredError as error:
                 self._remove(error)
             except (SQLAlchemyError, UnicodeDecodeError) as error:
+                if generation != self.database.generation:
+                    continue  # of a file that has been replaced meanwhile
                 if "interrupted" in str(error) or "statement timeout" in str(error):
                     raise Problem(503, "this search took too long: narrow it down by time") from None
                 if is_damage(error, certain=True):

@@ -11,21 +11,21 @@ import os
 import re
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from sockbpf.errors import SockbpfError
 from sockbpf.store.faults import DAMAGED, is_damage
 from sockbpf.store.files import SIDES, keep_private
 from sockbpf.store.partitions import make_partitions
-from sockbpf.store.schema import DamagedError, bound, migrate, open_engine
+from sockbpf.store.schema import DamagedError, migrate, open_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection
     from sqlalchemy.engine import Engine
@@ -34,8 +34,10 @@ log = logging.getLogger(__name__)
 
 READERS = 8
 """Connections: for searches, and for those who listen."""
-CHECK_S = 2.0
-"""How long the file is looked through at the start: some hundred megabytes."""
+INTERRUPTED_S = 10.0
+"""How long those who read may take to hear that they are to end."""
+CHECKED_BYTES = 256 * 2**20
+"""A file up to this size is looked through at the start; of a larger one damage is found where it is come to."""
 MOST_ASIDE = 3
 """Files that were set aside and are kept; of more the oldest go."""
 MOST_TIMES, WITHIN_S = 3, 600.0
@@ -56,7 +58,10 @@ class Database:
         self._path = path
         self._most_bytes = most_bytes
         self._times: list[float] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._reading = 0
+        self._drivers: set[Any] = set()
         self.set_aside = 0
         self.generation = 0
         """How often the file has been replaced: who saw an error of an earlier one need not tell it."""
@@ -66,6 +71,47 @@ class Database:
     def _open(self) -> None:
         self.writing: Engine = open_engine(self._url, connections=1, most_bytes=self._most_bytes)
         self.reading: Engine = open_engine(self._url, connections=READERS, read_only=True)
+
+    @contextmanager
+    def reader(self) -> Iterator[Connection]:
+        """Give a connection that reads; raise SQLAlchemyError where there is none, as while the file is replaced."""
+        with self._changed:
+            if self._is_closed:
+                raise DisconnectionError("the file is replaced")
+            self._reading += 1
+        try:
+            with self.reading.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                self._drivers.add(driver)
+                try:
+                    yield connection
+                finally:
+                    self._drivers.discard(driver)
+        finally:
+            with self._changed:
+                self._reading -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def _nobody_reads(self) -> Iterator[None]:
+        """Have no connection to the file: one that is open while it is renamed would spoil the old and the new.
+
+        Raise DatabaseError where somebody does not end.
+        """
+        with self._changed:
+            self._is_closed = True
+            for driver in list(self._drivers):
+                driver.interrupt()
+            is_free = self._changed.wait_for(lambda: not self._reading, INTERRUPTED_S)
+        try:
+            if not is_free:
+                raise DatabaseError("somebody reads it still")
+            self.writing.dispose()
+            self.reading.dispose()
+            yield
+        finally:
+            with self._changed:
+                self._is_closed = False
 
     @property
     def is_shared(self) -> bool:
@@ -94,19 +140,13 @@ class Database:
         with self.writing.begin() as connection:
             make_partitions(connection, time.time())
             probe(connection)
-        if self._path:
+        if self._path and self._path.stat().st_size <= CHECKED_BYTES:
             self._check()
 
     def _check(self) -> None:
-        """Look through SQLite's file for as long as an alert may wait. Raise DamagedError where it makes no sense."""
+        """Look through SQLite's file. Raise DamagedError where it makes no sense."""
         with self.reading.connect() as connection:
-            bound(connection, CHECK_S)
-            try:
-                said = connection.exec_driver_sql("pragma quick_check(1)").scalar()
-            except SQLAlchemyError as error:
-                if is_damage(error, certain=True):
-                    raise
-                return  # there was no time to look at all of it
+            said = connection.exec_driver_sql("pragma quick_check(1)").scalar()
         if said != "ok":
             raise DamagedError("its pages do not fit together")
 
@@ -115,34 +155,26 @@ class Database:
 
         For the thread that writes.
         """
-        if self._path is None:
+        if generation != self.generation:
+            return True
+        now_s = time.monotonic()
+        self._times = [at_s for at_s in self._times if now_s - at_s < WITHIN_S]
+        if self._path is None or len(self._times) >= MOST_TIMES:
             return False
-        with self._lock:
-            if generation != self.generation:
-                return True
-            now_s = time.monotonic()
-            self._times = [at_s for at_s in self._times if now_s - at_s < WITHIN_S]
-            if len(self._times) >= MOST_TIMES:
-                return False
-            self._times.append(now_s)
-            self.writing.dispose()
-            self.reading.dispose()
-            try:
+        self._times.append(now_s)
+        try:
+            with self._nobody_reads():
                 kept = _move_aside(self._path)
                 keep_private(self._path)
-            except (OSError, SockbpfError) as fault:
-                why = fault.strerror if isinstance(fault, OSError) else fault
-                log.error("the damaged database cannot be set aside: %s", why)  # noqa: TRY400
-                return False
-            self._open()
-            self.generation += 1
-            self.set_aside += 1
-        log.error("%s (%s): set aside as %s; a new one is begun", DAMAGED, _said(error), kept.name)
-        try:
-            migrate(self.writing)
-            self._begin_numbers()
-        except SQLAlchemyError as fault:
-            log.error("the new database cannot be begun: %s", _said(fault))  # noqa: TRY400
+                self._open()
+                self.generation += 1
+                self.set_aside += 1
+                log.error("%s (%s): set aside as %s; a new one is begun", DAMAGED, _said(error), kept.name)
+                migrate(self.writing)
+                self._begin_numbers()
+        except (OSError, SockbpfError, SQLAlchemyError) as fault:
+            why = fault.strerror if isinstance(fault, OSError) else _said(fault)
+            log.error("the damaged database cannot be replaced: %s", why)  # noqa: TRY400
             return False
         self.on_set_aside()
         return True

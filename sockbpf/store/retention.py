@@ -16,7 +16,8 @@ from sockbpf.store.partitions import drop_partitions, make_partitions
 from sockbpf.store.room import SLICE, delete_entries
 from sockbpf.store.salvage import salvage_all
 from sockbpf.store.schema import ARRIVED, ENTRY, EPISODE, HEARD
-from sockbpf.store.writing import BusyError
+from sockbpf.store.sound import give_sums
+from sockbpf.store.writing import BusyError, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +93,7 @@ class Upkeep:
         self._keep_s = keep_s
         self._ended = threading.Event()
         self._wanted = threading.Event()
+        self._summed: int | None = 0
         self.deleted = 0
         self.failures = 0
         self.copied = 0
@@ -110,6 +112,7 @@ class Upkeep:
         while not self._ended.is_set():
             pulse.beat()
             self._round(self._salvage)
+            self._round(self._give_sums)
             if time.monotonic() >= next_s:
                 next_s = time.monotonic() + EVERY_S
                 self._round(self._delete)
@@ -131,6 +134,12 @@ class Upkeep:
         for found in salvage_all(self._database, self._writer, self._ended.is_set):
             self.copied += found.copied
             self.left_out += found.unsound
+
+    def _give_sums(self) -> None:
+        """Give a sum to what the first edition has kept, so that it can be told when it is altered from now on."""
+        while self._summed is not None and not self._ended.is_set():
+            after = self._summed
+            self._summed = self._writer.call(lambda c: give_sums(c, after), Lane.BULK).result()  # noqa: B023
 
     def _delete(self) -> None:
         self._writer.call(lambda connection: make_partitions(connection, time.time())).result()

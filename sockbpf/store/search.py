@@ -128,7 +128,7 @@ def find(connection: Connection, asked: Filter) -> tuple[list[tuple[int, float, 
     """
     places = [_bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, asked, sides) for sides in _sides(asked)]
     rows = sorted(
-        {(row.n, row.at, row.length) for each in places for row in connection.execute(each)},
+        {place for each in places for place in _places(connection, each)},
         key=lambda row: (-row[1], -row[0]),
     )[: asked.limit]
     page = _affordable(rows)
@@ -177,7 +177,7 @@ def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]
         altered = [
             and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
             for row in rows
-            if not is_sound(row, EPISODE.c.keys())
+            if not is_sound(row, EPISODE)
         ]
         if altered:
             raise AlteredError(EPISODE, or_(false(), *altered), len(altered))
@@ -195,8 +195,16 @@ def read_something(connection: Connection) -> None:
 def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
     """Return what came after an entry, oldest first."""
     statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
+    return _with_bodies(connection, _affordable(_places(connection, statement)))
+
+
+def _places(connection: Connection, statement: Select[Any]) -> list[tuple[int, float, int]]:
+    """Return n, time and length of what is found; raise AlteredError where these cannot be what was written."""
     rows = [(row.n, row.at, row.length) for row in connection.execute(statement)]
-    return _with_bodies(connection, _affordable(rows))
+    altered = [n for n, at_s, length in rows if not (isinstance(at_s, float) and isinstance(length, int))]
+    if altered:
+        raise AlteredError(ENTRY, ENTRY.c.n.in_(altered), len(altered))
+    return rows
 
 
 def _sides(asked: Filter) -> list[dict[str, str]]:

@@ -279,7 +279,7 @@ def probe(connection: Connection) -> None:
         write(connection, [entry])
         kept = connection.execute(select(ENTRY).where(ENTRY.c.id == told["id"])).mappings().one()
         episode = connection.execute(select(EPISODE).where(EPISODE.c.id == told["id"])).mappings().one()
-        is_kept = is_sound(kept, ENTRY.c.keys()) and is_sound(episode, EPISODE.c.keys())
+        is_kept = is_sound(kept, ENTRY) and is_sound(episode, EPISODE)
         if kept["body"] != entry.body or not is_kept:
             raise DatabaseError("probe", None, sqlite3.DatabaseError("malformed: not what was written"))
         tried.rollback()
@@ -371,7 +371,7 @@ def _write_episodes(connection: Connection, words: list[dict[str, Any]], arrived
     there: dict[tuple[str, str], dict[str, Any]] = {}
     for host, some in groupby(words, lambda word: word["host"]):  # they are sorted by it
         for row in _episodes_of(connection, host, [word["id"] for word in some]):
-            if is_sound(row, names):
+            if is_sound(row, EPISODE):
                 there[host, row["id"]] = {name: row[name] for name in names if name not in APART}
     rows = [
         _joined(there[key], word) if (key := (word["host"], word["id"])) in there else word for word in words

@@ -60,7 +60,7 @@ class Store:
             except requests.RequestException:
                 return False
 
-        until(healthy, "the store answers")
+        until(healthy, lambda: f"the store answers:\n{self.log()}")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:

@@ -234,6 +234,55 @@ def test_a_row_that_was_altered_is_not_shown(
     assert "sockbpf_store_altered_total 2.0" in metrics
 
 
+def test_a_row_of_other_kinds_is_not_shown_either(start: StartStore, tmp_path: Path) -> None:
+    """As where a byte is altered that says what kind of value follows; also of the first edition, without sums."""
+    database = f"sqlite:///{tmp_path}/{NAME}"
+    spoiled = (
+        "at = x'00'",
+        "at = 'x'",
+        "key = 'text'",
+        "body = 5",
+        "digest = 'text'",
+        "host = 7",
+        "size = 1.5",
+    )
+    episodes = (
+        "start = x'00'",
+        "peak = 'x'",
+        "last = x'11'",
+        "size = 'many'",
+        "protocol = x'00'",
+        "digest = 1",
+    )
+    first = start(database)
+    for number in range(len(spoiled) + 2):
+        assert tell(first, **told(number)).ok
+    assert first.stop() == 0
+    for edition in (2, 1):
+        if edition == 1:
+            first_edition(database)
+        with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as connection:
+            for number, change in enumerate(spoiled if edition == 2 else ()):
+                connection.execute(f"update entry set {change} where id = ?", [told(number)["id"]])
+            for number, change in enumerate(episodes if edition == 2 else episodes[:-1]):
+                connection.execute(
+                    f"update episode set {change} where id = ?", [told(number + edition - 1)["id"]]
+                )
+        store = start(database)
+        entries, _ = everything(store)
+        assert {json.loads(each)["id"] for each in entries} <= {told(number)["id"] for number in (7, 8)}
+        for sort in ("start", "peak", "last", "size"):
+            answer = requests.get(f"{store.url}/episodes?sort={sort}", timeout=30)
+            assert answer.status_code == 200
+            assert {each["id"] for each in answer.json()} >= {told(8)["id"]}
+        assert tell(store, **told(100 + edition)).json() == {"new": True}
+        assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
+        assert "Traceback" not in store.log()
+        assert store.stop() == 0
+        with closing(sqlite3.connect(tmp_path / NAME, isolation_level=None)) as connection:
+            connection.execute("delete from entry where id in (?, ?)", [told(101)["id"], told(102)["id"]])
+
+
 def test_postgresql_that_cannot_write_is_said(start: StartStore, database_of: Callable[[str], str]) -> None:
     database = database_of("postgresql")
     store = start(database)

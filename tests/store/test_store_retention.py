@@ -13,10 +13,10 @@ from datetime import datetime, timezone
 import psycopg
 import pytest
 import requests
-from sqlalchemy import insert, update
+from sqlalchemy import func, insert, select, update
 
 from sockbpf.store.partitions import make_partitions
-from sockbpf.store.schema import EDITION, EDITIONS, EPISODE, open_engine
+from sockbpf.store.schema import EDITION, EDITIONS, ENTRY, EPISODE, open_engine
 from sockbpf.store.settings import Store as Settings
 from tests.live.waiting import until
 from tests.store.asking import Object, delete, get, is_problem, post
@@ -173,6 +173,15 @@ def test_a_database_of_the_first_edition_loses_nothing(start: StartStore, databa
     assert requests.get(f"{store.url}/alert", params=more, timeout=9).json() == {"new": True}
     (episode,) = requests.get(f"{store.url}/episodes", params={"id": more["id"]}, timeout=9).json()
     assert (episode["alerts"], episode["peak"]) == (2, 2_000_003)
+    engine = open_engine(url_of(database), connections=1)
+
+    def without_sum() -> int:
+        with engine.begin() as connection:
+            return connection.execute(select(func.count()).where(ENTRY.c.digest.is_(None))).scalar_one()
+
+    until(lambda: without_sum() == 0, lambda: f"{without_sum()} have no sum")
+    engine.dispose()
+    assert len(get(store, limit=1000)) == len(entries) + 1
 
 
 def test_postgresql_drops_days_as_a_whole_and_what_is_of_no_day_goes_too(

@@ -142,7 +142,8 @@ MAY_KNOW = {
     "store.salvage": "store.database store.digest store.entry store.pages store.schema store.sound store.writing",
     "store.writing": " life store.database store.digest store.entry store.faults store.room store.schema",
     "store.search": "store.digest store.entry store.schema store.sound",
-    "store.retention": " life store.database store.partitions store.room store.salvage store.schema store.writing",
+    "store.retention": " life store.database store.partitions store.room store.salvage store.schema store.sound "
+    "store.writing",
     "store.feed": "store.guard",
     "store.guard": "store.origin",
     "store.origin": "",
@@ -170,7 +171,7 @@ ONLY_IN = {
     "prometheus_client": {"metrics", "store.app", "store.metrics"},
     "sqlalchemy": {
         *("store.app", "store.partitions", "store.retention", "store.schema", "store.search"),
-        *("store.database", "store.room", "store.salvage", "store.writing"),
+        *("store.database", "store.digest", "store.room", "store.salvage", "store.sound", "store.writing"),
     },
     "starlette": {"store.app", "store.page_files", "store.serve"},
     "uvicorn": {"store.patience", "store.serve"},
