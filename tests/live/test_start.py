@@ -44,9 +44,11 @@ SOCKETS = 499
 
 
 def told_before_ready(monitor: Monitor, **wanted: object) -> list[dict[str, str]]:
-    """Return the `exceeded` alerts that the log held when the ready file was first seen."""
+    """Return the `exceeded` alerts that the log tells before it tells that the monitor is armed."""
     monitor.wait_armed()
-    lines = [line.split() for line in monitor.log().splitlines() if " event=exceeded " in line]
+    until(lambda: " armed: " in monitor.log(), "the line that says so")
+    before, _, _ = monitor.log().partition(" armed: ")
+    lines = [line.split() for line in before.splitlines() if " event=exceeded " in line]
     alerts = [dict(word.split("=", 1) for word in words if "=" in word) for words in lines]
     strings = {name: str(value) for name, value in wanted.items()}
     return [alert for alert in alerts if strings.items() <= alert.items()]
