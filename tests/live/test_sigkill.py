@@ -82,6 +82,12 @@ def wait_until(moment_s: float) -> None:
     until(lambda: time.monotonic() > moment_s, "the moment")
 
 
+def is_armed(ready: Path, stale_ns: int) -> bool:
+    with suppress(FileNotFoundError):  # the stale one goes when a monitor starts
+        return ready.stat().st_mtime_ns != stale_ns
+    return False
+
+
 @pytest.mark.timeout(900)
 def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
     chance = random.Random(SEED)
@@ -113,11 +119,6 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
         command = sockbpf("-c", str(config), "--ready-file", str(ready), "--beside")
         return subprocess.Popen(command, stdout=sink, stderr=sink)
 
-    def is_armed(stale_ns: int) -> bool:
-        with suppress(FileNotFoundError):  # the stale one goes when a monitor starts
-            return ready.stat().st_mtime_ns != stale_ns
-        return False
-
     armed = loading = 0
     for number in range(KILLS):
         sink.truncate(0)
@@ -126,9 +127,9 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
         stack.callback(monitor.kill)
         works = number % 5 == 0
         if works:  # every fifth while it works, however long the start takes on this machine
-            until(partial(is_armed, stale_ns), "armed")
+            until(partial(is_armed, ready, stale_ns), "armed")
         wait_until(time.monotonic() + chance.uniform(0, LONGEST_S[works]))
-        fresh = is_armed(stale_ns)
+        fresh = is_armed(ready, stale_ns)
         armed += fresh
         loading += bool(compilers(monitor.pid) or bpf_ids(monitor.pid, "prog_id")) and not fresh
         assert monitor.poll() is None, log.read_text()
