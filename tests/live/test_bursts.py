@@ -64,7 +64,9 @@ def truesize(stack: ExitStack) -> int:
 
 def expect(receiver: Receiver, reader: socket.socket, number: int) -> None:
     """Expect exactly this many episodes of the reader's queue, each with its beginning and end."""
-    queue = {"local_port": port(reader), "type": "RECV", "mode": "ebpf"}
+    # By its address too: an earlier socket may have had its port.
+    ip = reader.getsockname()[0]
+    queue = {"local_ip": ip, "local_port": port(reader), "type": "RECV", "mode": "ebpf"}
     receiver.count(number, event="cleared", **queue)
     exceeded = receiver.alerts(event="exceeded", **queue)
     cleared = receiver.alerts(event="cleared", **queue)
