@@ -9,10 +9,10 @@ import signal
 
 import bcc
 
-from sockbpf.kernel.choice import WANTED_SYMBOLS, choose, lacking
-from sockbpf.kernel.hooks import KPROBES, TRACEPOINTS, Hook, Kind
-from sockbpf.kernel.legacy import has_kprobes
-from sockbpf.kernel.source import kernel_symbols, type_source
+from sockbpf.kernel.attach.legacy import has_kprobes
+from sockbpf.kernel.build.choice import WANTED_SYMBOLS, choose, lacking
+from sockbpf.kernel.build.hooks import KPROBES, TRACEPOINTS, Hook, Kind
+from sockbpf.kernel.build.source import kernel_symbols, type_source
 
 EMPTY = "int empty_{number}(void *context) {{ return 0; }}"
 

@@ -20,9 +20,9 @@ import requests
 from sqlalchemy import func, select
 
 from bench.figure import Figure, median, percentile
-from sockbpf.store.entry import alert_entry
-from sockbpf.store.schema import EDITION, ENTRY, migrate, open_engine
-from sockbpf.store.writing import write
+from sockbpf.store.data.entry import alert_entry
+from sockbpf.store.data.schema import EDITION, ENTRY, migrate, open_engine
+from sockbpf.store.data.writing import write
 from tests.store.serving import Store, new_database, postgresql, start_store
 from tests.store.talking import memory_mib
 
@@ -45,7 +45,7 @@ ALERTS = Path(__file__).parent / "alerts.lua"
 def filled(count: int) -> Path:
     """Return a database with so many alerts; it is made once."""
     sources = ("schema.py", "entry.py")
-    newest_s = max(Path("sockbpf/store", name).stat().st_mtime for name in sources)
+    newest_s = max(Path("sockbpf/store/data", name).stat().st_mtime for name in sources)
     path = CACHE / f"{count}-edition{EDITION}.sqlite"
     if path.exists() and path.stat().st_mtime > newest_s:
         return path

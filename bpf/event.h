@@ -1,4 +1,4 @@
-/* The wire: what one queue event is, nothing else. sockbpf/event.py reads these bytes. */
+/* The wire: what one queue event is, nothing else. sockbpf/record/event.py reads these bytes. */
 #ifndef SOCKBPF_EVENT_H
 #define SOCKBPF_EVENT_H
 

@@ -1,6 +1,6 @@
 /*
  * Where the fields lie, from the kernel's own header package: for kernels without BTF (4.4, 4.15).
- * With BTF the loader passes the same names by -D, see sockbpf/kernel/layout.py.
+ * With BTF the loader passes the same names by -D, see sockbpf/kernel/build/layout.py.
  */
 #ifndef SOCKBPF_LAYOUT_H
 #define SOCKBPF_LAYOUT_H

@@ -1,6 +1,6 @@
 /*
- * Seeing by raw tracepoints: which socket was hit, which queue to judge. sockbpf/kernel/hooks.py says which
- * of these are used on which kernel and what each leaves unseen.
+ * Seeing by raw tracepoints: which socket was hit, which queue to judge. sockbpf/kernel/build/hooks.py says
+ * which of these are used on which kernel and what each leaves unseen.
  */
 #ifndef SOCKBPF_TRACEPOINTS_H
 #define SOCKBPF_TRACEPOINTS_H

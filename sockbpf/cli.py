@@ -7,8 +7,9 @@ import socket
 import traceback
 from pathlib import Path
 
-from sockbpf import __version__, logs, signals
+from sockbpf import __version__
 from sockbpf.errors import SockbpfError
+from sockbpf.process import logs, signals
 
 USAGE = """\
 sockbpf -c config.yaml            watch until killed
@@ -50,30 +51,30 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.command != "run":
         signals.let_go()
     if arguments.command == "demo":
-        from sockbpf.demo import demo
+        from sockbpf.commands.demo import demo
 
         return demo()
     if arguments.command == "store":
-        from sockbpf.store.user import want_no_rights
+        from sockbpf.process.user import want_no_rights
 
         want_no_rights()  # each thread for itself: before there is another
         if arguments.child:
             return _store_of_the_monitor()
     if arguments.config is None:
         parser().error("which configuration? -c FILE; a commented example is config.yaml beside the code")
-    from sockbpf.config import load
+    from sockbpf.settings.config import load
 
     config = load(arguments.config)
     logs.start(config.log)
     if arguments.command == "check":
-        from sockbpf.check import check
+        from sockbpf.commands.check import check
 
         return check(config)
     if arguments.command == "store":
         from sockbpf.store.serve import serve
 
         return serve(config.store)
-    from sockbpf.daemon import watch
+    from sockbpf.commands.run import watch
 
     return watch(config, arguments.config, arguments.ready_file, beside=arguments.beside)
 

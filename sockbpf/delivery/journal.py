@@ -20,10 +20,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sockbpf import private_file
 from sockbpf.delivery import edition1
 from sockbpf.delivery.journal_lines import Found, gone_lines, last_line, owed_line, read, whole
-from sockbpf.private_file import HeldError, NotOursError
+from sockbpf.process import private_file
+from sockbpf.process.private_file import HeldError, NotOursError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

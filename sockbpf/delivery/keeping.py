@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.delivery.journal import Journal, JournalError, JournalHeldError
 from sockbpf.errors import UnsupportedError
-from sockbpf.life import start_thread
+from sockbpf.process.life import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
-    from sockbpf.life import Pulse
+    from sockbpf.process.life import Pulse
 
 log = logging.getLogger(__name__)
 

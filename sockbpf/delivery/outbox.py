@@ -13,19 +13,19 @@ from dataclasses import replace
 from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
-from sockbpf.alert import HEARTBEAT
-from sockbpf.clock import boot_id, boottime_s
 from sockbpf.delivery.keeping import Found, Keeper
 from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, named, of_this_boot, service_of, told_of
 from sockbpf.delivery.routes import Route, Routes
-from sockbpf.life import REST_S, setting_aside, start_thread
+from sockbpf.process.clock import boot_id, boottime_s
+from sockbpf.process.life import REST_S, setting_aside, start_thread
+from sockbpf.record.alert import HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from sockbpf.counters import Counters
-    from sockbpf.life import Pulse
+    from sockbpf.process.life import Pulse
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import math
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from sockbpf.alert import ONGOING
-from sockbpf.event import NO_UID
+from sockbpf.record.alert import ONGOING
+from sockbpf.record.event import NO_UID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

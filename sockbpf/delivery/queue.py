@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sockbpf.delivery.breaker import Breaker, Bucket, backoff_s
 from sockbpf.delivery.shares import Shares
 from sockbpf.delivery.turns import Turns
-from sockbpf.life import REST_S
+from sockbpf.process.life import REST_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

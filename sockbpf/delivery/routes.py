@@ -12,8 +12,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sockbpf.alert import HEARTBEAT
 from sockbpf.delivery.worker import NOT_CONFIGURED
+from sockbpf.record.alert import HEARTBEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.delivery.owed import SenselessError
 from sockbpf.delivery.transport import TransportError
-from sockbpf.life import ROUND_S, concerns_one_alert, set_aside, start_thread
+from sockbpf.process.life import ROUND_S, concerns_one_alert, set_aside, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sockbpf.delivery.owed import Owed
     from sockbpf.delivery.queue import Queue
     from sockbpf.delivery.transport import Destination
-    from sockbpf.life import Pulse
+    from sockbpf.process.life import Pulse
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass
 
 from sockbpf.errors import SockbpfError
-from sockbpf.store.settings import Store
+from sockbpf.settings.store import Store
 
 PIPE = 0
 MOST_BYTES = 1 << 20

@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sockbpf.addresses import HostPort
+    from sockbpf.settings.addresses import HostPort
 
 BACKLOG = 2048
 

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from sockbpf import life
 from sockbpf.counters import Counters
 from sockbpf.errors import SockbpfError
-from sockbpf.store.app import OPEN_PATHS, Store, make_app
-from sockbpf.store.crowd import Crowd
-from sockbpf.store.database import Database
-from sockbpf.store.files import give_away, keep_private
-from sockbpf.store.guard import Guard
+from sockbpf.process import life
+from sockbpf.process.user import become, confine, user_of, users_before
+from sockbpf.settings.store import names_of
+from sockbpf.store.data.database import Database
+from sockbpf.store.data.files import give_away, keep_private
+from sockbpf.store.data.writing import probe
 from sockbpf.store.listener import BACKLOG, listen
-from sockbpf.store.metrics import StoreMetrics
-from sockbpf.store.page_files import page_routes
-from sockbpf.store.patience import impatient
-from sockbpf.store.settings import names_of
-from sockbpf.store.user import become, confine, user_of, users_before
-from sockbpf.store.writing import probe
+from sockbpf.store.web.app import OPEN_PATHS, Store, make_app
+from sockbpf.store.web.crowd import Crowd
+from sockbpf.store.web.guard import Guard
+from sockbpf.store.web.metrics import StoreMetrics
+from sockbpf.store.web.page_files import page_routes
+from sockbpf.store.web.patience import impatient
 
 if TYPE_CHECKING:
     import socket
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from sockbpf.store.settings import Store as Settings
+    from sockbpf.settings.store import Store as Settings
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sockbpf.counters import Counters
-from sockbpf.kernel.bytecode import Bytecode, bytecode_from
-from sockbpf.kernel.choice import Sight
-from sockbpf.kernel.compile import bytecode_of, compiled
-from sockbpf.kernel.hooks import SEEN
-from sockbpf.kernel.loading import Loaded, load
-from sockbpf.kernel.order import Order, order_of
-from sockbpf.kernel.probes import Probes
-from sockbpf.kernel.source import type_source
-from sockbpf.kernel.tables import SIZES, Levels
+from sockbpf.kernel.attach.loading import Loaded, load
+from sockbpf.kernel.attach.probes import Probes
+from sockbpf.kernel.attach.tables import SIZES, Levels
+from sockbpf.kernel.build.bytecode import Bytecode, bytecode_from
+from sockbpf.kernel.build.choice import Sight
+from sockbpf.kernel.build.clang import bytecode_of, compiled
+from sockbpf.kernel.build.hooks import SEEN
+from sockbpf.kernel.build.order import Order, order_of
+from sockbpf.kernel.build.source import type_source
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,8 @@ from typing import Any
 
 import pytest
 
-from sockbpf.event import FIELDS, WIRE, Direction, Mode, Protocol, Socket, What, decode
-from sockbpf.kernel import own
-from sockbpf.kernel.maps import entries, keys, look_up, write
-from sockbpf.kernel.tables import (
+from sockbpf.kernel.attach.maps import entries, keys, look_up, write
+from sockbpf.kernel.attach.tables import (
     FIRST,
     KEY,
     KEY_FIELDS,
@@ -28,6 +26,8 @@ from sockbpf.kernel.tables import (
     Levels,
     Tally,
 )
+from sockbpf.monitor import own
+from sockbpf.record.event import FIELDS, WIRE, Direction, Mode, Protocol, Socket, What, decode
 from tests.abi.everything import Everything, every_program
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")

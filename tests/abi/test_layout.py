@@ -19,14 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.arming import arm
-from sockbpf.config import Config, Kernel
 from sockbpf.counters import Counters
-from sockbpf.event import Direction, Event, Protocol, Socket, What
-from sockbpf.kernel.netns import inside
-from sockbpf.kernel.probes import Probes
-from sockbpf.kernel.sock_diag import dump
-from sockbpf.kernel.tables import Levels
+from sockbpf.kernel.attach.arm import arm
+from sockbpf.kernel.attach.probes import Probes
+from sockbpf.kernel.attach.tables import Levels
+from sockbpf.kernel.look.netns import inside
+from sockbpf.kernel.look.sock_diag import dump
+from sockbpf.record.event import Direction, Event, Protocol, Socket, What
+from sockbpf.settings.config import Config, Kernel
 from tests.live.network import slow_link
 from tests.live.waiting import until
 

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from sockbpf.arming import arm
-from sockbpf.config import Config, Kernel
 from sockbpf.counters import Counters
-from sockbpf.event import What
-from sockbpf.kernel.tables import Levels
+from sockbpf.kernel.attach.arm import arm
+from sockbpf.kernel.attach.tables import Levels
+from sockbpf.record.event import What
+from sockbpf.settings.config import Config, Kernel
 from tests.live.sockets import drain, inode, tcp_pair
 from tests.live.waiting import until
 

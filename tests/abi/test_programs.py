@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.arming import arm
-from sockbpf.config import Config
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.attachments import Attachments
-from sockbpf.kernel.btf import Btf
-from sockbpf.kernel.bytecode import CALL, INSTRUCTION, OF_KERNEL_FUNCTION, Bytecode, MapKind, Program
-from sockbpf.kernel.choice import HOOKS
-from sockbpf.kernel.hooks import SEEN, Candidate, Hook, Kind
-from sockbpf.kernel.layout import CAST
-from sockbpf.kernel.loading import Loaded, load
-from sockbpf.kernel.source import BTF
-from sockbpf.kernel.tables import Levels
+from sockbpf.kernel.attach.arm import arm
+from sockbpf.kernel.attach.attachments import Attachments
+from sockbpf.kernel.attach.loading import Loaded, load
+from sockbpf.kernel.attach.tables import Levels
+from sockbpf.kernel.build.btf import Btf
+from sockbpf.kernel.build.bytecode import CALL, INSTRUCTION, OF_KERNEL_FUNCTION, Bytecode, MapKind, Program
+from sockbpf.kernel.build.choice import HOOKS
+from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, Kind
+from sockbpf.kernel.build.layout import CAST
+from sockbpf.kernel.build.source import BTF
+from sockbpf.settings.config import Config
 from tests.abi.everything import Everything, every_program
 
 BPF = Path(__file__).parents[2] / "bpf"
@@ -151,7 +151,7 @@ def test_a_kernel_that_refuses_the_shortcuts_gets_programs_without(
         refused.extend(loaded.refused)
         return loaded
 
-    monkeypatch.setattr("sockbpf.arming.load", load_spoiled)
+    monkeypatch.setattr("sockbpf.kernel.attach.arm.load", load_spoiled)
     before = len(os.listdir("/proc/self/fd"))
     config = Config(url="http://127.0.0.1:9/")
     probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())

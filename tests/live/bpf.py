@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.event import Event, decode
+from sockbpf.record.event import Event, decode
 
 TABLES = {"episodes", "tally", "settings", "own", "sending"}
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sockbpf.kernel.legacy import TRACING
+from sockbpf.kernel.attach.legacy import TRACING
 
 FUNCTION = "tcp_ack"
 LIST = Path("/sys/kernel/debug/kprobes/list")

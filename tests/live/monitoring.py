@@ -112,7 +112,7 @@ def compilers(pid: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):  # it has ended
-            if entry.name.isdigit() and b"sockbpf.kernel.compile" in (entry / "cmdline").read_bytes():
+            if entry.name.isdigit() and b"sockbpf.kernel.build.clang" in (entry / "cmdline").read_bytes():
                 stat = (entry / "stat").read_text()
                 if int(stat.rpartition(")")[2].split()[1]) == pid:
                     found.append(int(entry.name))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from sockbpf.kernel.netns import inside
+from sockbpf.kernel.look.netns import inside
 
 DISCARD = 9
 _numbers = itertools.count()

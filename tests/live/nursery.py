@@ -21,12 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import sockbpf.check
 import sockbpf.cli
-import sockbpf.daemon
-import sockbpf.dispatch
-import sockbpf.metrics
-import sockbpf.store_process
+import sockbpf.commands.check
+import sockbpf.commands.run
+import sockbpf.monitor.dispatch
+import sockbpf.monitor.metrics
+import sockbpf.monitor.store_child
 
 ROOT = str(Path(sockbpf.cli.__file__).parent) + "/"
 
@@ -83,7 +83,7 @@ class Hook:
         self._note(caller, name)
 
     def _is_loop(self, frame: FrameType) -> bool:
-        return frame.f_code.co_name == "_run" and frame.f_code.co_filename.endswith("/monitor.py")
+        return frame.f_code.co_name == "_run" and frame.f_code.co_filename.endswith("/monitor/loop.py")
 
     def _note(self, caller: FrameType, name: str) -> None:
         thread = threading.current_thread()

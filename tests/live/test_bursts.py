@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sockbpf.kernel.netns import inside
+from sockbpf.kernel.look.netns import inside
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver

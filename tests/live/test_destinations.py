@@ -24,11 +24,11 @@ from typing import Any
 import pytest
 import requests
 
-from sockbpf.delivery.alertmanager import Alertmanager
-from sockbpf.delivery.json_lines import JsonLines
-from sockbpf.delivery.syslog import Syslog
+from sockbpf.delivery.destinations.alertmanager import Alertmanager
+from sockbpf.delivery.destinations.json_lines import JsonLines
+from sockbpf.delivery.destinations.syslog import Syslog
 from sockbpf.delivery.transport import Destination, TransportError
-from sockbpf.delivery.wording import printable, sentence, unread
+from sockbpf.record.text import printable, sentence, unread
 from tests.live.waiting import DEADLINE_S, until
 
 TOLD = {

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import pytest
 
 from sockbpf.counters import LOSSES
-from sockbpf.event import Event
-from sockbpf.kernel.netns import inside
+from sockbpf.kernel.look.netns import inside
+from sockbpf.record.event import Event
 from tests.live.bpf import open_episodes, shows_ids
 from tests.live.monitoring import Monitor, StartMonitor, launch, thresholds
 from tests.live.network import ip, namespace

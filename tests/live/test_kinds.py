@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sockbpf.kernel.netns import inside
+from sockbpf.kernel.look.netns import inside
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.network import namespace
 from tests.live.receiver import Receiver

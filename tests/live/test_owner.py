@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.kernel import owner
-from sockbpf.kernel.owner import Owners
+from sockbpf.kernel.look import owner
+from sockbpf.kernel.look.owner import Owners
 from tests.live.sockets import udp_socket
 from tests.live.waiting import until
 

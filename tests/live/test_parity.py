@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sockbpf.kernel.netns import inside
+from sockbpf.kernel.look.netns import inside
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sockbpf.isolated import command
+from sockbpf.process.isolated import command
 from tests.live.monitoring import thresholds
 from tests.live.test_reload import free_port
 from tests.live.waiting import until
@@ -117,7 +117,10 @@ def test_a_command_that_stays(planted: Path, mark: Path, config: Path, asked: st
 
 @pytest.mark.parametrize(
     ("module", "said"),
-    [("sockbpf", b"usage: sockbpf"), ("sockbpf.kernel.compile", b"not enough values to unpack|IndexError")],
+    [
+        ("sockbpf", b"usage: sockbpf"),
+        ("sockbpf.kernel.build.clang", b"not enough values to unpack|IndexError"),
+    ],
 )
 def test_a_child_wherever_the_environment_points(planted: Path, mark: Path, module: str, said: bytes) -> None:
     environment = os.environ | {
@@ -137,11 +140,13 @@ def test_a_child_runs_the_code_of_its_parent(tmp_path: Path) -> None:
     package = tmp_path / "sockbpf"
     (package / "inner").mkdir(parents=True)
     source = Path(command("")[2])
-    (package / source.name).write_text(source.read_text())
+    (package / source.parent.name).mkdir()
+    script = package / source.parent.name / source.name
+    script.write_text(source.read_text())
     (package / "__init__.py").write_text("")
     (package / "inner" / "__init__.py").write_text("")
     (package / "inner" / "said.py").write_text("import sys, sockbpf; print(sockbpf.__file__, *sys.argv)")
-    asked = [sys.executable, "-I", str(package / source.name), "sockbpf.inner.said", "-x", "y"]
+    asked = [sys.executable, "-I", str(script), "sockbpf.inner.said", "-x", "y"]
     done = subprocess.run(asked, cwd="/", capture_output=True, text=True, check=True)
     assert done.stdout.split() == [
         str(package / "__init__.py"),

@@ -24,8 +24,8 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
-from sockbpf.config import load
 from sockbpf.errors import ConfigError
+from sockbpf.settings.config import load
 from tests.live import test_hell as hell
 from tests.live.monitoring import Monitor, StartMonitor, sockbpf, thresholds
 from tests.live.test_reload import free_port, hang_up

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from sockbpf.kernel.legacy import UNIT
-from sockbpf.kernel.netns import inside
+from sockbpf.kernel.attach.legacy import UNIT
+from sockbpf.kernel.look.netns import inside
 from tests.live import kprobes
 from tests.live.bpf import bpf_ids, loaded, open_episodes, shows_ids
 from tests.live.monitoring import BLOCKED_UNSEEN, Monitor, launch, thresholds

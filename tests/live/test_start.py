@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sockbpf.kernel.netns import inside
+from sockbpf.kernel.look.netns import inside
 from tests.live.bpf import open_episodes, shows_ids
 from tests.live.monitoring import Monitor, StartMonitor, thresholds
 from tests.live.network import ip, namespace

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.clock import boot_id, boottime_s
 from sockbpf.delivery.journal import Journal
 from sockbpf.delivery.owed import Owed, body_of
+from sockbpf.process.clock import boot_id, boottime_s
 from tests.live.monitoring import KERNEL, StartMonitor, thresholds
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sockbpf.logs import MOST_BYTES, Writer
+from sockbpf.process.logs import MOST_BYTES, Writer
 from tests.live.monitoring import Monitor, StartMonitor, compilers, sockbpf, thresholds
 from tests.live.receiver import Receiver, receiving
 from tests.live.sockets import drain, fill, port, tcp_pair
@@ -108,7 +108,7 @@ def test_what_no_memory_is_left_for_is_counted_and_said_when_lines_are_taken_aga
     writer = Writer(write_end)
     line = "x" * 1009
     lines = MOST_BYTES // len(line) + 211
-    from sockbpf.life import start_thread
+    from sockbpf.process.life import start_thread
 
     start_thread("log", writer.run)
     for _ in range(lines):
@@ -300,9 +300,10 @@ def test_a_start_can_be_ended_at_any_instant_and_leaves_nothing(
 
 HANGING = """
 import sys, threading
-from sockbpf import cli, life
+from sockbpf import cli
+from sockbpf.process import life
 life.start_thread.__kwdefaults__["limit_s"] = 12.0  # else a minute
-from sockbpf.kernel import sweep
+from sockbpf.kernel.look import sweep
 real, sweeps = sweep.namespaces, [0]
 def namespaces():
     sweeps[0] += 1
@@ -351,7 +352,7 @@ def test_a_thread_that_hangs_is_said_and_the_watchdog_is_told_no_more(
 DYING = """
 import sys
 from sockbpf import cli
-from sockbpf.kernel import sweep
+from sockbpf.kernel.look import sweep
 def namespaces():
     raise MemoryError
 sweep.namespaces = namespaces

@@ -46,7 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_c_goes_along(installed: Path) -> None:
-    where = "from sockbpf.kernel.source import SOURCE; print(SOURCE)"
+    where = "from sockbpf.kernel.build.source import SOURCE; print(SOURCE)"
     source = Path(run(installed / "bin/python", "-c", where, cwd=installed).strip())
     assert source.is_relative_to(installed)
     wanted = {path.relative_to(REPOSITORY / "bpf") for path in REPOSITORY.glob("bpf/**/*.[ch]")}

@@ -20,8 +20,8 @@ import requests
 import yaml
 from sqlalchemy import text
 
-from sockbpf.store.schema import ENTRY, EPISODE, PAIR, open_engine
-from sockbpf.store.settings import Store as Settings
+from sockbpf.settings.store import Store as Settings
+from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR, open_engine
 from tests.live.waiting import DEADLINE_S, until
 
 POSTGRESQL = Path("/usr/lib/postgresql")

@@ -22,7 +22,7 @@ import requests
 import trustme
 import yaml
 
-from sockbpf.store.user import OWN, UNNAMED, user_of
+from sockbpf.process.user import OWN, UNNAMED, user_of
 from tests.live.monitoring import Monitor
 from tests.live.test_reload import hang_up
 from tests.live.waiting import until

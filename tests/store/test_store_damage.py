@@ -21,8 +21,8 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from sockbpf.store.schema import open_engine
-from sockbpf.store.settings import Store as Settings
+from sockbpf.settings.store import Store as Settings
+from sockbpf.store.data.schema import open_engine
 from tests.live.waiting import until
 from tests.store.asking import pages
 from tests.store.conftest import StartStore

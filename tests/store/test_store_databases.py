@@ -15,8 +15,8 @@ import psycopg
 import requests
 from sqlalchemy import text
 
-from sockbpf.store.partitions import make_partitions
-from sockbpf.store.schema import EDITION, open_engine
+from sockbpf.store.data.partitions import make_partitions
+from sockbpf.store.data.schema import EDITION, open_engine
 from tests.live.waiting import until
 from tests.store.asking import delete
 from tests.store.conftest import StartStore
@@ -165,8 +165,8 @@ def test_a_search_by_time_and_port_goes_by_its_index(tmp_path: Path) -> None:
     """Of either end: each half of the search has an index that gives it in order, and stops at the limit."""
     from sqlalchemy import select
 
-    from sockbpf.store.schema import ENTRY, migrate
-    from sockbpf.store.search import LENGTH, _bounded, _sides, parse
+    from sockbpf.store.data.schema import ENTRY, migrate
+    from sockbpf.store.data.search import LENGTH, _bounded, _sides, parse
 
     engine = open_engine(f"sqlite:///{tmp_path}/alerts.sqlite", connections=1)
     migrate(engine)

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from sockbpf.store.files import FilesError, give_away
+from sockbpf.store.data.files import FilesError, give_away
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, find, start_store, tell, told
 

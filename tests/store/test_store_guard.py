@@ -22,7 +22,7 @@ import requests
 import trustme
 import yaml
 
-from sockbpf.store.guard import Guard
+from sockbpf.store.web.guard import Guard
 from tests.store.asking import get, is_problem, post
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, empty, free_port, start_store, told
@@ -422,7 +422,7 @@ def test_postgresql_without_its_library_is_told_with_the_remedy() -> None:
     """The library is an extra: it is hidden here as if it were not installed."""
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from sockbpf.store.schema import open_engine, SchemaError\n"
+        "from sockbpf.store.data.schema import open_engine, SchemaError\n"
         "try:\n    open_engine('postgresql+psycopg://u:secret@h/x', connections=1)\n"
         "except SchemaError as error:\n    print(error)\n"
     )

@@ -15,9 +15,9 @@ import pytest
 import requests
 from sqlalchemy import func, insert, select, update
 
-from sockbpf.store.partitions import make_partitions
-from sockbpf.store.schema import EDITION, EDITIONS, ENTRY, EPISODE, open_engine
-from sockbpf.store.settings import Store as Settings
+from sockbpf.settings.store import Store as Settings
+from sockbpf.store.data.partitions import make_partitions
+from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE, open_engine
 from tests.live.waiting import until
 from tests.store.asking import Object, delete, get, is_problem, post
 from tests.store.conftest import StartStore

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.alert import (
+from sockbpf.counters import NAMES, Counters
+from sockbpf.record.alert import (
     CLEARED,
     EVENTS,
     EXCEEDED,
@@ -24,8 +25,7 @@ from sockbpf.alert import (
     log_line,
     parameters,
 )
-from sockbpf.counters import NAMES, Counters
-from sockbpf.event import Direction, Mode, Protocol, Socket
+from sockbpf.record.event import Direction, Mode, Protocol, Socket
 
 SOCKET = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, 4026531840, 8191)
 ALERT = Alert(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sockbpf.delivery.alertmanager import Alertmanager, alert_of
+from sockbpf.delivery.destinations.alertmanager import Alertmanager, alert_of
 from sockbpf.delivery.transport import TransportError
 
 EXCEEDED = {

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.kernel import btf
-from sockbpf.kernel.btf import Btf, Field
+from sockbpf.kernel.build import btf
+from sockbpf.kernel.build.btf import Btf, Field
 
 POINTER = struct.calcsize("P")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sockbpf.kernel.bytecode import (
+from sockbpf.kernel.build.bytecode import (
     INSTRUCTION,
     KERNEL_FUNCTION,
     Bytecode,

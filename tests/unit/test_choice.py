@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sockbpf.kernel.choice import HOOKS, Sight, choose, lacking
-from sockbpf.kernel.hooks import KPROBES, SEEN, TRACEPOINTS, Hook, Kind
+from sockbpf.kernel.build.choice import HOOKS, Sight, choose, lacking
+from sockbpf.kernel.build.hooks import KPROBES, SEEN, TRACEPOINTS, Hook, Kind
 
 BOTH = TRACEPOINTS | KPROBES
 FUNCTIONS = {hook.target: 0xFFFFFFFF81000000 for hook in HOOKS if hook.kind in KPROBES}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf import clock
 from sockbpf.errors import UnsupportedError
+from sockbpf.process import clock
 
 
 def test_outside_of_time_namespaces_they_are_pythons() -> None:
@@ -40,5 +40,5 @@ def test_a_kernel_without_time_namespaces_has_no_offset(
 
 def test_nothing_is_read_before_it_is_wanted() -> None:
     """What needs no clock of the kernel works in any namespace."""
-    code = "import sys, sockbpf.cli; sys.exit('sockbpf.clock' in sys.modules)"
+    code = "import sys, sockbpf.cli; sys.exit('sockbpf.process.clock' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.bytecode import INSTRUCTION, Bytecode, MapKind, Program
-from sockbpf.kernel.compiler import Compiler
-from sockbpf.kernel.order import Order, order_from
+from sockbpf.kernel.build.bytecode import INSTRUCTION, Bytecode, MapKind, Program
+from sockbpf.kernel.build.compiler import Compiler
+from sockbpf.kernel.build.order import Order, order_from
 
 ORDER = Order(("-DWANT_tp_a=1",), {"tp_a": "raw tracepoint", "kp_b": "kprobe"})
 CODE = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)

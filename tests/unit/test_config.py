@@ -12,12 +12,23 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from sockbpf import yaml_source
-from sockbpf.alert import EVENTS
-from sockbpf.config import Config, Delivery, Flapping, Fold, Journal, Kernel, Metrics, Sweep, Thresholds, load
-from sockbpf.destination_settings import MODELS
 from sockbpf.errors import ConfigError
-from sockbpf.http_options import HttpOptions
+from sockbpf.record.alert import EVENTS
+from sockbpf.settings import yaml_source
+from sockbpf.settings.config import (
+    Config,
+    Delivery,
+    Flapping,
+    Fold,
+    Journal,
+    Kernel,
+    Metrics,
+    Sweep,
+    Thresholds,
+    load,
+)
+from sockbpf.settings.destinations import MODELS
+from sockbpf.settings.http import HttpOptions
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 URL = "http://127.0.0.1:8080/alert"

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sockbpf.config import Config, load
-from sockbpf.destination_settings import MODELS
 from sockbpf.errors import ConfigError
-from sockbpf.rehearsal import rehearse
+from sockbpf.monitor.rehearsal import rehearse
+from sockbpf.settings.config import Config, load
+from sockbpf.settings.destinations import MODELS
 
 FUZZ = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 URL = "http://127.0.0.1:8080/alert"
@@ -176,7 +176,7 @@ def test_nothing_but_a_config_error_comes_of(file: Path, raw: bytes) -> None:
 
 
 def test_what_is_no_file_is_refused_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sockbpf.yaml_source.WAIT_S", 0.1)
+    monkeypatch.setattr("sockbpf.settings.yaml_source.WAIT_S", 0.1)
     pipe, link, locked = tmp_path / "pipe", tmp_path / "link", tmp_path / "locked"
     os.mkfifo(pipe)
     link.symlink_to(link)

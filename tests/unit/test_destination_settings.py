@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sockbpf.addresses import SyslogAddress
-from sockbpf.config import Config, load
-from sockbpf.delivery import syslog_message
-from sockbpf.destination_list import every_destination
-from sockbpf.destination_settings import (
+from sockbpf.delivery.destinations import syslog_message
+from sockbpf.errors import ConfigError
+from sockbpf.settings.addresses import SyslogAddress
+from sockbpf.settings.config import Config, load
+from sockbpf.settings.destination_list import every_destination
+from sockbpf.settings.destinations import (
     FACILITIES,
     MODELS,
     AlertmanagerSettings,
@@ -28,8 +29,7 @@ from sockbpf.destination_settings import (
     SlackSettings,
     SyslogSettings,
 )
-from sockbpf.errors import ConfigError
-from sockbpf.secret import Secret
+from sockbpf.settings.secret import Secret
 
 URL = "http://127.0.0.1:8080/alert"
 KEYS = "type, name, events, types, rate, burst, timeout"

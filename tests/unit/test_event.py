@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.event import FIELDS, WIRE, Direction, Event, Mode, Protocol, What, decode, ip_text
+from sockbpf.record.event import FIELDS, WIRE, Direction, Event, Mode, Protocol, What, decode, ip_text
 
 CODES = {"Q": 64, "I": 32, "H": 16, "B": 8}
 NUMBERS = {name: st.integers(0, 2 ** CODES[code] - 1) for name, code in FIELDS if code in CODES}

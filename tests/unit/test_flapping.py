@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.counters import Counters
-from sockbpf.event import Direction, Mode, Protocol, Socket
-from sockbpf.flapping import MOST_QUEUES, Flapping
+from sockbpf.judge.flapping import MOST_QUEUES, Flapping
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
+from sockbpf.record.event import Direction, Mode, Protocol, Socket
 
 S = 10**9
 MINUTE = 60 * S

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice
 from sockbpf.counters import Counters
-from sockbpf.event import Direction, Event, Mode, Protocol, Socket, What
-from sockbpf.fold import FORGET_NS, WORST, Fold
-from sockbpf.policy import Policy, Rules
+from sockbpf.judge.fold import FORGET_NS, WORST, Fold
+from sockbpf.judge.policy import Policy, Rules
+from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice
+from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
 
 S = 10**9
 ABOVE = 3

@@ -26,13 +26,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sockbpf import __version__
-from sockbpf.alert import EXCEEDED, ONGOING, Alert, parameters
-from sockbpf.delivery import http_get as http_get_module
-from sockbpf.delivery.deadline import Deadline
-from sockbpf.delivery.http_get import BODY_BYTES, HttpGet, redacted, retry_after_s
+from sockbpf.delivery.destinations import http_get as http_get_module
+from sockbpf.delivery.destinations.deadline import Deadline
+from sockbpf.delivery.destinations.http_get import BODY_BYTES, HttpGet, redacted, retry_after_s
 from sockbpf.delivery.transport import TransportError
-from sockbpf.destination_settings import HttpSettings
-from sockbpf.event import Direction, Mode, Protocol, Socket
+from sockbpf.record.alert import EXCEEDED, ONGOING, Alert, parameters
+from sockbpf.record.event import Direction, Mode, Protocol, Socket
+from sockbpf.settings.destinations import HttpSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
-"""Imports point inward: no module knows more of the others than its row allows, type-only imports included.
+"""Imports point inward: no folder knows more of the others than its row allows, type-only imports included.
 
-A new module needs a row here: what it may know is decided when it is made, not found out later.
+A new folder needs a row here: what it may know is decided when it is made, not found out later.
 """
 
 from __future__ import annotations
@@ -18,192 +18,54 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "sockbpf"
 
-MAY_KNOW = {
-    "": "",  # the package itself: its version
-    "__main__": "cli",
-    "cli": " config errors demo check daemon logs signals store.child store.serve store.user",
-    # the composition root and what shows it
-    "daemon": " arming config counters life limits logs monitor only_one service signals store_process",
-    "logs": "life",
-    "limits": "errors",
-    "signals": " life",
-    "store_process": "config counters delivery.breaker isolated life store.child store_port",
-    "store_port": "addresses delivery.transport kernel.owner store.listener store.settings",
-    "monitor": " alert arming clock config counters dispatch episodes errors event kernel.own kernel.owner "
-    "kernel.probes kernel.sweep kernel.tables life logs policy service store_process telling",
-    "dispatch": "alert clock config counters delivery.breaker delivery.destinations delivery.http_get "
-    "delivery.outbox delivery.owed delivery.queue delivery.routes delivery.transport delivery.worker "
-    "destination_settings event fold life metrics rehearsal store_port",
-    "rehearsal": "config delivery.destinations delivery.transport destination_settings errors life",
-    "arming": "config counters errors kernel.bytecode kernel.choice kernel.compiler kernel.hooks kernel.kept "
-    "kernel.legacy kernel.loading kernel.order kernel.probes kernel.runtime kernel.source kernel.tables",
-    "check": "rehearsal arming config counters errors event kernel.choice kernel.legacy kernel.probes kernel.tables",
-    "demo": "alert arming errors isolated kernel.compiler",
-    "service": "clock",
-    "isolated": "",
-    # what an operator writes
-    "config": "addresses alert config_faults destination_list destination_settings errors fields http_options "
-    "secret store.settings yaml_source",
-    "config_faults": "addresses alert destination_settings secret yaml_source",
-    "destination_list": "alert destination_settings secret",
-    "destination_settings": "addresses alert fields http_options secret",
-    "http_options": "fields secret",
-    "addresses": "yaml_source",
-    "secret": "fields",
-    "fields": "",
-    "yaml_source": "",
-    # what is seen, decided, described: nothing of where it comes from and where it goes
-    "errors": "",
-    "counters": "",
-    "life": "counters errors",
-    "private_file": "",
-    "only_one": "errors private_file",
-    "event": "",
-    "clock": "errors",
-    "policy": "event counters alert episodes",
-    "episodes": "event counters alert waiting",
-    "waiting": "",
-    "telling": "alert counters flapping fold",
-    "flapping": "alert counters episodes waiting",
-    "fold": "counters event alert",
-    "alert": "event",
-    # what it says of itself
-    "metrics": "counters life",
-    # where it comes from
+FOLDERS = {
+    "process": "",
+    "record": "",
+    "judge": "record",
+    "settings": "process record",
     "kernel": "",
-    "kernel.btf": "",
-    "kernel.hooks": "",
-    "kernel.layout": "errors kernel.btf",
-    "kernel.legacy": "errors",
-    "kernel.netns": "",
-    "kernel.owner": "",
-    "kernel.choice": "kernel.hooks",
-    "kernel.order": "kernel.choice kernel.hooks",
-    "kernel.bytecode": "",
-    "kernel.compile": "errors kernel.bytecode kernel.order kernel.source",
-    "kernel.compiler": "errors isolated kernel.bytecode kernel.order",
-    "kernel.kept": " kernel.bytecode kernel.order kernel.runtime kernel.source",
-    "kernel.loading": "errors kernel.bytecode kernel.hooks kernel.runtime",
-    "kernel.runtime": "errors",
-    "kernel.maps": "kernel.loading kernel.runtime",
-    "kernel.tables": "errors event kernel.loading kernel.maps",
-    "kernel.rings": "errors kernel.loading kernel.maps kernel.runtime",
-    "kernel.attachments": "kernel.hooks kernel.runtime",
-    "kernel.probes": "event counters kernel.attachments kernel.choice kernel.loading kernel.hooks kernel.rings "
-    "kernel.tables",
-    "kernel.source": "errors kernel.btf kernel.layout",
-    "kernel.sock_diag": "event",
-    "kernel.own": "event kernel.tables",
-    "kernel.sweep": "clock event counters life policy kernel.netns kernel.own kernel.sock_diag",
-    # where it goes
-    "delivery": "",
-    "delivery.transport": "",
-    "delivery.owed": "alert event",
-    "delivery.journal_lines": "delivery.owed",
-    "delivery.edition1": "delivery.journal_lines delivery.owed",
-    "delivery.journal": "delivery.edition1 delivery.journal_lines delivery.owed private_file",
-    "delivery.breaker": "",
-    "delivery.turns": "",
-    "delivery.most": "",
-    "delivery.shares": "delivery.most delivery.owed",
-    "delivery.queue": "delivery.breaker delivery.owed delivery.shares delivery.turns life",
-    "delivery.outbox": "alert clock counters delivery.keeping delivery.owed delivery.routes life",
-    "delivery.keeping": "counters errors delivery.journal delivery.owed life",
-    "delivery.routes": "alert counters delivery.owed delivery.queue delivery.worker",
-    "delivery.destinations": "delivery.alertmanager delivery.http_get delivery.json_lines delivery.slack "
-    "delivery.syslog delivery.transport secret",
-    "delivery.deadline": "delivery.interim life",
-    "delivery.interim": "",
-    "delivery.surroundings": "delivery.transport",
-    "delivery.http_get": " delivery.deadline delivery.surroundings delivery.transport destination_settings secret",
-    "delivery.wording": "alert",
-    "delivery.json_lines": "delivery.transport",
-    "delivery.syslog": "delivery.syslog_message delivery.syslog_wire delivery.transport",
-    "delivery.syslog_message": "alert delivery.wording",
-    "delivery.syslog_wire": "",
-    "delivery.http_post": " delivery.deadline delivery.http_get delivery.surroundings delivery.transport",
-    "delivery.slack": "alert delivery.http_get delivery.http_post delivery.wording",
-    "delivery.alertmanager": "alert delivery.http_get delivery.http_post delivery.wording",
-    "delivery.worker": "counters life delivery.owed delivery.queue delivery.transport",
-    # where it is kept and shown: a process of its own, which knows nothing of the monitor
-    "store": "",
-    "store.settings": "addresses fields http_options secret store.user",
-    "store.user": "errors",
-    "store.child": "errors store.settings",
-    "store.listener": "addresses",
-    "store.entry": "",
-    "store.schema": "errors",
-    "store.partitions": "store.schema",
-    "store.faults": "",
-    "store.database": "errors store.faults store.files store.partitions store.schema",
-    "store.sound": "store.digest store.entry store.schema",
-    "store.pages": "",
-    "store.room": "store.schema",
-    "store.salvage": "store.database store.digest store.entry store.pages store.schema store.sound store.writing",
-    "store.writing": " life store.database store.digest store.entry store.faults store.room store.schema",
-    "store.search": "store.digest store.entry store.schema store.sound",
-    "store.retention": " life store.database store.partitions store.room store.salvage store.schema store.sound "
-    "store.writing",
-    "store.feed": "store.guard",
-    "store.guard": "store.origin",
-    "store.origin": "",
-    "store.digest": "",
-    "store.table": "store.guard",
-    "store.files": "errors",
-    "store.peer": "",
-    "store.crowd": "store.peer",
-    "store.patience": "store.crowd store.guard",
-    "store.page_files": "",
-    "store.description": " store.entry store.search",
-    "store.metrics": "store.app",
-    "store.app": "fields store.crowd store.database store.description store.entry store.faults store.feed "
-    "store.guard store.metrics store.page_files store.retention store.schema store.search store.table store.writing",
-    "store.serve": " counters errors life store.app store.crowd store.database store.files store.guard "
-    "store.listener store.metrics store.page_files store.patience store.settings store.user store.writing",
+    "kernel.build": "kernel process",
+    "kernel.attach": "kernel kernel.build record settings",
+    "kernel.look": "process record",
+    "delivery": "process record",
+    "delivery.destinations": "delivery process record settings",
+    "monitor": "delivery delivery.destinations judge kernel.attach kernel.look process record settings store",
+    "store": "process settings store.data store.web",
+    "store.data": "process",
+    "store.web": "settings store.data",
+    "commands": "kernel.attach kernel.build monitor process record settings",
 }
-"""Module of sockbpf -> those it may import; a leading blank allows the package itself, for its version."""
+"""Folder of sockbpf -> the folders that its modules may import from, besides itself, in the order data flows."""
+
+FOR_ALL = {"__init__", "counters", "errors"}
+"""Modules of the package itself that every folder may import: the version, the counters, the errors."""
 
 ONLY_IN = {
-    "bcc": {"kernel.compile"},
-    "requests": {"delivery.http_get", "delivery.http_post", "delivery.deadline", "delivery.surroundings"},
-    "urllib3": {"delivery.deadline", "delivery.http_get", "delivery.http_post", "delivery.surroundings"},
-    "yaml": {"yaml_source"},
-    "prometheus_client": {"metrics", "store.app", "store.metrics"},
-    "sqlalchemy": {
-        *("store.app", "store.partitions", "store.retention", "store.schema", "store.search"),
-        *("store.database", "store.digest", "store.room", "store.salvage", "store.sound", "store.writing"),
-    },
-    "starlette": {"store.app", "store.page_files", "store.serve"},
-    "uvicorn": {"store.patience", "store.serve"},
-    "pydantic": {
-        *("config", "config_faults", "destination_list", "destination_settings", "fields", "http_options"),
-        "store.settings",
-    },
-    "pydantic_core": {"config_faults", "destination_list", "secret"},
-    "rich": {"check", "demo"},
+    "bcc": {"kernel.build"},
+    "prometheus_client": {"monitor", "store.web"},
+    "pydantic": {"settings"},
+    "requests": {"delivery.destinations"},
+    "rich": {"commands"},
+    "sqlalchemy": {"store.data", "store.web"},
+    "uvicorn": {"store", "store.web"},
+    "yaml": {"settings"},
 }
-"""Package from elsewhere -> the only modules that may import it."""
+"""Package from elsewhere -> the only folders that may import it."""
 
 LATE = {
-    "cli": {"config", "demo", "check", "daemon", "store.child", "store.serve", "store.user"},
-    "dispatch": {"metrics"},
-    "kernel.compile": {"bcc"},
-    "monitor": {"dispatch"},
+    "cli": {
+        *("settings.config", "commands.demo", "commands.check", "commands.run"),
+        *("store.child", "store.serve", "process.user"),
+    },
+    "monitor.dispatch": {"monitor.metrics"},
+    "monitor.loop": {"monitor.dispatch"},
+    "kernel.build.clang": {"bcc"},
 }
 """Module -> what it imports when it is wanted; everything else is imported at the top."""
 
-PURE = ("event", "alert", "policy", "episodes", "waiting", "fold", "flapping", "telling")
+PURE = ("judge", "record")
 OUTSIDE = {
-    "asyncio",
-    "ctypes",
-    "http",
-    "io",
-    "logging",
-    "os",
-    "pathlib",
-    "select",
-    "subprocess",
-    "threading",
+    *("asyncio", "ctypes", "http", "io", "logging", "os", "pathlib", "select", "subprocess", "threading"),
     "time",
 }
 """What reads a clock, a file or the net; `socket` is allowed for writing addresses as text."""
@@ -211,7 +73,7 @@ OUTSIDE = {
 
 @dataclass(frozen=True)
 class Import:
-    """One import: `name` without the leading `sockbpf.` when it is ours."""
+    """One import: `name` without the leading `sockbpf.` when it is ours; the package itself is `__init__`."""
 
     name: str
     ours: bool
@@ -221,10 +83,15 @@ class Import:
 
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
 MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def folder(module: str) -> str:
+    """Return the folder that a module lies in; a package lies in itself."""
+    return module if (ROOT / module.replace(".", "/")).is_dir() else module.rpartition(".")[0]
 
 
 def names(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
@@ -247,7 +114,7 @@ def imports(source: str) -> set[Import]:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for name in names(node):
                 ours = name == "sockbpf" or name.startswith("sockbpf.")
-                short = name.removeprefix("sockbpf").removeprefix(".") if ours else name.split(".")[0]
+                short = name.partition(".")[2] or "__init__" if ours else name.split(".")[0]
                 found.add(Import(short, ours, late, types_only))
             return
         late = late or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
@@ -262,51 +129,45 @@ def imports(source: str) -> set[Import]:
 IMPORTS = {name: imports(path.read_text()) for name, path in MODULES.items()}
 
 
-def allowed(module: str) -> set[str]:
-    row = MAY_KNOW[module]
-    return set(row.split()) | ({""} if row.startswith(" ") else set())
+def test_every_folder_has_a_row() -> None:
+    assert {folder(module) for module in MODULES} - {""} == set(FOLDERS)
 
 
-def test_every_module_has_a_row() -> None:
-    missing, gone = set(MODULES) - set(MAY_KNOW), set(MAY_KNOW) - set(MODULES)
-    assert not missing, f"say in MAY_KNOW of {__file__} what these may import: {sorted(missing)}"
-    assert not gone, f"rows of MAY_KNOW without a module: {sorted(gone)}"
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_imports_what_it_may_know(name: str) -> None:
+    known = {name, *FOLDERS[name].split()}
+    unknown = {
+        (module, found.name)
+        for module, each in IMPORTS.items()
+        for found in each
+        if folder(module) == name and found.ours and found.name not in FOR_ALL
+        if folder(found.name) not in known
+    }
+    assert not unknown
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_what_it_may_know(module: str) -> None:
-    if module not in MAY_KNOW:
-        pytest.fail(f"no row for {module}")
-    ours = {found.name for found in IMPORTS[module] if found.ours}
-    assert ours <= allowed(module), f"sockbpf.{module} may not import {sorted(ours - allowed(module))}"
+def test_no_folder_of_hooks_knows_a_destination_nor_the_other_way_round() -> None:
+    """Whatever the rows come to say."""
+    graph = {name: set(row.split()) for name, row in FOLDERS.items()}
 
+    def reached(name: str) -> set[str]:
+        return graph[name].union(*map(reached, graph[name]))
 
-def test_the_rooms_do_not_know_each_other() -> None:
-    """Whatever the rows come to say: a room of hooks knows no destination, a destination no kernel."""
-    for module in MAY_KNOW:
-        rooms = {name.split(".")[0] for name in allowed(module)}
-        if module.startswith("kernel"):
-            assert not rooms & {"delivery", "config", "monitor", "daemon", "dispatch", "cli", "alert"}, module
-        if module.startswith("delivery"):
-            assert not rooms & {"kernel", "policy", "config", "monitor", "daemon", "dispatch", "cli"}, module
-        inner = {"event", "alert", "policy", "episodes", "waiting", "fold", "flapping", "telling", "metrics"}
-        if module.startswith("store."):
-            assert not rooms & {"kernel", "delivery", "policy", "monitor", "daemon", "dispatch", "cli"}, (
-                module
-            )
-        if module in inner | {"counters", "errors", "config", "yaml_source"}:
-            assert not rooms & {"kernel", "delivery", "monitor", "daemon", "dispatch", "cli"}, module
+    assert set(TopologicalSorter(graph).static_order()) == set(graph)
+    for name in FOLDERS:
+        rooms = {each.partition(".")[0] for each in reached(name)}
+        if name.startswith("kernel"):
+            assert not rooms & {"delivery", "judge", "monitor", "commands"}, name
+        if name.startswith(("delivery", "store")):
+            assert not rooms & {"kernel", "judge", "monitor", "commands"}, name
 
 
 @pytest.mark.parametrize("package", ONLY_IN)
-def test_a_package_from_elsewhere_is_known_in_its_room_only(package: str) -> None:
-    users = {module for module, found in IMPORTS.items() if package in {i.name for i in found if not i.ours}}
+def test_a_package_from_elsewhere_is_known_in_its_folders_only(package: str) -> None:
+    users = {
+        folder(module) for module, each in IMPORTS.items() if package in {i.name for i in each if not i.ours}
+    }
     assert users == ONLY_IN[package]
-
-
-def test_every_package_from_elsewhere_has_a_room() -> None:
-    others = {found.name for each in IMPORTS.values() for found in each if not found.ours}
-    assert others - set(sys.stdlib_module_names) == set(ONLY_IN)
 
 
 def test_only_what_is_heavy_is_imported_late() -> None:
@@ -314,9 +175,11 @@ def test_only_what_is_heavy_is_imported_late() -> None:
     assert {module: each for module, each in late.items() if each} == LATE
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_what_decides_has_no_clock_and_touches_nothing(module: str) -> None:
-    assert not {found.name for found in IMPORTS[module] if not found.ours} & OUTSIDE
+@pytest.mark.parametrize("name", PURE)
+def test_what_decides_has_no_clock_and_touches_nothing(name: str) -> None:
+    for module, each in IMPORTS.items():
+        if folder(module) == name:
+            assert not {found.name for found in each if not found.ours} & OUTSIDE, module
 
 
 def test_nothing_imports_in_a_circle() -> None:
@@ -330,15 +193,11 @@ def test_nothing_imports_in_a_circle() -> None:
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("sockbpf.cli", {"bcc", "requests", "rich", "sockbpf.monitor", "sqlalchemy", "starlette"}),
-        ("sockbpf.daemon", {"sqlalchemy", "starlette", "uvicorn"}),
-        ("sockbpf.store.serve", {"bcc", "requests", "sockbpf.monitor"}),
-        ("sockbpf.policy", {"bcc", "requests", "yaml", "pydantic", "sockbpf.config"}),
-        ("sockbpf.fold", {"bcc", "requests", "prometheus_client", "sockbpf.policy"}),
-        ("sockbpf.delivery.worker", {"bcc", "requests", "sockbpf.policy"}),
-        ("sockbpf.kernel.probes", {"bcc", "requests", "sockbpf.policy"}),
-        ("sockbpf.kernel.compile", {"bcc", "requests", "subprocess", "sockbpf.kernel.runtime"}),
-        ("sockbpf.monitor", {"bcc", "requests", "rich", "sockbpf.kernel.compile"}),
+        ("sockbpf.cli", {"bcc", "requests", "rich", "sockbpf.monitor.loop", "sqlalchemy", "starlette"}),
+        ("sockbpf.commands.run", {"bcc", "requests", "rich", "sqlalchemy", "starlette", "uvicorn"}),
+        ("sockbpf.store.serve", {"bcc", "requests", "sockbpf.monitor.loop"}),
+        ("sockbpf.judge.policy", {"bcc", "requests", "yaml", "pydantic", "sockbpf.settings.config"}),
+        ("sockbpf.kernel.build.clang", {"bcc", "requests", "subprocess", "sockbpf.kernel.libbcc"}),
     ],
 )
 def test_what_is_not_wanted_is_not_loaded(module: str, unwanted: set[str]) -> None:
@@ -353,20 +212,20 @@ def test_imports_are_found_wherever_they_stand() -> None:
     source = """
 import os.path
 from sockbpf import __version__
-from sockbpf import yaml_source
+from sockbpf.settings import yaml_source
 if TYPE_CHECKING:
-    from sockbpf.policy import Notice
+    from sockbpf.judge.policy import Policy
 def late():
     try:
         import bcc
     except ImportError:
-        from sockbpf.kernel.probes import Probes
+        from sockbpf.kernel.attach.probes import Probes
 """
     assert imports(source) == {
         Import("os", ours=False),
-        Import("", ours=True),
-        Import("yaml_source", ours=True),
-        Import("policy", ours=True, types_only=True),
+        Import("__init__", ours=True),
+        Import("settings.yaml_source", ours=True),
+        Import("judge.policy", ours=True, types_only=True),
         Import("bcc", ours=False, late=True),
-        Import("kernel.probes", ours=True, late=True),
+        Import("kernel.attach.probes", ours=True, late=True),
     }

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.delivery.json_lines import TEXT, JsonLines, line_of
+from sockbpf.delivery.destinations.json_lines import TEXT, JsonLines, line_of
 from sockbpf.delivery.transport import TransportError
 
 TOLD = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel import legacy
-from sockbpf.kernel.legacy import refuse_if_it_can_panic, sweep_stale_kprobes
+from sockbpf.kernel.attach import legacy
+from sockbpf.kernel.attach.legacy import refuse_if_it_can_panic, sweep_stale_kprobes
 
 
 @pytest.mark.parametrize("based_on", ["4.4.114", "4.4.117", "4.4.127"])

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import sockbpf
-from sockbpf import life
 from sockbpf.counters import Counters
 from sockbpf.errors import SockbpfError
+from sockbpf.process import life
 
-STARTS_BY_ITSELF = {"life.py", "demo.py", "store/child.py"}
+STARTS_BY_ITSELF = {"process/life.py", "commands/demo.py", "store/child.py"}
 """The one place; what is no monitor; and a thread that ends the process when a pipe does, and does nothing else."""
 
 
@@ -80,7 +80,7 @@ def test_a_thread_that_does_not_beat_is_late(monkeypatch: pytest.MonkeyPatch) ->
 
 ENDS = """
 import sys, threading, time
-from sockbpf import life
+from sockbpf.process import life
 from sockbpf.counters import Counters
 
 class Unheard:

@@ -15,9 +15,9 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from sockbpf import metrics
 from sockbpf.counters import LOSSES, NAMES, Counters
-from sockbpf.metrics import BUCKETS_S, SCRAPES, Gauges, Metrics
+from sockbpf.monitor import metrics
+from sockbpf.monitor.metrics import BUCKETS_S, SCRAPES, Gauges, Metrics
 
 DEADLINE_S = 30
 LOOPBACK = "127.0.0.1"

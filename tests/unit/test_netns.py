@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.kernel import netns
-from sockbpf.kernel.netns import inside, namespaces
+from sockbpf.kernel.look import netns
+from sockbpf.kernel.look.netns import inside, namespaces
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="entering a namespace needs root")
 

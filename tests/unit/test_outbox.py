@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from sockbpf.clock import boot_id, boottime_s
 from sockbpf.counters import Counters
 from sockbpf.delivery import keeping
 from sockbpf.delivery import outbox as module
@@ -30,6 +29,7 @@ from sockbpf.delivery.routes import Route
 from sockbpf.delivery.transport import TransportError
 from sockbpf.delivery.worker import TRIES, Workers, _Outage
 from sockbpf.errors import UnsupportedError
+from sockbpf.process.clock import boot_id, boottime_s
 
 Told = Mapping[str, str]
 

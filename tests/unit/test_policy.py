@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.counters import NAMES, Counters
-from sockbpf.episodes import OwnerOf
-from sockbpf.event import Direction, Event, Mode, Protocol, Socket, What
-from sockbpf.policy import EARLY_KEPT_NS, Policy, Reading, Rules, Sweep, identity
+from sockbpf.judge.episodes import OwnerOf
+from sockbpf.judge.policy import EARLY_KEPT_NS, Policy, Rules, identity
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
+from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
+from sockbpf.record.sweep import Reading, Sweep
 
 THRESHOLD = 1009
 CLEAR = 504

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockbpf.kernel.rings import cpus
+from sockbpf.kernel.attach.perf import cpus
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.service import PARTS, Service
+from sockbpf.monitor.service import PARTS, Service
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf import __version__
-from sockbpf.delivery.slack import Slack, text_of
+from sockbpf.delivery.destinations.slack import Slack, text_of
 from sockbpf.delivery.transport import TransportError
-from sockbpf.delivery.wording import sentence, unread
+from sockbpf.record.text import sentence, unread
 
 TOLD = {
     "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.store.entry import (
+from sockbpf.store.data.entry import (
     KNOWN,
     MOST_INTEGER,
     MOST_PAIRS,

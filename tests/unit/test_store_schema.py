@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, inspect, text
 
-from sockbpf.store import schema
-from sockbpf.store.schema import STEPS, DamagedError, SchemaError, migrate, open_engine
+from sockbpf.store.data import schema
+from sockbpf.store.data.schema import STEPS, DamagedError, SchemaError, migrate, open_engine
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.store.entry import packed_ip
-from sockbpf.store.search import MOST_FILTERS, MOST_ROWS, Filter, FilterError, cursor, parse, time_of
+from sockbpf.store.data.entry import packed_ip
+from sockbpf.store.data.search import MOST_FILTERS, MOST_ROWS, Filter, FilterError, cursor, parse, time_of
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.addresses import HostPort
-from sockbpf.config import load
 from sockbpf.errors import ConfigError
-from sockbpf.store.settings import Store, leads_to
+from sockbpf.settings.addresses import HostPort
+from sockbpf.settings.config import load
+from sockbpf.settings.store import Store, leads_to
 
 URL = "url: http://127.0.0.1:8080/alert\n"
 FORMS = "expected sqlite:////absolute/path or postgresql://user@host/name"

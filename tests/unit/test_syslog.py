@@ -18,11 +18,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sockbpf.delivery.syslog import STREAM_BYTES, UDP_BYTES, Syslog
-from sockbpf.delivery.syslog_message import element, rfc5424, syslog3
-from sockbpf.delivery.syslog_wire import LOOK_UP_S, Udp
+from sockbpf.delivery.destinations.syslog import STREAM_BYTES, UDP_BYTES, Syslog
+from sockbpf.delivery.destinations.syslog_message import element, rfc5424, syslog3
+from sockbpf.delivery.destinations.syslog_wire import LOOK_UP_S, Udp
 from sockbpf.delivery.transport import TransportError
-from sockbpf.delivery.wording import printable, sentence
+from sockbpf.record.text import printable, sentence
 from tests.live.waiting import until
 
 TOLD = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sockbpf.waiting import SWEPT_OUT_FROM, Waiting
+from sockbpf.judge.due import SWEPT_OUT_FROM, Waiting
 
 ENTRY = st.tuples(st.integers(0, 50), st.booleans())
 ENTRIES = st.one_of(st.lists(ENTRY, max_size=20), st.lists(ENTRY, min_size=100, max_size=200))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.delivery.wording import printable, rfc3339, sentence, unread
+from sockbpf.record.text import printable, rfc3339, sentence, unread
 
 SEND = "SEND queue of tcp 10.0.0.1:80 to [2001:db8::1]:40000"
 WORST = "10.0.0.2:5=9;[::1]:6=9"

@@ -51,7 +51,7 @@ def test_a_hook_that_never_fires_is_named() -> None:
     """The canary: with one hook put where nothing passes the guest's tests fail, and its self-test says which."""
     elsewhere = (
         'sed -i \'s/_kp("sock_def_readable")/_kp("tcp_v4_mtu_reduced", "kp_sock_def_readable")/\' '
-        "sockbpf/kernel/hooks.py; grep -q tcp_v4_mtu_reduced sockbpf/kernel/hooks.py; "
+        "sockbpf/kernel/build/hooks.py; grep -q tcp_v4_mtu_reduced sockbpf/kernel/build/hooks.py; "
         "sed -i 's/^DEADLINE_S = .*/DEADLINE_S = 10/' tests/live/waiting.py; "
     )
     tests = COMMAND.format(hooks="auto", types="auto")

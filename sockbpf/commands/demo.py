@@ -1,0 +1,133 @@
+"""For a newcomer: a receiver, the monitor with low thresholds, a socket that stalls; the alert arrives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from rich.console import Console
+from rich.table import Table
+
+from sockbpf.errors import SockbpfError
+from sockbpf.kernel.attach.arm import need_root
+from sockbpf.kernel.build.compiler import PATIENCE_S
+from sockbpf.process.isolated import command as isolated
+from sockbpf.record.alert import CLEARED, EXCEEDED
+
+THRESHOLD = 32 * 1024
+STALL = 50_000  # less than the window of a fresh connection: all of it reaches the reader's queue
+ALERT_S = 10
+ARMED_S = PATIENCE_S + 60
+"""As long as the compiler may take, two minutes on an old kernel under emulation, and for what is besides it."""
+PATIENT_S = 5
+"""After that is said what is waited for."""
+
+CONFIG = """\
+url: http://127.0.0.1:{port}/alert
+thresholds: {{send: {threshold}, recv: {threshold}}}
+events: [exceeded, ongoing, cleared]
+journal: {{path: none}}
+"""
+
+Told = dict[str, str]
+
+
+class _Receiver(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    told: SimpleQueue[Told]
+
+    def do_GET(self) -> None:
+        self.told.put(dict(parse_qsl(urlsplit(self.path).query)))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: the alerts are shown."""
+
+
+def demo() -> int:
+    """Show an alert arrive and clear; return 0 when it did."""
+    need_root()
+    out = Console()
+    told: SimpleQueue[Told] = SimpleQueue()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Receiver", (_Receiver,), {"told": told}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory(prefix="sockbpf-demo-") as folder:
+        config, ready = Path(folder, "config.yaml"), Path(folder, "ready")
+        config.write_text(CONFIG.format(port=server.server_port, threshold=THRESHOLD))
+        out.print(f"[bold]1.[/] a receiver listens on http://127.0.0.1:{server.server_port}/alert")
+        monitor = subprocess.Popen(
+            isolated("sockbpf", "-c", str(config), "--ready-file", str(ready), "--beside"),
+            stderr=subprocess.PIPE,
+            env=os.environ | {"RUNTIME_DIRECTORY": folder},  # what it compiles goes with it
+            text=True,
+        )
+        try:
+            _wait_until_armed(out, monitor, ready)
+            out.print(f"[bold]2.[/] the monitor is armed: thresholds {THRESHOLD} bytes")
+            _stall(out, told)
+        finally:
+            monitor.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                monitor.communicate(timeout=10)
+            monitor.kill()
+            server.shutdown()
+    out.print("[bold]5.[/] stopped; nothing is left behind")
+    return 0
+
+
+def _wait_until_armed(out: Console, monitor: subprocess.Popen[str], ready: Path) -> None:
+    """Wait while the monitor lives, as long as its start may take at all."""
+    waited, begun_s, said = threading.Event(), time.monotonic(), False
+    while (so_far_s := time.monotonic() - begun_s) < ARMED_S and monitor.poll() is None:
+        if ready.exists():
+            return
+        if so_far_s > PATIENT_S and not said:
+            said = True
+            out.print(f"   the monitor compiles its programs for this kernel: {ARMED_S:g} s at the most")
+        waited.wait(0.05)
+    monitor.kill()
+    raise SockbpfError("the monitor did not arm:\n" + monitor.communicate()[1])
+
+
+def _stall(out: Console, told: SimpleQueue[Told]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as reader:
+            out.print(f"[bold]3.[/] a client sends {STALL} bytes to port {port}, whose reader hangs")
+            client.sendall(bytes(STALL))
+            _show(out, _next(told, EXCEEDED, port))
+            out.print("[bold]4.[/] the reader wakes up and reads it all")
+            left = STALL
+            while left:
+                left -= len(reader.recv(left))
+            _show(out, _next(told, CLEARED, port))
+
+
+def _next(told: SimpleQueue[Told], event: str, port: int) -> Told:
+    """Return the next such alert about the demo's own reader; other sockets of the host may be over too."""
+    with suppress(Empty):
+        while True:
+            alert = told.get(timeout=ALERT_S)
+            if alert["event"] == event and alert["type"] == "RECV" and alert["local_port"] == str(port):
+                return alert
+    raise SockbpfError(
+        f"no {event} alert within {ALERT_S} s; sudo sockbpf check -c config.yaml says what is missing"
+    )
+
+
+def _show(out: Console, alert: Told) -> None:
+    table = Table(title=f"GET /alert …&event={alert['event']}", title_justify="left", show_header=False)
+    for name, value in alert.items():
+        table.add_row(name, value)
+    out.print(table)

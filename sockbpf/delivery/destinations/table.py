@@ -1,0 +1,31 @@
+"""The places alerts go to: the literal table. To add one: its file, its settings, its row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sockbpf.delivery.destinations.alertmanager import Alertmanager
+from sockbpf.delivery.destinations.http_get import HttpGet
+from sockbpf.delivery.destinations.json_lines import JsonLines
+from sockbpf.delivery.destinations.slack import Slack
+from sockbpf.delivery.destinations.syslog import Syslog
+from sockbpf.settings.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sockbpf.delivery.transport import Destination
+
+MAKERS: Mapping[str, Callable[[Any], Destination]] = {
+    "http": HttpGet,
+    "file": lambda its: JsonLines(path=its.path),
+    "syslog": lambda its: Syslog(address=its.address, facility=its.facility, timeout_s=its.timeout),
+    "slack": lambda its: Slack(url=its.url, timeout_s=its.timeout),
+    "alertmanager": lambda its: Alertmanager(
+        url=its.url, timeout_s=its.timeout, hide_path=isinstance(its.url, Secret)
+    ),
+}
+"""Type, as in the settings -> from its settings to a destination."""
+
+ONE_WRITER = frozenset({"file", "syslog"})
+"""Where more than one worker would gain nothing."""

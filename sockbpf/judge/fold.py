@@ -1,0 +1,243 @@
+"""Folding: when very many sockets of one service cross at once, the first few are told one by one, the rest together.
+
+Pure: no I/O, the clock is given. A crossing is told singly while fewer than `above` of its group (the sockets of one
+service: protocol, local port, direction) crossed within the window before it. Each further one is collected, and all
+that comes later of a collected episode too. What was collected is told when the window, or as long as is said, has
+passed since the first of it, one `Folded` for each event. Nothing is lost on the way: the counts of what is told add
+up to what was noticed.
+
+A fold, with an id of its own, is what was collected of one storm: crossings that no pause of a window's length
+divides. While a storm lasts it tells `exceeded` in each window, each time of further sockets.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field, replace
+from hashlib import blake2s
+from typing import TYPE_CHECKING
+
+from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice
+from sockbpf.record.event import account_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sockbpf.counters import Counters
+
+WORST = 5
+"""How many sockets a folded notice names."""
+
+FORGET_NS = 10 * 10**9
+"""From one look for collected episodes whose end is never told to the next."""
+
+Group = tuple[object, ...]
+
+
+def service_of(notice: Notice) -> Group:
+    """Return the local service: protocol, local port, direction."""
+    return (notice.socket.protocol, notice.socket.local_port, notice.direction)
+
+
+def user_of(notice: Notice) -> Group | None:
+    """Return the user and the kind of queue; None for root, whom nobody needs to be kept from."""
+    uid = notice.socket.uid
+    return (account_of(uid), notice.socket.protocol, notice.direction) if uid else None
+
+
+@dataclass(slots=True)
+class _Storm:
+    """A fold: the crossings of a service that were collected, one soon after the other."""
+
+    id: str
+    since_ns: int
+    """When the first of its episodes began."""
+    last_ns: int
+    """When the last crossing was collected."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Notices of one event and one fold, to be told together."""
+
+    count: int = 0
+    crossings: int = 0
+    ports: set[int] = field(default_factory=set)
+    """The local ports, up to two of them."""
+    first_ns: int = 2**63
+    last_ns: int = 0
+    worst: list[Notice] = field(default_factory=list)
+
+    def add(self, notice: Notice) -> None:
+        self.count += 1
+        self.crossings += notice.crossings
+        if len(self.ports) < 2:  # noqa: PLR2004  more than one is all that matters
+            self.ports.add(notice.socket.local_port)
+        self.first_ns = min(self.first_ns, notice.ns)
+        self.last_ns = max(self.last_ns, notice.ns)
+        if len(self.worst) < WORST or notice.size > self.worst[-1].size:
+            self.worst = sorted([*self.worst, notice], key=lambda one: -one.size)[:WORST]
+
+    def folded(self, storm: _Storm) -> Folded:
+        worst = self.worst[0]
+        ns = self.first_ns if worst.event == EXCEEDED else self.last_ns
+        port = worst.socket.local_port if len(self.ports) == 1 else 0
+        socket = replace(worst.socket, local_port=port)
+        notice = replace(
+            worst,
+            socket=socket,
+            id=storm.id,
+            ns=ns,
+            since_ns=storm.since_ns,
+            pid=0,
+            comm="",
+            crossings=self.crossings,
+        )
+        return Folded(notice, self.count, tuple((one.socket, one.size) for one in self.worst))
+
+
+@dataclass(slots=True)
+class _Collected:
+    """What waits to be told of one group."""
+
+    since_ns: int
+    storms: dict[str, _Storm] = field(default_factory=dict)
+    batches: dict[tuple[str, str], _Batch] = field(default_factory=dict)
+    """(id of the fold, event) -> its notices."""
+    ongoing: set[str] = field(default_factory=set)
+    """Episodes that a batch tells to be going on: the next time is for the next batch."""
+
+    def add(self, storm: _Storm, notice: Notice) -> None:
+        self.storms[storm.id] = storm
+        self.batches.setdefault((storm.id, notice.event), _Batch()).add(notice)
+        if notice.event == ONGOING:
+            self.ongoing.add(notice.id)
+
+    def told(self) -> list[Folded]:
+        """Return one for each fold and event, in the order of an episode."""
+        return [
+            self.batches[storm.id, event].folded(storm)
+            for storm in self.storms.values()
+            for event in EVENTS
+            if (storm.id, event) in self.batches
+        ]
+
+
+@dataclass(slots=True)
+class _Crossings:
+    """The last crossings of one group."""
+
+    at_ns: deque[int]
+    """As many as can be told singly."""
+    storm: _Storm | None = None
+
+
+class Fold:
+    """The stage between what is noticed and what becomes an alert. Times are nanoseconds of one monotonic clock.
+
+    `above` and `window_ns` can be changed at any time; `above` 0 collects nothing new.
+    """
+
+    def __init__(
+        self,
+        above: int,
+        window_ns: int,
+        *,
+        counters: Counters,
+        is_open: Callable[[str], bool],
+        group_of: Callable[[Notice], Group | None] = service_of,
+        collect_ns: int | None = None,
+    ) -> None:
+        """Begin with nothing collected; `is_open` says of an episode's id whether it goes on.
+
+        `group_of` says what is folded together, None for what never is; `collect_ns` how long it is collected, if not
+        for a window.
+        """
+        self.above = above
+        self.window_ns = window_ns
+        self._collect_ns = collect_ns
+        self._group_of = group_of
+        self._counters = counters
+        self._is_open = is_open
+        self._crossings: OrderedDict[Group, _Crossings] = OrderedDict()
+        """By their last crossing, oldest first."""
+        self._folds: dict[str, _Storm] = {}
+        """Id of an open episode that was collected -> its fold."""
+        self._collected: OrderedDict[Group, _Collected] = OrderedDict()
+        """By when the first was collected, oldest first."""
+        self._forget_ns = 0
+
+    def on_notices(self, notices: Iterable[Notice | Folded], now_ns: int) -> list[Notice | Folded]:
+        """Return what is to be told now; the rest is collected. What is folded already passes."""
+        told = self._due(now_ns)
+        for notice in notices:
+            group = None if isinstance(notice, Folded) else self._group_of(notice)
+            if group is None or isinstance(notice, Folded):
+                told.append(notice)
+            elif storm := self._storm_of(group, notice, now_ns):
+                told += self._collect(group, storm, notice, now_ns)
+            else:
+                told.append(notice)
+        return told
+
+    def on_time(self, now_ns: int) -> list[Notice | Folded]:
+        """Return what was collected for long enough by now. All notices must have been handed over."""
+        while self._crossings and now_ns - next(iter(self._crossings.values())).at_ns[-1] >= self.window_ns:
+            self._crossings.popitem(last=False)
+        if now_ns >= self._forget_ns:  # an end is not noticed where `cleared` is not to be told
+            self._forget_ns = now_ns + FORGET_NS
+            self._folds = {id_: storm for id_, storm in self._folds.items() if self._is_open(id_)}
+        return self._due(now_ns)
+
+    def next_due_ns(self) -> int | None:
+        """Return when `on_time` is wanted; None if nothing is collected."""
+        if not self._collected:
+            return None
+        collect_ns = self.window_ns if self._collect_ns is None else self._collect_ns
+        return next(iter(self._collected.values())).since_ns + collect_ns
+
+    def flush(self) -> list[Folded]:
+        """Return all that was collected, without waiting."""
+        collected, self._collected = self._collected, OrderedDict()
+        return [folded for each in collected.values() for folded in each.told()]
+
+    def _due(self, now_ns: int) -> list[Notice | Folded]:
+        told: list[Notice | Folded] = []
+        while (due_ns := self.next_due_ns()) is not None and due_ns <= now_ns:
+            told += self._collected.popitem(last=False)[1].told()
+        return told
+
+    def _storm_of(self, group: Group, notice: Notice, now_ns: int) -> _Storm | None:
+        """Return the fold that a notice belongs to; None if it is told singly."""
+        if notice.event != EXCEEDED:
+            return self._folds.get(notice.id)
+        if not self.above:
+            return None
+        crossings = self._crossings.setdefault(group, _Crossings(deque()))
+        self._crossings.move_to_end(group)
+        at_ns = crossings.at_ns
+        if at_ns.maxlen != self.above:
+            at_ns = crossings.at_ns = deque(at_ns, self.above)
+        is_single = len(at_ns) < self.above or now_ns - at_ns[0] >= self.window_ns
+        at_ns.append(now_ns)
+        if is_single:
+            return None
+        storm = crossings.storm
+        if storm is None or now_ns - storm.last_ns >= self.window_ns:
+            id_ = blake2s(f"fold {notice.id}".encode(), digest_size=8).hexdigest()
+            storm = crossings.storm = _Storm(id_, notice.since_ns, now_ns)
+        storm.since_ns = min(storm.since_ns, notice.since_ns)
+        storm.last_ns = now_ns
+        self._folds[notice.id] = storm
+        return storm
+
+    def _collect(self, group: Group, storm: _Storm, notice: Notice, now_ns: int) -> list[Folded]:
+        self._counters.add("folded")
+        if notice.event == CLEARED:
+            del self._folds[notice.id]
+        told: list[Folded] = []
+        collected = self._collected.get(group)
+        if collected and notice.event == ONGOING and notice.id in collected.ongoing:
+            told = self._collected.pop(group).told()  # what counts sockets counts each once
+        self._collected.setdefault(group, _Collected(now_ns)).add(storm, notice)
+        return told

@@ -1,0 +1,256 @@
+"""The rules of episodes: what of all that is seen is told. Pure: no I/O, no clock of its own.
+
+Three sources speak about the same queues: events from the hooks, the kernel's table of open episodes, and sweeps
+of sock_diag. Events may be read out of order (each processor has its own ring) or be lost; the table and the
+sweeps mend what was. An episode of the hooks is named by (address, direction, since_ns), one that only a sweep saw
+by who the socket is; the hooks take it over at their first word of it. When what is open is told, episodes.py says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from sockbpf.judge.episodes import Episode, Episodes, Key, OwnerOf, Rules, identity
+from sockbpf.record.event import Direction, Event, Mode, Socket, What
+
+if TYPE_CHECKING:
+    from sockbpf.counters import Counters
+    from sockbpf.record.alert import Notice
+    from sockbpf.record.sweep import Reading, Sweep
+
+__all__ = ["Episode", "Policy", "Rules", "identity"]
+
+EARLY_KEPT_NS = 10 * 10**9
+"""How long an end that came before its beginning is remembered; rings are read within milliseconds."""
+
+ABSENT_LOOKS = 2
+"""A socket not found in this many looks in a row is gone: a dump can skip one when its neighbours change."""
+
+Reap = Callable[[int, Direction], bool]
+
+
+def _key(event: Event) -> Key:
+    return (event.address, event.direction, event.since_ns)
+
+
+class Policy:
+    """Makes of what the three sources say what is to be told."""
+
+    def __init__(self, rules: Rules, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
+        """Begin with nothing open.
+
+        `salt` tells this run of the monitor from all others, for the episodes' ids; `owner_of` returns pid and
+        comm of who holds a socket now, from its inode; (0, "") where it is not known.
+        """
+        self.episodes = Episodes(rules, counters, salt, owner_of)
+        self.owner_of = owner_of
+        self.counters = counters
+        self._early: dict[Key, int] = {}
+        """Key of an episode whose end was read before its beginning -> when."""
+        self._unheard: set[Key] = set()
+        """Open episodes that the kernel's table told of first: their beginning is on the way, or lost."""
+        self._ended: set[Key] | None = None
+        """(identity, direction) of what ended since a sweep was sent for; None while none is under way."""
+
+    @property
+    def rules(self) -> Rules:
+        """What applies from now on; replace them between two calls, after the kernel was told its levels.
+
+        A queue that the new thresholds find over or back is told at the next sweep, or the hooks' next word of it.
+        """
+        return self.episodes.rules
+
+    @rules.setter
+    def rules(self, rules: Rules) -> None:
+        self.episodes.rules = rules
+
+    @property
+    def open(self) -> dict[Key, Episode]:
+        """The open episodes, those that are held included."""
+        return self.episodes.open
+
+    def is_open(self, id_: str) -> bool:
+        """Tell whether an episode of this id goes on."""
+        return self.episodes.is_open(id_)
+
+    # what the hooks say
+
+    def on_event(self, event: Event) -> list[Notice]:
+        """Take one event of the hooks, in any order."""
+        return self._over(event) if event.what is What.OVER else self._back(event)
+
+    def _over(self, event: Event) -> list[Notice]:
+        key = _key(event)
+        self._unheard.discard(key)
+        if key in self.open or self._early.pop(key, None) is not None:
+            return []
+        swept = (identity(event.socket), event.direction)
+        if swept in self.open:
+            self._take_over(swept, key, event)
+            return []
+        return self.episodes.begin(key, _episode(event))
+
+    def _take_over(self, swept: Key, key: Key, event: Event) -> None:
+        """Let the hooks go on with what a sweep began; it keeps its id, its beginning and its hold."""
+        episode = self.episodes.rename(swept, key)
+        episode.address = event.address
+        episode.peak = max(episode.peak, event.since_size)
+        if event.since_ns > episode.ns:
+            episode.ns, episode.size = event.since_ns, event.since_size
+        if event.pid:
+            episode.pid, episode.comm = event.pid, event.comm
+
+    def _back(self, event: Event) -> list[Notice]:
+        key = _key(event)
+        notices: list[Notice] = []
+        if key not in self.open:
+            notices = self._over(event)
+            self._unheard.add(key)
+        if key in self._unheard:
+            self._unheard.discard(key)
+            self._early[key] = event.ns
+        episode = self.open[key]
+        episode.peak = max(episode.peak, event.peak)
+        return notices + self._end(key, event.size, event.ns)
+
+    def on_table(self, entries: list[Event]) -> list[Notice]:
+        """Take the kernel's table of open episodes: latest sizes and peaks, and what was lost on the way."""
+        notices: list[Notice] = []
+        self.counters.add("recovered", len(self._unheard))  # not heard of since the last look: lost
+        self._unheard.clear()
+        keys = set()
+        for entry in entries:
+            key = _key(entry)
+            keys.add(key)
+            if key not in self.open:
+                notices += self._over(entry)
+                self._unheard.add(key)
+            episode = self.open[key]
+            if entry.ns >= episode.ns:  # else a sweep has looked since
+                episode.ns, episode.size = entry.ns, entry.size
+            episode.peak = max(episode.peak, entry.peak)
+        for key, episode in list(self.open.items()):
+            if key in keys:
+                self.episodes.found(episode)
+            elif episode.missed:  # twice in a row: its end is not on the way, it is lost
+                self.counters.add("recovered")
+                notices += self._end(key, 0, episode.ns)
+            elif episode.address:
+                episode.missed = True
+        return notices
+
+    # what the sweeps say
+
+    def sweep_begins(self) -> None:
+        """Tell that a sweep is under way: what ends meanwhile may still stand in it."""
+        self._ended = set()
+
+    def on_sweep(self, sweep: Sweep, reap: Reap) -> list[Notice]:
+        """Take a sweep; the table must have been taken since it ended.
+
+        `reap` deletes an episode in the kernel's table, and says whether it was still there.
+        """
+        ended, self._ended = self._ended or set(), None
+        readings = {identity(reading.socket): reading for reading in sweep.readings}
+        notices: list[Notice] = []
+        for key, episode in list(self.open.items()):
+            if self._was_looked_at(episode.socket, sweep):
+                reading = readings.get(identity(episode.socket))
+                notices += self._look(key, episode, reading, sweep, reap)
+        for name, reading in readings.items():
+            for direction in reading.sizes:
+                known = (name, direction)
+                if (
+                    reading.surely(direction) > self.rules.thresholds[direction]
+                    and not self.episodes.is_known(known)
+                    and known not in ended
+                ):
+                    self.counters.add("begun_by_sweep")
+                    notices += self.episodes.begin(known, self._swept(reading, direction, sweep))
+        return notices
+
+    def _was_looked_at(self, socket: Socket, sweep: Sweep) -> bool:
+        """Whether a sweep that does not show the socket says that it is gone."""
+        if socket.netns in sweep.not_found:
+            return not self.owner_of(socket.inode)[0]
+        return (socket.netns, socket.protocol) in sweep.looked
+
+    def _look(
+        self, key: Key, episode: Episode, reading: Reading | None, sweep: Sweep, reap: Reap
+    ) -> list[Notice]:
+        size = reading.sizes[episode.direction] if reading else 0
+        surely = reading.surely(episode.direction) if reading else 0
+        episode.absent = 0 if reading else episode.absent + 1
+        if reading and not episode.socket.inode:
+            episode.socket = reading.socket  # it went over before its listener's owner accepted it
+        if episode.ns > sweep.begun_ns:  # the hooks know better
+            return []
+        held = size if episode.address else surely  # what the hooks began may be over by what is unsure
+        if held > self.rules.clear_level(episode.direction) or 0 < episode.absent < ABSENT_LOOKS:
+            # Of two processors' words of one queue the table may keep the older.
+            if reading and (not episode.address or size == surely):
+                episode.ns, episode.size = sweep.ended_ns, size
+                episode.peak = max(episode.peak, size)
+            return []
+        if episode.address and not reap(episode.address, episode.direction):
+            return []  # the kernel side was first, its word is on the way
+        self.counters.add("ended_by_sweep")
+        return self._end(key, held, sweep.ended_ns)
+
+    def _swept(self, reading: Reading, direction: Direction, sweep: Sweep) -> Episode:
+        size = reading.sizes[direction]
+        return Episode(
+            socket=reading.socket,
+            direction=direction,
+            mode=Mode.POLL,
+            address=0,
+            since_ns=sweep.begun_ns,
+            ns=sweep.begun_ns,
+            size=size,
+            peak=size,
+            threshold=self.rules.thresholds[direction],
+        )
+
+    # time
+
+    def on_time(self, now_ns: int) -> list[Notice]:
+        """Return what has been over for long enough by now, and what is to be repeated.
+
+        All that the hooks said until `now_ns` must have been read: what ended before is not told.
+        """
+        late = takewhile(lambda early: now_ns - early[1] >= EARLY_KEPT_NS, self._early.items())
+        for key, _ in list(late):
+            del self._early[key]
+        return self.episodes.due(now_ns)
+
+    def next_due_ns(self) -> int | None:
+        """Return when `on_time` is wanted for what is held, CLOCK_MONOTONIC; None if nothing is.
+
+        Repeats ask for no precision: once a second is enough for them.
+        """
+        return self.episodes.next_due_ns()
+
+    def _end(self, key: Key, size: int, ns: int) -> list[Notice]:
+        episode = self.open[key]
+        if self._ended is not None:
+            self._ended.add((identity(episode.socket), episode.direction))
+        return self.episodes.end(key, size, ns)
+
+
+def _episode(event: Event) -> Episode:
+    """Return the episode as it was at the crossing, but for its peak."""
+    return Episode(
+        socket=event.socket,
+        direction=event.direction,
+        mode=event.mode,
+        address=event.address,
+        since_ns=event.since_ns,
+        ns=event.since_ns,
+        size=event.since_size,
+        peak=event.peak,
+        threshold=event.threshold,
+        pid=event.pid,
+        comm=event.comm,
+    )

@@ -1,0 +1,84 @@
+"""Which programs are attached to which hooks, and how that is done and undone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from sockbpf.kernel.build.hooks import Hook, Kind
+from sockbpf.kernel.libbcc import captured_stderr, give_back, library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+log = logging.getLogger(__name__)
+
+ENTRY, RETURN = 0, 1
+"""enum bpf_probe_attach_type of BCC's src/cc/libbpf.h"""
+
+
+def _event(hook: Hook) -> bytes:
+    """Return what the library makes a name of in kprobe_events before 4.17; legacy.py knows it too."""
+    return f"{'p' if hook.kind is Kind.KPROBE else 'r'}_{hook.target}".encode()
+
+
+class Attachments:
+    """Hooks with a program; each is a descriptor, so that the kernel detaches all when the process dies."""
+
+    def __init__(self, programs: Mapping[str, int], refused: Mapping[str, str]) -> None:
+        """`programs` are descriptors by name; `refused` are those that could not be loaded, and why."""
+        self._programs, self._refused = programs, refused
+        self._lib = library()
+        self._attached: dict[Hook, int] = {}
+
+    def __contains__(self, hook: Hook) -> bool:
+        return hook in self._attached
+
+    def attach(self, hooks: Iterable[Hook]) -> dict[Hook, str]:
+        """Attach those that are not yet; return those that could not be, and why."""
+        refused = {}
+        for hook in hooks:
+            if hook in self._attached:
+                continue
+            if hook.program in self._refused:
+                refused[hook] = f"{hook}: {self._refused[hook.program]}"
+                continue
+            with captured_stderr() as said:
+                descriptor = self._attach(hook)
+            if descriptor >= 0:
+                self._attached[hook] = descriptor
+                give_back(said)
+            else:
+                refused[hook] = f"{hook}: {'; '.join(said) or 'refused'}"
+        for reason in refused.values():
+            log.debug("%s", reason)
+        return refused
+
+    def _attach(self, hook: Hook) -> int:
+        program, target = self._programs[hook.program], hook.target.encode()
+        if hook.kind is Kind.TRACEPOINT:
+            return int(self._lib.bpf_attach_raw_tracepoint(program, target))
+        way = ENTRY if hook.kind is Kind.KPROBE else RETURN
+        return int(self._lib.bpf_attach_kprobe(program, way, _event(hook), target, 0, 0))
+
+    def detach(self, hooks: Iterable[Hook]) -> None:
+        """Detach those that are attached; what stays in kprobe_events before 4.17 is told and harms nothing."""
+        for hook in hooks:
+            descriptor = self._attached.pop(hook, None)
+            if descriptor is None:
+                continue
+            if hook.kind is Kind.TRACEPOINT:
+                os.close(descriptor)
+                continue
+            with captured_stderr() as said:
+                failed = self._lib.bpf_close_perf_event_fd(descriptor) < 0
+                failed |= self._lib.bpf_detach_kprobe(_event(hook)) < 0
+            if failed:
+                log.warning("%s: not detached: %s", hook, "; ".join(said))
+            else:
+                give_back(said)
+
+    def close(self) -> None:
+        """Detach everything."""
+        self.detach(list(self._attached))

@@ -1,0 +1,131 @@
+"""What the kernel side keeps and is told: its tables, and how their bytes are read.
+
+The bytes are the structs of bpf/monitor.c; tests/abi checks this file against them field by field.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from sockbpf.errors import UnsupportedError
+from sockbpf.kernel.attach.maps import delete, entries, keys, look_up, write
+from sockbpf.record.event import WIRE, Direction, Event, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sockbpf.kernel.attach.loading import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What the kernel side compares with; the sockets of process `own_pid` are not reported, 0 is no process."""
+
+    send: int
+    recv: int
+    """Bytes: over is greater than this."""
+
+    clear_ratio: float
+    own_pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the kernel side counts, since load: `struct tally`, field by field."""
+
+    opened: int
+    closed: int
+    lost: int
+    full: int
+    own: int
+    mptcp: int
+    unmarked: int
+    unreturned: int
+    untold: int
+
+
+SETTINGS_FIELDS = (("threshold", "2I"), ("clear", "2I"), ("reaped", "I"), ("own_pid", "I"))
+"""`struct settings`: names and `struct` codes; of two by direction."""
+
+KEY_FIELDS = (("address", "Q"), ("direction", "Q"))
+"""`struct episode_key`."""
+
+SETTINGS = struct.Struct("=" + "".join(code for _, code in SETTINGS_FIELDS))
+TALLY = struct.Struct(f"={len(fields(Tally))}I")
+KEY = struct.Struct("=" + "".join(code for _, code in KEY_FIELDS))
+NUMBER = struct.Struct("=Q")
+"""A key and a value of `own`: an inode, 1; a value of `paid`, which the kernel side alone uses."""
+INDEX = struct.Struct("=I")
+"""A key of an array."""
+
+SIZES = {
+    "settings": (INDEX.size, SETTINGS.size),
+    "tally": (INDEX.size, TALLY.size),
+    "episodes": (KEY.size, WIRE.size),
+    "own": (NUMBER.size, NUMBER.size),
+    "paid": (INDEX.size, NUMBER.size),
+}
+"""Of each table the sizes of keys and values, bytes."""
+
+FIRST = INDEX.pack(0)
+
+
+class Tables:
+    """The tables of the loaded programs."""
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        """Raise UnsupportedError when they are not what is read here: the C is of another version."""
+        made = {name: (table.key_size, table.value_size) for name, table in tables.items() if name in SIZES}
+        if made != SIZES:
+            raise UnsupportedError(f"the programs have other tables: {made}, expected {SIZES}")
+        self._tables = tables
+        self._reaped = 0
+        self._levels = Levels(0, 0, 0)
+
+    def set_levels(self, levels: Levels) -> None:
+        """Set what the kernel side compares with, at any time."""
+        self._levels = levels
+        self._write_settings()
+
+    def _write_settings(self) -> None:
+        levels = self._levels
+        clear = int(levels.send * levels.clear_ratio), int(levels.recv * levels.clear_ratio)
+        settings = SETTINGS.pack(levels.send, levels.recv, *clear, self._reaped, levels.own_pid)
+        write(self._tables["settings"], FIRST, settings)
+
+    def tally(self) -> Tally:
+        return Tally(*TALLY.unpack(look_up(self._tables["tally"], FIRST) or bytes(TALLY.size)))
+
+    def open_count(self) -> int:
+        """Return how many episodes the kernel side holds open."""
+        tally = self.tally()
+        return (tally.opened - tally.closed - self._reaped) & 0xFFFFFFFF
+
+    def open_episodes(self) -> list[Event]:
+        """Return the open episodes with their latest size and peak."""
+        if not self.open_count():
+            return []
+        return [decode(episode) for _, episode in entries(self._tables["episodes"])]
+
+    def reap(self, address: int, direction: Direction) -> bool:
+        """Delete an episode that the hooks left open; False if the kernel side was first."""
+        if not delete(self._tables["episodes"], KEY.pack(address, direction)):
+            return False
+        self._reaped = (self._reaped + 1) & 0xFFFFFFFF
+        self._write_settings()
+        return True
+
+    def own_inodes(self) -> frozenset[int]:
+        """Return the inodes of the monitor's own sockets that sent something, of closed ones until forgotten."""
+        return frozenset(NUMBER.unpack(inode)[0] for inode in keys(self._tables["own"]))
+
+    def is_own(self, inode: int) -> bool:
+        """Tell whether a socket is marked as the monitor's own."""
+        return look_up(self._tables["own"], NUMBER.pack(inode)) is not None
+
+    def forget_own(self, inodes: Iterable[int]) -> None:
+        """Take the marks off these sockets, which must be closed."""
+        for inode in inodes:
+            delete(self._tables["own"], NUMBER.pack(inode))

@@ -1,0 +1,87 @@
+"""Which hooks to take on this kernel: of each thing the first candidate that the kernel has and does not refuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOOKS = frozenset(hook for row in SEEN.values() for candidate in row for hook in candidate.hooks)
+"""Every hook of the table."""
+
+
+ADDRESSES = frozenset(candidate.symbol for row in SEEN.values() for candidate in row if candidate.symbol)
+"""The functions whose address programs compare with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How one thing is seen on this kernel: by the hooks of `candidate`, or not at all if it is None."""
+
+    thing: str
+    candidate: Candidate | None
+    refused: tuple[str, ...]
+    """Why no better candidate was taken: its hooks, each with the reason."""
+
+    def __str__(self) -> str:
+        return f"{self.thing}, by {self.hooks}"
+
+    @property
+    def hooks(self) -> str:
+        """The names of the hooks, joined."""
+        return " + ".join(map(str, self.candidate.hooks if self.candidate else ())) or "no hook"
+
+
+def _traces(target: str) -> tuple[str, str]:
+    """Return the symbols one of which a tracepoint has: include/linux/tracepoint.h, __DECLARE_TRACE."""
+    return f"__tracepoint_{target}", f"__traceiter_{target}"
+
+
+WANTED_SYMBOLS = frozenset(
+    [hook.target for hook in HOOKS]
+    + [symbol for hook in HOOKS for symbol in _traces(hook.target)]
+    + list(ADDRESSES)
+)
+"""The names that `lacking` and `choose` ask for, of those in /proc/kallsyms."""
+
+
+def lacking(symbols: Mapping[str, int]) -> dict[Hook, str]:
+    """Return the hooks that this kernel does not have, with the reason; `symbols` are its own, name to address.
+
+    A kernel may keep its symbols to itself, or those of its data; then attaching will tell.
+    """
+    tells_tracepoints = any(symbol in symbols for hook in HOOKS for symbol in _traces(hook.target))
+    missing = {}
+    for hook in HOOKS:
+        if hook.kind is not Kind.TRACEPOINT:
+            if symbols and hook.target not in symbols:
+                missing[hook] = f"{hook}: this kernel has no such function"
+        elif tells_tracepoints and not any(symbol in symbols for symbol in _traces(hook.target)):
+            missing[hook] = f"{hook}: this kernel has no such tracepoint"
+    return missing
+
+
+def choose(
+    kinds: frozenset[Kind], symbols: Mapping[str, int], refused: Mapping[Hook, str]
+) -> tuple[Sight, ...]:
+    """Choose for each thing to be seen, of hooks of these kinds; `refused` are hooks not to be had, and why."""
+    sights = []
+    for thing, row in SEEN.items():
+        reasons: list[str] = []
+        for candidate in row:
+            if not {hook.kind for hook in candidate.hooks} <= kinds:
+                continue
+            faults = [refused[hook] for hook in candidate.hooks if hook in refused]
+            if candidate.symbol and not symbols.get(candidate.symbol):
+                faults.append(f"address of {candidate.symbol} hidden: sysctl kernel.kptr_restrict=1")
+            if not faults:
+                sights.append(Sight(thing, candidate, tuple(reasons)))
+                break
+            reasons += faults
+        else:
+            sights.append(Sight(thing, None, tuple(reasons)))
+    return tuple(sights)

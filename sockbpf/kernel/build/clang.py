@@ -1,0 +1,106 @@
+"""The process that compiles: BCC makes bytecode of the C, for another process to load.
+
+It is run by compiler.py: an order comes on stdin, the bytecode or the reason why not goes out on stdout, and LLVM's
+90 MB go with the process. This is the only room that knows BCC's compiling half.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sockbpf.errors import UnsupportedError
+from sockbpf.kernel.build.bytecode import Bytecode, MapKind, program_of, with_calls
+from sockbpf.kernel.build.order import Order, order_from
+from sockbpf.kernel.build.source import SOURCE, type_source
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import ModuleType
+
+MISSING_BCC = (
+    "BCC's Python module is missing: apt-get install python3-bpfcc, and a virtual environment "
+    "made from /usr/bin/python3 with --system-site-packages (make setup does both)"
+)
+MAPS = ("settings", "tally", "episodes", "own", "sending", "paid", "events")
+"""The maps of bpf/monitor.c."""
+
+PR_SET_PDEATHSIG = 1
+
+
+def import_bcc() -> ModuleType:
+    """Return BCC; raise UnsupportedError, with the remedy."""
+    try:
+        import bcc
+    except ImportError:
+        raise UnsupportedError(MISSING_BCC) from None
+    except Exception as fault:  # noqa: BLE001, of another Python, of another LLVM: anything
+        raise UnsupportedError(f"BCC's Python module does not work here: {fault!r}") from None
+    bcc_module: ModuleType = bcc
+    return bcc_module
+
+
+def compiled(order: Order, layout: Collection[str]) -> Any:
+    """Compile; return BCC's object. `layout` are the compiler's arguments for the types.
+
+    Raise UnsupportedError when BCC or the right to make maps, which it does as well, is missing.
+    """
+    bcc = import_bcc()
+    # Without debug information, which nobody reads: a fifth of the time.
+    flags = [f"-I{SOURCE}", "-g0", *order.flags, *layout]
+    try:
+        return bcc.BPF(src_file=str(SOURCE / "monitor.c"), cflags=flags)
+    except Exception as fault:  # noqa: BLE001, BCC raises nothing narrower
+        raise UnsupportedError(f"BCC cannot compile the probes: {fault}") from None
+
+
+def bytecode_of(bpf: Any, order: Order, types: str) -> Bytecode:
+    """Return the programs that were asked for and all maps."""
+    from bcc import lib
+
+    module, tables = bpf.module, {name: bpf[name] for name in MAPS}
+    names = {table.map_fd: name for name, table in tables.items()}
+    maps = {
+        name: MapKind(
+            int(lib.bpf_table_type_id(module, table.map_id)),
+            ctypes.sizeof(table.Key),
+            ctypes.sizeof(table.Leaf),
+            int(lib.bpf_table_max_entries_id(module, table.map_id)),
+            int(lib.bpf_table_flags_id(module, table.map_id)),
+        )
+        for name, table in tables.items()
+    }
+    programs = {
+        name: program_of(kind, with_calls(bpf.dump_func(name.encode())), names)
+        for name, kind in order.programs.items()
+    }
+    licence = lib.bpf_module_license(module).decode()
+    return Bytecode(types, licence, int(lib.bpf_module_kern_version(module)), maps, programs)
+
+
+def main(types: str) -> bytes:
+    """Return the answer to the order on stdin.
+
+    `types` is where the kernel's types come from: auto, btf or headers.
+    """
+    # The monitor can be killed while this compiles: it would go on, for nobody.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    try:
+        import_bcc()
+        word, layout = type_source(types)
+        order = order_from(sys.stdin.buffer.read())
+        return bytecode_of(compiled(order, layout), order, word).to_bytes()
+    except UnsupportedError as fault:
+        return json.dumps({"fault": str(fault)}).encode()
+
+
+if __name__ == "__main__":
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what BCC may print is no answer
+    answer.write(main(sys.argv[1]))
+    answer.flush()
+    os._exit(0)  # without tidying up LLVM

@@ -1,0 +1,73 @@
+"""Where the fields that the C reads lie on this kernel, as -D definitions for the compiler.
+
+The names are those of bpf/layout.h, which says the same from kernel headers where there is no BTF.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sockbpf.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from sockbpf.kernel.build.btf import Btf
+
+FIELDS = {
+    "skc_daddr": "sock_common.skc_daddr",
+    "skc_rcv_saddr": "sock_common.skc_rcv_saddr",
+    "skc_dport": "sock_common.skc_dport",
+    "skc_num": "sock_common.skc_num",
+    "skc_family": "sock_common.skc_family",
+    "skc_state": "sock_common.skc_state",
+    "sk_rmem_alloc": "sock.sk_backlog.rmem_alloc",
+    "sk_wmem_alloc": "sock.sk_wmem_alloc",
+    "sk_protocol": "sock.sk_protocol",
+    "sk_type": "sock.sk_type",
+    "sk_socket": "sock.sk_socket",
+    "sk_uid": "sock.sk_uid",
+    "socket_inode": "socket_alloc.vfs_inode.i_ino",
+    "tcp_copied_seq": "tcp_sock.copied_seq",
+    "tcp_rcv_nxt": "tcp_sock.rcv_nxt",
+    "tcp_write_seq": "tcp_sock.write_seq",
+    "tcp_snd_una": "tcp_sock.snd_una",
+    "tcp_snd_nxt": "tcp_sock.snd_nxt",
+    "skb_sk": "sk_buff.sk",
+    "skb_destructor": "sk_buff.destructor",
+    "skb_truesize": "sk_buff.truesize",
+}
+"""Fields that every supported kernel has; `struct sock` begins with its `struct sock_common`."""
+
+OPTIONAL = {
+    "skc_net": "sock_common.skc_net",  # CONFIG_NET_NS
+    "net_ns_inum": "net.ns.inum",
+    "skc_v6_daddr": "sock_common.skc_v6_daddr",  # CONFIG_IPV6
+    "skc_v6_rcv_saddr": "sock_common.skc_v6_rcv_saddr",
+    "sk_ino": "sock.sk_ino",  # 6.18: the inode number in the sock itself
+    "tcp_is_mptcp": "tcp_sock.is_mptcp",  # 5.6, CONFIG_MPTCP
+    "udp_forward_deficit": "udp_sock.forward_deficit",  # 4.10
+}
+
+
+CAST = "bpf_rdonly_cast"  # 6.2: gives a pointer its type
+CAST_TO = ("sock", "tcp_sock", "udp_sock", "sk_buff", "refcount_struct")
+
+
+def definitions(btf: Btf) -> list[str]:
+    """Return the compiler's arguments, `-DOFF_<field>=<bytes>`, and `-DBTF_ID_<type>=<id>` where there are casts.
+
+    Raise UnsupportedError when the kernel has no such field.
+    """
+    found = {name: btf.field(path) for name, path in (FIELDS | OPTIONAL).items()}
+    missing = [FIELDS[name] for name in FIELDS if found[name] is None]
+    callback, ack = btf.field("sk_buff.cb"), btf.field("tcp_skb_cb.ack_seq")
+    protocol = found["sk_protocol"]
+    if missing or callback is None or ack is None or protocol is None:
+        raise UnsupportedError(f"this kernel's BTF has no {', '.join(missing) or 'tcp_skb_cb.ack_seq'}")
+    offsets = {name: field.offset for name, field in found.items() if field}
+    offsets["skb_ack_seq"] = callback.offset + ack.offset
+    ids = {CAST: btf.function(CAST)} | {name: btf.struct(name) for name in CAST_TO}
+    return [
+        f"-DSIZE_sk_protocol={protocol.size}",
+        *(f"-DOFF_{name}={offset}" for name, offset in offsets.items()),
+        *(f"-DBTF_ID_{name}={number}" for name, number in ids.items() if ids[CAST]),
+    ]

@@ -1,0 +1,55 @@
+"""What the compiling process is asked for: which programs, with which definitions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from sockbpf.kernel.build.choice import ADDRESSES
+from sockbpf.kernel.build.hooks import KPROBES, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sockbpf.kernel.build.choice import Sight
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One compilation of bpf/monitor.c."""
+
+    flags: tuple[str, ...]
+    """For the compiler, besides those that the kernel's types bring."""
+
+    programs: dict[str, str]
+    """The programs to load: name to the value of its Kind."""
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+def order_from(raw: bytes) -> Order:
+    """Read what `Order.to_bytes` wrote."""
+    said = json.loads(raw)
+    return Order(tuple(said["flags"]), said["programs"])
+
+
+def order_of(
+    sights: Collection[Sight], *, symbols: Mapping[str, int], max_episodes: int, shortcuts: bool = True
+) -> Order:
+    """Return what to compile for these sights: their programs and no others; `symbols` are addresses by name.
+
+    With `shortcuts` programs are cheaper, where the kernel's BTF says that it may take them.
+    """
+    hooks = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
+    # A return probe's program is loaded as a kprobe's: the kernel knows no other kind.
+    kinds = {hook.program: Kind.KPROBE if hook.kind in KPROBES else hook.kind for hook in hooks}
+    flags = (
+        f"-DMAX_EPISODES={max_episodes}",
+        *(() if shortcuts else ("-DWITHOUT_SHORTCUTS",)),
+        *sorted({"-DWITH_KPROBES" if kind in KPROBES else "-DWITH_TRACEPOINTS" for kind in kinds.values()}),
+        *(f"-DWANT_{program}=1" for program in sorted(kinds)),
+        *(f"-DSYM_{name}={symbols.get(name, 0):#x}ULL" for name in sorted(ADDRESSES)),
+    )
+    return Order(flags, {program: kind.value for program, kind in sorted(kinds.items())})

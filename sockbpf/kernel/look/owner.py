@@ -1,0 +1,101 @@
+"""Whose a socket is: from its inode number to the process that holds it, by /proc/*/fd as `ss -p` does."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHARE = 10
+"""A scan may take one part in this many of the time: on a host with very many descriptors some owners stay
+unknown rather than that the monitor costs."""
+
+RECENT = 16
+"""So many processes that owned what was asked for are looked through first: most new sockets are theirs too."""
+
+MOST = 100_000
+"""Sockets that are remembered."""
+
+
+def open_inodes() -> set[int]:
+    """Return the inode numbers of this process's sockets."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        with suppress(OSError, ValueError):
+            kind, _, number = os.readlink(f"/proc/self/fd/{entry}").partition(":")
+            if kind == "socket":
+                found.add(int(number.strip("[]")))
+    return found
+
+
+class Owners:
+    """Remembers where each socket inode was seen, and looks again when it is asked for another."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, str] = {}
+        """The inode's descriptor, as a path."""
+        self._recent: dict[str, None] = {}
+        """Processes, the latest last."""
+        self._next_scan_s = 0.0
+
+    def owner(self, inode: int) -> tuple[int, str]:
+        """Return pid and comm of a process that holds the socket now; (0, "") where none is found."""
+        if not inode:
+            return 0, ""
+        name = f"socket:[{inode}]"
+        if self._holds(inode, name) or (self._scan(inode) and self._holds(inode, name)):
+            process = self._seen[inode].split("/")[2]
+            self._recent.pop(process, None)
+            self._recent[process] = None
+            if len(self._recent) > RECENT:
+                del self._recent[next(iter(self._recent))]
+            with suppress(OSError):
+                return int(process), Path(f"/proc/{process}/comm").read_text(errors="replace").rstrip("\n")
+        return 0, ""
+
+    def _holds(self, inode: int, name: str) -> bool:
+        try:
+            return os.readlink(self._seen[inode]) == name
+        except (KeyError, OSError):
+            return False
+
+    def _scan(self, wanted: int) -> bool:
+        """Look through the processes until it is found; return whether there was time for it."""
+        begun = time.monotonic()
+        if begun < self._next_scan_s:
+            return False
+        seen: dict[int, str] = {}
+        for process in self._processes():
+            for inode, path in _sockets_of(process):
+                seen.setdefault(inode, path)
+            if wanted in seen:
+                break
+        if wanted in seen and len(self._seen) < MOST:
+            self._seen |= seen
+        else:
+            self._seen = seen  # without those that are gone
+        ended = time.monotonic()
+        self._next_scan_s = ended + (ended - begun) * SHARE
+        return True
+
+    def _processes(self) -> Iterator[str]:
+        recent = [*reversed(self._recent)]
+        yield from recent
+        yield from (name for name in os.listdir("/proc") if name.isdigit() and name not in recent)
+
+
+def _sockets_of(process: str) -> Iterator[tuple[int, str]]:
+    """Give the inode and the descriptor's path of each socket that the process holds, as far as it lets."""
+    folder = f"/proc/{process}/fd"
+    with suppress(OSError):  # the process is gone
+        for descriptor in os.listdir(folder):
+            path = f"{folder}/{descriptor}"
+            with suppress(OSError):
+                target = os.readlink(path)
+                if target.startswith("socket:["):
+                    yield int(target[8:-1]), path

@@ -1,0 +1,191 @@
+"""Sweeps: what sock_diag says of all sockets in all network namespaces, taken by a thread of its own."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from sockbpf.kernel.look.netns import inside, namespaces
+from sockbpf.kernel.look.owner import open_inodes
+from sockbpf.kernel.look.sock_diag import Row, dump, dump_mptcp, had_mptcp, shows_what_was_read
+from sockbpf.process.clock import monotonic_ns
+from sockbpf.process.life import REST_S, described, start_thread
+from sockbpf.record.event import Direction, Protocol, Socket, ip_text
+from sockbpf.record.sweep import Reading, Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockbpf.counters import Counters
+    from sockbpf.process.life import Pulse
+
+log = logging.getLogger(__name__)
+
+STOP_S = 2.0
+"""So long the end of a sweep is waited for."""
+
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a sweep is to look at: these namespaces, or all if None; these inodes also if their queues are empty."""
+
+    namespaces: frozenset[int] | None = None
+    inodes: frozenset[int] = frozenset()
+
+
+class Sweeper:
+    """Takes one sweep at a time; the sockets of this process are left out."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._said: set[str] = set()
+        self._udp_unsure = shows_what_was_read()
+        if self._udp_unsure:
+            log.info(
+                "this kernel counts UDP datagrams that were read as unread, up to a quarter of the receive buffer: "
+                "so much more must stand in a queue for a sweep to find it over"
+            )
+
+    def try_to_sweep(self, wanted: Wanted, beat: Callable[[], None]) -> Sweep | None:
+        """Look at the sockets; None if that failed as a whole, which is counted and said: the next one may not."""
+        try:
+            return self.sweep(wanted, beat)
+        except OSError as fault:  # too many files are open, say; whatever else it is, is no passing trouble
+            self._counters.add("sweep_failed")
+            log.warning("a sweep failed: %s", described(fault))
+            return None
+
+    def sweep(self, wanted: Wanted, beat: Callable[[], None] = lambda: None) -> Sweep:
+        """Look at the sockets; `beat` is called now and then. Raise OSError."""
+        begun_ns = monotonic_ns()
+        places = namespaces()
+        numbers = frozenset(places) if wanted.namespaces is None else wanted.namespaces
+        looked: set[tuple[int, Protocol]] = set()
+        seen: list[tuple[Row, Protocol, int]] = []
+        own = open_inodes()
+        for number in numbers & places.keys():
+            for protocol in Protocol:
+                beat()
+                try:
+                    with inside(places[number]) as entered:
+                        rows = self._rows(protocol, wanted.inodes)
+                        seen += [(row, protocol, entered) for row in rows]
+                except OSError as fault:  # one protocol's module may be missing, or the namespace just went
+                    self._note_failure(number, protocol, fault)
+                else:
+                    looked.add((entered, protocol))
+        own |= open_inodes()
+        readings = tuple(
+            _reading(row, protocol, netns) for row, protocol, netns in seen if row.inode not in own
+        )
+        self._counters.add("sweeps")
+        return Sweep(begun_ns, monotonic_ns(), frozenset(looked), numbers - places.keys(), readings)
+
+    def _rows(self, protocol: Protocol, inodes: frozenset[int]) -> list[Row]:
+        """Return the sockets of the calling thread's namespace that hold something or are wanted by inode."""
+        unsure = self._udp_unsure and protocol is Protocol.UDP
+        paths = _MptcpPaths() if protocol is Protocol.TCP else None
+        rows = [
+            row
+            for family in FAMILIES
+            for row in dump(family, protocol, unsure=unsure)
+            if row.recv or row.send or row.inode in inodes
+        ]
+        if paths is None or not rows:
+            return rows
+        paths.look()  # at those that came meanwhile
+        return [row for row in rows if row not in paths]
+
+    def _note_failure(self, number: int, protocol: Protocol, fault: OSError) -> None:
+        self._counters.add("sweep_failed")
+        reason = f"{protocol.name} sockets cannot be listed: {fault.strerror or fault}"
+        if fault.errno == errno.ENOENT:
+            reason += f"; modprobe {protocol.name.lower()}_diag, unless it was a namespace that just went"
+        level = logging.DEBUG if reason in self._said else logging.WARNING  # once is enough to act on
+        self._said.add(reason)
+        log.log(level, "sweep of network namespace %d: %s", number, reason)
+
+
+def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
+    return Reading(
+        Socket(
+            protocol=protocol,
+            local_ip=ip_text(row.family, row.local_ip),
+            local_port=int.from_bytes(row.local_port, "big"),
+            remote_ip=ip_text(row.family, row.remote_ip),
+            remote_port=int.from_bytes(row.remote_port, "big"),
+            netns=netns,
+            inode=row.inode,
+            uid=row.uid,
+        ),
+        {Direction.SEND: row.send, Direction.RECV: row.recv},
+        row.unsure,
+    )
+
+
+class _MptcpPaths:
+    """The TCP sockets that are paths of an MPTCP connection: what they receive is moved to its own queue at once."""
+
+    def __init__(self) -> None:
+        """Look at the connections of the calling thread's namespace; raise OSError."""
+        self._inodes: set[int] = set()
+        self._ends: set[tuple[bytes, ...]] = set()
+        self.look()
+
+    def look(self) -> None:
+        """Add those that there are now."""
+        for family in FAMILIES if had_mptcp() else ():
+            for row in dump_mptcp(family):
+                self._inodes.add(row.inode)
+                self._ends.add(row.ends)
+        self._inodes.discard(0)  # a connection that was closed or not accepted is told by its ends alone
+
+    def __contains__(self, row: Row) -> bool:
+        return row.inode in self._inodes or row.ends in self._ends
+
+
+class SweepThread:
+    """Runs sweeps beside the reading of events: `ask`, and `take` the result once `on_done` was called."""
+
+    def __init__(self, sweeper: Sweeper, on_done: Callable[[], None]) -> None:
+        self._sweeper = sweeper
+        self._on_done = on_done
+        self._asked: SimpleQueue[Wanted | None] = SimpleQueue()
+        self._done: SimpleQueue[Sweep | None] = SimpleQueue()
+        self.busy = False
+        self._thread = start_thread("sweep", self._run)
+
+    def ask(self, wanted: Wanted) -> None:
+        """Have a sweep taken; one at a time."""
+        self.busy = True
+        self._asked.put(wanted)
+
+    def take(self) -> Sweep | None:
+        """Return the sweep that is done; None if none is, or if it failed as a whole (logged, counted)."""
+        if self._done.empty():
+            return None
+        self.busy = False
+        return self._done.get()
+
+    def stop(self) -> None:
+        """End the thread after the sweep under way."""
+        self._asked.put(None)
+        self._thread.join(timeout=STOP_S)
+
+    def _run(self, pulse: Pulse) -> None:
+        while True:
+            pulse.beat()
+            try:
+                wanted = self._asked.get(timeout=REST_S)
+            except Empty:
+                continue
+            if wanted is None:
+                return
+            self._done.put(self._sweeper.try_to_sweep(wanted, pulse.beat))
+            self._on_done()

@@ -1,0 +1,242 @@
+"""From what is to be told to those who are told: the settings' destinations, put together with outbox and metrics."""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sockbpf.delivery.breaker import Breaker, Bucket
+from sockbpf.delivery.destinations.http_get import HttpGet
+from sockbpf.delivery.destinations.table import ONE_WRITER
+from sockbpf.delivery.outbox import Outbox
+from sockbpf.delivery.queue import Queue
+from sockbpf.delivery.routes import Route
+from sockbpf.delivery.worker import Workers
+from sockbpf.monitor.rehearsal import maker_of, rehearse
+from sockbpf.process.clock import boottime_s, monotonic_ns
+from sockbpf.process.life import setting_aside
+from sockbpf.record.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line, parameters
+from sockbpf.record.event import account_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from sockbpf.counters import Counters
+    from sockbpf.delivery.owed import Owed
+    from sockbpf.delivery.transport import Destination
+    from sockbpf.monitor.metrics import Gauges, Metrics
+    from sockbpf.monitor.store_port import StorePort
+    from sockbpf.record.alert import Folded
+    from sockbpf.settings.config import Config, Delivery
+    from sockbpf.settings.destinations import AnyDestination
+
+log = logging.getLogger(__name__)
+
+UNWRITTEN = 50_000
+"""How many alerts may wait for the disk: those of a storm while a commit takes seconds."""
+
+
+LOOKUP_S = 60.0
+"""What the look-up of a name may take (resolv.conf)."""
+
+LEFT = 64
+"""As many workers of earlier settings may be busy when others are taken: a receiver that hangs holds its own."""
+
+
+def _wants(its: AnyDestination, told: Mapping[str, str]) -> bool:
+    """Whether a destination is to be told this; a heartbeat has no direction."""
+    return told["event"] in its.events and told.get("type") in {None, *its.types}
+
+
+def _round_s(its: AnyDestination) -> float:
+    """Return how long one try may take at the very most: the look-up of a name, many addresses, redirects."""
+    return math.inf if its.type == "file" else LOOKUP_S + 20 * its.timeout  # a disk that hangs has no timeout
+
+
+def _late_s(owed: Owed) -> float | None:
+    """Return how long after its timestamp an alert that is delivered now is; None if it does not say.
+
+    However the date was corrected since it was made.
+    """
+    with suppress(ValueError, KeyError):
+        return boottime_s() - owed.boot_s + max(0.0, owed.made_s - float(owed.told["timestamp"]))
+    return None
+
+
+def _named(notice: Notice | Folded) -> str:
+    one = notice if isinstance(notice, Notice) else notice.notice
+    return f"{one.id}/{one.event}"
+
+
+def _log(told: Mapping[str, str]) -> None:
+    log.info("%s", log_line(told))
+
+
+class Dispatch:
+    """Everything behind the monitor's decision to tell. For one thread, but for `delivered`."""
+
+    def __init__(
+        self, config: Config, counters: Counters, open_episodes: Callable[[], int], store: StorePort
+    ) -> None:
+        """Open the journal, begin to deliver what it owes, serve the metrics. Raise NoThreadError."""
+        self._counters = counters
+        self._open_episodes = open_episodes
+        self._store = store
+        self.rehearse(config)
+        self._host = socket.gethostname()
+        self._metrics = self._serve(config)
+        self._outbox = Outbox(
+            path=config.journal.path,
+            capacity=UNWRITTEN,
+            max_age_s=config.journal.max_age,
+            counters=counters,
+            line=_log,
+        )
+        self._seq = self._outbox.last_seq
+        self._config = config
+        self._routes: dict[str, Route] = {}
+        self._routes = self._routes_of(config)
+        self._outbox.start(self._routes.values())
+
+    def rehearse(self, config: Config) -> None:
+        """Raise ConfigError if a destination of these settings cannot be made; nothing is changed by it."""
+        rehearse(config, self._maker)
+
+    def _serve(self, config: Config) -> Metrics | None:
+        if config.metrics.listen is None:
+            return None
+        from sockbpf.monitor.metrics import Metrics  # what it needs is wanted only here
+
+        metrics = Metrics(self._counters, self._gauges, [its.name for its in config.destinations])
+        metrics.start(*config.metrics.listen)
+        return metrics
+
+    def _routes_of(self, config: Config) -> dict[str, Route]:
+        """Return the routes of these settings, those that they do not change as they are, the others ready to begin.
+
+        Whatever it raises, nothing of it is left.
+        """
+        old = self._config
+        same = {its.name: its for its in old.destinations} if old.delivery == config.delivery else {}
+        routes: dict[str, Route] = {}
+        try:
+            for its in config.destinations:
+                known = self._routes.get(its.name)
+                if known and same.get(its.name) == its:
+                    routes[its.name] = known
+                else:
+                    routes[its.name] = made = self._route(its, config.delivery, known)
+                    made.workers.start()
+        except BaseException:
+            for route in routes.values():
+                if route is not self._routes.get(route.name):
+                    route.workers.cancel()
+            raise
+        return routes
+
+    def _route(self, its: AnyDestination, delivery: Delivery, known: Route | None) -> Route:
+        """Make a route, with what is owed to the one known by its name."""
+        breaker, bucket = Breaker(delivery.retry_first, delivery.retry_max), Bucket(its.rate, its.burst)
+        queue = known.queue if known else Queue(capacity=delivery.queue, breaker=breaker, bucket=bucket)
+        workers = Workers(
+            its.name,
+            queue,
+            self._maker(its),
+            number=1 if its.type in ONE_WRITER else delivery.workers,
+            counters=self._counters,
+            delivered=self._delivered,
+            refused=self._outbox.refused,
+            settled=self._outbox.settled,
+            round_s=_round_s(its),
+        )
+        take_over = partial(queue.hand_over, workers, capacity=delivery.queue, breaker=breaker, bucket=bucket)
+        return Route(its.name, partial(_wants, its), queue, workers, take_over)
+
+    def _maker(self, its: AnyDestination) -> Callable[[], Destination]:
+        if its.type == "http" and self._store.is_meant(str(its.url)):
+            return partial(HttpGet, its, self._store.place)
+        return maker_of(its)
+
+    def _delivered(self, owed: Owed) -> None:
+        self._outbox.settled(owed)
+        if self._metrics and owed.episode != HEARTBEAT and (late_s := _late_s(owed)) is not None:
+            self._metrics.delivered(owed.destination, late_s)
+
+    def tell(self, notices: Iterable[Notice | Folded]) -> None:
+        """Make an alert of each; never waits."""
+        offset_ns = time.time_ns() - monotonic_ns()
+        alerts = []
+        for notice in notices:
+            with setting_aside(self._counters, _named(notice)):
+                alert = alert_of(notice, seq=self._seq + 1, host=self._host, unix_offset_ns=offset_ns)
+                alerts.append((parameters(alert), account_of(alert.socket.uid)))
+                self._seq += 1
+        if alerts:
+            self._counters.add("alerts", len(alerts))
+            self._outbox.put(alerts)
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until every alert is written and logged, not until it is delivered; False if that took longer."""
+        return self._outbox.flush(seconds)
+
+    def heartbeat(self) -> None:
+        """Tell that all is well, with the counters and what is owed."""
+        self._counters.add("heartbeats")
+        oldest_s = self._outbox.routes.oldest_s()
+        numbers = self._counters.snapshot() | {
+            "open_episodes": self._open_episodes(),
+            "journal_depth": self._outbox.routes.depth(),
+            "oldest_undelivered_seconds": round(boottime_s() - oldest_s, 3) if oldest_s is not None else 0,
+        }
+        self._outbox.put([(heartbeat(numbers, self._seq, self._host, time.time_ns()), 0)])
+
+    def owes(self) -> bool:
+        """Tell whether something is to be delivered still."""
+        return self._outbox.routes.depth() > 0
+
+    def serves(self) -> tuple[str, int] | None:
+        """Return the address and port that the metrics are served on; None if they are not."""
+        return self._metrics.serves() if self._metrics else None
+
+    def is_busy(self) -> bool:
+        """Return whether so many requests by earlier settings are under way that others are to wait for their end."""
+        return self._outbox.routes.left_under_way() > LEFT
+
+    def reload(self, config: Config) -> Callable[[], None]:
+        """Make everything ready for other settings, and return what has them apply.
+
+        From that call on, nothing is begun by the old ones: what is under way ends, and settles as it ends, all
+        else goes by the new ones. Whatever this raises, the old ones go on.
+        """
+        routes = self._routes_of(config)
+
+        def apply() -> None:
+            self._config, self._routes = config, routes
+            self._outbox.routes.exchange(routes.values())
+
+        return apply
+
+    def close(self, seconds: float) -> int:
+        """Deliver what can be in this time; return how many alerts stay owed."""
+        owed = self._outbox.close(time.monotonic() + seconds)
+        if self._metrics:
+            self._metrics.stop()
+        return owed
+
+    def _gauges(self) -> Gauges:
+        from sockbpf.monitor.metrics import Gauges
+
+        oldest_s = self._outbox.routes.oldest_s()
+        routes = list(self._routes.values())
+        return Gauges(
+            open_episodes=self._open_episodes(),
+            journal_depth=self._outbox.routes.depth(),
+            oldest_undelivered_seconds=boottime_s() - oldest_s if oldest_s is not None else 0.0,
+            owed={route.name: route.queue.depth() for route in routes},
+            breaker_open={route.name: route.queue.is_broken() for route in routes},
+        )

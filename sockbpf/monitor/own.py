@@ -1,0 +1,72 @@
+"""Which sockets are the monitor's own: of them nothing is told.
+
+The hooks mark a socket, by its inode, when a call of this process sends on it. What crosses without that, or before
+it, is looked at again here: an answer can come before the sending call has returned, and a server's sockets are
+there before this process has accepted them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol as Shape
+
+from sockbpf.kernel.look.owner import open_inodes
+from sockbpf.record.event import Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sockbpf.kernel.attach.tables import Tables
+    from sockbpf.record.event import Socket
+
+
+class HasSocket(Shape):
+    """What says something of a socket: an event, a reading."""
+
+    @property
+    def socket(self) -> Socket:
+        """Whose it is."""
+
+
+Seen = TypeVar("Seen", bound=HasSocket)
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104, compared with
+Address = tuple[str, int]
+
+
+class Own:
+    """Tells the monitor's own sockets from all others."""
+
+    def __init__(self, tables: Tables | None, serves: Callable[[], Address | None]) -> None:
+        """Take the marks in `tables`, if there are hooks; `serves` is where this process listens, if it does."""
+        self._tables = tables
+        self._serves = serves
+        self._netns = os.stat("/proc/self/ns/net").st_ino
+        self._closed: frozenset[int] = frozenset()
+        """Of what is marked, those that were found closed at the last look."""
+
+    def __contains__(self, socket: Socket) -> bool:
+        return self._is_served(socket) or bool(
+            self._tables and socket.inode and self._tables.is_own(socket.inode)
+        )
+
+    def others(self, seen: Iterable[Seen]) -> list[Seen]:
+        """Return what was seen of other sockets than these; the marks are read once for all."""
+        marked = self._tables.own_inodes() if self._tables else frozenset()
+        return [one for one in seen if one.socket.inode not in marked and not self._is_served(one.socket)]
+
+    def _is_served(self, socket: Socket) -> bool:
+        address = self._serves()
+        if address is None or socket.protocol is not Protocol.TCP or socket.netns != self._netns:
+            return False
+        ip, port = address
+        return socket.local_port == port and (ip in WILDCARDS or socket.local_ip in {ip, f"::ffff:{ip}"})
+
+    def forget_closed(self) -> None:
+        """Take the marks off sockets that were closed before the last call of this, with all they said read since."""
+        if self._tables is None:
+            return
+        marked = self._tables.own_inodes()  # first: what is marked and open then has its descriptor now
+        closed = marked - open_inodes()
+        self._tables.forget_own(closed & self._closed)
+        self._closed = closed - self._closed

@@ -1,0 +1,48 @@
+"""Whether every destination can be made and its first request be prepared: tried before anything is told.
+
+What the settings alone can tell is told by them (config.py), with its line; this is for what they do not see: the
+environment's proxies and certificates, and what a library thinks otherwise of.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sockbpf.delivery.destinations.table import MAKERS
+from sockbpf.delivery.transport import UnusableError
+from sockbpf.errors import ConfigError
+from sockbpf.process.life import NoThreadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockbpf.delivery.transport import Destination
+    from sockbpf.settings.config import Config
+    from sockbpf.settings.destinations import AnyDestination
+
+    Maker = Callable[[AnyDestination], Callable[[], Destination]]
+
+
+def maker_of(its: AnyDestination) -> Callable[[], Destination]:
+    """Return what makes a destination of its settings alone."""
+    return partial(MAKERS[its.type], its)
+
+
+def rehearse(config: Config, maker: Maker = maker_of) -> None:
+    """Make each destination and let go of it. Raise ConfigError with all that cannot be made."""
+    faults = [fault for its in config.destinations if (fault := _fault(its, maker))]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _fault(its: AnyDestination, maker: Maker) -> str | None:
+    try:
+        maker(its)().close()
+    except (MemoryError, NoThreadError):
+        raise
+    except UnusableError as error:
+        return f"the destination {its.name} cannot be used: {error}"
+    except Exception as error:  # noqa: BLE001  whatever a library finds; its text may hold a secret
+        return f"the destination {its.name} cannot be made: {type(error).__name__}"
+    return None

@@ -1,0 +1,146 @@
+"""The store as a child of the monitor: started, watched, started again when it dies, ended with it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from sockbpf.delivery.breaker import backoff_s
+from sockbpf.monitor.store_port import StorePort
+from sockbpf.process.isolated import command as isolated
+from sockbpf.process.life import start_thread
+from sockbpf.store.child import PATIENCE_S, Order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sockbpf.counters import Counters
+    from sockbpf.process.life import Pulse
+    from sockbpf.settings.config import Config
+
+log = logging.getLogger(__name__)
+
+AGAIN_S, AGAIN_MAX_S = 1.0, 60.0
+"""From its end to the next start, longer each time that it did not live for `WELL_S`."""
+WELL_S = 60.0
+HOLD_AGAIN_S = 1.0
+"""From a try to have its address to the next one."""
+HOLD_SAID = 60
+"""One in so many of these tries is told."""
+REMEDY = """Remedy: end that process; or, if it is to get the alerts, `store: {listen: ""}`"""
+STOP_S = PATIENCE_S + 1
+KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")
+"""What the store is told of the environment: of secrets in there it knows nothing."""
+
+
+@contextmanager
+def running_store(config: Config, counters: Counters) -> Iterator[StoreProcess]:
+    """Have the store run, if alerts go there."""
+    store = StoreProcess(config, counters)
+    try:
+        store.start_if_wanted(config)
+        yield store
+    finally:
+        store.stop()
+
+
+class StoreProcess:
+    """The store with the monitor's own settings. What it logs goes where the monitor's log goes."""
+
+    def __init__(self, config: Config, counters: Counters) -> None:
+        self._log, self._settings, self._counters = config.log, config.store, counters
+        self.port = StorePort(config.store)
+        self._ended = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start_if_wanted(self, config: Config) -> None:
+        """Start it unless it was started; one that no destination's requests lead to is not.
+
+        Raise NoThreadError.
+        """
+        urls = [str(its.url) for its in config.destinations if its.type == "http"]
+        if self._thread is None and any(map(self.port.is_meant, urls)):
+            self._hold()  # before anything is sent
+            # It waits for the end of a process.
+            self._thread = start_thread("store", self._run, limit_s=math.inf)
+
+    def stop(self) -> None:
+        """End it: it writes what it has taken first."""
+        with self._lock:
+            self._ended.set()
+            process = self._process
+        if process is not None:
+            _end(process)
+        self.port.close()
+
+    def _hold(self, tries: int = 0) -> bool:
+        """Return whether the store's address is ours now."""
+        reason = self.port.hold()
+        if reason:
+            self._counters.add("store_address_taken")
+            if tries % HOLD_SAID == 0:
+                log.error("the store's address cannot be had, nothing is sent there: %s. %s", reason, REMEDY)
+        return not reason
+
+    def _run(self, _: Pulse) -> None:
+        tries = failures = 0
+        while not self._hold(tries := tries + 1):
+            if self._ended.wait(HOLD_AGAIN_S):
+                return
+        while True:
+            begun_s = time.monotonic()
+            with self._lock:
+                if self._ended.is_set():
+                    return
+                self._process = self._start()
+            code = self._process.wait() if self._process else -1
+            if self._ended.is_set():
+                return
+            failures = 1 if time.monotonic() - begun_s > WELL_S else failures + 1
+            wait_s = backoff_s(failures, AGAIN_S, AGAIN_MAX_S)
+            log.warning("the store has ended, exit code %d; again in %.0f s", code, wait_s)
+            if self._ended.wait(wait_s):
+                return
+
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        """Return the child; None where there cannot be one now: too many processes or files."""
+        assert self.port.socket  # noqa: S101  it is held
+        listener = self.port.socket.fileno()
+        with suppress(OSError):
+            process = subprocess.Popen(
+                isolated("sockbpf", "store", "--child"),
+                stdin=subprocess.PIPE,
+                pass_fds=[listener],
+                env={"PATH": os.defpath} | {name: os.environ[name] for name in KEPT if name in os.environ},
+                cwd="/",
+                # A session of its own: Ctrl-C is for the monitor, which has something to send it yet.
+                start_new_session=True,
+            )
+            assert process.stdin  # noqa: S101  a pipe
+            with suppress(BrokenPipeError):  # it has ended already
+                process.stdin.write(Order(self._log, self._settings, listener).to_bytes())
+                process.stdin.flush()
+            return process
+        return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe, which is all that it needs; who does not heed that is killed, where we may do that."""
+    with suppress(OSError):
+        assert process.stdin  # noqa: S101  a pipe
+        process.stdin.close()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        try:
+            process.kill()
+        except PermissionError:
+            log.error("the store, pid %d, does not end, and this process may not kill it", process.pid)  # noqa: TRY400

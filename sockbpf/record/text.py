@@ -1,0 +1,87 @@
+"""An alert in words and its time as a date, for destinations that people read."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+SAID = {
+    EXCEEDED: "holds {size} bytes, over {threshold}",
+    ONGOING: "still holds {size} bytes, over {threshold} for {duration} s, peak {peak}",
+    CLEARED: "is back at {size} bytes after {duration} s over {threshold}, peak {peak}",
+}
+
+
+class _Told(dict[str, str]):
+    """What is not known is a question mark: a message that says less is better than none."""
+
+    def __missing__(self, _: str) -> str:
+        return "?"
+
+
+def sentence(told: Mapping[str, str]) -> str:
+    """Return one line that says it; all of it is printable, whatever a process calls itself."""
+    known = _Told(told)
+    if known["event"] not in SAID:
+        return printable(f"{known['event']}, last alert {known['seq']}")
+    said = SAID[known["event"]].format_map(known)
+    if "count" in told:
+        what = "{type} queues of {count} {protocol} sockets on local port {local_port}: the worst {said}"
+        ends = " ({worst})" if "worst" in told else ""
+    else:
+        what = "{type} queue of {protocol} {local}{remote} {said}"
+        ends = " ({comm}, pid {pid})" if "pid" in told else ""
+    if "crossings" in told:
+        said += ", crossed {crossings} times since the last word".format_map(known)
+    remote = "" if known["remote_port"] == "0" else f" to {_endpoint(known, 'remote')}"
+    known |= {"said": said, "local": _endpoint(known, "local"), "remote": remote}
+    return printable((what + ends).format_map(known))
+
+
+LOOKALIKES = str.maketrans(
+    "@*`~<>|#[]()!:/$",
+    "\uff20\u2217\u02cb\u223c\u2039\u203a\u00a6\uff03\uff3b\uff3d\uff08\uff09\uff01\uff1a\u2215\uff04",
+)
+"""What chats read: a call of people, a format, a link, an emoji; and what looks like it and is but a character."""
+
+OURS = frozenset({
+    "timestamp", "event", "protocol", "local_ip", "local_port", "remote_ip", "remote_port", "type", "size",
+    "threshold", "peak", "duration", "id", "seq", "netns", "mode", "pid", "count", "worst",
+})  # fmt: skip
+"""The parameters that nobody chooses; a process or a host is called as somebody likes."""
+
+
+def unread(told: Mapping[str, str]) -> dict[str, str]:
+    """Return what is told with names in which no chat finds anything but text."""
+    return {key: text if key in OURS else _plain(text) for key, text in told.items()}
+
+
+def _plain(text: str) -> str:
+    # An underscore within a word, or a dot at its end, is read by none.
+    text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "\uff3f", text.translate(LOOKALIKES))
+    return re.sub(r"\.(?=[^\W_])", "\uff0e", text)
+
+
+def _endpoint(told: Mapping[str, str], end: str) -> str:
+    ip, port = told[f"{end}_ip"], told[f"{end}_port"]
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def printable(text: str) -> str:
+    """Return the text with all that is not printable as a backslash escape: nobody can forge another line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def rfc3339(seconds: Decimal) -> str:
+    """Return Unix time, seconds, as a date of UTC with microseconds; exactly, as no float could."""
+    whole, part = divmod(seconds, 1)
+    return f"{datetime.fromtimestamp(int(whole), timezone.utc):%Y-%m-%dT%H:%M:%S}.{int(part * 10**6):06d}Z"

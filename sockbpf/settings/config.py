@@ -1,0 +1,212 @@
+"""The settings: every key of config.yaml with its default and its bounds.
+
+Sizes are bytes (int), durations seconds (float); the models take them as the file writes them (`64KiB`,
+`250ms`) or as plain numbers.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from sockbpf.errors import ConfigError
+from sockbpf.record.alert import EVENTS, EXCEEDED
+from sockbpf.settings import yaml_source
+from sockbpf.settings.addresses import WHERE, HostPort, host_port, web_url
+from sockbpf.settings.destination_list import every_destination
+from sockbpf.settings.destinations import AnyDestination, Burst, Rate, Timeout
+from sockbpf.settings.faults import fault_of
+from sockbpf.settings.fields import (
+    Section,
+    Size,
+    absolute_path,
+    duration,
+    flag,
+    number,
+    one_of,
+    power_of_two,
+    whole,
+)
+from sockbpf.settings.http import HttpOptions, one_login
+from sockbpf.settings.secret import unless_plain
+from sockbpf.settings.store import Store
+
+JOURNAL_NAME_BYTES = 200
+
+Event = Annotated[str, one_of(EVENTS)]
+
+
+def _event_set(events: tuple[str, ...]) -> tuple[str, ...]:
+    if EXCEEDED not in events or len(set(events)) < len(events):
+        raise ValueError(f"expected a list with {EXCEEDED} in it and no event twice")
+    return events
+
+
+def _none_or_a_second(seconds: float) -> float:
+    if 0 < seconds < 1:
+        raise ValueError("expected 0s for none, or at least 1s")
+    return seconds
+
+
+def _listen(value: object) -> HostPort | None:
+    if value in ("", None):
+        return None
+    return value if isinstance(value, HostPort) else host_port(str(value))
+
+
+def _journal(value: object) -> Path | None:
+    if value in ("none", None):
+        return None
+    path = absolute_path(value)
+    if len(os.fsencode(path.name)) > JOURNAL_NAME_BYTES:
+        raise ValueError(
+            f"expected a file name of at most {JOURNAL_NAME_BYTES} bytes: others beside it are longer"
+        )
+    return path
+
+
+class Thresholds(Section):
+    """Bytes a queue may hold; a socket is over while it holds more."""
+
+    send: Size = 2**20
+    recv: Size = 2**20
+
+
+class Fold(Section):
+    """When crossings of one local service are told as one: more than `above` (0: never) in `window` seconds."""
+
+    above: Annotated[int, whole(0, 1_000_000)] = 0
+    window: Annotated[float, duration("10ms", "1h")] = 1.0
+
+
+class Flapping(Section):
+    """When a queue is counted and not told each time: so many words of it in `window` seconds; `above` 0: never."""
+
+    above: Annotated[int, whole(0, 1_000_000)] = 5
+    window: Annotated[float, duration("1s", "24h")] = 60.0
+
+
+class Metrics(Section):
+    """Where the counters are served; None is nowhere."""
+
+    listen: Annotated[HostPort | None, PlainValidator(_listen)] = None
+
+
+class Journal(Section):
+    """Where alerts are kept until they are delivered; `path` None is in memory only, `max_age` seconds."""
+
+    path: Annotated[Path | None, PlainValidator(_journal)] = Path("/var/lib/sockbpf/journal")
+    max_age: Annotated[float, duration("1s")] = 24 * 3600.0
+
+
+class Delivery(Section):
+    """How alerts are sent; `timeout`, `retry_first` and `retry_max` are seconds, `queue` alerts owed to each.
+
+    `rate` and `burst` are those of the destinations that do not say their own.
+    """
+
+    timeout: Timeout = 15.0
+    workers: Annotated[int, whole(1, 64)] = 4
+    queue: Annotated[int, whole(1, 1_000_000)] = 50_000
+    retry_first: Annotated[float, duration("1ms")] = 0.5
+    retry_max: Annotated[float, duration("1ms")] = Field(default=30.0, validate_default=True)
+    rate: Rate = 0.0
+    burst: Burst = 100
+
+    @field_validator("retry_max")
+    @classmethod
+    def _not_below_first(cls, retry_max: float, info: ValidationInfo) -> float:
+        if retry_max < (first := info.data.get("retry_first", 0.0)):
+            raise ValueError(f"expected at least retry_first, {first:g}s")
+        return retry_max
+
+
+class Sweep(Section):
+    """Looking without hooks, all in seconds.
+
+    `interval` is from one dump of all sockets to the next, `recheck` from one look at the open episodes to
+    the next; `poll` takes the place of `interval` when no hook can load.
+    """
+
+    interval: Annotated[float, duration("1s")] = 30.0
+    recheck: Annotated[float, duration("100ms")] = 1.0
+    poll: Annotated[float, duration("50ms")] = 1.0
+
+
+class Kernel(Section):
+    """What is loaded into the kernel.
+
+    `perf_pages` is the pages of event buffer per CPU, `max_episodes` how many sockets can be over at once,
+    `risk_panic` loads kprobes even into a kernel known to panic of them.
+    """
+
+    hooks: Literal["auto", "tracepoints", "kprobes", "none"] = "auto"
+    types: Literal["auto", "btf", "headers"] = "auto"
+    perf_pages: Annotated[int, whole(1, 4096), AfterValidator(power_of_two)] = 256
+    max_episodes: Annotated[int, whole(16, 2**20)] = 32768
+    risk_panic: Annotated[bool, BeforeValidator(flag)] = False
+
+
+def _destinations(value: object, info: ValidationInfo) -> tuple[AnyDestination, ...]:
+    return every_destination(value, info.data)
+
+
+class Config(Section):
+    """All settings. `clear_ratio` is the part of the threshold at which an episode ends.
+
+    `repeat`, `hold` and `heartbeat` (0: none) are seconds. `destinations` are all there are: first the one of
+    `url` and `http`, named http, then those of the list; each says all that it needs, the defaults of
+    `delivery` included.
+
+    `url` may hold a password: it stays out of the repr and must stay out of every message.
+    """
+
+    url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False, description=WHERE)
+    http: HttpOptions = HttpOptions()
+    thresholds: Thresholds = Thresholds()
+    clear_ratio: Annotated[float, number("0", "1", "0.8")] = 0.8
+    repeat: Annotated[float, duration("1s")] = 60.0
+    events: Annotated[tuple[Event, ...], AfterValidator(_event_set)] = EVENTS
+    hold: Annotated[float, duration("0s")] = 0.0
+    flapping: Flapping = Flapping()
+    fold: Fold = Fold()
+    heartbeat: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 0.0
+    metrics: Metrics = Metrics()
+    journal: Journal = Journal()
+    delivery: Delivery = Delivery()
+    destinations: Annotated[tuple[AnyDestination, ...], PlainValidator(_destinations)] = Field(
+        default=(), validate_default=True
+    )
+    sweep: Sweep = Sweep()
+    kernel: Kernel = Kernel()
+    store: Store = Store()
+    log: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("http")
+    @classmethod
+    def _one_login(cls, http: HttpOptions, info: ValidationInfo) -> HttpOptions:
+        one_login(info.data.get("url", ""), http.token, http.headers)
+        return http
+
+
+def load(path: Path) -> Config:
+    """Read the settings; raise ConfigError, and nothing else, with every fault the file has."""
+    source = yaml_source.read(path)
+    faults = source.faults.copy()
+    try:
+        config = Config.model_validate(source.value)
+    except ValidationError as error:
+        faults += [fault for each in error.errors() if (fault := fault_of(each, source, Config))]
+        raise ConfigError(yaml_source.told(path, faults)) from None
+    if faults:
+        raise ConfigError(yaml_source.told(path, faults))
+    return config

@@ -1,0 +1,124 @@
+"""The settings of the places alerts go to: a model for each type of destination.
+
+Another type is its model and its row in MODELS.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
+
+from sockbpf.record.alert import EVENTS, HEARTBEAT
+from sockbpf.settings.addresses import WHERE, SyslogAddress, base_url, syslog_address, web_url
+from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
+from sockbpf.settings.http import HttpOptions, one_login
+from sockbpf.settings.secret import secret, unless_plain
+
+TOLD = (*EVENTS, HEARTBEAT)
+"""The events that a destination can be told."""
+
+DIRECTIONS = ("SEND", "RECV")
+FACILITIES = (
+    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
+    *("ntp", "audit", "alert", "clock"),
+    *("local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"),
+)
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
+        raise ValueError("expected a name of letters, digits and _.-, such as second")
+    return value
+
+
+def _some_once(value: object) -> object:
+    if isinstance(value, list) and (not value or any(value.count(item) > 1 for item in value)):
+        raise ValueError("expected a list with something in it and nothing twice")
+    return value
+
+
+def _syslog(value: object) -> SyslogAddress:
+    return value if isinstance(value, SyslogAddress) else syslog_address(str(value))
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+Rate = Annotated[float, number("0", "1000000", "10")]
+Burst = Annotated[int, whole(1, 1_000_000)]
+Timeout = Annotated[float, duration("1ms", "10m")]
+Events = Annotated[frozenset[Annotated[str, one_of(TOLD)]], BeforeValidator(_some_once)]
+Directions = Annotated[frozenset[Annotated[str, one_of(DIRECTIONS)]], BeforeValidator(_some_once)]
+
+
+class DestinationSettings(Section):
+    """What each has: which alerts it gets and how fast.
+
+    `rate` is alerts per second (0: no limit) after the first `burst`, `timeout` the seconds one may take.
+    """
+
+    type: str = Field(description="what it is, such as http")
+    name: Name
+    events: Events = frozenset(TOLD)
+    types: Directions = frozenset(DIRECTIONS)
+    rate: Rate = 0.0
+    burst: Burst = 100
+    timeout: Timeout = 15.0
+
+
+class HttpSettings(HttpOptions, DestinationSettings):
+    """The HTTP GET; of a `url` that is a Secret, logs show no path."""
+
+    type: Literal["http"] = "http"
+    name: Name = "http"
+    url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False, description=WHERE)
+
+    @field_validator("url")
+    @classmethod
+    def _one_login(cls, url: str, info: ValidationInfo) -> str:
+        one_login(url, info.data.get("token"), info.data.get("headers", ()))
+        return url
+
+
+class FileSettings(DestinationSettings):
+    """A file that gets one line of JSON for each alert."""
+
+    type: Literal["file"] = "file"
+    name: Name = "file"
+    path: Annotated[Path, PlainValidator(absolute_path)] = Field(description="the absolute path of a file")
+
+
+class SyslogSettings(DestinationSettings):
+    """A syslog daemon, here or elsewhere."""
+
+    type: Literal["syslog"] = "syslog"
+    name: Name = "syslog"
+    address: Annotated[SyslogAddress, PlainValidator(_syslog)] = SyslogAddress("unix", "/dev/log")
+    facility: Annotated[str, one_of(FACILITIES)] = "daemon"
+
+
+class SlackSettings(DestinationSettings):
+    """An incoming webhook of Slack; the whole `url` is a Secret."""
+
+    type: Literal["slack"] = "slack"
+    name: Name = "slack"
+    url: Annotated[str, PlainValidator(secret(web_url))] = Field(repr=False, description=WHERE)
+
+
+class AlertmanagerSettings(DestinationSettings):
+    """Prometheus Alertmanager; `url` is what stands before /api/v2/alerts."""
+
+    type: Literal["alertmanager"] = "alertmanager"
+    name: Name = "alertmanager"
+    url: Annotated[str, PlainValidator(unless_plain(base_url))] = Field(repr=False, description=WHERE)
+
+
+AnyDestination = HttpSettings | FileSettings | SyslogSettings | SlackSettings | AlertmanagerSettings
+MODELS: Mapping[str, type[AnyDestination]] = {
+    "http": HttpSettings,
+    "file": FileSettings,
+    "syslog": SyslogSettings,
+    "slack": SlackSettings,
+    "alertmanager": AlertmanagerSettings,
+}
+"""Type -> its settings."""

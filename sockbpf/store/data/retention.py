@@ -1,0 +1,150 @@
+"""What is too old goes, a little at a time, so that nobody who writes waits for it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, delete, select
+
+from sockbpf.process import life
+from sockbpf.store.data.partitions import drop_partitions, make_partitions
+from sockbpf.store.data.room import SLICE, delete_entries
+from sockbpf.store.data.salvage import salvage_all
+from sockbpf.store.data.schema import ARRIVED, ENTRY, EPISODE, HEARD
+from sockbpf.store.data.sound import give_sums
+from sockbpf.store.data.writing import BusyError, Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from sockbpf.store.data.database import Database
+    from sockbpf.store.data.writing import Writer
+
+log = logging.getLogger(__name__)
+
+FIRST_S, EVERY_S = 1.0, 60.0
+"""From the start to the first look, and from each to the next."""
+ROUND_S = 1800.0
+"""How long a look may take before that is said: of a damaged file much may have to be copied."""
+
+
+@dataclass(frozen=True)
+class Age:
+    """What age is counted from, of entries and of episodes: expressions that have an index."""
+
+    entry: ColumnElement[float]
+    episode: ColumnElement[float]
+
+
+BY_THEIR_OWN_TIME = Age(ENTRY.c.at, EPISODE.c.last)
+BY_ARRIVAL = Age(ARRIVED, HEARD)
+"""What was owed for long, or comes from a host whose clock is wrong, is kept as long as everything else."""
+
+
+def delete_before(
+    writer: Writer, before_s: float, until_s: float = math.inf, *, age: Age = BY_THEIR_OWN_TIME
+) -> tuple[int, bool]:
+    """Delete what is older than this, Unix time; return how many entries, and whether that was all.
+
+    It ends at `until_s` of the monotonic clock at the latest. Raise BusyError.
+    """
+    deleted = writer.call(lambda connection: _drop(connection, before_s, age)).result()
+    while time.monotonic() < until_s:
+        entries, episodes = writer.call(lambda connection: _slice(connection, before_s, age)).result()
+        deleted += entries
+        if not entries and not episodes:
+            return deleted, True
+    return deleted, False
+
+
+def _drop(connection: Connection, before_s: float, age: Age) -> int:
+    dropped = drop_partitions(connection, before_s, age.entry)
+    make_partitions(connection, time.time())
+    return dropped
+
+
+def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]:
+    """Delete the oldest; return how many entries and how many episodes."""
+    oldest = select(ENTRY.c.n, ENTRY.c.at).where(age.entry < before_s).order_by(age.entry).limit(SLICE)
+    entries = delete_entries(connection, oldest)
+    quiet = select(EPISODE.c.host, EPISODE.c.id).where(age.episode < before_s).limit(SLICE)
+    episodes = [{"of_host": host, "of_id": id_} for host, id_ in connection.execute(quiet).all()]
+    if episodes:
+        connection.execute(
+            delete(EPISODE).where(EPISODE.c.host == bindparam("of_host"), EPISODE.c.id == bindparam("of_id")),
+            episodes,
+        )
+    return entries, len(episodes)
+
+
+class Upkeep:
+    """A thread that deletes what is older than `keep_s`, makes partitions ahead, and copies what can be salvaged."""
+
+    def __init__(self, database: Database, writer: Writer, keep_s: float) -> None:
+        self._database = database
+        self._writer = writer
+        self._keep_s = keep_s
+        self._ended = threading.Event()
+        self._wanted = threading.Event()
+        self._summed: int | None = 0
+        self.deleted = 0
+        self.failures = 0
+        self.copied = 0
+        self.left_out = 0
+        database.on_set_aside = self._wanted.set
+
+    def start(self) -> None:
+        life.start_thread("upkeep", self._run, limit_s=ROUND_S)
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._wanted.set()
+
+    def _run(self, pulse: life.Pulse) -> None:
+        next_s = time.monotonic() + FIRST_S
+        while not self._ended.is_set():
+            pulse.beat()
+            self._round(self._salvage)
+            self._round(self._give_sums)
+            if time.monotonic() >= next_s:
+                next_s = time.monotonic() + EVERY_S
+                self._round(self._delete)
+            self._wanted.wait(max(0.0, min(next_s - time.monotonic(), life.REST_S)))
+            if not self._ended.is_set():
+                self._wanted.clear()
+
+    def _round(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except BusyError:
+            self.failures += 1
+            log.warning("nothing could be deleted or copied, the database is busy or away")
+        except Exception as error:  # noqa: BLE001  whatever it is, the next round may do better
+            self.failures += 1
+            log.error("upkeep: %s", life.described(error))  # noqa: TRY400
+
+    def _salvage(self) -> None:
+        for found in salvage_all(self._database, self._writer, self._ended.is_set):
+            self.copied += found.copied
+            self.left_out += found.unsound
+
+    def _give_sums(self) -> None:
+        """Give a sum to what the first edition has kept, so that it can be told when it is altered from now on."""
+        while self._summed is not None and not self._ended.is_set():
+            after = self._summed
+            self._summed = self._writer.call(lambda c: give_sums(c, after), Lane.BULK).result()  # noqa: B023
+
+    def _delete(self) -> None:
+        self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
+        if self._keep_s:
+            deleted, _ = delete_before(self._writer, time.time() - self._keep_s, age=BY_ARRIVAL)
+            self.deleted += deleted
+            if deleted:
+                log.info("deleted %d entries older than %g s", deleted, self._keep_s)

@@ -1,0 +1,341 @@
+"""From the filters of a request to what is found, newest first, a page at a time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import math
+import struct
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import accumulate, product
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, exists, false, func, or_, select
+
+from sockbpf.store.data.digest import is_sound
+from sockbpf.store.data.entry import (
+    EVENTS,
+    KNOWN,
+    MOST_INTEGER,
+    PROTOCOLS,
+    TYPES,
+    EntryError,
+    packed_ip,
+    searchable,
+    spelled_in_alert,
+)
+from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
+from sockbpf.store.data.sound import is_sound_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import ColumnElement, Connection, Select, Table
+
+MOST_ROWS = 1000
+ROWS = 100
+MOST_FILTERS = 32
+MOST_BYTES = 8 * 2**20
+"""Of one page: what is posted may be large, and a page of it is held in memory."""
+CHOICES = {"event": EVENTS, "protocol": PROTOCOLS, "type": TYPES}
+TEXTS = (*CHOICES, "host", "comm", "id")
+WHOLES = ("pid", "size", "local_port", "remote_port")
+ADDRESSES = ("local_ip", "remote_ip")
+EITHER_END = ("ip", "port", "cidr")
+BOUNDS = ("from", "to", "limit", "cursor")
+SORTS = {"start": EPISODE.c.start, "peak": EPISODE.c.peak, "last": EPISODE.c.last, "size": EPISODE.c.size}
+LENGTH = func.length(ENTRY.c.body).label("length")
+"""In bytes: the body is ASCII."""
+
+
+class FilterError(EntryError):
+    """A filter makes no sense; the text says why and holds nothing of it."""
+
+
+class AlteredError(Exception):
+    """Rows that were found are not as they were written; `which` finds them in `table`."""
+
+    def __init__(self, table: Table, which: ColumnElement[bool], count: int) -> None:
+        super().__init__(f"{count} altered")
+        self.table = table
+        self.which = which
+        self.count = count
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is asked for, checked. Times are Unix seconds."""
+
+    from_s: float | None
+    to_s: float | None
+    limit: int
+    before: tuple[float, int] | None
+    """Time and n of the last of the page before."""
+    plain: Mapping[str, object]
+    min_size: int | None
+    ends: Mapping[str, Any]
+    """What either end of a socket is to have: ip, port, cidr."""
+    pairs: tuple[tuple[str, str], ...]
+    open: bool | None = None
+    sort: str = "start"
+
+
+def parse(asked: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter:
+    """Read the parameters of a request; raise FilterError."""
+    given: dict[str, str] = {}
+    for name, value in asked:
+        if name in given:
+            raise FilterError(f"{name if name.isidentifier() else 'a filter'}: expected once")
+        given[name] = value
+    if len(given) > MOST_FILTERS:
+        raise FilterError(f"expected at most {MOST_FILTERS} filters")
+    own = {"open", "sort"} if episodes else set()
+    plain = _plain(given)
+    known = {*BOUNDS, *EITHER_END, *TEXTS, *WHOLES, *ADDRESSES, *own, "min_size"}
+    pairs = tuple((n, v) for n, v in given.items() if n not in known)
+    if episodes:
+        if pairs or "event" in plain or "cursor" in given:
+            raise FilterError("episodes are not found by event, nor by key=value, nor by a cursor")
+        for name, choices in CHOICES.items():  # of what was posted they may be anything
+            if given.get(name, choices[0]) not in choices:
+                raise FilterError(f"{name}: expected one of {', '.join(choices)}")
+    return Filter(
+        from_s=_time("from", given["from"]) if "from" in given else None,
+        to_s=_time("to", given["to"]) if "to" in given else None,
+        limit=_limit(given.get("limit", str(ROWS))),
+        before=_before(given["cursor"]) if "cursor" in given else None,
+        plain=plain,
+        min_size=_whole("min_size", given["min_size"]) if "min_size" in given else None,
+        ends=_ends(given),
+        pairs=pairs,
+        open=_flag("open", given["open"]) if episodes and "open" in given else None,
+        sort=_sort(given.get("sort", "start")) if episodes else "start",
+    )
+
+
+def cursor(at_s: float, n: int) -> str:
+    """Return what names the place behind an entry."""
+    return base64.urlsafe_b64encode(struct.pack(">dq", at_s, n)).decode().rstrip("=")
+
+
+def find(connection: Connection, asked: Filter) -> tuple[list[tuple[int, float, str]], bool]:
+    """Return n, time and body of what is found, and whether there may be more.
+
+    It is the newest first, of one time the last that came first.
+    """
+    places = [_bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, asked, sides) for sides in _sides(asked)]
+    rows = sorted(
+        {place for each in places for place in _places(connection, each)},
+        key=lambda row: (-row[1], -row[0]),
+    )[: asked.limit]
+    page = _affordable(rows)
+    return _with_bodies(connection, page), len(rows) == asked.limit or len(page) < len(rows)
+
+
+def _affordable(rows: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:
+    """Return as many as a page may hold, one at least; the last of each row is its length."""
+    sums = list(accumulate(row[2] for row in rows))
+    return rows[: max(1, bisect_right(sums, MOST_BYTES))]
+
+
+def _with_bodies(
+    connection: Connection, places: list[tuple[int, float, int]]
+) -> list[tuple[int, float, str]]:
+    if not places:
+        return []
+    times = [at_s for _, at_s, _ in places]  # by which a database in parts knows where to look
+    statement = select(ENTRY).where(
+        ENTRY.c.n.in_([n for n, *_ in places]), ENTRY.c.at.between(min(times), max(times))
+    )
+    rows = connection.execute(statement).mappings().all()
+    altered = [row["n"] for row in rows if not is_sound_entry(row)]
+    if altered:
+        raise AlteredError(ENTRY, ENTRY.c.n.in_(altered), len(altered))
+    bodies = {row["n"]: row["body"] for row in rows}
+    # What was deleted in between is not there any more.
+    return [(n, at_s, bodies[n]) for n, at_s, _ in places if n in bodies]
+
+
+def find_episodes(connection: Connection, asked: Filter) -> list[dict[str, Any]]:
+    """Return episodes as they stand, by what `sort` says, greatest first."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    hidden = {"local_packed", "remote_packed", "arrived", "digest"}
+    by = SORTS[asked.sort]
+    for sides in _sides(asked):
+        statement = select(EPISODE).where(*_conditions(EPISODE, asked, sides))
+        if asked.from_s is not None:  # one that reaches into the range
+            statement = statement.where(or_(EPISODE.c.last >= asked.from_s, EPISODE.c.end.is_(None)))
+        if asked.to_s is not None:
+            statement = statement.where(EPISODE.c.start < asked.to_s)
+        if asked.open is not None:
+            statement = statement.where(EPISODE.c.end.is_(None) if asked.open else EPISODE.c.end.is_not(None))
+        statement = statement.order_by(by.desc(), EPISODE.c.host, EPISODE.c.id).limit(asked.limit)
+        rows = connection.execute(statement).mappings().all()
+        altered = [
+            and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
+            for row in rows
+            if not is_sound(row, EPISODE)
+        ]
+        if altered:
+            raise AlteredError(EPISODE, or_(false(), *altered), len(altered))
+        for row in rows:
+            found[row["host"], row["id"]] = {name: value for name, value in row.items() if name not in hidden}
+    return sorted(found.values(), key=lambda row: (-row[asked.sort], row["host"], row["id"]))[: asked.limit]
+
+
+def read_something(connection: Connection) -> None:
+    """Read what is read most, the newest of each; nothing of it matters but that it can be read."""
+    find(connection, parse([("limit", "1")]))
+    find_episodes(connection, parse([("limit", "1"), ("sort", "last")], episodes=True))
+
+
+def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
+    """Return what came after an entry, oldest first."""
+    statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
+    return _with_bodies(connection, _affordable(_places(connection, statement)))
+
+
+def _places(connection: Connection, statement: Select[Any]) -> list[tuple[int, float, int]]:
+    """Return n, time and length of what is found; raise AlteredError where these cannot be what was written."""
+    rows = [(row.n, row.at, row.length) for row in connection.execute(statement)]
+    altered = [n for n, at_s, length in rows if not (isinstance(at_s, float) and isinstance(length, int))]
+    if altered:
+        raise AlteredError(ENTRY, ENTRY.c.n.in_(altered), len(altered))
+    return rows
+
+
+def _sides(asked: Filter) -> list[dict[str, str]]:
+    """Return for each filter of either end the end that it looks at: a select for each has an index of its own."""
+    return [
+        dict(zip(asked.ends, ends, strict=True))
+        for ends in product(("local", "remote"), repeat=len(asked.ends))
+    ]
+
+
+def _bounded(statement: Select[Any], table: Table, asked: Filter, sides: dict[str, str]) -> Select[Any]:
+    statement = statement.where(*_conditions(table, asked, sides))
+    if asked.from_s is not None:
+        statement = statement.where(table.c.at >= asked.from_s)
+    if asked.to_s is not None:
+        statement = statement.where(table.c.at < asked.to_s)
+    if asked.before is not None:
+        at_s, n = asked.before
+        statement = statement.where(
+            table.c.at <= at_s, or_(table.c.at < at_s, and_(table.c.at == at_s, table.c.n < n))
+        )
+    return statement.order_by(table.c.at.desc(), table.c.n.desc()).limit(asked.limit)
+
+
+def _conditions(table: Table, asked: Filter, sides: dict[str, str]) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = [table.c[name] == value for name, value in asked.plain.items()]
+    if asked.min_size is not None:
+        wanted.append((table.c.size if table is ENTRY else table.c.peak) >= asked.min_size)
+    for name, side in sides.items():
+        column = table.c[f"{side}_port" if name == "port" else f"{side}_packed"]
+        value = asked.ends[name]
+        wanted.append(column.between(*value) if name == "cidr" else column == value)
+    if table is ENTRY:
+        wanted += [_has(name, value) for name, value in asked.pairs]
+    return wanted
+
+
+def _has(name: str, value: str) -> ColumnElement[bool]:
+    pair = exists().where(
+        PAIR.c.n == ENTRY.c.n, PAIR.c.name == searchable(name), PAIR.c.value == searchable(value)
+    )
+    if name not in KNOWN:
+        return pair
+    # Of an alert, what is in its body alone: a name and its value as JSON writes them, which can stand nowhere else.
+    written = [func.replace(ENTRY.c.body, text, "") != ENTRY.c.body for text in spelled_in_alert(name, value)]
+    return or_(pair, and_(ENTRY.c.key.is_not(None), or_(false(), *written)))
+
+
+def _plain(given: Mapping[str, str]) -> dict[str, object]:
+    plain: dict[str, object] = {name: searchable(given[name]) for name in TEXTS if name in given}
+    plain |= {name: _whole(name, given[name]) for name in WHOLES if name in given}
+    for name in ADDRESSES:
+        if name in given:
+            plain[name.replace("_ip", "_packed")] = _address(name, given[name])
+    return plain
+
+
+def _address(name: str, text: str) -> bytes:
+    packed = packed_ip(text)
+    if packed is None:
+        raise FilterError(f"{name}: expected an IP address")
+    return packed
+
+
+def _ends(given: Mapping[str, str]) -> dict[str, Any]:
+    ends: dict[str, Any] = {}
+    if "ip" in given:
+        ends["ip"] = _address("ip", given["ip"])
+    if "port" in given:
+        ends["port"] = _whole("port", given["port"])
+    if "cidr" in given:
+        try:
+            net = ipaddress.ip_network(given["cidr"], strict=False)
+        except ValueError:
+            raise FilterError("cidr: expected a network such as 192.0.2.0/24") from None
+        ends["cidr"] = (packed_ip(str(net[0])), packed_ip(str(net[-1])))
+    return ends
+
+
+def _time(name: str, text: str) -> float:
+    try:
+        number = float(text.replace("_", "?"))  # Python alone reads 1_000
+    except ValueError:
+        try:
+            when = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
+        except ValueError:
+            raise FilterError(
+                f"{name}: expected Unix seconds, or a time such as 2026-01-31T12:00:00Z"
+            ) from None
+        when = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+        return when.timestamp()
+    if not math.isfinite(number):
+        raise FilterError(f"{name}: expected Unix seconds")
+    return number
+
+
+def time_of(name: str, text: str) -> float:
+    """Read a time as filters have it: Unix seconds, or ISO 8601 with UTC unless it says otherwise."""
+    return _time(name, text)
+
+
+def _whole(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MOST_INTEGER):  # noqa: PLR2004
+        raise FilterError(f"{name}: expected a whole number")
+    return int(text)
+
+
+def _limit(text: str) -> int:
+    limit = _whole("limit", text)
+    if not 1 <= limit <= MOST_ROWS:
+        raise FilterError(f"limit: expected 1 to {MOST_ROWS}")
+    return limit
+
+
+def _flag(name: str, text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise FilterError(f"{name}: expected true or false")
+    return text == "true"
+
+
+def _sort(text: str) -> str:
+    if text not in SORTS:
+        raise FilterError(f"sort: expected one of {', '.join(SORTS)}")
+    return text
+
+
+def _before(text: str) -> tuple[float, int]:
+    try:
+        at_s, n = struct.unpack(">dq", base64.urlsafe_b64decode(text + "=="))
+    except (binascii.Error, struct.error, ValueError):
+        raise FilterError("cursor: expected what a Link header gave") from None
+    if not math.isfinite(at_s):
+        raise FilterError("cursor: expected what a Link header gave")
+    return at_s, n

@@ -1,0 +1,63 @@
+"""Whether an entry is as it was written: by its sum; without one by what columns and body both say."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, select, update
+
+from sockbpf.store.data.digest import digest_of
+from sockbpf.store.data.entry import Entry, EntryError, alert_entry, posted_entry
+from sockbpf.store.data.schema import ENTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection
+
+AT_ONCE = 500
+
+
+def is_sound_entry(row: Mapping[Any, Any]) -> bool:
+    """Whether this row of the table is as it was written, as far as can be told."""
+    if row.get("digest") is not None:
+        return bool(row["digest"] == digest_of(row, ENTRY.c.keys()))
+    try:
+        entry = said_by(row)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return False
+    if entry is None:
+        return False
+    said = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
+    return all(row[name] == value for name, value in said.items())
+
+
+def said_by(row: Mapping[Any, Any]) -> Entry | None:
+    """Return what the body of a row says by itself, None if it could not be kept today."""
+    body = json.loads(row["body"])
+    with suppress(EntryError):
+        if row["key"] is None:
+            return posted_entry(body, row["at"])
+        return alert_entry(
+            {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
+        )
+    return None
+
+
+def give_sums(connection: Connection, after: int) -> int | None:
+    """Give a sum to some entries behind this number that have none; return how far it came, None at the end."""
+    lacking = (
+        select(ENTRY).where(ENTRY.c.n > after, ENTRY.c.digest.is_(None)).order_by(ENTRY.c.n).limit(AT_ONCE)
+    )
+    rows = connection.execute(lacking).mappings().all()
+    sums = [
+        {"of_n": row["n"], "of_at": row["at"], "sum": digest_of(row, ENTRY.c.keys())}
+        for row in rows
+        if is_sound_entry(row)
+    ]
+    if sums:
+        which = (ENTRY.c.n == bindparam("of_n"), ENTRY.c.at == bindparam("of_at"))
+        connection.execute(update(ENTRY).where(*which).values(digest=bindparam("sum")), sums)
+    return int(rows[-1]["n"]) if rows else None

@@ -1,0 +1,146 @@
+"""Who is connected, and who is let go when there are too many: never who waits for an answer, nor the monitor.
+
+Connections are counted for each peer: a user of this host, or a host elsewhere. When there is no room for one more,
+the peer that has the most loses one: who has asked nothing yet first, the oldest of them, then who has been quiet for
+longest. So those who open thousands push out each other. The monitor, which is root, and who has sent the token have
+places of their own.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from sockbpf.store.web.peer import Peers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST_OTHERS, MOST_OURS = 1000, 500
+SPARE_FILES = 100
+"""Descriptors for all else: the database, the log, connections that are just being closed."""
+OURS = "ours"
+
+
+class State(Enum):
+    """Whose turn it is on a connection."""
+
+    MUTE = "nothing was asked yet"
+    QUIET = "the client's, who has asked before"
+    BUSY = "the store's"
+
+
+class Connection(Protocol):
+    def let_go(self) -> None:
+        """Close at once; nobody waits for anything."""
+
+
+@dataclass(eq=False)
+class _Group:
+    """The connections of one peer; those of each state, the first to change to it first."""
+
+    count: int = 0
+    of: dict[State, dict[Connection, None]] = field(default_factory=lambda: {state: {} for state in State})
+
+    def victim(self) -> Connection | None:
+        return next((each for state in (State.MUTE, State.QUIET) for each in self.of[state]), None)
+
+
+class Crowd:
+    """For the event loop; `files` is how many descriptors this process may have."""
+
+    def __init__(self, files: int) -> None:
+        room = max(files - SPARE_FILES, 30)
+        self._most_ours = min(MOST_OURS, room // 3)
+        self._most_others = min(MOST_OTHERS, room // 3)
+        self._users = {0, os.getuid()}
+        self._peers = Peers()
+        self._groups: dict[str, _Group] = {OURS: _Group()}
+        self._where: dict[Connection, tuple[str, State]] = {}
+        self.shed = 0
+        self.turned_away = 0
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def peer_of(self, theirs: tuple[str, int | None] | None, ours: tuple[str, int | None] | None) -> str:
+        """Return the name of who is at the other end."""
+        if not theirs or not ours or not theirs[1] or not ours[1]:
+            return "unknown"
+        address = ipaddress.ip_address(theirs[0].partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        if mapped.is_loopback or theirs[0] == ours[0]:
+            user = self._peers.user_of((theirs[0], theirs[1]), (ours[0], ours[1]))
+            return OURS if user in self._users else f"user {user}"
+        if isinstance(mapped, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((mapped, 64), strict=False))
+        return str(mapped)
+
+    def is_ours(self, connection: Connection) -> bool:
+        """Whether it is the monitor's, or of who has sent the token."""
+        where = self._where.get(connection)
+        return where is not None and where[0] == OURS
+
+    def enter(self, connection: Connection, peer: str) -> bool:
+        """Take a connection in, if need be in another one's place; return whether there is a place."""
+        is_ours = peer == OURS
+        most = self._most_ours if is_ours else self._most_others
+        while self._count(is_ours=is_ours) >= most:
+            victim = self._victim(peer)
+            if victim is None:
+                self.turned_away += 1
+                return False
+            self.shed += 1
+            self.leave(victim)
+            victim.let_go()
+        self._put(connection, peer, State.MUTE)
+        return True
+
+    def place(self, connection: Connection, state: State) -> None:
+        """Say whose turn it is now; the last to be quiet is the last to be let go."""
+        where = self._where.get(connection)
+        if where is None or (where[1] is state and state is not State.QUIET):
+            return
+        self.leave(connection)
+        self._put(connection, where[0], state)
+
+    def trust(self, connection: Connection) -> None:
+        """Count a connection among ours, if there is room: it has sent the token."""
+        where = self._where.get(connection)
+        if where and where[0] != OURS and self._groups[OURS].count < self._most_ours:
+            self.leave(connection)
+            self._put(connection, OURS, where[1])
+
+    def leave(self, connection: Connection) -> None:
+        peer, state = self._where.pop(connection, (None, State.MUTE))
+        if peer is None:
+            return
+        group = self._groups[peer]
+        group.count -= 1
+        del group.of[state][connection]
+        if not group.count and peer != OURS:
+            del self._groups[peer]
+
+    def _put(self, connection: Connection, peer: str, state: State) -> None:
+        group = self._groups.setdefault(peer, _Group())
+        group.count += 1
+        group.of[state][connection] = None
+        self._where[connection] = (peer, state)
+
+    def _count(self, *, is_ours: bool) -> int:
+        ours = self._groups[OURS].count
+        return ours if is_ours else len(self._where) - ours
+
+    def _victim(self, newcomer: str) -> Connection | None:
+        if newcomer == OURS:
+            return self._groups[OURS].victim()
+        least = self._groups[newcomer].count if newcomer in self._groups else 0
+        others = (group for peer, group in self._groups.items() if peer != OURS and group.count >= least)
+        return _first(group.victim() for group in sorted(others, key=lambda group: -group.count))
+
+
+def _first(found: Iterable[Connection | None]) -> Connection | None:
+    return next((each for each in found if each is not None), None)

@@ -1,0 +1,262 @@
+"""The OpenAPI description of what can be asked, and what is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sockbpf import __version__
+from sockbpf.store.data.entry import MOST_INTEGER
+from sockbpf.store.data.search import CHOICES, MOST_ROWS, ROWS, SORTS
+
+TEXT = {"type": "string"}
+IP = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+V4 = rf"^{OCTET}(\.{OCTET}){{3}}/(3[0-2]|[12]?[0-9])$"
+V6 = "^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$"
+CIDR = {
+    "type": "string",
+    "anyOf": [{"pattern": V4}, {"pattern": V6}],
+    "description": "a network, of either end; of IPv6 the short forms too",
+    "example": "192.0.2.0/24",
+}
+CURSOR = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$", "description": "as a Link header gave it"}
+WHOLE = {"type": "integer", "minimum": 0, "maximum": MOST_INTEGER}
+SECONDS = {"type": "number", "minimum": 0, "maximum": 253402300799}
+TIME = {
+    "anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}],
+    "description": "Unix seconds or ISO 8601",
+    "example": "2026-01-31T12:00:00Z",
+}
+CHOSEN = {name: {"type": "string", "enum": list(choices)} for name, choices in CHOICES.items()}
+PROBLEM = {
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                },
+            }
+        }
+    }
+}
+SAYS = {
+    400: "The request cannot be read.",
+    401: "A token is wanted.",
+    403: "A page of another origin may not do this; without a token nothing is deleted.",
+    408: "The body took too long.",
+    413: "The body is too large.",
+    414: "The parameters are too long.",
+    421: "Another host was asked for.",
+    422: "What came makes no sense.",
+    503: "The database is busy or away; try again.",
+}
+
+
+def _answers(*also: int) -> dict[str, dict[str, Any]]:
+    return {
+        str(code): {"description": SAYS[code], **PROBLEM}
+        for code in (400, 401, 403, 414, 421, 422, 503, *also)
+    }
+
+
+def _query(**schemas: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name.rstrip("_"),
+            "in": "query",
+            "required": bool(schema.get("x-required")),
+            "schema": {key: value for key, value in schema.items() if key != "x-required"},
+        }
+        for name, schema in schemas.items()
+    ]
+
+
+def _must(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "x-required": True}
+
+
+NEW = {"type": "object", "required": ["new"], "properties": {"new": {"type": "boolean"}}}
+OBJECTS = {"type": "array", "items": {"type": "object"}}
+
+ALERT: dict[str, Any] = {
+    "summary": "Keep an alert; answered once it is on disk, the same one twice does no harm.",
+    "description": "But for a heartbeat all of protocol, type, id, seq, size, threshold and local_port are wanted.",
+    "tags": ["alerts"],
+    "responses": {
+        **_answers(),
+        "200": {"content": {"application/json": {"schema": NEW}}, "description": "It is kept."},
+    },
+    "parameters": _query(
+        timestamp=_must(SECONDS),
+        event=_must(CHOSEN["event"]),
+        host=_must({**TEXT, "minLength": 1}),
+        protocol=CHOSEN["protocol"],
+        local_ip=IP,
+        local_port=WHOLE,
+        remote_ip=IP,
+        remote_port=WHOLE,
+        type=CHOSEN["type"],
+        size=WHOLE,
+        threshold=WHOLE,
+        peak=WHOLE,
+        duration=SECONDS,
+        id=TEXT,
+        seq=WHOLE,
+        netns=WHOLE,
+        mode=TEXT,
+        pid=WHOLE,
+        comm=TEXT,
+        count=WHOLE,
+        crossings=WHOLE,
+        worst=TEXT,
+    ),
+}
+FILTERS: dict[str, dict[str, Any]] = {
+    "from": TIME,
+    "to": TIME,
+    "ip": {**IP, "description": "of either end"},
+    "port": {**WHOLE, "description": "of either end"},
+    "cidr": CIDR,
+    "host": TEXT,
+    "id": TEXT,
+    "pid": WHOLE,
+    "comm": TEXT,
+    "min_size": WHOLE,
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS},
+}
+FIND: dict[str, Any] = {
+    "summary": "What was kept, newest first; any further parameter is key=value of the object.",
+    "tags": ["alerts"],
+    "responses": {
+        **_answers(),
+        "200": {
+            "headers": {"Link": {"schema": {"type": "string"}, "description": "the next page, if any"}},
+            "description": "Objects as they came; Link, rel=next, leads to the following ones.",
+            "content": {"application/json": {"schema": OBJECTS}, "text/csv": {"schema": {"type": "string"}}},
+        },
+    },
+    "parameters": _query(
+        **FILTERS,
+        **dict.fromkeys(("protocol", "type", "event"), TEXT),
+        **dict.fromkeys(("local_ip", "remote_ip"), IP),
+        cursor=CURSOR,
+        **dict.fromkeys(("local_port", "remote_port", "size"), WHOLE),
+    ),
+}
+EPISODES: dict[str, Any] = {
+    "summary": "Episodes as they stand: when they began, their peak, when they ended.",
+    "tags": ["alerts"],
+    "responses": {
+        **_answers(),
+        "200": {"description": "Episodes.", "content": {"application/json": {"schema": OBJECTS}}},
+    },
+    "parameters": _query(
+        **FILTERS,
+        protocol=CHOSEN["protocol"],
+        type=CHOSEN["type"],
+        open={"type": "string", "enum": ["true", "false"]},
+        sort={"type": "string", "enum": list(SORTS), "default": "start"},
+    ),
+}
+POST: dict[str, Any] = {
+    "summary": "Keep an object, an array of objects, or text such as CSV.",
+    "tags": ["store"],
+    "responses": {
+        **_answers(408, 413),
+        "201": {
+            "description": "All of it is on disk.",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["stored"],
+                        "properties": {"stored": {"type": "integer"}},
+                    }
+                }
+            },
+        },
+    },
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"oneOf": [{"type": "object"}, {**OBJECTS, "minItems": 1, "maxItems": 10000}]}
+            },
+            "text/csv": {"schema": {"minLength": 1}},
+            "text/plain": {"schema": {"minLength": 1}},
+        },
+    },
+}
+DELETED = {
+    "type": "object",
+    "required": ["deleted"],
+    "properties": {"deleted": {"type": "integer"}, "more": {"type": "boolean"}},
+}
+DELETE: dict[str, Any] = {
+    "summary": "Delete what is older; one of both parameters.",
+    "description": "It always wants the token: a store that has none deletes nothing by request.",
+    "security": [{"token": []}],
+    "tags": ["store"],
+    "responses": {
+        **_answers(408, 413),
+        "200": {
+            "description": "How many entries were deleted; `more` if there was no time for all.",
+            "content": {"application/json": {"schema": DELETED}},
+        },
+    },
+    "parameters": _query(
+        before=TIME,
+        older_than={
+            "type": "string",
+            "pattern": r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,9})? ?(ms|s|m|h|d)?$",
+            "example": "30d",
+        },
+    ),
+}
+STREAM: dict[str, Any] = {
+    "summary": "What comes in, as server-sent events; Last-Event-ID resumes.",
+    "tags": ["alerts"],
+    "responses": {
+        **_answers(),
+        "200": {"description": "A stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    },
+}
+STATE: dict[str, Any] = {
+    "summary": "200 if it can write.",
+    "tags": ["state"],
+    "responses": {
+        **_answers(),
+        "200": {"description": "It can.", "content": {"application/json": {"schema": {"type": "object"}}}},
+    },
+}
+METRICS: dict[str, Any] = {
+    "summary": "Counters for Prometheus.",
+    "tags": ["state"],
+    "responses": {
+        **_answers(),
+        "200": {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    },
+}
+
+
+def document() -> dict[str, Any]:
+    """Return the whole description."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "sockbpf store", "version": __version__},
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}, {}],
+        "paths": {
+            "/alert": {"get": ALERT},
+            "/store.json": {"get": FIND, "post": POST, "delete": DELETE},
+            "/episodes": {"get": EPISODES},
+            "/stream": {"get": STREAM},
+            "/healthz": {"get": STATE},
+            "/metrics": {"get": METRICS},
+        },
+    }

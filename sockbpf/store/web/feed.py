@@ -1,0 +1,95 @@
+"""The stream of what comes in, to whoever listens: each from where it left off, none holding up another."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from sockbpf.store.web.guard import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    Rows = list[tuple[int, float, str]]
+
+MOST_LISTENERS = 50
+PAGE = 500
+"""Entries of one look."""
+REST_S = 0.2
+"""From one look that found something to the next: what many listeners cost stays bounded."""
+LOOK_S = 0.5
+"""From one look to the next, where others write too."""
+ALIVE_S = 15.0
+"""From one sign of life to the next while nothing comes."""
+RETRY = b"retry: 2000\n\n"
+
+
+class Feed:
+    """For the event loop that made it; `kick` may be called from any thread."""
+
+    def __init__(self, since: Callable[[int, int], Rows], newest: Callable[[], int], *, shared: bool) -> None:
+        """`since(n, limit)` and `newest()` look into the database; `shared` is whether others write there too."""
+        self._since = since
+        self._newest = newest
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._kicked = asyncio.Event()
+        self._ended = False
+        self.listeners = 0
+
+    def end(self) -> None:
+        """Let all listeners go; in the event loop."""
+        self._ended = True
+        self._wake()
+
+    def kick(self) -> None:
+        """Say that something has come."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._kicked.set()
+        self._kicked = asyncio.Event()
+
+    @contextmanager
+    def seat(self) -> Iterator[None]:
+        """Take one of the listeners' places; raise Problem if there is none."""
+        if self.listeners >= MOST_LISTENERS:
+            raise Problem(503, f"{MOST_LISTENERS} listen already", retry_after="10")
+        self.listeners += 1
+        try:
+            yield
+        finally:
+            self.listeners -= 1
+
+    async def last(self, after: int | None) -> int:
+        """Return where to go on: after that entry, or from now on; raise Problem."""
+        newest = await asyncio.to_thread(self._newest)
+        # Of a database that was made anew a listener may know numbers that are still to come.
+        return newest if after is None else min(after, newest)
+
+    async def events(self, last: int) -> AsyncIterator[bytes]:
+        """Yield server-sent events until the end: what comes after an entry, and signs of life."""
+        yield RETRY
+        alive_s = self._loop.time() + ALIVE_S
+        while not self._ended:
+            kicked = self._kicked
+            try:
+                rows = await asyncio.to_thread(self._since, last, PAGE)
+            except Problem:
+                return  # who listens comes again, and then hears why
+            if rows:
+                yield b"".join(
+                    b"id: %d\nevent: alert\ndata: %s\n\n" % (n, body.encode()) for n, _, body in rows
+                )
+                last = rows[-1][0]
+                if len(rows) < PAGE // 2:
+                    await asyncio.sleep(REST_S)
+            elif self._loop.time() >= alive_s:
+                yield b": alive\n\n"
+            else:
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(kicked.wait(), LOOK_S if self._shared else ALIVE_S)
+                continue
+            alive_s = self._loop.time() + ALIVE_S

@@ -1,0 +1,58 @@
+"""What Prometheus may ask of the store."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
+
+    from sockbpf.store.web.app import Store
+
+
+class StoreMetrics(Collector):
+    """Reads the store's counters when it is asked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def collect(self) -> Iterator[Metric]:
+        store = self._store
+        writer, feed, upkeep, database = store.writer, store.feed, store.upkeep, store.database
+        counters = {
+            "kept": ("Entries on disk since the start.", writer.kept),
+            "duplicates": ("Alerts that were there already.", writer.duplicates),
+            "commits": ("Transactions.", writer.commits),
+            "refused": ("Requests sent away: busy.", writer.refused),
+            "not_kept": ("Entries that the database did not take; who sent them was told.", writer.not_kept),
+            "crowded_out": (
+                "Oldest entries deleted, for the file is as large as it may be.",
+                writer.crowded_out,
+            ),
+            "shed": ("Connections closed to make room for others.", store.crowd.shed),
+            "turned_away": ("Connections for which there was no room.", store.crowd.turned_away),
+            "set_aside": ("Database files that made no sense and were set aside.", database.set_aside),
+            "salvaged": ("Entries copied from such files.", upkeep.copied),
+            "left_out": ("Entries of such files that were altered.", upkeep.left_out),
+            "altered": ("Rows that were not as they were written, and were deleted.", store.altered),
+            "deleted": ("Entries deleted for their age.", upkeep.deleted),
+            "upkeep_failures": ("Rounds of deleting and copying that failed.", upkeep.failures),
+        }
+        for name, (text, value) in counters.items():
+            yield CounterMetricFamily(f"sockbpf_store_{name}", text, value)
+        yield GaugeMetricFamily(
+            "sockbpf_store_waiting", "Entries that wait for their commit.", writer.waiting
+        )
+        yield GaugeMetricFamily("sockbpf_store_connections", "Open connections.", len(store.crowd))
+        yield GaugeMetricFamily("sockbpf_store_listeners", "Open streams.", feed.listeners if feed else 0)
+        broken = writer.broken
+        since_s = time.time() - broken.since_s if broken else 0.0
+        yield GaugeMetricFamily(
+            "sockbpf_store_broken_seconds", "Since when nothing is kept, 0 if it is.", since_s
+        )
