@@ -213,6 +213,7 @@ class Monitor:
                 self._showing = False
                 self._count_kernel()
                 log.info("counters: %s", self._counts())
+        self._read()  # what came since the last look: it happened before the monitor was told to stop
 
     def _pause_s(self) -> float:
         due = min(monotonic_s() + IDLE_S, self._service.due_s, self._next_heartbeat_s)
