@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+
+
+@contextmanager
+def as_user(uid: int) -> Iterator[None]:
+    """Have what is connected in this block be of another user."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
 
 WAIT_S = 20.0
 """Only a store that hangs lets a client wait so long."""

@@ -25,7 +25,7 @@ from tests.live.waiting import until
 from tests.store.conftest import StartStore
 from tests.store.hostile import honest
 from tests.store.serving import Store, find
-from tests.store.talking import Talk
+from tests.store.talking import Talk, as_user
 
 HOSTILE = pwd.getpwnam("daemon")
 LIMITED = """if True:
@@ -150,14 +150,8 @@ def test_one_user_does_not_push_out_another(
 ) -> None:
     """Who is neither the monitor nor many keeps a connection that was quiet all the while."""
     store = start(database_of("sqlite"))
-    other = pwd.getpwnam("nobody")
-    os.setegid(other.pw_gid)
-    os.seteuid(other.pw_uid)
-    try:
+    with as_user(pwd.getpwnam("nobody").pw_uid):
         quiet = Talk(store.url)
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
     with quiet, crowd(store, 1100, "idle", tmp_path):
         until(lambda: counter(store, "shed_total") > 1000, "it is crowded")
         quiet.send(honest(1))

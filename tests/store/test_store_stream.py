@@ -17,8 +17,9 @@ from tests.live.waiting import until
 from tests.store.asking import is_problem, post
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, empty, told
+from tests.store.talking import Talk, as_user
 
-MOST_LISTENERS = 50
+MOST_LISTENERS, SHARE = 50, 10
 DEADLINE_S = 30.0
 
 
@@ -154,24 +155,32 @@ def test_a_listener_that_reads_nothing_costs_nobody_anything_and_misses_nothing(
 
 
 def test_one_too_many_is_told_to_come_later_and_takes_no_place(emptied: Store) -> None:
+    """No user has more than a share of the places, and users together leave one to who is trusted."""
+    users = range(40_001, 40_008)
     with ExitStack() as stack:
-        answers: list[requests.Response] = []
 
-        def come() -> None:
-            answer = requests.get(f"{emptied.url}/stream", stream=True, timeout=DEADLINE_S)
-            stack.callback(answer.close)
-            answers.append(answer)
+        def come(uid: int) -> bool:
+            with as_user(uid):
+                comer = stack.enter_context(Talk(emptied.url))
+            comer.send(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answer = comer.answer()
+            assert answer
+            assert answer.status in {200, 503}
+            assert answer.status == 200 or (answer.headers["retry-after"], b"too many" in answer.body) == (
+                "10",
+                True,
+            )
+            return answer.status == 200
 
-        comers = [threading.Thread(target=come) for _ in range(MOST_LISTENERS + 7)]
-        for each in comers:
-            each.start()
-        for each in comers:
-            each.join()
-        refused = [answer for answer in answers if answer.status_code != 200]
-        assert len(answers) - len(refused) == MOST_LISTENERS == listeners(emptied)
-        assert all(is_problem(answer, 503) and answer.headers["Retry-After"] for answer in refused)
+        taken = {uid: [come(uid) for _ in range(SHARE + 3)].count(True) for uid in users}
+        assert list(taken.values()) == [SHARE] * 4 + [0] * 3
+        assert listeners(emptied) == MOST_LISTENERS - SHARE
+        assert [come(0) for _ in range(SHARE + 3)].count(True) == SHARE
+        assert listeners(emptied) == MOST_LISTENERS
         assert post(emptied, {"n": 1}) == 1
     until(nobody_listens(emptied), "all places are free again")
+    with ExitStack() as stack:
+        assert come(users[-1])
 
 
 def test_a_stream_shows_what_another_store_on_the_same_database_took(

@@ -43,7 +43,7 @@ from sockbpf.store.data.search import (
 from sockbpf.store.data.writing import Broken, BusyError, Lane, Writer, probe
 from sockbpf.store.web.description import document
 from sockbpf.store.web.feed import Feed
-from sockbpf.store.web.guard import AUTHORIZED, TRUSTED, UNEXPECTED, Problem, problem
+from sockbpf.store.web.guard import AUTHORIZED, PEER, TRUSTED, UNEXPECTED, Problem, problem
 from sockbpf.store.web.page_files import page_routes
 from sockbpf.store.web.table import table_of
 
@@ -370,7 +370,7 @@ class Stream:
         after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
         feed = self._store.feed
         assert feed is not None  # noqa: S101  it is there once the loop runs
-        with feed.seat():
+        with feed.seat(scope[PEER], is_trusted=bool(scope.get(TRUSTED))):
             events = feed.events(await feed.last(after))
             headers = {"Cache-Control": "no-store"}
             await StreamingResponse(events, media_type="text/event-stream", headers=headers)(

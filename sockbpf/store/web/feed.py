@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     Rows = list[tuple[int, float, str]]
 
 MOST_LISTENERS = 50
+SHARE = MOST_LISTENERS // 5
+"""Of one peer; and so many places are kept for who is trusted."""
 PAGE = 500
 """Entries of one look."""
 REST_S = 0.2
@@ -36,6 +39,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._kicked = asyncio.Event()
         self._ended = False
+        self._of_peer: Counter[str] = Counter()
         self.listeners = 0
 
     def end(self) -> None:
@@ -53,15 +57,22 @@ class Feed:
         self._kicked = asyncio.Event()
 
     @contextmanager
-    def seat(self) -> Iterator[None]:
-        """Take one of the listeners' places; raise Problem if there is none."""
-        if self.listeners >= MOST_LISTENERS:
-            raise Problem(503, f"{MOST_LISTENERS} listen already", retry_after="10")
+    def seat(self, peer: str, *, is_trusted: bool) -> Iterator[None]:
+        """Take one of the listeners' places; raise Problem if there is none, or none for this peer."""
+        most = MOST_LISTENERS if is_trusted else MOST_LISTENERS - SHARE
+        if self.listeners >= most or self._of_peer[peer] >= SHARE:
+            raise Problem(
+                503, f"too many listen already: {most} at most, {SHARE} of one peer", retry_after="10"
+            )
         self.listeners += 1
+        self._of_peer[peer] += 1
         try:
             yield
         finally:
             self.listeners -= 1
+            self._of_peer[peer] -= 1
+            if not self._of_peer[peer]:
+                del self._of_peer[peer]
 
     async def last(self, after: int | None) -> int:
         """Return where to go on: after that entry, or from now on; raise Problem."""

@@ -41,8 +41,8 @@ HOT = "/alert"
 """Waits for nothing but the commit, and has no body that anybody reads."""
 ENDLESS = "/stream"
 
-AUTHORIZED, TRUSTED = "sockbpf.authorized", "sockbpf.trusted"
-"""In the scope: whether the request came with the token; whether with it, or from the monitor's user."""
+AUTHORIZED, TRUSTED, PEER = "sockbpf.authorized", "sockbpf.trusted", "sockbpf.peer"
+"""In the scope: whether the request came with the token; whether with it, or from the monitor's user; who asks."""
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

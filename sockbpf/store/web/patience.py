@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sockbpf.store.web.crowd import Crowd, State
-from sockbpf.store.web.guard import AUTHORIZED, ENDLESS, HEADERS, TRUSTED, Problem, told
+from sockbpf.store.web.guard import AUTHORIZED, ENDLESS, HEADERS, PEER, TRUSTED, Problem, told
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,6 +35,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     patience_s = 15.0
     crowd: Crowd
+    _peer = ""
     _has_asked = False
     _reading_alarm: asyncio.TimerHandle | None = None
     _writing_alarm: asyncio.TimerHandle | None = None
@@ -44,7 +45,8 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if not self.crowd.enter(self, self.crowd.peer_of(self.client, self.server)):
+        self._peer = self.crowd.peer_of(self.client, self.server)
+        if not self.crowd.enter(self, self._peer):
             self._say(CROWDED)
             self.transport.close()
             return
@@ -124,6 +126,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[TRUSTED] = self.crowd.is_ours(self)  # type: ignore[literal-required]
+        self.scope[PEER] = self._peer  # type: ignore[literal-required]
         self._in_head = True
         self._disarm()
 
