@@ -79,7 +79,8 @@ def serve(
     for late in IMPORTED_LATE:
         import_module(late)
     crowd = Crowd(_allow_files())
-    store = Store(database, crowd, keep_s=settings.keep, metrics=StoreMetrics)
+    counters = Counters()
+    store = Store(database, crowd, keep_s=settings.keep, metrics=lambda store: StoreMetrics(store, counters))
     config = uvicorn.Config(
         _guarded(settings, store),
         http=impatient(settings.patience, crowd),
@@ -98,7 +99,7 @@ def serve(
     server = _Server(config, store.let_go)
     _become(settings)
     when_confined()
-    life.begin(Counters(), (log.critical,))
+    life.begin(counters, (log.critical,))
     database.prepare(probe)
     scheme = "https" if context else "http"
     log.info("the store listens: %s://%s:%d", scheme, *settings.listen)

@@ -68,21 +68,23 @@ class Store:
         return self.process.wait(DEADLINE_S)
 
 
-def start_store(folder: Path, database: str, *, healthy: bool = True, **settings: Any) -> Store:
+def start_store(
+    folder: Path, database: str, *, healthy: bool = True, log: Any = None, **settings: Any
+) -> Store:
     """Start a store with its files in `folder`; settings are given as `store:` of config.yaml has them."""
     folder.mkdir(exist_ok=True)
     port = settings.pop("port", 0) or free_port()
-    config, log = folder / "config.yaml", folder / "store.log"
+    config, log_file = folder / "config.yaml", folder / "store.log"
     store = {"listen": f"127.0.0.1:{port}", "database": database, "user": "root", "keep": 0} | settings
     config.write_text(yaml.safe_dump({"url": f"http://127.0.0.1:{port}/alert", "store": store}))
-    with log.open("ab") as sink:
+    with log_file.open("ab") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sockbpf", "store", "-c", str(config)], stdout=sink, stderr=sink
+            [sys.executable, "-m", "sockbpf", "store", "-c", str(config)], stdout=sink, stderr=log or sink
         )
     scheme = "https" if "tls_cert" in settings else "http"
     token = settings.get("token", "")
     made = Store(
-        f"{scheme}://127.0.0.1:{port}", process, log, config, token if isinstance(token, str) else ""
+        f"{scheme}://127.0.0.1:{port}", process, log_file, config, token if isinstance(token, str) else ""
     )
     if healthy:
         made.wait_healthy()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
 from tests.live.waiting import until
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, find, make_older, post, tell, told
+from tests.store.serving import Store, find, make_older, post, start_store, tell, told
 
 
 def test_what_is_older_is_deleted_with_its_episodes(erasable: Store) -> None:
@@ -54,23 +55,23 @@ def test_a_table_that_would_be_huge_is_refused(store: Store) -> None:
     assert (answer.status_code, "JSON" in answer.json()["detail"]) == (422, True)
 
 
-def listeners(store: Store) -> int:
+def shown(store: Store, name: str) -> int:
     lines = requests.get(f"{store.url}/metrics", timeout=9).text.splitlines()
-    (line,) = (line for line in lines if line.startswith("sockbpf_store_listeners "))
+    (line,) = (line for line in lines if line.startswith(f"sockbpf_store_{name} "))
     return int(float(line.split()[1]))
 
 
 def test_a_listener_that_goes_away_is_forgotten(store: Store) -> None:
     for _ in range(3):
         with requests.get(f"{store.url}/stream", stream=True, timeout=30):
-            until(lambda: listeners(store) == 1, "it listens")
-        until(lambda: listeners(store) == 0, "nobody listens")
+            until(lambda: shown(store, "listeners") == 1, "it listens")
+        until(lambda: shown(store, "listeners") == 0, "nobody listens")
     assert "Traceback" not in store.log()
 
 
 def test_the_end_does_not_wait_for_listeners(store: Store) -> None:
     with requests.get(f"{store.url}/stream", stream=True, timeout=30):
-        until(lambda: listeners(store) == 1, "it listens")
+        until(lambda: shown(store, "listeners") == 1, "it listens")
         begun_s = time.monotonic()
         assert store.stop() == 0
         assert time.monotonic() - begun_s < 3
@@ -116,3 +117,13 @@ def test_a_file_that_may_not_grow_loses_what_anybody_sent_first(start: StartStor
     assert find(store, id=told(12_002)["id"]) != []
     assert kept.stat().st_size <= 4 * 2**20
     assert "Traceback" not in store.log()
+
+
+def test_a_log_that_nobody_takes_is_counted(tmp_path: Path, database_of: Callable[[str], str]) -> None:
+    with open("/dev/full", "wb") as full:
+        store = start_store(tmp_path / "store", database_of("sqlite"), log=full)
+    try:
+        until(lambda: shown(store, "log_dropped_total") > 0, "the lines of its start are counted")
+        assert (shown(store, "late_total"), shown(store, "ignored_total")) == (0, 0)
+    finally:
+        store.stop()

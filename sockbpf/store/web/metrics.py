@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from sockbpf import counters
+from sockbpf.process import logs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,16 +19,22 @@ if TYPE_CHECKING:
     from sockbpf.store.web.app import Store
 
 
+OF_EVERY_PROCESS = ("late", "ignored")
+"""What is counted for any of our processes, by `life`."""
+
+
 class StoreMetrics(Collector):
     """Reads the store's counters when it is asked."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, counted: counters.Counters) -> None:
         self._store = store
+        self._counted = counted
 
     def collect(self) -> Iterator[Metric]:
         store = self._store
         writer, feed, upkeep, database = store.writer, store.feed, store.upkeep, store.database
-        counters = {
+        counts = self._counted.snapshot() | {"log_dropped": logs.dropped()}
+        shown = {
             "kept": ("Entries on disk since the start.", writer.kept),
             "duplicates": ("Alerts that were there already.", writer.duplicates),
             "commits": ("Transactions.", writer.commits),
@@ -44,7 +53,8 @@ class StoreMetrics(Collector):
             "deleted": ("Entries deleted for their age.", upkeep.deleted),
             "upkeep_failures": ("Rounds of deleting and copying that failed.", upkeep.failures),
         }
-        for name, (text, value) in counters.items():
+        shown |= {name: (counters.NAMES[name], counts[name]) for name in (*OF_EVERY_PROCESS, "log_dropped")}
+        for name, (text, value) in shown.items():
             yield CounterMetricFamily(f"sockbpf_store_{name}", text, value)
         yield GaugeMetricFamily(
             "sockbpf_store_waiting", "Entries that wait for their commit.", writer.waiting
