@@ -14,7 +14,7 @@ import uvicorn
 
 from sockbpf.counters import Counters
 from sockbpf.errors import SockbpfError
-from sockbpf.process import life
+from sockbpf.process import life, logs
 from sockbpf.process.user import become, confine, user_of, users_before
 from sockbpf.settings.store import names_of
 from sockbpf.store.data.database import Database
@@ -80,7 +80,12 @@ def serve(
         import_module(late)
     crowd = Crowd(_allow_files())
     counters = Counters()
-    store = Store(database, crowd, keep_s=settings.keep, metrics=lambda store: StoreMetrics(store, counters))
+    store = Store(
+        database,
+        crowd,
+        keep_s=settings.keep,
+        metrics=lambda store: StoreMetrics(store, counters, logs.dropped),
+    )
     config = uvicorn.Config(
         _guarded(settings, store),
         http=impatient(settings.patience, crowd),

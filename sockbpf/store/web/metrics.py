@@ -9,10 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sockbpf import counters
-from sockbpf.process import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_client.core import Metric
 
@@ -26,14 +25,15 @@ OF_EVERY_PROCESS = ("late", "ignored")
 class StoreMetrics(Collector):
     """Reads the store's counters when it is asked."""
 
-    def __init__(self, store: Store, counted: counters.Counters) -> None:
+    def __init__(self, store: Store, counted: counters.Counters, lines_dropped: Callable[[], int]) -> None:
         self._store = store
         self._counted = counted
+        self._lines_dropped = lines_dropped
 
     def collect(self) -> Iterator[Metric]:
         store = self._store
         writer, feed, upkeep, database = store.writer, store.feed, store.upkeep, store.database
-        counts = self._counted.snapshot() | {"log_dropped": logs.dropped()}
+        counts = self._counted.snapshot() | {"log_dropped": self._lines_dropped()}
         shown = {
             "kept": ("Entries on disk since the start.", writer.kept),
             "duplicates": ("Alerts that were there already.", writer.duplicates),
