@@ -1,21 +1,23 @@
-"""The door: what is typed, which part runs it, and how it ends."""
+"""The command line: each command's options, which part runs it, and how it ends."""
 
 from __future__ import annotations
 
 import argparse
 import socket
+import sys
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sockbpf import __version__
 from sockbpf.errors import SockbpfError
 from sockbpf.process import logs, signals
 
-USAGE = """\
-sockbpf -c config.yaml            watch until killed
-       sockbpf store -c config.yaml      keep alerts, and show them, until killed
-       sockbpf check -c config.yaml      try everything on this kernel, and say what is missing
-       sockbpf demo                      see an alert arrive"""
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockbpf.settings.config import Config
 
 EXITS = (
     "exit codes: 0 ok, 1 unexpected, 2 configuration, 3 this kernel or this user cannot run it, or "
@@ -25,58 +27,68 @@ LOG_S = 1.0
 """So long the end waits for the log to be written."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    door = argparse.ArgumentParser(
-        prog="sockbpf",
-        usage=USAGE,
-        description="Alerts by HTTP GET the moment a TCP or UDP socket queue exceeds its threshold.",
-        epilog=EXITS,
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what its help says of it, the options it takes, and what runs it."""
+
+    summary: str
+    usage: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    """Returns the exit code. It imports its parts itself: the other commands do not pay for them."""
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="the configuration; config.yaml explains every key"
     )
-    door.add_argument(
-        "command", nargs="?", choices=["run", "store", "check", "demo"], default="run", help="default: run"
-    )
-    door.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration, see config.yaml")
-    door.add_argument("--ready-file", type=Path, metavar="FILE", help="appears once every hook is armed")
-    door.add_argument("--beside", action="store_true", help="run though another monitor watches this host")
-    door.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    door.add_argument("--version", action="version", version=f"sockbpf {__version__}")
-    return door
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit code."""
-    # The parts are imported when they are wanted: signals are held by now, and BCC and HTTP cost a check of the
-    # configuration nothing.
-    if arguments.command != "run":
-        signals.let_go()
-    if arguments.command == "demo":
-        from sockbpf.commands.demo import demo
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument("--ready-file", type=Path, metavar="FILE", help="appears once every hook is armed")
+    parser.add_argument("--beside", action="store_true", help="run though another monitor watches this host")
 
-        return demo()
-    if arguments.command == "store":
-        from sockbpf.process.user import want_no_rights
 
-        want_no_rights()  # each thread for itself: before there is another
-        if arguments.child:
-            return _store_of_the_monitor()
-    if arguments.config is None:
-        parser().error("which configuration? -c FILE; a commented example is config.yaml beside the code")
-    from sockbpf.settings.config import load
+def _store_options(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
 
-    config = load(arguments.config)
-    logs.start(config.log)
-    if arguments.command == "check":
-        from sockbpf.commands.check import check
 
-        return check(config)
-    if arguments.command == "store":
-        from sockbpf.store.serve import serve
+def _no_options(_: argparse.ArgumentParser) -> None:
+    """Take none."""
 
-        return serve(config.store)
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
     from sockbpf.commands.run import watch
 
     return watch(config, arguments.config, arguments.ready_file, beside=arguments.beside)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    from sockbpf.commands.check import check
+
+    return check(config)
+
+
+def _demo(_: argparse.Namespace) -> int:
+    from sockbpf.commands.demo import demo
+
+    return demo()
+
+
+def _store(arguments: argparse.Namespace) -> int:
+    from sockbpf.store.user import want_no_rights
+
+    want_no_rights()  # each thread for itself: before there is another
+    if arguments.child:
+        return _store_of_the_monitor()
+    config = _load(arguments)
+    from sockbpf.store.serve import serve
+
+    return serve(config.store)
 
 
 def _store_of_the_monitor() -> int:
@@ -88,13 +100,80 @@ def _store_of_the_monitor() -> int:
     return serve(order.settings, socket.socket(fileno=order.listener), end_with_the_monitor)
 
 
+def _load(arguments: argparse.Namespace) -> Config:
+    """Read the configuration and start the log as it says."""
+    from sockbpf.settings.config import load
+
+    config = load(arguments.config)
+    logs.start(config.log)
+    return config
+
+
+COMMANDS = {
+    "run": Command(
+        "watch this host until killed; what runs without a command",
+        "sockbpf [run] -c FILE [--ready-file FILE] [--beside]",
+        _run_options,
+        _run,
+    ),
+    "check": Command(
+        "try everything on this kernel, and say what is missing",
+        "sockbpf check -c FILE",
+        _config_option,
+        _check,
+    ),
+    "demo": Command("see an alert arrive", "sockbpf demo", _no_options, _demo),
+    "store": Command(
+        "keep alerts, and show them, until killed", "sockbpf store -c FILE", _store_options, _store
+    ),
+}
+OF_ALL = {"-h", "--help", "--version"}
+"""Options that stand without a command; any other is one of `run`."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, whose first word is a command."""
+    door = argparse.ArgumentParser(
+        prog="sockbpf",
+        usage="sockbpf [COMMAND] [OPTION …]",
+        description="Alerts by HTTP GET the moment a TCP or UDP socket queue exceeds its threshold.",
+        epilog=f"`sockbpf COMMAND --help` shows the options of one command. {EXITS}",
+    )
+    door.add_argument("--version", action="version", version=f"sockbpf {__version__}")
+    commands = door.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", prog="sockbpf", required=True
+    )
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(
+            name, help=command.summary, description=command.summary, usage=command.usage, epilog=EXITS
+        )
+        command.add_options(one)
+        one.set_defaults(error=one.error)
+    return door
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return what the command line asks for; one that makes no sense ends the process with exit code 2."""
+    is_run = not argv or (argv[0].startswith("-") and argv[0] not in OF_ALL)
+    arguments, unknown = parser().parse_known_args(["run", *argv] if is_run else argv)
+    if unknown:
+        hint = ": a command is the first word" if unknown[0] in COMMANDS else ""
+        arguments.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    wants_config = "config" in arguments and not getattr(arguments, "child", False)
+    if wants_config and arguments.config is None:
+        arguments.error("which configuration? -c FILE; a commented example is config.yaml beside the code")
+    return arguments
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; every error leaves by here, as a line and an exit code."""
     logs.open_what_is_closed()
     signals.hold()
-    arguments = parser().parse_args(argv)
+    arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
-        return run(arguments)
+        if arguments.command != "run":
+            signals.let_go()
+        return COMMANDS[arguments.command].run(arguments)
     except SockbpfError as error:
         logs.last_word(str(error))
         return error.exit_code

@@ -98,7 +98,7 @@ def assert_it_polls(monitor: Monitor, receiver: Receiver, stack: ExitStack) -> N
 
 @pytest.mark.parametrize("command", ["run", "check", "demo"])
 def test_not_root(config: Path, command: str) -> None:
-    done = run(command, "-c", config, before=NOBODY)
+    done = run(command, *(() if command == "demo" else ("-c", config)), before=NOBODY)
     assert done.returncode == 3
     assert done.stderr.startswith("needs root, ")
     assert "sudo sockbpf" in done.stderr
@@ -155,6 +155,17 @@ def test_configuration_is_missing(tmp_path: Path, command: str) -> None:
     done = run(command, "-c", tmp_path / "none.yaml")
     assert done.returncode == 2
     assert done.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["check", "store"])
+def test_options_of_another_command(config: Path, tmp_path: Path, command: str) -> None:
+    ready = tmp_path / "ready"
+    done = run(command, "-c", config, "--ready-file", ready)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"usage: sockbpf {command} -c FILE\n")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not ready.exists()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

@@ -1,0 +1,103 @@
+"""Each command takes its own options and shows only them; whatever else is typed ends with exit code 2."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sockbpf.cli import COMMANDS, main, parse
+
+OPTIONS: dict[str, dict[str, str | None]] = {
+    "run": {"--config": "F", "--ready-file": "F", "--beside": None},
+    "check": {"--config": "F"},
+    "demo": {},
+    "store": {"--config": "F"},
+}
+"""What each command takes, with a value where it wants one."""
+
+EVERY = {name: value for options in OPTIONS.values() for name, value in options.items()}
+FOREIGN = [(command, option) for command in OPTIONS for option in EVERY if option not in OPTIONS[command]]
+
+
+def typed(option: str) -> list[str]:
+    value = EVERY[option]
+    return [option] if value is None else [option, value]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Type what must be refused as usage; return what was said."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_every_command_is_here() -> None:
+    assert set(OPTIONS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_its_help_shows_its_own_options(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage: sockbpf")
+    assert command in said.splitlines()[0]
+    assert set(re.findall(r"--[a-z][a-z-]*", said)) == {*OPTIONS[command], "--help"}
+    assert "exit codes: 0 ok" in said
+
+
+def test_the_help_of_all_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert re.search(rf"(?m)^ +{name} +{re.escape(command.summary)}$", said)
+
+
+@pytest.mark.parametrize(("command", "option"), FOREIGN)
+def test_options_of_another_command_are_refused(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [word for each in OPTIONS[command] for word in typed(each)]
+    said = refused(capsys, command, *own, *typed(option))
+    assert said.startswith(f"usage: sockbpf {command}")
+    assert f"error: unrecognized arguments: {' '.join(typed(option))}" in said
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_its_own_options_are_taken(command: str) -> None:
+    taken = parse([command, *(word for option in OPTIONS[command] for word in typed(option))])
+    assert taken.command == command
+    for option, value in OPTIONS[command].items():
+        assert getattr(taken, option[2:].replace("-", "_")) == (Path(value) if value else True)
+
+
+def test_without_a_command_it_runs() -> None:
+    taken = parse(["-c", "F", "--ready-file", "R"])
+    assert (taken.command, taken.config, taken.ready_file, taken.beside) == (
+        "run",
+        Path("F"),
+        Path("R"),
+        False,
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("run",), ("check",), ("store",), ("--beside",)])
+def test_the_configuration_is_asked_for(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "error: which configuration? -c FILE" in refused(capsys, *words)
+
+
+@pytest.mark.parametrize("words", [("chekc",), ("check", "check"), ("demo", "now"), ("-c",), ("--beside=1",)])
+def test_what_makes_no_sense_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, *words).startswith("usage: sockbpf")
+
+
+def test_a_command_after_options_is_refused_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "check: a command is the first word" in refused(capsys, "-c", "F", "check")
