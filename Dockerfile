@@ -4,10 +4,11 @@ FROM debian:12-slim AS build
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv
 # The interpreter that BCC is built for; BCC itself comes from the system of the image below.
 RUN python3 -m venv --system-site-packages /opt/sockbpf
-COPY pyproject.toml README.md /src/
+COPY pyproject.toml constraints.txt README.md LICENSE /src/
+COPY LICENSES /src/LICENSES
 COPY bpf /src/bpf
 COPY sockbpf /src/sockbpf
-RUN /opt/sockbpf/bin/pip install -q --no-cache-dir --disable-pip-version-check /src
+RUN PIP_CONSTRAINT=/src/constraints.txt /opt/sockbpf/bin/pip install -q --no-cache-dir --disable-pip-version-check /src
 
 FROM debian:12-slim
 RUN apt-get update -qq \

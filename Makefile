@@ -6,12 +6,22 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
 TEST_PACKAGES := bpftool chromium curl debootstrap e2fsprogs gcc iperf3 iproute2 kmod libc6-dev logrotate nginx-light \
-	postgresql procps prometheus-alertmanager rsyslog shellcheck systemd wrk xz-utils zstd
+	nodejs postgresql procps prometheus-alertmanager rsyslog shellcheck systemd wrk xz-utils zstd
+C := bpf/*.c bpf/*.h
+SHELL_SCRIPTS := .ci/run vagrant/*.sh
+# The versions that a release was tried with; `make setup CONSTRAINTS=` takes the newest that pyproject.toml allows.
+CONSTRAINTS := constraints.txt
+# By the environment, since pip's own environment for a build then keeps to them too; each pip knows one of the two.
+PIP := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS)) PIP_BUILD_CONSTRAINT=$(abspath $(CONSTRAINTS))) \
+	$(VENV)/bin/pip install -q --disable-pip-version-check
+# The Pythons that pyproject.toml promises.
+PYTHONS := 3.10 3.11 3.12 3.13
 CONFIG := config.yaml
 UNIT := /etc/systemd/system/sockbpf.service
 SETTINGS := /etc/sockbpf/config.yaml
 
-.PHONY: help setup install user service run check demo lint fast test vm bench bench-quick clean
+.PHONY: help setup install user service run demo self-test format lint lint-python lint-c lint-shell lint-page \
+	unit unit-page check fast test coverage pythons constraints vm bench bench-quick clean
 
 help:
 	@echo 'make run     set up, then watch with $(CONFIG)'
@@ -20,27 +30,31 @@ help:
 	@echo 'make install sockbpf on the PATH, for: sudo sockbpf -c config.yaml'
 	@echo 'make service sockbpf under systemd, now and after every boot'
 	@echo 'make demo    see an alert arrive'
-	@echo 'make check   what this kernel can do'
+	@echo 'make self-test   what this kernel can do, tried on real sockets'
+	@echo 'make check   linters and the tests that need no kernel'
+	@echo 'make format  lay out the code as the linters want it'
+	@echo 'make coverage    which lines of the code the tests of unit and abi run'
+	@echo 'make pythons     the tests that need no kernel by each Python from 3.10 on'
+	@echo 'make constraints take the newest packages that pyproject.toml allows'
 	@echo 'make vm      the claims on stock kernels under emulation'
 	@echo 'make bench   what the README says of cost and speed, measured here'
 	@echo 'make bench-quick   only that all of it runs'
-	@echo 'make fast    linters and the tests that need no kernel'
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
 	dpkg -s $(PACKAGES) >/dev/null 2>&1 || \
 		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		  apt-get install -y -qq --no-install-recommends $(PACKAGES); }
 	$(PYTHON) -m venv --system-site-packages $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check -e .
+	$(PIP) -e .
 	touch $@
 
 $(VENV)/.ready-for-tests: $(VENV)/.ready Makefile
 	dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1 || \
 		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		  apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES); }
-	$(VENV)/bin/pip install -q --disable-pip-version-check -e '.[dev]'
+	$(PIP) -e '.[dev]'
 	touch $@
 
 install: setup user
@@ -65,22 +79,75 @@ service: install
 run: setup
 	$(SUDO) $(VENV)/bin/sockbpf -c $(CONFIG)
 
-check: setup
-	$(SUDO) $(VENV)/bin/sockbpf check -c $(CONFIG)
-
 demo: setup
 	$(SUDO) $(VENV)/bin/sockbpf demo
 
+self-test: setup
+	$(SUDO) $(VENV)/bin/sockbpf check -c $(CONFIG)
+
+format: $(VENV)/.ready-for-tests
+	$(VENV)/bin/ruff check --fix-only .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i $(C)
+
 # What stops a commit first: formatting, lint, types.
-lint: $(VENV)/.ready-for-tests
+lint: lint-python lint-c lint-shell lint-page
+
+lint-python: $(VENV)/.ready-for-tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/clang-format --dry-run --Werror bpf/*.c bpf/*.h
-	shellcheck vagrant/*.sh
 
-fast: lint
+lint-c: $(VENV)/.ready-for-tests
+	$(VENV)/bin/clang-format --dry-run --Werror $(C)
+
+lint-shell: $(VENV)/.ready-for-tests
+	shellcheck $(SHELL_SCRIPTS)
+
+# ESLint comes by npm. Where that is not, or reaches no registry, the rest must still be checked.
+lint-page:
+	@if $(MAKE) -s node_modules/.ready; then node_modules/.bin/eslint .; \
+	else echo 'left out: lint of the page, which needs npm and its registry'; fi
+
+node_modules/.ready: package.json package-lock.json
+	@npm ci --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-timeout=30000
+	@touch $@
+
+unit: $(VENV)/.ready-for-tests unit-page
 	$(VENV)/bin/pytest tests/unit
+
+unit-page: $(VENV)/.ready-for-tests
+	@if node -e 'process.exit(Number(parseInt(process.versions.node) < 18))'; then node --test tests/page/*.test.js; \
+	else echo 'left out: tests of the page, which need Node 18'; fi
+
+check: lint unit
+
+fast: check
+
+# The rest is run by processes of their own, as tests/live and tests/store start them: see the floor in pyproject.toml.
+coverage: $(VENV)/.ready-for-tests
+	mkdir -p .cache/coverage
+	$(SUDO) $(VENV)/bin/coverage run -m pytest -q tests/unit tests/abi
+	$(SUDO) $(VENV)/bin/coverage report
+
+# By each Python of PYTHONS that the machine has, on the PATH or by pyenv; BCC is for the distribution's alone.
+pythons: $(PYTHONS:%=python-%)
+
+python-%: $(CONSTRAINTS)
+	@for python in python$* ~/.pyenv/versions/$*.*/bin/python none; do $$python -c '' 2>/dev/null && break; done; \
+	if [ $$python = none ]; then echo 'left out: Python $*, which is not on this machine'; exit; fi; \
+	$$python -m venv .cache/python-$* && $(MAKE) -s VENV=.cache/python-$* unit-alone
+
+unit-alone:
+	$(PIP) -e '.[dev]'
+	$(VENV)/bin/python -VV
+	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/unit
+
+constraints:
+	$(PYTHON) -m venv .cache/uv
+	.cache/uv/bin/pip install -q --disable-pip-version-check uv
+	echo 'setuptools>=77' | .cache/uv/bin/uv pip compile -q --upgrade --universal --python-version 3.10 --all-extras \
+		--no-annotate --custom-compile-command 'make constraints' -o constraints.txt pyproject.toml -
 
 # Stock kernels under emulation: all, or one by its name, as in `make vm KERNEL=6.1`.
 vm: $(VENV)/.ready-for-tests
@@ -94,8 +161,8 @@ bench: $(VENV)/.ready-for-tests
 bench-quick: $(VENV)/.ready-for-tests
 	$(SUDO) $(VENV)/bin/python -m bench --quick $(FIGURES)
 
-test: lint
+test: lint unit-page
 	$(SUDO) $(VENV)/bin/pytest $(PYTEST_ARGS)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) node_modules

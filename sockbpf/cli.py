@@ -80,7 +80,7 @@ def _demo(_: argparse.Namespace) -> int:
 
 
 def _store(arguments: argparse.Namespace) -> int:
-    from sockbpf.store.user import want_no_rights
+    from sockbpf.process.user import want_no_rights
 
     want_no_rights()  # each thread for itself: before there is another
     if arguments.child:

@@ -28,7 +28,7 @@ packages() {
 copy_code() {
 	packages rsync
 	mkdir -p "$code"
-	rsync -a --delete --exclude='*.egg-info' --exclude=/.{cache,git,vagrant,venv} "$checkout/" "$code/"
+	rsync -a --delete --exclude='*.egg-info' --exclude=/node_modules --exclude=/.{cache,git,vagrant,venv} "$checkout/" "$code/"
 }
 
 # The types of a kernel without BTF are in its headers.

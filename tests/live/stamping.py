@@ -94,7 +94,10 @@ def stamping(stack: ExitStack, port: int = 0) -> Stamps:
     stack.callback(process.kill)
     assert process.stdout is not None
     stamps = Stamps(f"http://127.0.0.1:{int(process.stdout.readline())}/alert", process)
-    threading.Thread(target=stamps.keep, daemon=True).start()
+    keeper = threading.Thread(target=stamps.keep, daemon=True)
+    keeper.start()
+    stack.callback(keeper.join)  # before the pipe that it reads is closed
+    stack.callback(process.kill)
     return stamps
 
 

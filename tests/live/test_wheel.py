@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ("bpf", "sockbpf", "pyproject.toml", "README.md")
+PARTS = ("bpf", "sockbpf", "LICENSE", "LICENSES", "pyproject.toml", "README.md")
 """What a package is made of; the image takes the same."""
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -52,6 +52,13 @@ def test_the_c_goes_along(installed: Path) -> None:
     wanted = {path.relative_to(REPOSITORY / "bpf") for path in REPOSITORY.glob("bpf/**/*.[ch]")}
     assert wanted
     assert {path.relative_to(source) for path in source.glob("**/*.[ch]")} == wanted
+
+
+def test_the_licences_go_along(installed: Path) -> None:
+    (metadata,) = installed.glob("lib/python3*/site-packages/sockbpf-*.dist-info")
+    assert "License-Expression: GPL-2.0-only OR Apache-2.0\n" in (metadata / "METADATA").read_text()
+    kept = {path.name for path in metadata.glob("licenses/**/*") if path.is_file()}
+    assert kept == {"LICENSE", "GPL-2.0-only.txt", "Apache-2.0.txt"}
 
 
 def test_check(installed: Path) -> None:

@@ -42,6 +42,8 @@ class Store:
     log_file: Path
     config: Path
     token: str = ""
+    trusted: str | bool = True
+    """Whose certificate it shows: the file of an authority, or True for one of the system's."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -56,7 +58,7 @@ class Store:
             if self.process.poll() is not None:
                 pytest.fail(f"the store exited {self.process.returncode}:\n{self.log()}")
             try:
-                return requests.get(f"{self.url}/healthz", timeout=5, verify=False).status_code == 200
+                return requests.get(f"{self.url}/healthz", timeout=5, verify=self.trusted).status_code == 200
             except requests.RequestException:
                 return False
 
@@ -69,9 +71,18 @@ class Store:
 
 
 def start_store(
-    folder: Path, database: str, *, healthy: bool = True, log: Any = None, **settings: Any
+    folder: Path,
+    database: str,
+    *,
+    healthy: bool = True,
+    log: Any = None,
+    trusted: str | bool = True,
+    **settings: Any,
 ) -> Store:
-    """Start a store with its files in `folder`; settings are given as `store:` of config.yaml has them."""
+    """Start a store with its files in `folder`; settings are given as `store:` of config.yaml has them.
+
+    Where it speaks TLS, `trusted` is the file of the authority that its certificate is of.
+    """
     folder.mkdir(exist_ok=True)
     port = settings.pop("port", 0) or free_port()
     config, log_file = folder / "config.yaml", folder / "store.log"
@@ -83,9 +94,8 @@ def start_store(
         )
     scheme = "https" if "tls_cert" in settings else "http"
     token = settings.get("token", "")
-    made = Store(
-        f"{scheme}://127.0.0.1:{port}", process, log_file, config, token if isinstance(token, str) else ""
-    )
+    known = token if isinstance(token, str) else ""
+    made = Store(f"{scheme}://127.0.0.1:{port}", process, log_file, config, known, trusted)
     if healthy:
         made.wait_healthy()
     return made

@@ -68,10 +68,12 @@ def locked(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> I
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
     certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     (folder / "token").write_text(TOKEN)
     store = start_store(
         folder / "store",
         f"sqlite:///{folder / 'alerts.sqlite'}",
+        trusted=str(folder / "ca.pem"),
         token={"file": str(folder / "token")},
         tls_cert=str(folder / "cert.pem"),
         tls_key=str(folder / "key.pem"),

@@ -59,8 +59,8 @@ def test_it_speaks_tls(start: StartStore, sqlite: str, tmp_path: Path) -> None:
     leaf.private_key_pem.write_to_path(tmp_path / "key.pem")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     files = {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
-    store = start(sqlite, **files)
     trusted = str(tmp_path / "ca.pem")
+    store = start(sqlite, trusted=trusted, **files)
     answer = requests.get(f"{store.url}/alert", params=told(1), verify=trusted, timeout=9)
     assert answer.json() == {"new": True}
     plain = store.url.replace("https", "http")

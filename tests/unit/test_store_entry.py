@@ -6,6 +6,7 @@ import csv
 import io
 import ipaddress
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -166,7 +167,10 @@ def test_these_are_no_addresses(text: str) -> None:
     assert packed_ip(text) is None
 
 
-CELLS = st.lists(st.lists(st.text(), min_size=1, max_size=4), max_size=4)
+CELL = st.text() if sys.version_info >= (3, 11) else st.text(st.characters(exclude_characters="\0"))
+"""Before Python 3.11 its csv writes no NUL."""
+
+CELLS = st.lists(st.lists(CELL, min_size=1, max_size=4), max_size=4)
 
 
 @given(st.text())

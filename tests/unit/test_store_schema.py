@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from sockbpf.store.data.schema import STEPS, DamagedError, SchemaError, migrate,
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_engine(f"sqlite:///{tmp_path}/alerts.sqlite", connections=1)
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = open_engine(f"sqlite:///{tmp_path}/alerts.sqlite", connections=1)
+    yield made
+    made.dispose()
 
 
 def edition(engine: Engine) -> list[int]:

@@ -22,6 +22,7 @@ from tests.live.waiting import until
 from tests.vm.packages import CACHE, PackagesError, made_once, mirror
 
 CHECKOUT = Path(__file__).parents[2]
+CONSTRAINTS = CHECKOUT / "constraints.txt"
 SUITE = "bullseye"
 WRONG_KEY = "/usr/share/keyrings/debian-archive-bullseye-security-automatic.gpg"
 """Debian's, but it signs another archive."""
@@ -92,7 +93,7 @@ def fetch_wheels(folder: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", f"--dest={folder}"]
     binary = ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11"]
     platform = ["--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64"]
-    subprocess.run([*pip, *binary, *platform, "setuptools>=68", *wanted], check=True)
+    subprocess.run([*pip, *binary, *platform, "-c", CONSTRAINTS, "setuptools", *wanted], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,9 @@ def host() -> Iterator[Host]:
         cached = made_once(CACHE / "old-host", SUITE, fresh_root)
     except PackagesError as reason:
         pytest.skip(str(reason))
-    wheels = made_once(CACHE / "wheels", importlib.metadata.requires("sockbpf"), fetch_wheels)
+    wheels = made_once(
+        CACHE / "wheels", [importlib.metadata.requires("sockbpf"), CONSTRAINTS.read_text()], fetch_wheels
+    )
     with tempfile.TemporaryDirectory(prefix="sockbpf-host-") as folder:
         root = Path(folder, "root")
         subprocess.run(["cp", "--archive", cached / "root", root], check=True)

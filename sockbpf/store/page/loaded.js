@@ -35,9 +35,9 @@ export function makeLoaded() {
     stop.abort();
     stop = new AbortController();
     set = wantedSet;
-    const asked = [first("episodes", stop.signal)];
-    if (set.view === "alerts") asked.push(first("alerts", stop.signal));
-    await Promise.all(asked);
+    const pages = [first("episodes", stop.signal)];
+    if (set.view === "alerts") pages.push(first("alerts", stop.signal));
+    await Promise.all(pages);
   }
 
   async function first(kind, signal) {

@@ -255,7 +255,10 @@ async function start() {
     },
     waiting: (reason) => stand("waiting", `reconnecting: ${reason}`),
   });
-  await Promise.race([stands, new Promise((resolve) => setTimeout(resolve, STREAM_MS))]);
+  const waited = new Promise((resolve) => {
+    setTimeout(resolve, STREAM_MS);
+  });
+  await Promise.race([stands, waited]);
   asked = true;
   askAll();
   setInterval(everySecond, 1000);

@@ -6,9 +6,13 @@ import csv
 import io
 import json
 import re
+import sys
 from typing import Any
 
 from sockbpf.store.web.guard import Problem
+
+ESCAPE = None if sys.version_info >= (3, 11) else "\U0010ffff"
+"""No text has it. Before Python 3.11 csv takes a NUL for the escape character where there is none, and gives up."""
 
 MOST_CELLS = 1_000_000
 """Of a table that is answered: objects that share no name make a column for each."""
@@ -28,7 +32,7 @@ def table_of(bodies: list[str]) -> bytes:
     if len(names) * len(objects) > MOST_CELLS:
         raise Problem(422, "too many different names for one table: ask for fewer objects, or for JSON")
     out = io.StringIO()
-    lines = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
+    lines = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, escapechar=ESCAPE)
     lines.writerow(harmless(name) for name in names)
     lines.writerows([_cell(each.get(name, "")) for name in names] for each in objects)
     return out.getvalue().encode(errors="backslashreplace")
