@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.abi.old_verifier import Map, RefusedError, Verifier
-from tests.abi.test_programs import KINDS, PROGRAMS
+from tests.abi.programs import KINDS, PROGRAMS
 
 BPF = Path(__file__).parents[2] / "bpf"
 HEADERS = Path(__file__).parent / "old_headers"

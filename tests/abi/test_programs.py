@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -24,20 +22,13 @@ from sockbpf.kernel.build.layout import CAST
 from sockbpf.kernel.build.source import BTF
 from sockbpf.settings.config import Config
 from tests.abi.everything import Everything, every_program
+from tests.abi.programs import PROGRAMS
 
-BPF = Path(__file__).parents[2] / "bpf"
 THRESHOLD = 2**32 - 1
 
 MOST_INSTRUCTIONS = 4096
 """What kernels before 5.2 accept."""
 
-KINDS = {"TRACEPOINT": {Kind.TRACEPOINT}, "KPROBE": {Kind.KPROBE, Kind.KRETPROBE}}
-PROGRAMS = {
-    name: KINDS[macro]
-    for file in ("tracepoints.h", "kprobes.h")
-    for macro, name in re.findall(r"^(TRACEPOINT|KPROBE)\((\w+)\)$", (BPF / file).read_text(), re.MULTILINE)
-}
-"""Each program of bpf/ and how it may be attached."""
 
 READ_NO_QUEUE = {
     "tp_tcp_destroy_sock", "kp_tcp_set_state", "kp_sk_common_release", "kp_inet_sock_destruct",

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,3 +121,14 @@ def compilers(pid: int) -> list[int]:
 
 StartMonitor = Callable[..., Monitor]
 """`start_monitor(armed=True, before=(), **settings)`, the fixture."""
+
+
+def start(config: Path, stack: ExitStack, before: list[str] | None = None) -> Monitor:
+    """Start a monitor with its files beside its configuration."""
+    log, ready = config.with_suffix(".log"), config.with_suffix(".ready")
+    command = [*(before or []), *sockbpf("-c", str(config), "--ready-file", str(ready), "--beside")]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=sink)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return Monitor(process, log, ready, time.monotonic())

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.live.monitoring import Monitor, compilers, sockbpf, thresholds, with_bcc
+from tests.live.monitoring import Monitor, compilers, sockbpf, start, thresholds, with_bcc
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
@@ -70,17 +70,6 @@ def run(*arguments: str | Path, before: list[str] | None = None) -> subprocess.C
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert "Traceback" not in done.stdout + done.stderr
     return done
-
-
-def start(config: Path, stack: ExitStack, before: list[str] | None = None) -> Monitor:
-    """Start a monitor with its files beside its configuration."""
-    log, ready = config.with_suffix(".log"), config.with_suffix(".ready")
-    command = [*(before or []), *sockbpf("-c", str(config), "--ready-file", str(ready), "--beside")]
-    with log.open("wb") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=sink)
-    stack.callback(process.wait)
-    stack.callback(process.kill)
-    return Monitor(process, log, ready, time.monotonic())
 
 
 def assert_it_polls(monitor: Monitor, receiver: Receiver, stack: ExitStack) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from sockbpf.delivery.journal_lines import FILE, first_line, line, read
 from tests.live.monitoring import Monitor, StartMonitor, thresholds
+from tests.live.ports import closed_port
 from tests.live.receiver import Receiver, Told
 from tests.live.sockets import drain, port, tcp_pair
-from tests.live.test_slow_receiver import closed_port
 from tests.live.waiting import until
 
 UNREAD = 30_011

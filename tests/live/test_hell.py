@@ -30,9 +30,8 @@ from tests.live.monitoring import StartMonitor
 from tests.live.receiver import Told
 from tests.live.sockets import drain, port, tcp_pair, udp_socket
 from tests.live.stamping import stamping
-from tests.live.test_journal_kill import Word, word
-from tests.live.test_sigkill import wait_until
-from tests.live.waiting import until
+from tests.live.told import Word, word
+from tests.live.waiting import until, wait_until
 
 UNREAD = 30_011
 CROSSINGS, CROSSINGS_TIMED = 101, 1009

@@ -16,8 +16,8 @@ from sockbpf.delivery.owed import Owed
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.receiver import Receiver
 from tests.live.waiting import until
-from tests.unit.test_journal import body
-from tests.unit.test_journal_damages import DAMAGES, whole_text
+from tests.unit.damages import DAMAGES, whole_text
+from tests.unit.journals import body
 
 SEED = 9973
 OWED = 211

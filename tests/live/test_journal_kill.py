@@ -23,19 +23,13 @@ import pytest
 
 from tests.live.monitoring import launch, thresholds
 from tests.live.receiver import Receiver, Told
+from tests.live.told import Word, word
 from tests.live.waiting import until
 
 SEED = 1873
 LONGEST_S = 0.4
-LOAD = "from tests.live.test_sigkill import load_without_end; load_without_end()"
+LOAD = "from tests.live.load import load_without_end; load_without_end()"
 TOLD = re.compile(r"event=(\w+) .* id=(\w+) seq=(\d+) ")
-
-Word = tuple[str, str, int]
-"""event, id, seq: what a receiver tells duplicates by."""
-
-
-def word(told: Told) -> Word:
-    return told["event"], told["id"], int(told["seq"])
 
 
 def logged(log: str) -> list[Word]:

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.live.monitoring import Monitor, StartMonitor, compilers, thresholds
+from tests.live.ports import free_port
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
-from tests.live.test_reload import free_port
 
 MOST_BYTES = 60_000_000
 THRESHOLD, UNREAD = 20_011, 30_011

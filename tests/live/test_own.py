@@ -23,9 +23,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.live.monitoring import Monitor, launch, thresholds
+from tests.live.monitoring import Monitor, launch, start, thresholds
 from tests.live.sockets import drain, port, tcp_pair, unread, unsent
-from tests.live.test_cli import start
 from tests.live.waiting import until
 
 CROSSINGS = 23

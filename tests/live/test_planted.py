@@ -19,7 +19,7 @@ import yaml
 
 from sockbpf.process.isolated import command
 from tests.live.monitoring import thresholds
-from tests.live.test_reload import free_port
+from tests.live.ports import free_port
 from tests.live.waiting import until
 
 SOCKBPF = Path(sys.executable).with_name("sockbpf")

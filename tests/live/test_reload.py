@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
-import socket
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-import yaml
-
 from tests.live.bpf import bpf_ids
-from tests.live.monitoring import Monitor, StartMonitor, thresholds
+from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.ports import free_port
 from tests.live.receiver import Receiver, receiving
+from tests.live.reloading import change
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
 
 UNREAD = 30_011
-
-
-def change(monitor: Monitor, **settings: object) -> None:
-    """Write other settings into the monitor's file and have it read them."""
-    file = monitor.log_file.with_name("config.yaml")
-    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | settings))
-    hang_up(monitor)
-
-
-def hang_up(monitor: Monitor) -> None:
-    said = monitor.log().count("settings")
-    monitor.process.send_signal(signal.SIGHUP)
-    until(lambda: monitor.log().count("settings") > said, "a word about the settings")
 
 
 def test_thresholds_change_while_it_watches(
@@ -115,11 +100,6 @@ def written(lines: Path, number: int) -> list[str]:
     """Return the events of this reader that a file of JSON lines holds."""
     told = [json.loads(line) for line in lines.read_text().splitlines()]
     return [each["event"] for each in told if (each["local_port"], each["type"]) == (number, "RECV")]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_heartbeat_and_metrics_say_the_same(

@@ -28,8 +28,8 @@ from sockbpf.errors import ConfigError
 from sockbpf.settings.config import load
 from tests.live import test_hell as hell
 from tests.live.monitoring import Monitor, StartMonitor, sockbpf, thresholds
-from tests.live.test_reload import free_port, hang_up
-from tests.live.test_slow_receiver import closed_port
+from tests.live.ports import closed_port, free_port
+from tests.live.reloading import hang_up
 from tests.live.waiting import until
 
 PASSWORD, QUERY, HEADER, TOKEN_FILE, TOKEN_ENV, SLACK, PATH_ENV, BASE = SECRETS = (

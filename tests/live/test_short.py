@@ -22,12 +22,12 @@ from sockbpf.kernel.attach.legacy import UNIT
 from sockbpf.kernel.look.netns import inside
 from tests.live import kprobes
 from tests.live.bpf import bpf_ids, loaded, open_episodes, shows_ids
+from tests.live.bursting import DATAGRAM, expect, tcp_receive, truesize, udp_receive
+from tests.live.filling import Filled, fill_tcp, fill_udp_receive, fill_udp_send
 from tests.live.monitoring import BLOCKED_UNSEEN, Monitor, launch, thresholds
 from tests.live.network import DISCARD, ip, slow_link
 from tests.live.receiver import Receiver, receiving
 from tests.live.sockets import FAMILIES, drain, inode, port, ss_all, tcp_pair, unsent
-from tests.live.test_bursts import DATAGRAM, expect, tcp_receive, truesize, udp_receive
-from tests.live.test_parity import Filled, fill_tcp, fill_udp_receive, fill_udp_send
 from tests.live.waiting import until
 
 THRESHOLD = 20_011

@@ -21,34 +21,18 @@ import pytest
 import yaml
 
 from tests.live.bpf import bpf_ids, loaded
+from tests.live.load import UNREAD
 from tests.live.monitoring import compilers, sockbpf, thresholds
 from tests.live.receiver import Receiver
-from tests.live.sockets import drain, port, tcp_pair, udp_socket
-from tests.live.waiting import until
+from tests.live.sockets import drain, port, tcp_pair
+from tests.live.waiting import until, wait_until
 
 THRESHOLD = 20_011
-UNREAD = 30_011
 KILLS = 50
 LONGEST_S = (2.5, 0.5)
 SEED = 1759
 ORPHANED = 1
 """Whose child a process is when its own parent is dead."""
-
-
-def load_without_end(pause_s: float = 0.01) -> None:
-    """Be the load: sockets that cross and drain, and one that stays over."""
-    with ExitStack() as stack:
-        client, server = tcp_pair(stack)
-        reader, writer = udp_socket(stack), udp_socket(stack)
-        stuck = udp_socket(stack)
-        writer.sendto(bytes(UNREAD), stuck.getsockname())
-        print("ready", flush=True)
-        while True:
-            client.sendall(bytes(UNREAD))
-            drain(server, UNREAD)
-            writer.sendto(bytes(UNREAD), reader.getsockname())
-            assert len(reader.recv(UNREAD)) == UNREAD
-            time.sleep(pause_s)
 
 
 def held(kind: str) -> set[int]:
@@ -78,10 +62,6 @@ def of_folder(folder: Path) -> list[str]:
     return found
 
 
-def wait_until(moment_s: float) -> None:
-    until(lambda: time.monotonic() > moment_s, "the moment")
-
-
 def is_armed(ready: Path, stale_ns: int) -> bool:
     with suppress(FileNotFoundError):  # the stale one goes when a monitor starts
         return ready.stat().st_mtime_ns != stale_ns
@@ -104,7 +84,7 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
             [
                 sys.executable,
                 "-c",
-                "from tests.live.test_sigkill import load_without_end; load_without_end()",
+                "from tests.live.load import load_without_end; load_without_end()",
             ],
             stdout=subprocess.PIPE,
         )

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import pytest
 
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import ip
+from tests.live.ports import closed_port
 from tests.live.receiver import receiving
 from tests.live.sockets import drain, tcp_pair, udp_socket
 from tests.live.waiting import until
@@ -65,12 +65,6 @@ def rss_kib(monitor: Monitor) -> int:
     found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{monitor.pid}/status").read_text(), re.MULTILINE)
     assert found
     return int(found[1])
-
-
-def closed_port() -> int:
-    """Return a port that nobody listens on."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.mark.timeout(240)

@@ -25,9 +25,10 @@ import yaml
 
 from sockbpf.process.logs import MOST_BYTES, Writer
 from tests.live.monitoring import Monitor, StartMonitor, compilers, sockbpf, thresholds
+from tests.live.ports import free_port
 from tests.live.receiver import Receiver, receiving
+from tests.live.reloading import change
 from tests.live.sockets import drain, fill, port, tcp_pair
-from tests.live.test_reload import change, free_port
 from tests.live.waiting import until
 
 UNREAD = 30_011

@@ -21,3 +21,7 @@ def until(condition: Callable[[], Any], what: str | Callable[[], str], deadline_
         if time.monotonic() > end:
             pytest.fail(f"not within {deadline_s} s: {what() if callable(what) else what}")
         time.sleep(0.002)
+
+
+def wait_until(moment_s: float) -> None:
+    until(lambda: time.monotonic() > moment_s, "the moment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import requests
@@ -58,3 +59,13 @@ def is_problem(answer: requests.Response, status: int) -> bool:
         and bool(problem["detail"])
         and "Traceback" not in answer.text
     )
+
+
+def everything(store: Store) -> Iterator[dict[str, Any]]:
+    """Yield all that the store has, as its pages link to each other."""
+    url = f"{store.url}/store.json?limit=1000"
+    while url:
+        answer = requests.get(url, timeout=30)
+        assert answer.status_code == 200, answer.text
+        yield from answer.json()
+        url = f"{store.url}{answer.links['next']['url']}" if "next" in answer.links else ""

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.store.both import folder, start_both
 from tests.store.serving import TOKEN, Store, empty, new_database, postgresql, start_store
+
+__all__ = ["folder", "start_both"]
 
 StartStore = Callable[..., Store]
 """`start(database=…, **settings)`, the fixture."""

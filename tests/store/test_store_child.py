@@ -24,12 +24,10 @@ import yaml
 
 from sockbpf.process.user import OWN, UNNAMED, user_of
 from tests.live.monitoring import Monitor
-from tests.live.test_reload import hang_up
+from tests.live.reloading import hang_up
 from tests.live.waiting import until
+from tests.store.both import StartBoth, child, cross, has, is_alive
 from tests.store.serving import free_port
-from tests.store.test_store_process import StartBoth, child, cross, folder, has, is_alive, start_both
-
-__all__ = ["folder", "start_both"]
 
 UNIT = Path(__file__).parents[2] / "systemd" / "sockbpf.service"
 HOSTILE = ["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", "/usr/bin/python3", "-c"]

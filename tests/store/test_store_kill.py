@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
-from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 import requests
 
 from tests.live.waiting import until
+from tests.store.asking import everything
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, free_port, told
+from tests.store.serving import free_port, told
 
 SEED = 20_261
 CLIENTS = 6
@@ -92,16 +92,6 @@ class Clients:
             assert not any(thread.is_alive() for thread in threads)
 
 
-def pages(store: Store) -> Iterator[dict[str, Any]]:
-    """Yield all that the store has, page by page."""
-    url = f"{store.url}/store.json?limit=1000"
-    while url:
-        answer = requests.get(url, timeout=30)
-        assert answer.status_code == 200, answer.text
-        yield from answer.json()
-        url = f"{store.url}{answer.links['next']['url']}" if "next" in answer.links else ""
-
-
 @pytest.mark.timeout(3600)
 def test_what_was_answered_is_there_once(
     start: StartStore, database: str, pytestconfig: pytest.Config
@@ -124,7 +114,7 @@ def test_what_was_answered_is_there_once(
             store = start(database, port=clients.port, healthy=False)
         store.wait_healthy()
     took_s = time.monotonic() - begun
-    kept = [alert["seq"] for alert in pages(store)]
+    kept = [alert["seq"] for alert in everything(store)]
     unanswered = sum(clients.again.values())
     known = sum(not new for new in clients.answered.values())
     print(

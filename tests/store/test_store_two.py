@@ -19,9 +19,9 @@ import requests
 
 from tests.live.monitoring import launch
 from tests.live.waiting import until
+from tests.store.asking import everything
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, new_database
-from tests.store.test_store_kill import pages
 
 SOCKETS = 1_009
 ROUNDS = 3
@@ -60,7 +60,7 @@ def ours(database: str) -> int:
 
 
 def kept(store: Store) -> Counter[tuple[str, str, int]]:
-    return Counter((alert["event"], alert["id"], alert["seq"]) for alert in pages(store))
+    return Counter((alert["event"], alert["id"], alert["seq"]) for alert in everything(store))
 
 
 @pytest.mark.timeout(300)

@@ -229,3 +229,12 @@ def late():
         Import("bcc", ours=False, late=True),
         Import("kernel.attach.probes", ours=True, late=True),
     }
+
+
+def test_no_test_imports_another() -> None:
+    """What several tests need lies in a module of its own; a test may name itself, for a process of its own."""
+    tests = Path(__file__).parents[1]
+    for file in sorted(tests.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
+                assert not (node.module or "").rpartition(".")[2].startswith("test_"), file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -31,17 +30,9 @@ from sockbpf.delivery.journal_lines import (
     read,
 )
 from sockbpf.delivery.owed import MAX_BODY, Owed
+from tests.unit.journals import EDITION1, body, owed
 
 ROOT = Path(__file__).parents[2]
-
-
-def body(n: int, **more: str) -> str:
-    told = {"timestamp": f"{n}.5", "event": "exceeded", "id": f"{n:x}", "seq": str(n), **more}
-    return json.dumps(told, separators=(",", ":"))
-
-
-def owed(n: int) -> Owed:
-    return Owed(n, "http", f"{n:x}", 10.5 + n, body(n))
 
 
 @pytest.fixture
@@ -126,7 +117,8 @@ def test_a_second_monitor_is_kept_out_until_the_first_is_gone(path: Path) -> Non
 def test_a_write_outlives_a_kill(path: Path) -> None:
     """Each number is printed after it was written; all that were printed are there."""
     program = (
-        "import sys; from pathlib import Path; from tests.unit.test_journal import Journal, owed\n"
+        "import sys; from pathlib import Path; from sockbpf.delivery.journal import Journal\n"
+        "from tests.unit.journals import owed\n"
         "journal = Journal(Path(sys.argv[1]))\n"
         "for n in range(1, 10**6):\n"
         "    journal.write([owed(n)], [], n, n); print(n, flush=True)\n"
@@ -306,15 +298,6 @@ def test_numbers_do_not_run_backward(path: Path) -> None:
 
 
 # the edition before
-
-EDITION1 = """
-create table owed (
-    n integer primary key, destination text not null, episode text not null, made_s real not null, body text not null
-) strict;
-create table last (only integer primary key check (only = 0), seq integer not null, n integer not null) strict;
-insert into last values (0, 0, 0);
-pragma user_version = 1;
-"""
 
 
 def edition1(path: Path, numbers: range, *, killed: bool = False) -> None:

@@ -1,0 +1,17 @@
+"""The programs, and the kind of each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sockbpf.kernel.build.hooks import Kind
+
+BPF = Path(__file__).parents[2] / "bpf"
+KINDS = {"TRACEPOINT": {Kind.TRACEPOINT}, "KPROBE": {Kind.KPROBE, Kind.KRETPROBE}}
+PROGRAMS = {
+    name: KINDS[macro]
+    for file in ("tracepoints.h", "kprobes.h")
+    for macro, name in re.findall(r"^(TRACEPOINT|KPROBE)\((\w+)\)$", (BPF / file).read_text(), re.MULTILINE)
+}
+"""Each program of bpf/ and how it may be attached."""
