@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # sockbpf as an image; README.md has the line that runs it.
 
 FROM debian:12-slim AS build

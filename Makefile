@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # Everything the project needs on a machine, and how it is run. `make` alone says what there is.
 
 # The distribution's interpreter: BCC's Python half is built for it and for no other.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** What `make lint-page` wants of the page's JavaScript and of its tests. */
 
 import js from "@eslint/js";

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """`python -m bench [FIGURES …]`: measure on this machine, print the table, write it as JSON too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 -- Each request is an alert of its own, as the monitor sends them.
 local thread = 0
 function setup(each) each:set("number", thread); thread = thread + 1 end

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is caught of bursts that nobody waits for, by the monitor and by `ss` in a loop: the same sockets, one run."""
 
 from __future__ import annotations

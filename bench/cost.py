@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the hooks cost a host that is below its thresholds: messages over loopback, one thread, pinned to a core.
 
 Without anything, with empty programs on the same hooks, with the monitor: in turns, so that what the machine does

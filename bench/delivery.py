@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """How fast alerts get out, with the journal on a disk: how many in a second, and how long one takes.
 
 The monitor has one core, the sockets and the receiver the other.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a measurement gives: a figure, its spread, what it is held against; and the table of them."""
 
 from __future__ import annotations

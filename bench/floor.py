@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """`python -m bench.floor`: an empty program on each hook that the monitor takes on this kernel, until killed.
 
 It is the least that any program there can cost. Prints `armed` once they are attached.

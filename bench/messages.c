@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /* Sends small messages to itself over loopback, one thread: `messages tcp|udp COUNT` prints the ns of each. */
 #include <arpa/inet.h>
 #include <stdio.h>

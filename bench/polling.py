@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The rival: `ss` in a loop, and curl when it shows a queue over the threshold, as people watch queues today."""
 
 from __future__ import annotations

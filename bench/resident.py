@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the monitor is at rest and in a storm: start, memory, CPU; and what a look at very many sockets costs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """How much the store takes in, how soon it finds something among a million alerts, what it needs for that.
 
 wrk sends the alerts, one process has the store, the disk is the machine's own.

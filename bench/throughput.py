@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is left of a host's throughput: real programs over loopback, with the monitor and without, in turns.
 
 And with empty programs on the same hooks, the least that any program there can cost. Server and client are pinned,

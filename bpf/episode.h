@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * The state machine of one queue, below or over, and what of it user space hears: that an episode began and
  * that it ended. In between the table keeps size and peak, user space looks when it wants to know.

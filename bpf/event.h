@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The wire: what one queue event is, nothing else. sockbpf/record/event.py reads these bytes. */
 #ifndef SOCKBPF_EVENT_H
 #define SOCKBPF_EVENT_H

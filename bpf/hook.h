@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* What the hooks are made of: from "which socket was hit" to a queue to judge. */
 #ifndef SOCKBPF_HOOK_H
 #define SOCKBPF_HOOK_H

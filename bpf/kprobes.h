@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * Seeing by kprobes, on kernels from 4.4 on: which socket was hit, which queue to judge. Only leading
  * arguments that kept their place from 4.4 to 7.x are used.

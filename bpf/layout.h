@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * Where the fields lie, from the kernel's own header package: for kernels without BTF (4.4, 4.15).
  * With BTF the loader passes the same names by -D, see sockbpf/kernel/build/layout.py.

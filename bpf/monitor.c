@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
  * What BCC compiles: the maps and the few functions that touch them. BCC rewrites map accesses in this file
  * only, so all of them are here; what is done with them is in episode.h, the hooks in their own headers.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * Reading a socket: how long its queues are, who it is. Every kernel difference is here or in the
  * offsets, OFF_*, which come from BTF (by -D) or from the kernel headers (layout.h).

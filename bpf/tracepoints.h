@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * Seeing by raw tracepoints: which socket was hit, which queue to judge. sockbpf/kernel/build/hooks.py says
  * which of these are used on which kernel and what each leaves unseen.

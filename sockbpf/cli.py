@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The command line: each command's options, which part runs it, and how it ends."""
 
 from __future__ import annotations

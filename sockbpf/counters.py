@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Every place where something can be lost or mended has a counter here, and all of them are shown."""
 
 from __future__ import annotations

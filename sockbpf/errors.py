@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The errors that end the program with a clear line; anything else is a bug and exits 1."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # Runs a command with the programs of the Debian root, on this host's kernel, processes, network and files.
 #
 # A chroot, not a container: systemd-nspawn would give a monitor of the host its own processes and a read-only /sys,

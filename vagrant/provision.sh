@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 # Puts sockbpf on this host, an Ubuntu LTS as old as 16.04. `vagrant up` runs it; it may be run again, to bring
 # the checkout up to date.
 #

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """`sockbpf check`: what this kernel can do, shown on real sockets, and what is missing with the remedy."""
 
 from __future__ import annotations

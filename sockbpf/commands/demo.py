@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """For a newcomer: a receiver, the monitor with low thresholds, a socket that stalls; the alert arrives."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """When a destination may be tried: the pause after failures, the circuit breaker, the rate."""
 
 from __future__ import annotations

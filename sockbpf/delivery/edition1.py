@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The journal as it was before its lines proved themselves: an SQLite database, read once to be moved on."""
 
 from __future__ import annotations

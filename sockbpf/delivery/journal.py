@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The journal: what is owed, on disk before it is sent, so that it outlives the monitor and the machine's power.
 
 A file of lines that each prove themselves (journal_lines.py). What is made and what is settled is put behind them;

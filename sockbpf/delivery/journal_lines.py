@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The journal's lines: each says what it is, how long it is, and proves by a checksum that it is whole.
 
     owed <tab> bytes <tab> checksum <tab> {"n":7,"destination":…} <tab> {"timestamp":…} <newline>

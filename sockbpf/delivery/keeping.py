@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the journal is to hold, and the thread that has it so: it alone waits for the disk.
 
 A commit that takes more than `SLOW_S` keeps nobody waiting any longer: alerts go on from memory, it is said and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Who has most, kept up to date one by one; every question and every change takes the same short time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """From alerts made to alerts owed: kept in the journal, then given to each destination's queue, then logged.
 
 A thread of its own does it, so that a slow disk keeps nobody from reading the kernel. It takes what has come while

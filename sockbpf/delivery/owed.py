@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is owed: one alert, to one destination, until it was taken or given up."""
 
 from __future__ import annotations

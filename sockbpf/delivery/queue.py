@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What one destination is owed, in memory: whose turn it is, when it may be tried, and what is given up."""
 
 from __future__ import annotations

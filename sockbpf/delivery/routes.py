@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The destinations as the outbox sees them: whom an alert is for, what each is owed, and how others take their place.
 
 A destination's queue outlives its settings: by `exchange` other workers, with other settings, take from it. Those

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Who has how much of what is owed, so that it is whoever has most that must do without when there is too much."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a destination is: it takes an alert and returns, or says why not."""
 
 from __future__ import annotations

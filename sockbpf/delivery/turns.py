@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whose turn it is, where many want to be told and whom nobody shall crowd out.
 
 Accounts take turns (the users whose sockets the alerts are about), of each account its services, of each service its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The threads that deliver to one destination: each takes what is due, tries it, says what came of it."""
 
 from __future__ import annotations

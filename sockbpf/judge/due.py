@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Things that wait for an instant of theirs, earliest first."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The open episodes and what is told of each, when: held at first, then told, repeated, ended.
 
 Pure: no I/O, no clock of its own. Who says that a queue is over or back, and in what order, is policy.py's business.

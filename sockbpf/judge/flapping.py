@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Flapping: a queue that crosses its threshold again and again is told at first, and then counted.
 
 Pure: no I/O, the clock is given. Of one queue at most `above` words, `exceeded` and `cleared`, are told within the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Folding: when very many sockets of one service cross at once, the first few are told one by one, the rest together.
 
 Pure: no I/O, the clock is given. A crossing is told singly while fewer than `above` of its group (the sockets of one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The rules of episodes: what of all that is seen is told. Pure: no I/O, no clock of its own.
 
 Three sources speak about the same queues: events from the hooks, the kernel's table of open episodes, and sweeps

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """From what is noticed to what is told: the stages between the policy and the alerts, in their order.
 
 Pure: no I/O, the clock is given. A flapping queue is counted, a storm of one service is folded as the settings say,

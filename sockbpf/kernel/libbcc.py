@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """BCC's runtime half, libbcc_bpf, without LLVM: the functions that are used of it, the same from BCC 0.18 to 0.37.
 
 The prototypes are those of BCC's src/cc/libbpf.h and src/cc/perf_reader.h. What goes wrong it says on stderr.

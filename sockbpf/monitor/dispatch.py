@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """From what is to be told to those who are told: the settings' destinations, put together with outbox and metrics."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The monitor: put together from its parts, and the loop that moves what is seen to what is told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What Prometheus may ask: every counter, what is open and owed now, and how late alerts arrive.
 
 Imported only where it is configured. Labels are names of destinations, never their addresses: those can be secret.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Which sockets are the monitor's own: of them nothing is told.
 
 The hooks mark a socket, by its inode, when a call of this process sends on it. What crosses without that, or before

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whether every destination can be made and its first request be prepared: tried before anything is told.
 
 What the settings alone can tell is told by them (config.py), with its line; this is for what they do not see: the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a service manager is told of the monitor: the protocol of sd_notify(3), one datagram for each word.
 
 Where none asks for it, by NOTIFY_SOCKET of the environment, nothing is done; what cannot be told is not missed.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The store as a child of the monitor: started, watched, started again when it dies, ended with it."""
 
 from __future__ import annotations

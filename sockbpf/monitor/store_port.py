@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The store's address, held by the monitor: nobody else can listen there while the monitor lives.
 
 The store is started with this socket, again and again if need be; between two of them, who connects waits. Where

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The clocks that the monitor goes by: those of the kernel's hooks, whatever time namespace it stands in.
 
 CLOCK_MONOTONIC, of the hooks' instants, stops while the host is suspended: `hold` and an episode's duration do not

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Runs a module of this package as a process that takes no code but ours: `python -I isolated.py MODULE …`.
 
 `python -m` looks for modules in the folder it is started in, and PYTHONPATH can name that folder too; whoever can

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whether the process can go on: the one place that decides what an exception in a long-lived thread means.
 
 What is wrong with one alert sets that alert aside: `setting_aside`. Everything else that leaves a thread ends the

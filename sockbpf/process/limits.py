@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """How much of the system's resources the process may have, and whether that is enough to begin with."""
 
 from __future__ import annotations

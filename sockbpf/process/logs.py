@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The log: lines to stderr, by a thread of its own: a pipe that nobody reads and a disk that hangs stop nobody.
 
 What does not fit into the memory that waiting lines may take is counted, and said once lines are taken again.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """One monitor on a host: two would tell everything twice.
 
 The lock is the kernel's: whatever ends its process frees it. It lies where root alone can put anything.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Files that are this process's own: never through a link, never another user's, readable by nobody else.
 
 A local user who may write into a folder can put a link, a pipe or a file of his own where ours is to be. None of

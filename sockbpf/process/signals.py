@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What signals ask of the monitor, from the process's first line to its end."""
 
 from __future__ import annotations

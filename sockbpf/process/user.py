@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Who the store is: a user of its own that root becomes for good, with no right that another process could use."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the receiver is told: the alert, and its form as query parameters and as a log line."""
 
 from __future__ import annotations

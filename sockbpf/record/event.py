@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the kernel side says: one flat record per event, and how its bytes are read.
 
 The bytes are `struct queue_event` of bpf/event.h; tests/abi checks this file against it field by field.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a look at all sockets found, without any hook: sizes of queues, and which sockets were looked at."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """An alert in words and its time as a date, for destinations that people read."""
 
 from __future__ import annotations

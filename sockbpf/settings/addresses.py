@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Places on the net as config.yaml writes them: a url, a host with its port, a syslog address.
 
 Every fault is a ValueError that says what was expected and holds nothing of the value.

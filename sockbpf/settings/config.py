@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The settings: every key of config.yaml with its default and its bounds.
 
 Sizes are bytes (int), durations seconds (float); the models take them as the file writes them (`64KiB`,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The list of destinations: each item by its type, its defaults filled in, every fault of every item."""
 
 from __future__ import annotations

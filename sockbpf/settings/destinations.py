@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The settings of the places alerts go to: a model for each type of destination.
 
 Another type is its model and its row in MODELS.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is told of a fault in config.yaml: pydantic's errors in our words, without anything that may be secret."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a key of config.yaml can hold: a section, a number with its unit, a choice, a path.
 
 Sizes are bytes (int), durations seconds (float). Every fault is a ValueError that says what was expected.

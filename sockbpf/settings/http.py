@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """How an HTTP receiver is spoken to: TLS, headers, token. Everything that can be tried at the start is tried."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Secrets of config.yaml: written there, or in an environment variable or a file that it names.
 
 Nothing of a secret is ever told: neither the text nor, since somebody will put the text there, the name of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The settings of the store: `store:` in config.yaml."""
 
 import ipaddress

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A YAML file as plain text values, with the line of every key and the faults met on the way.
 
 YAML's guesses are left out: a scalar stays the text that was written, so `017`, `1:30`, `yes` or `.nan`

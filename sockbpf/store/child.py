@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The store as the monitor's child: what it is to do comes on stdin, a pipe that stays open as long as it may live.
 
 The first line holds the settings, so that none of their secrets is in a command line or an environment, and the

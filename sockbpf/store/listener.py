@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The socket that the store listens on; the monitor opens it for its child."""
 
 from __future__ import annotations

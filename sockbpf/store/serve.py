@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The store as a process: settings, user, database, server, end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Every program of bpf/, compiled for this kernel whether or not it has the place to attach it to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What Linux 4.4 demands of a kprobe program that root loads, as a walk over its instructions.
 
 Newer kernels accept more. The rules are those of kernel/bpf/verifier.c there, in words of our own. Values are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The programs, and the kind of each."""
 
 from __future__ import annotations

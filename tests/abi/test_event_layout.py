@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """C and Python mean the same bytes: every struct that crosses between them, as this kernel's compiler laid it out."""
 
 from __future__ import annotations

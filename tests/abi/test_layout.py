@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The offsets are true on this kernel: what the programs read of real sockets is what it says of them elsewhere.
 
 Static assertions looked right once while the loads were 8 bytes off, so only values read in the kernel count:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the event buffers have no room for is counted at both doors: by the programs, and by the reader."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The programs as kernel headers of 4.4 and 4.15 make them: what 4.4's verifier demands is met, without that kernel.
 
 With BTF the compiler makes other code of the same C, and newer verifiers let pass what 4.4 does not.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Each demand of 4.4 can be missed: programs made by hand, one for each, beside their likes that miss none."""
 
 from __future__ import annotations

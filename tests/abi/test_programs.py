@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Programs and hooks agree, and this kernel's verifier takes every program, the ones it cannot attach too."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What stands in the kernel, told by bpftool and /proc, not by the monitor."""
 
 from __future__ import annotations

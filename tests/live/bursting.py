@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Bursts: a queue over its threshold for a moment."""
 
 from __future__ import annotations

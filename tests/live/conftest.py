@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The fixtures of the live tier: this kernel, real sockets, real HTTP."""
 
 from __future__ import annotations

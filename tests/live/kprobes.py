@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The kernel's own lists of kprobes, and lines in them as BCC writes them before 4.17."""
 
 from __future__ import annotations

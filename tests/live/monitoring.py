@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The monitor as a process of its own, the way an operator runs it."""
 
 from __future__ import annotations

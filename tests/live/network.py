@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Network namespaces with a slow link between them, made by the tests and removed by them.
 
 UDP send queues need it: loopback and a plain veth give a datagram's bytes back before the sending call returns.

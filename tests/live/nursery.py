@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A process that starts monitors with a fault in them: `python -m tests.live.nursery`, asked by JSON on stdin.
 
 It has imported all that a monitor needs, and forks: a monitor is there at once, a real process with its own threads.

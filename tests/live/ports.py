@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Ports of this machine that nobody listens on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A receiver that records every request, over real HTTP."""
 
 from __future__ import annotations

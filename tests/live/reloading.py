@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Other settings for a monitor that runs."""
 
 from __future__ import annotations

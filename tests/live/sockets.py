@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Real sockets of every kind, and what `ss` says of them."""
 
 from __future__ import annotations

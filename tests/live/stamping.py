@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A receiver in a process of its own, for times: it writes the Unix time of each request and its target, a line each.
 
 The tests' own threads would hold it up, and what is measured would be them.

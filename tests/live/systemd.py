@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A systemd of the tests' own as PID 1: in namespaces, on a root that is this machine's under a layer of its own.
 
 What is installed there is gone with it. It has its own processes, mounts, control groups and network; the kernel, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The measurements run, and miss nothing. What they measure is asserted on no machine that does other things too."""
 
 from __future__ import annotations

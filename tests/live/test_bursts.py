@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Nothing is missed and nothing is invented: bursts that no poll would see, counted exactly."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The command line as an operator meets it: what it says and how it exits, also where it cannot run.
 
 Not root: exit 3 with the remedy. Without BCC, and without any description of the kernel's types: the monitor says the

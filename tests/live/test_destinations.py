@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The destinations against what people run: rsyslog, logrotate, Alertmanager, disks that are full or read-only.
 
 rsyslog's own parsers read what was sent. logrotate moves and compresses the file while it is written to, and no line

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whatever the journal's disk does, the monitor alerts, says once what is wrong, and recovers with the disk."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """An episode ends once, whatever ends it, and leaves nothing behind.
 
 Drain, close, reset from either side, death of the owner, removal of the namespace, half-closed connections with bytes

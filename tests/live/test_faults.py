@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """No thread ends unheard: an exception in every call that a thread makes out of its module, one at a time.
 
 A first monitor, given everything to do, writes down the places; see nursery.py. Then a monitor for each place has an

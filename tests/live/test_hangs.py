@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The request arrives while it hangs: long before the blocked sender, the lazy reader or the sleeping server wakes.
 
 What is asserted is the order of things; how long it takes is printed, and asserted with --strict-times.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Nine destinations that misbehave, each in its own way, cost neither an alert nor the time of the one that is well.
 
 Each is a server on a real socket. While it is bad it gets no more than the probes of its breaker; once it is good

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A damaged journal keeps no monitor from starting: what is whole in it arrives as it was, and nothing else does.
 
 The damages of tests/unit/test_journal_damages.py, in a monitor: one for 250 of `--journal-damages`, at least 4.

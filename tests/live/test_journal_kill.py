@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Killed at any instant under load, no alert that the log had told is lost: the next monitors send what is owed.
 
 The log is written after the journal, so what stands in it was read, judged and kept. Rounds of SIGKILL at random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A restart compiles nothing; bytecode that cannot be trusted is not used."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What passes the same places of the kernel as TCP and UDP and is neither is not taken for one of them.
 
 Raw sockets with the protocol numbers of TCP and UDP, UDP-Lite, ping and packet sockets, and the paths of MPTCP

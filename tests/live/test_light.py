@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The monitor at rest is small: the compiler and its libraries are gone once the programs are loaded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """One user's noise buries nobody's alert: not while the receiver is there, nor when it comes back.
 
 Twenty TCP pairs of an unprivileged user cross their thresholds as fast as they can, over and over or with new sockets

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The monitor says nothing of its own sockets, however low the thresholds are, and so never answers itself.
 
 With thresholds of one byte each request it sends, each answer it gets and each name it looks up crosses; `own` counts

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The owner of a socket is found among real processes, those that owned one before are looked through first."""
 
 from __future__ import annotations

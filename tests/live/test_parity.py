@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The size reported is the number `ss` shows, to the byte, for every kind of socket.
 
 Sockets are filled and left at rest; each `ongoing` alert is a reading, valid if `ss` shows the same before and after.

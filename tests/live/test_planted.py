@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Root stands in a folder where anyone may write: nothing of what lies there is run, whatever the command.
 
 The folder has a module or a package of every name that Python, our libraries or sockbpf itself import. Each says that

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Without a single hook the same alerts come, from looking at the sockets alone.
 
 TCP and UDP receive queues and a TCP send queue: `exceeded` with mode=poll, the sizes that `ss` shows, `cleared` once

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """SIGHUP: new settings without a gap, bad ones refused; and the words that are asked for now and then."""
 
 from __future__ import annotations

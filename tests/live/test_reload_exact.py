@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """SIGHUP while alerts are owed: the new settings deliver from then on, each alert settles once, nothing piles up."""
 
 from __future__ import annotations

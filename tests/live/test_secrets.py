@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is secret arrives where it should, and is nowhere else, whatever goes wrong.
 
 Receivers fail in every way, settings are faulty and corrupted, the journal is set aside: then all that the monitor

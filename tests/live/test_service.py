@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The monitor as a service: what a service manager is told, and when.
 
 The test is the manager: the datagram socket of sd_notify(3) and a watchdog's interval in the environment of the real

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The claims in short, all on one monitor: for kernels under emulation, where a start takes a quarter of a minute.
 
 Each has a test of its own, at full counts, beside this file. SOCKBPF_HOOKS and SOCKBPF_TYPES choose how it sees.

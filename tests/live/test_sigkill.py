@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Killed at any instant the monitor leaves nothing behind, and the next one starts as if it had never been.
 
 50 times under load: SIGKILL at a random moment of its start or of its work. Each time no process is left, no compiler

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A receiver that is slow, mute or down costs no event and no memory.
 
 30 011 crossings in 30 s, seen by three monitors side by side: one whose receiver answers after 10 s, one whose

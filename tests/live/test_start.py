@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is over when the monitor starts is reported, wherever on the host it is, before the monitor says it is ready.
 
 TCP receive and send queues and UDP receive queues that stand still before the start are told by the first sweep, with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Ten thousand sockets cross within a second: all are told singly, or folded, and none is lost."""
 
 from __future__ import annotations

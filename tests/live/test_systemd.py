@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The service as an operator gets it: `make service` under a real systemd as PID 1, with all that can be configured.
 
 One systemd for all tests, each of which leaves the service running. The unit is the shipped one; a drop-in shortens

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whatever clock the monitor's time namespace has, and whatever becomes of the date, it goes by the kernel's."""
 
 from __future__ import annotations

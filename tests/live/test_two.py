@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A second monitor of one host, or of one journal, says whose it is and ends; the first one's end lets it start.
 
 Each has a /run of its own, a folder that only these monitors share: others may watch this host meanwhile.

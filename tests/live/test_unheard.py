@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Surroundings that are slow, short of something or in a hurry: the monitor goes on, or says why not and ends.
 
 A stderr that nobody reads, a port that is taken, too few files, no more threads, a thread that hangs, signals while

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Installed as a package, far from any checkout, it is whole: the C goes along, and works on this kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a receiver was told, and what the log says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Waiting for a condition, with a deadline that only shows a hang."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

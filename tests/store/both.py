@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A monitor that runs a store, and a socket that stands over."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The fixtures of the store's tier: real processes, real databases, real clients."""
 
 from __future__ import annotations

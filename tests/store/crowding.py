@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Run as a user without rights: opens connections to a store without end, whatever it does to them.
 
 Arguments: port, how many at once, what to do with each. Says `full` when all have been opened once, ends with stdin.

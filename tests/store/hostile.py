@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a hostile client sends: requests as bytes, by chance but the same ones of the same seed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The store as a process of its own, on SQLite or on a PostgreSQL of the tests' own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """HTTP by hand, for clients that send what no library would send."""
 
 from __future__ import annotations

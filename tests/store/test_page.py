@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The page in a real browser, on a real store, with alerts sent as the monitor sends them."""
 
 from __future__ import annotations

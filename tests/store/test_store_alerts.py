@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The monitor's requests are kept, once each, and found again as they were."""
 
 from __future__ import annotations

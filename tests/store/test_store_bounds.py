@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What has an end: how old entries grow, how large a table is, how long a listener is waited for."""
 
 from __future__ import annotations

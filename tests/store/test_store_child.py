@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The store that the monitor runs: whose it is, what it knows, how it ends, and that nobody else gets its alerts.
 
 Hostile here is a local user without rights, before the monitor is there or while it runs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Thousands of connections of another user keep no alert out, on a connection that was there or on a new one.
 
 `--store-crowd 10000` says how many that user opens at once.

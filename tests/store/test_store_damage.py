@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whatever bytes of the database are damaged: the store starts, keeps what comes, shows nothing that was altered.
 
 `--store-damages` says how many databases are damaged.

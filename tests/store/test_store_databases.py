@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The databases: editions, restarts, faults; several stores on one PostgreSQL; what is too old goes by itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The database is the store's user's alone: its modes; no link of anybody leads root or the store elsewhere."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Who may not ask is refused, what is too much is refused, and no answer gives anything away."""
 
 from __future__ import annotations

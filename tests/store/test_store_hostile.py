@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Thousands of hostile requests: none is an error inside, nothing grows, honest clients are served all the while."""
 
 from __future__ import annotations

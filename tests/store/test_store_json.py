@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is posted to /store.json comes back as it was, whatever it is, and nothing takes another's place."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Killed at any instant of its work, the store has every alert that it answered for, once, and nothing torn.
 
 Rounds of SIGKILL at random moments while clients send without end, some before the store has begun to answer. Who

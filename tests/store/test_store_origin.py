@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """No page elsewhere has a browser write into the store: also by browsers that do not say which page it was."""
 
 from __future__ import annotations

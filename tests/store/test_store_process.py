@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The monitor runs the store that its alerts go to: as somebody without rights, and not for longer than itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is too old goes, all of it and nothing else, by request and by itself, while others write."""
 
 from __future__ import annotations

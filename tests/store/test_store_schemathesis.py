@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What /openapi.json says of the store is true: schemathesis asks for what it allows, and for what it does not.
 
 The statuses, content types, headers and schemas of all answers must be those declared, what is allowed must be taken,

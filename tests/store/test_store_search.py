@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a search finds is what a plain look at every object finds, in the same order, page by page."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Who listens hears everything once, in order, from where it left off, and is no burden to others."""
 
 from __future__ import annotations

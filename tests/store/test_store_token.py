@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Who may ask, from where, and how much: token, TLS, names, other origins, headers, sizes."""
 
 from __future__ import annotations

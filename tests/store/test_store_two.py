@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Two stores on one PostgreSQL, one killed under load: the monitor goes on by the other, and nothing is lost.
 
 The monitor tells both; each of them keeps what the other has not kept already.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Journals, and what lies in them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The request and the log line: names, order and formats of every parameter, and one line whatever is in it."""
 
 from __future__ import annotations

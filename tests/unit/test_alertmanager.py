@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Alertmanager: what an alert is called there, when it begins and ends, and where it is posted."""
 
 from __future__ import annotations

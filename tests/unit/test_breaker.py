@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A dead destination costs one request per pause; a rate is kept."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The reader of BTF finds fields where they lie, in a small description built by hand, and refuses what is none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Bytecode comes through as it was, its maps found again by name; nothing else is taken for it."""
 
 from __future__ import annotations

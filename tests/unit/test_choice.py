@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Of each thing the first candidate is taken whose hooks the kernel has and has not refused."""
 
 from __future__ import annotations

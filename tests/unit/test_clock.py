@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The clocks are the kernel's own; where that cannot be told, it is said."""
 
 from __future__ import annotations

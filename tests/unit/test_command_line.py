@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Each command takes its own options and shows only them; whatever else is typed ends with exit code 2."""
 
 from __future__ import annotations

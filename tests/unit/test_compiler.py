@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whatever happens to the compiling process: an answer, or a reason with what it said, in time, and then its end."""
 
 from __future__ import annotations

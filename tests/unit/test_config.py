@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What config.yaml may say, and what is told when it says something else."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whatever the settings say: `load` refuses them, or every destination's first request can be prepared."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """constraints.txt pins what pyproject.toml asks for, and this environment was built of it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What config.yaml may say of where alerts go: destinations, secrets, TLS; and what is told of it otherwise."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The decoder: every record the kernel can send is read as it was meant, and garbage is refused in one way."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Flapping: the first words of a queue are told, the rest is counted, and the counts add up."""
 
 from __future__ import annotations

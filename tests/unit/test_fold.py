@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Folding: the first few are told singly, the rest together, and all of them are accounted for.
 
 Single rules first; then random storms of several services, with a clock that stops where the loop would wake.

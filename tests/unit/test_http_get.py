@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The HTTP GET against real servers, kind and unkind."""
 
 from __future__ import annotations

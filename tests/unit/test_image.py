@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The image, which only a Docker host can build, agrees with what is tested: the package and the service."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Imports point inward: no folder knows more of the others than its row allows, type-only imports included.
 
 A new folder needs a row here: what it may know is decided when it is made, not found out later.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What was written is there after any end, and whatever lies in its place never keeps the monitor from starting."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Damaged at random, a journal opens, sends nothing that was altered, and holds every alert that is whole on disk.
 
 `--journal-damages` says how many; the figures are printed with -s. What is whole is told by the bytes alone: the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The file of JSON lines: what a line says, and that no line is torn, mixed or lost, whatever happens to the file."""
 
 from __future__ import annotations

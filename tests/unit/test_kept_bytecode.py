@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What was compiled is found again, for the same order and kernel, and only where nobody else can change it."""
 
 from __future__ import annotations

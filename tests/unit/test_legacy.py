@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is refused and what is cleared away on old kernels."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What an exception means: of one alert, or the end; and what is said of it. The ends themselves: tests/live."""
 
 from __future__ import annotations

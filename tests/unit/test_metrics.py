@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The metrics as Prometheus reads them: real scrapes over HTTP, read back by its own parser."""
 
 from __future__ import annotations

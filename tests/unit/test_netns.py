@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Network namespaces are found by whoever is in them or names them, and left again however a visit ends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Outbox, queue and workers: on disk first, delivered in order, none held up by another, ended when told."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The rules of episodes: each true episode is told once, begun before ended, whatever order its words came in.
 
 The tables show one rule each; the histories at the end are random: queues of several sockets over time, the

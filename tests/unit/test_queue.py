@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whose turn it is: in order for each episode, none waits for another, too much and too old is given up."""
 
 from __future__ import annotations

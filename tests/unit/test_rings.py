@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Which CPUs get an event buffer."""
 
 from __future__ import annotations

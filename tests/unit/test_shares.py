@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Who must do without: whoever has most, and of that first what only repeats."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The Slack webhook against a real server: what is posted, and what comes of each answer."""
 
 from __future__ import annotations

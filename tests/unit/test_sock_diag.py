@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Dumps of sock_diag are read message by message, padded, unknown and failed ones too, from buffers made by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is kept of an alert or of anything posted: never less than came, never what no database takes."""
 
 from __future__ import annotations

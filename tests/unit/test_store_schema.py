@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A database of an older edition becomes one of this, step by step and as a whole or not at all."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The parameters of a search: what they mean, and how they are refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What `store:` may say, what is said of its faults, and which urls lead to it."""
 
 from __future__ import annotations

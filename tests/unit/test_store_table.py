@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is kept as CSV: every text is a cell, on each Python."""
 
 from __future__ import annotations

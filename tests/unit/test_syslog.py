@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Syslog: what a message says, and what comes of it on real sockets of every kind, kind and unkind."""
 
 from __future__ import annotations

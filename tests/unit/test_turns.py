@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Turns: nobody waits for more than one of each other's, whatever they have waiting."""
 
 from __future__ import annotations

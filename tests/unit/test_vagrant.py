@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the virtual machines are made from: their table, Debian's key, and no archive's address."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What waits comes out in order, what does not wait any more never, and the memory is bounded by what does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Alerts in words: each kind says what it has, and nobody's name forges a line."""
 
 from __future__ import annotations

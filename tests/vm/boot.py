@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Boot a stock kernel under emulation and run one command of the checkout in it.
 
 Emulation, not KVM: it is to be had wherever the tests run. Nothing is shared with the guest: it has disks that it

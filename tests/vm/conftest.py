@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The option and the closing table of the kernel matrix."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The stock kernels that the programs are tried on: to add one, add a row.
 
 They are the distribution's own, booted as they are; what is here is why each is.

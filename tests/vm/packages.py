@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Debian packages, fetched and unpacked, never installed: by apt with a state of its own in the cache.
 
 The addresses are those this machine already uses, so a local mirror is used and nothing else is asked.

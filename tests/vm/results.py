@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What came of the kernel matrix, for its closing table."""
 
 from __future__ import annotations

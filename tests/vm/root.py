@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a guest's disks are made of: the tools, one root for all kernels, and each kernel's own files.
 
 The root is a plain Debian 12 with BCC, unpacked into an image that no guest can write to.

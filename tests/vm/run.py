@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """`python -m tests.vm.run [--kernel 6.1] -- COMMAND`: a command of the checkout under stock kernels, one by one."""
 
 from __future__ import annotations

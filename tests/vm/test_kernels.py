@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The monitor on stock kernels: the claims in short, with every choice of hooks and types that each can run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """vagrant/provision.sh on a host too old for sockbpf: it makes a Debian 12 in a folder, and `sockbpf` is run by that.
 
 The host is a Debian 11, its /usr not yet merged, in a folder, on this machine's kernel. All that is mounted for it is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The kernel proper out of the packed image that a distribution ships.
 
 Booted directly it saves the guest its unpacking, which takes an emulated processor longer than the boot.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Prometheus Alertmanager, by its API v2: an episode is an alert there, from its beginning to its end."""
 
 from __future__ import annotations

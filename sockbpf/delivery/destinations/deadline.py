@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A bound on a whole exchange of a requests session.
 
 A timeout of requests bounds one read: a receiver that sends a byte now and then, in its headers or in its body,

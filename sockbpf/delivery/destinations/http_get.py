@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The HTTP GET: the alert as query parameters, any 2xx is delivered."""
 
 from __future__ import annotations

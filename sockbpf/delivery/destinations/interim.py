@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The answer to a request, and what a receiver may say before it: 100 Continue, 102 Processing, 103 Early Hints."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A file with one JSON object per line and alert."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """An incoming webhook of Slack, and of whatever takes the same: Mattermost, Rocket.Chat."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the environment adds to a request: a proxy, a bundle of authorities. Tried before the first one is sent."""
 
 from __future__ import annotations

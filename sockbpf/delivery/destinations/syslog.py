@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A syslog daemon: the local socket, UDP (RFC 5426) or TCP with octet counting (RFC 6587)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What syslog daemons are told: the forms of RFC 5424 and of syslog(3). Pure."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """How a message gets to a syslog daemon: datagrams or a stream, of the local host or of another."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The places alerts go to: the literal table. To add one: its file, its settings, its row."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """From the settings to programs loaded into the kernel, or the reason why not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Which programs are attached to which hooks, and how that is done and undone."""
 
 from __future__ import annotations

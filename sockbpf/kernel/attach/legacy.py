@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is asked of a kernel, old ones above all, before kprobes are loaded into it."""
 
 from __future__ import annotations

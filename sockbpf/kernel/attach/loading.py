@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """From bytecode to maps and programs in the kernel, by BCC's runtime half."""
 
 from __future__ import annotations

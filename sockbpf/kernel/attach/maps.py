@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """One map in the kernel: look up, write, delete, list; keys and values are bytes."""
 
 from __future__ import annotations

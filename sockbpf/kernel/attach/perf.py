@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The event buffers that the programs write to, one for each CPU, read by BCC's runtime half."""
 
 from __future__ import annotations

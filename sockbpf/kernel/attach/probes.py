@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The kernel side as Python sees it: programs that can be attached, what they say, what they keep."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The kernel's own description of its types: where a field lies, read from /sys/kernel/btf/vmlinux.
 
 The format is Documentation/bpf/btf.rst of the kernel. All types of a kernel are read in a fraction of a second.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the compiler makes of the C: programs and maps as any process can load them, and as bytes to hand on or keep.
 
 BCC writes the descriptors of its own maps into the instructions. Here each such place is known by the map's name.

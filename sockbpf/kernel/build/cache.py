@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Bytecode that is kept until the next boot, so that a restart compiles nothing.
 
 The file is the monitor's own and nobody else's, or it is not read: what it holds is loaded into the kernel. It is

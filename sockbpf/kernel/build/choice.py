@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Which hooks to take on this kernel: of each thing the first candidate that the kernel has and does not refuse."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The process that compiles: BCC makes bytecode of the C, for another process to load.
 
 It is run by compiler.py: an order comes on stdin, the bytecode or the reason why not goes out on stdout, and LLVM's

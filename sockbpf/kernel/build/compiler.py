@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The process that compiles, as the monitor sees it: started, asked, ended, and whatever may go wrong with it."""
 
 from __future__ import annotations

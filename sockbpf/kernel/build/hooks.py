@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What must be seen, and by which hooks: for each thing the candidates, best first, with what each leaves unseen.
 
 At start each thing takes the first candidate whose hooks all attach on this kernel, found by trying. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the compiling process is asked for: which programs, with which definitions."""
 
 from __future__ import annotations

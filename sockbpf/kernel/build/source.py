@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What the compiler is given besides the C: where this kernel's types come from, and what it has."""
 
 from __future__ import annotations

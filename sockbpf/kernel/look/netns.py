@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The network namespaces of the host: finding them, and being in one for a while."""
 
 from __future__ import annotations

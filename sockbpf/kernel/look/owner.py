@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whose a socket is: from its inode number to the process that holds it, by /proc/*/fd as `ss -p` does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Reading all sockets of the current network namespace over NETLINK_SOCK_DIAG, as `ss` does.
 
 The messages are read here rather than by a netlink library because a host can have a hundred thousand sockets:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Sweeps: what sock_diag says of all sockets in all network namespaces, taken by a thread of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The database as the store has it: who writes, who reads, and what becomes of SQLite's file when it makes no sense.
 
 Such a file is set aside, whole, and a new one begun: alerts go on at once. What is sound in the old one is copied

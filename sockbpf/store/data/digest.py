@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The sum of a row: what tells one that the disk, or whoever writes to it, has altered since."""
 
 from __future__ import annotations

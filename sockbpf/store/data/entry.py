@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is kept: an alert, or whatever was posted, with the fields by which it is found.
 
 Pure: no I/O, the clock is given. Of what comes over HTTP nothing is believed: numbers have bounds, texts lengths.

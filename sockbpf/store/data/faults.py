@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What an error of the database means: its file makes no sense, its disk is full, it is away.
 
 Pure: from an exception to words that tell nothing of the database's place, user or content.

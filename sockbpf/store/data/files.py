@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """SQLite's files and their folder: the store's user has them, nobody else reads them, no link leads elsewhere.
 
 Root makes the folder and gives it away; what is in it is made by the user that the store has become. All is done by

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The rows of a table as they stand on the pages of a SQLite file, for one whose way to them is damaged.
 
 https://www.sqlite.org/fileformat2.html: each leaf page of a table holds rows; what is too long goes on in a chain of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """PostgreSQL's partitions: a day each, made ahead, dropped as a whole. Other databases have none."""
 
 from __future__ import annotations

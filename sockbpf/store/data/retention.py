@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is too old goes, a little at a time, so that nobody who writes waits for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Deleting entries: some that were chosen, or the oldest where there is no room for more."""
 
 from __future__ import annotations

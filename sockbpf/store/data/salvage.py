@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What is sound in a database that was set aside is copied into the new one, while alerts come in.
 
 The old file is read by its numbers, from the lowest on; what cannot be read is stepped over. A row is taken only if

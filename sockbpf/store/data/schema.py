@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The tables, the same in SQLite and PostgreSQL, and how a database of an older edition becomes one of this.
 
 In PostgreSQL what grows is partitioned by the time of its entries, a day each, so that what is too old is dropped

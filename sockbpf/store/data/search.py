@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """From the filters of a request to what is found, newest first, a page at a time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whether an entry is as it was written: by its sum; without one by what columns and body both say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Group commit: one thread writes, in one transaction, all that came while it wrote the last time.
 
 Whoever hands something in is answered after the commit, never before. So many requests at once cost one flush of

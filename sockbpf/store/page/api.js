@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** Asking the store. The token is added where there is one, and asked for when the store wants one. */
 
 import { askForToken, token } from "./token.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** What both charts share: colours of the scheme, times as the clock says, as wide as there is room. */
 
 import uPlot from "./uPlot.esm.js";

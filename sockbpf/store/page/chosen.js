@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The chosen socket: what is known of it, its size over time, live. */
 
 import { page } from "./api.js";

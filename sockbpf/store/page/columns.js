@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** What the table says of an episode, and of an alert: a row of this list for each column. */
 
 import { ago, brief, bytes, clock, ends, lasted, number, owner, said, service, size, times, timesText, utc } from "./words.js";

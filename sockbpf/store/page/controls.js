@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The operator's settings: read from the link, shown in the fields, written back to the link. */
 
 import { NOTHING, fragment, fromFragment } from "./filter.js";

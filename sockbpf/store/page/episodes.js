@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** What an alert makes of its episode, as the store itself would tell it. */
 
 import { number } from "./words.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** From what is typed and chosen to what the store is asked, to which alerts that arrive fit, and to the link. */
 
 import { address, holds, network } from "./address.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The stream of alerts: read by fetch, since EventSource can send no token. Resumed where it broke off. */
 
 import { ask } from "./api.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** What the page keeps in memory, all of it bounded, and what an alert that arrives changes of it. */
 
 import { page } from "./api.js";

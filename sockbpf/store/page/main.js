@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The parts put together: what is asked when, what is shown when. */
 
 import { ask } from "./api.js";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** One socket's size against its threshold over time. */
 
 import { axis, colour, fit, timeAxis, uPlot } from "./chart.js";

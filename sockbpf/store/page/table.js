@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The table: heads that sort, rows that are made once and moved, arrows to walk them. */
 
 /**

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** Episodes by service over time: a bar from start to end, as high as its peak against the threshold. */
 
 import { axis, colour, fit, timeAxis, uPlot } from "./chart.js";

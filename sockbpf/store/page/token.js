@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The bearer token: asked for in a dialog, kept for this tab. */
 
 const KEPT = "sockbpf.token";

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** Sizes, times and names in words. What came from outside passes through `said` before anybody sees it. */
 
 /** Characters that are not seen, or that turn the text around them: they are shown by their number. */

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The worst sockets now: open episodes by size against threshold. */
 
 import { ago, brief, bytes, ends, lasted, owner, said, service, size, times, timesText, utc } from "./words.js";

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The routes: what can be asked of the store, and what it answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Who is connected, and who is let go when there are too many: never who waits for an answer, nor the monitor.
 
 Connections are counted for each peer: a user of this host, or a host elsewhere. When there is no room for one more,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The OpenAPI description of what can be asked, and what is answered."""
 
 from __future__ import annotations

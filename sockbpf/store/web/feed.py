@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The stream of what comes in, to whoever listens: each from where it left off, none holding up another."""
 
 from __future__ import annotations

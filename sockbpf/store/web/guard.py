@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What every request passes before anything looks at it, and every answer on its way out.
 
 Sizes, times, who may ask and from where; security headers; and that whatever goes wrong inside leaves as a problem

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Which page, if any, has a browser send a request: told by its headers alone.
 
 Browsers say so by Sec-Fetch-Site, but Safari only since 16.4, Firefox since 90, and none to a host beyond loopback

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The page's files, held in memory: the user that the store becomes may not be able to read them."""
 
 from __future__ import annotations

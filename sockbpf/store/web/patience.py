@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """How long a client may take, and how much it may send without saying anything.
 
 uvicorn's own times only a connection that is idle after an answer. Here who connects and says nothing, sends half

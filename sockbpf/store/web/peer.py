@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whose process is at the other end of a connection: the kernel is asked, by sock_diag, where that is this host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What was kept as a table: CSV that a spreadsheet may open."""
 
 from __future__ import annotations

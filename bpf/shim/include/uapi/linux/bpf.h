@@ -1,1 +1,2 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Nothing of it is needed. */

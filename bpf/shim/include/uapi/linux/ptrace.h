@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The registers a kprobe program is given; a fixed ABI (arch/<arch>/include/uapi/asm/ptrace.h and its kin). */
 #ifndef SHIM_UAPI_LINUX_PTRACE_H
 #define SHIM_UAPI_LINUX_PTRACE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* The sockets: where their fields moved, the version says so. */
 #pragma once
 
