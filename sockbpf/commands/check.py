@@ -18,7 +18,7 @@ from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.arm import arm, need_root
 from sockbpf.kernel.attach.legacy import what_costs, what_is_left_out
-from sockbpf.kernel.attach.tables import Levels
+from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.monitor.rehearsal import rehearse
 from sockbpf.record.event import Direction, Event, What
 
@@ -63,7 +63,7 @@ def check(config: Config) -> int:
     rehearse(config)
     out = Console()
     begun = time.monotonic()
-    probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=0.5), Counters())
+    probes = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=0.5), Counters())
     try:
         sights = probes.sights
         armed_s = time.monotonic() - begun

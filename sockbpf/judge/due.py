@@ -35,6 +35,11 @@ class Waiting(Generic[T]):
             heapq.heapify(self._heap)
             self._sweep_out_at = 2 * len(self._heap) + SWEPT_OUT_FROM
 
+    def clear(self) -> None:
+        """Have nothing wait any more."""
+        self._heap.clear()
+        self._sweep_out_at = SWEPT_OUT_FROM
+
     def first_ns(self) -> int | None:
         """Return the earliest instant for which something waits."""
         while self._heap and not self._waits(self._heap[0][2], self._heap[0][0]):

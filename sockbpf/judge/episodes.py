@@ -6,6 +6,7 @@ Pure: no I/O, no clock of its own. Who says that a queue is over or back, and in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2s
@@ -17,6 +18,7 @@ from sockbpf.record.event import Direction, Mode, Protocol, Socket
 
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
+    from sockbpf.judge.levels import Levels, LevelsOf
 
 Identity = tuple[object, ...]
 Key = tuple[object, ...]
@@ -26,28 +28,12 @@ ENDED = -1
 """In place of the instant at which an episode was last told: never again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """When a queue is over, back, and worth a word: bytes by direction, nanoseconds.
-
-    They can be replaced at any time. What is open keeps the threshold that it crossed; it ends at the clear level
-    of the new rules, and what is still held waits as long as they say.
-    """
-
-    thresholds: dict[Direction, int]
-    clear_ratio: float
-    repeat_ns: int
-    hold_ns: int = 0
-    """How long a queue must be over before it is an alert."""
-
-    def clear_level(self, direction: Direction) -> int:
-        """Return the size, bytes, at or under which an episode ends."""
-        return int(self.thresholds[direction] * self.clear_ratio)
-
-
 @dataclass(slots=True)
 class Episode:
-    """One queue that is over. `ns` is the instant of `size`; `absent` counts the looks that did not find it."""
+    """One queue that is over. `ns` is the instant of `size`; `absent` counts the looks that did not find it.
+
+    `threshold` is the one that was crossed; `levels`, what it goes by now, can be others later.
+    """
 
     socket: Socket
     direction: Direction
@@ -58,6 +44,7 @@ class Episode:
     size: int
     peak: int
     threshold: int
+    levels: Levels
     pid: int = 0
     comm: str = ""
     id: str = ""
@@ -67,6 +54,16 @@ class Episode:
     absent: int = 0
     missed: bool = False
     """The kernel's table did not hold it at the last look: its end is on the way, or lost."""
+
+    @property
+    def hold_ends_ns(self) -> int:
+        """When it will have been over for long enough to be told."""
+        return self.since_ns + self.levels.hold_ns
+
+    @property
+    def repeat_due_ns(self) -> int:
+        """When it is to be told again, once it was told."""
+        return self.told_ns + self.levels.repeat_ns
 
 
 def identity(socket: Socket) -> Identity:
@@ -85,19 +82,20 @@ def identity(socket: Socket) -> Identity:
 class Episodes:
     """The books of what is open: by key, by whose queue it is, by id; and what of it waits to be told."""
 
-    def __init__(self, rules: Rules, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
-        self.rules = rules
+    def __init__(self, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
         self.open: dict[Key, Episode] = {}
         self._counters = counters
         self._salt = salt
         self._owner_of = owner_of
-        self._known: dict[Key, set[Key]] = {}
-        """(identity, direction) -> keys of its open episodes: several while an end is on the way."""
+        self._known: Counter[Key] = Counter()
+        """(identity, direction) -> how many of its episodes are open: several while an end is on the way."""
         self._ids: set[str] = set()
         self._held = Waiting[Episode](lambda episode, _: episode.held and not episode.missed)
-        """By when they began."""
-        self._told = Waiting[Episode](lambda episode, ns: episode.told_ns == ns)
-        """By when they were last told."""
+        """By when their hold ends."""
+        self._told = Waiting[Episode](
+            lambda episode, ns: episode.told_ns != ENDED and episode.repeat_due_ns == ns
+        )
+        """By when they are to be told again."""
 
     def is_known(self, queue: Key) -> bool:
         """Tell whether a queue, (identity, direction), has an open episode."""
@@ -111,9 +109,9 @@ class Episodes:
         named = f"{self._salt} {episode.since_ns} {key}"
         episode.id = blake2s(named.encode(), digest_size=8).hexdigest()  # tells no kernel address
         self._add(key, episode)
-        if self.rules.hold_ns:
+        if episode.levels.hold_ns:
             episode.held = True
-            self._held.add(episode.since_ns, episode)
+            self._held.add(episode.hold_ends_ns, episode)
             return []
         self._tell_later(episode, episode.since_ns)
         return self._notice(EXCEEDED, episode, episode.since_ns, episode.size, episode.size)
@@ -131,7 +129,7 @@ class Episodes:
         notices: list[Notice] = []
         if episode.held:
             episode.held = False
-            if ns - episode.since_ns < self.rules.hold_ns:
+            if ns < episode.hold_ends_ns:
                 self._counters.add("held_back")
                 return []
             notices = self._begun(episode)
@@ -142,43 +140,53 @@ class Episodes:
         if episode.missed:
             episode.missed = False
             if episode.held:
-                self._held.add(episode.since_ns, episode)
+                self._held.add(episode.hold_ends_ns, episode)
+
+    def go_by(self, levels_of: LevelsOf) -> None:
+        """Have every open episode go by other levels from now on."""
+        self._held.clear()
+        self._told.clear()
+        for episode in self.open.values():
+            episode.levels = levels_of(episode.socket, episode.direction)
+            if not episode.held:
+                self._told.add(episode.repeat_due_ns, episode)
+            elif not episode.missed:
+                self._held.add(episode.hold_ends_ns, episode)
 
     def due(self, now_ns: int) -> list[Notice]:
         """Return what has been held for long enough, and what is to be repeated."""
         notices: list[Notice] = []
-        for episode in self._held.take(now_ns - self.rules.hold_ns):
+        for episode in self._held.take(now_ns):
             if episode.held:  # it waits twice if it was missed and found
                 episode.held = False
                 self._tell_later(episode, now_ns)
                 notices += self._begun(episode)
-        for episode in self._told.take(now_ns - self.rules.repeat_ns):
+        for episode in self._told.take(now_ns):
             self._tell_later(episode, now_ns)
             notices += self._notice(ONGOING, episode, now_ns, episode.size, episode.peak)
         return notices
 
     def next_due_ns(self) -> int | None:
         """Return when the first of what is held will have been so for long enough; None if nothing is held."""
-        first_ns = self._held.first_ns()
-        return None if first_ns is None else first_ns + self.rules.hold_ns
+        return self._held.first_ns()
 
     def _add(self, key: Key, episode: Episode) -> None:
         self.open[key] = episode
         self._ids.add(episode.id)
-        self._known.setdefault((identity(episode.socket), episode.direction), set()).add(key)
+        self._known[identity(episode.socket), episode.direction] += 1
 
     def _remove(self, key: Key) -> Episode:
         episode = self.open.pop(key)
         self._ids.discard(episode.id)
         known = (identity(episode.socket), episode.direction)
-        self._known[known].discard(key)
+        self._known[known] -= 1
         if not self._known[known]:
             del self._known[known]
         return episode
 
     def _tell_later(self, episode: Episode, ns: int) -> None:
         episode.told_ns = ns
-        self._told.add(ns, episode)
+        self._told.add(episode.repeat_due_ns, episode)
 
     def _begun(self, episode: Episode) -> list[Notice]:
         return self._notice(EXCEEDED, episode, episode.since_ns, episode.size, episode.peak)

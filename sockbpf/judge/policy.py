@@ -13,15 +13,16 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.episodes import Episode, Episodes, Key, OwnerOf, Rules, identity
+from sockbpf.judge.episodes import Episode, Episodes, Key, OwnerOf, identity
 from sockbpf.record.event import Direction, Event, Mode, Socket, What
 
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
+    from sockbpf.judge.levels import Levels, LevelsOf
     from sockbpf.record.alert import Notice
     from sockbpf.record.sweep import Reading, Sweep
 
-__all__ = ["Episode", "Policy", "Rules", "identity"]
+__all__ = ["Episode", "Policy", "identity"]
 
 EARLY_KEPT_NS = 10 * 10**9
 """How long an end that came before its beginning is remembered; rings are read within milliseconds."""
@@ -39,13 +40,15 @@ def _key(event: Event) -> Key:
 class Policy:
     """Makes of what the three sources say what is to be told."""
 
-    def __init__(self, rules: Rules, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
+    def __init__(self, levels_of: LevelsOf, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
         """Begin with nothing open.
 
-        `salt` tells this run of the monitor from all others, for the episodes' ids; `owner_of` returns pid and
-        comm of who holds a socket now, from its inode; (0, "") where it is not known.
+        `levels_of` returns what an episode of a queue goes by; each episode keeps that until `go_by`. `salt` tells
+        this run of the monitor from all others, for the episodes' ids; `owner_of` returns pid and comm of who holds
+        a socket now, from its inode; (0, "") where it is not known.
         """
-        self.episodes = Episodes(rules, counters, salt, owner_of)
+        self.episodes = Episodes(counters, salt, owner_of)
+        self._levels_of = levels_of
         self.owner_of = owner_of
         self.counters = counters
         self._early: dict[Key, int] = {}
@@ -55,17 +58,15 @@ class Policy:
         self._ended: set[Key] | None = None
         """(identity, direction) of what ended since a sweep was sent for; None while none is under way."""
 
-    @property
-    def rules(self) -> Rules:
-        """What applies from now on; replace them between two calls, after the kernel was told its levels.
+    def go_by(self, levels_of: LevelsOf) -> None:
+        """Take other levels from now on, after the kernel was told its own.
 
-        A queue that the new thresholds find over or back is told at the next sweep, or the hooks' next word of it.
+        What is open keeps the threshold that it crossed; it ends at its new clear level, and what is still held
+        waits as long as its new hold says. A queue that the new thresholds find over or back is told at the next
+        sweep, or the hooks' next word of it.
         """
-        return self.episodes.rules
-
-    @rules.setter
-    def rules(self, rules: Rules) -> None:
-        self.episodes.rules = rules
+        self._levels_of = levels_of
+        self.episodes.go_by(levels_of)
 
     @property
     def open(self) -> dict[Key, Episode]:
@@ -91,7 +92,7 @@ class Policy:
         if swept in self.open:
             self._take_over(swept, key, event)
             return []
-        return self.episodes.begin(key, _episode(event))
+        return self.episodes.begin(key, _episode(event, self._levels_of(event.socket, event.direction)))
 
     def _take_over(self, swept: Key, key: Key, event: Event) -> None:
         """Let the hooks go on with what a sweep began; it keeps its id, its beginning and its hold."""
@@ -163,13 +164,14 @@ class Policy:
         for name, reading in readings.items():
             for direction in reading.sizes:
                 known = (name, direction)
+                levels = self._levels_of(reading.socket, direction)
                 if (
-                    reading.surely(direction) > self.rules.thresholds[direction]
+                    reading.surely(direction) > levels.threshold
                     and not self.episodes.is_known(known)
                     and known not in ended
                 ):
                     self.counters.add("begun_by_sweep")
-                    notices += self.episodes.begin(known, self._swept(reading, direction, sweep))
+                    notices += self.episodes.begin(known, _swept(reading, direction, sweep, levels))
         return notices
 
     def _was_looked_at(self, socket: Socket, sweep: Sweep) -> bool:
@@ -189,7 +191,7 @@ class Policy:
         if episode.ns > sweep.begun_ns:  # the hooks know better
             return []
         held = size if episode.address else surely  # what the hooks began may be over by what is unsure
-        if held > self.rules.clear_level(episode.direction) or 0 < episode.absent < ABSENT_LOOKS:
+        if held > episode.levels.clear or 0 < episode.absent < ABSENT_LOOKS:
             # Of two processors' words of one queue the table may keep the older.
             if reading and (not episode.address or size == surely):
                 episode.ns, episode.size = sweep.ended_ns, size
@@ -199,20 +201,6 @@ class Policy:
             return []  # the kernel side was first, its word is on the way
         self.counters.add("ended_by_sweep")
         return self._end(key, held, sweep.ended_ns)
-
-    def _swept(self, reading: Reading, direction: Direction, sweep: Sweep) -> Episode:
-        size = reading.sizes[direction]
-        return Episode(
-            socket=reading.socket,
-            direction=direction,
-            mode=Mode.POLL,
-            address=0,
-            since_ns=sweep.begun_ns,
-            ns=sweep.begun_ns,
-            size=size,
-            peak=size,
-            threshold=self.rules.thresholds[direction],
-        )
 
     # time
 
@@ -240,7 +228,23 @@ class Policy:
         return self.episodes.end(key, size, ns)
 
 
-def _episode(event: Event) -> Episode:
+def _swept(reading: Reading, direction: Direction, sweep: Sweep, levels: Levels) -> Episode:
+    size = reading.sizes[direction]
+    return Episode(
+        socket=reading.socket,
+        direction=direction,
+        mode=Mode.POLL,
+        address=0,
+        since_ns=sweep.begun_ns,
+        ns=sweep.begun_ns,
+        size=size,
+        peak=size,
+        threshold=levels.threshold,
+        levels=levels,
+    )
+
+
+def _episode(event: Event, levels: Levels) -> Episode:
     """Return the episode as it was at the crossing, but for its peak."""
     return Episode(
         socket=event.socket,
@@ -252,6 +256,7 @@ def _episode(event: Event) -> Episode:
         size=event.since_size,
         peak=event.peak,
         threshold=event.threshold,
+        levels=levels,
         pid=event.pid,
         comm=event.comm,
     )

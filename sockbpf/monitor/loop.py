@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from sockbpf.counters import LOSSES
 from sockbpf.errors import UnsupportedError
-from sockbpf.judge.policy import Episode, Policy, Rules
+from sockbpf.judge.levels import same_for_all
+from sockbpf.judge.policy import Episode, Policy
 from sockbpf.judge.telling import Settings, Telling
 from sockbpf.kernel.attach.arm import arm, log_sight
-from sockbpf.kernel.attach.tables import Levels
+from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.sweep import Sweeper, SweepThread, Wanted
 from sockbpf.monitor.own import Own
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.counters import Counters
+    from sockbpf.judge.levels import LevelsOf
     from sockbpf.kernel.attach.probes import Probes
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.service import Service
@@ -65,13 +67,13 @@ FIXED = ("journal", "kernel", "metrics", "store")
 """Sections that are read at the start only."""
 
 
-def rules_of(config: Config) -> Rules:
-    """Return the policy's rules as the configuration gives them."""
-    return Rules(
-        thresholds={Direction.SEND: config.thresholds.send, Direction.RECV: config.thresholds.recv},
+def levels_of(config: Config) -> LevelsOf:
+    """Return what episodes go by, as the configuration says: the same for all sockets."""
+    return same_for_all(
+        {Direction.SEND: config.thresholds.send, Direction.RECV: config.thresholds.recv},
         clear_ratio=config.clear_ratio,
-        repeat_ns=int(config.repeat * 1e9),
         hold_ns=int(config.hold * 1e9),
+        repeat_ns=int(config.repeat * 1e9),
     )
 
 
@@ -87,10 +89,10 @@ def settings_of(config: Config) -> Settings:
     )
 
 
-def levels_of(config: Config) -> Levels:
+def kernel_levels_of(config: Config) -> KernelLevels:
     """Return what the kernel side is to compare with."""
     thresholds = config.thresholds
-    return Levels(thresholds.send, thresholds.recv, config.clear_ratio, own_pid=os.getpid())
+    return KernelLevels(thresholds.send, thresholds.recv, config.clear_ratio, own_pid=os.getpid())
 
 
 def is_udp_send(queue: Event | Episode) -> bool:
@@ -127,7 +129,7 @@ class Monitor:
         self._store = store
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         salt = f"{boot} {os.getpid()} {time.time_ns()}"
-        self._policy = Policy(rules_of(config), self._counters, salt, Owners().owner)
+        self._policy = Policy(levels_of(config), self._counters, salt, Owners().owner)
         self._telling = Telling(settings_of(config), self._counters, self._policy.is_open)
         self._stopping = False
         self._showing = False
@@ -153,7 +155,7 @@ class Monitor:
 
     def _arm(self) -> Probes | None:
         try:
-            probes = arm(self._config, levels_of(self._config), self._counters, meanwhile=_dispatch)
+            probes = arm(self._config, kernel_levels_of(self._config), self._counters, meanwhile=_dispatch)
         except UnsupportedError as reason:
             log.warning("no hooks: %s", reason)
             log.warning("polling sock_diag every %g s instead, mode=poll", self._config.sweep.poll)
@@ -201,7 +203,8 @@ class Monitor:
             if self._take_sweep() and not armed:
                 armed = True
                 self._dispatch.flush(FLUSH_S)
-                log.info("armed: thresholds send %d, recv %d bytes", *self._policy.rules.thresholds.values())
+                thresholds = self._config.thresholds
+                log.info("armed: thresholds send %d, recv %d bytes", thresholds.send, thresholds.recv)
                 on_armed()
                 self._service.ready("watching by hooks" if self._probes else "watching by polling, mode=poll")
             self._look()
@@ -357,7 +360,7 @@ class Monitor:
     def _ready_for(self, config: Config) -> Callable[[], None]:
         """Make everything ready for other settings, and return what has them apply."""
         self._dispatch.rehearse(config)
-        rules, telling = rules_of(config), settings_of(config)
+        levels, telling = levels_of(config), settings_of(config)
         try:
             self._set_levels(config)
             self._store.start_if_wanted(config)
@@ -365,13 +368,15 @@ class Monitor:
         except BaseException:
             self._set_levels(self._config)
             raise
-        return partial(self._go_by, config, rules, telling, deliver)
+        return partial(self._go_by, config, levels, telling, deliver)
 
-    def _go_by(self, config: Config, rules: Rules, telling: Settings, deliver: Callable[[], None]) -> None:
+    def _go_by(
+        self, config: Config, levels: LevelsOf, telling: Settings, deliver: Callable[[], None]
+    ) -> None:
         fixed = [key for key in FIXED if getattr(config, key) != getattr(self._config, key)]
         deliver()
         self._config = config
-        self._policy.rules = rules
+        self._policy.go_by(levels)
         self._telling.change(telling)
         now_s = monotonic_s()
         self._next_heartbeat_s = now_s + config.heartbeat if config.heartbeat else math.inf
@@ -379,11 +384,13 @@ class Monitor:
         logging.getLogger().setLevel(config.log.upper())
         if fixed:
             log.warning("not taken over before the next start: %s", ", ".join(fixed))
-        log.info("new settings: thresholds send %d, recv %d bytes", *rules.thresholds.values())
+        log.info(
+            "new settings: thresholds send %d, recv %d bytes", config.thresholds.send, config.thresholds.recv
+        )
 
     def _set_levels(self, config: Config) -> None:
         if self._probes:
-            self._probes.tables.set_levels(levels_of(config))
+            self._probes.tables.set_levels(kernel_levels_of(config))
 
     def _show_losses(self) -> None:
         self._count_kernel()

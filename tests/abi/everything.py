@@ -11,7 +11,7 @@ from typing import Any
 from sockbpf.counters import Counters
 from sockbpf.kernel.attach.loading import Loaded, load
 from sockbpf.kernel.attach.probes import Probes
-from sockbpf.kernel.attach.tables import SIZES, Levels
+from sockbpf.kernel.attach.tables import SIZES, KernelLevels
 from sockbpf.kernel.build.bytecode import Bytecode, bytecode_from
 from sockbpf.kernel.build.choice import Sight
 from sockbpf.kernel.build.clang import bytecode_of, compiled
@@ -42,7 +42,9 @@ def every_program(*, shortcuts: bool = True) -> Iterator[Everything]:
     loaded = load(bytecode)
     for name in SIZES:  # BCC's classes then show what is in the tables that the monitor reads
         bpf[name].map_fd = loaded.tables[name].fd
-    probes = Probes(sights, loaded, Levels(1009, 1009, clear_ratio=1), perf_pages=8, counters=Counters())
+    probes = Probes(
+        sights, loaded, KernelLevels(1009, 1009, clear_ratio=1), perf_pages=8, counters=Counters()
+    )
     yield Everything(bpf, order, bytecode, loaded, probes)
     probes.close()
     bpf.cleanup()

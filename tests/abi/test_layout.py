@@ -23,7 +23,7 @@ import pytest
 from sockbpf.counters import Counters
 from sockbpf.kernel.attach.arm import arm
 from sockbpf.kernel.attach.probes import Probes
-from sockbpf.kernel.attach.tables import Levels
+from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.look.netns import inside
 from sockbpf.kernel.look.sock_diag import dump
 from sockbpf.record.event import Direction, Event, Protocol, Socket, What
@@ -74,7 +74,7 @@ class Watch:
 def armed() -> Iterator[Probes]:
     """Attach every hook there is; an episode ends only when its queue is read as empty."""
     config = Config(url="http://127.0.0.1:9/", kernel=Kernel(perf_pages=64, max_episodes=1024))
-    made = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=0.0), Counters())
+    made = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=0.0), Counters())
     made.demand(wanted=True)
     yield made
     made.close()

@@ -14,7 +14,7 @@ from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.arm import arm
 from sockbpf.kernel.attach.attachments import Attachments
 from sockbpf.kernel.attach.loading import Loaded, load
-from sockbpf.kernel.attach.tables import Levels
+from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.build.btf import Btf
 from sockbpf.kernel.build.bytecode import CALL, INSTRUCTION, OF_KERNEL_FUNCTION, Bytecode, MapKind, Program
 from sockbpf.kernel.build.choice import HOOKS
@@ -146,7 +146,7 @@ def test_a_kernel_that_refuses_the_shortcuts_gets_programs_without(
     monkeypatch.setattr("sockbpf.kernel.attach.arm.load", load_spoiled)
     before = len(os.listdir("/proc/self/fd"))
     config = Config(url="http://127.0.0.1:9/")
-    probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
+    probes = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
     assert refused
     assert f"the kernel refuses shortcuts: {refused[0]}: " in caplog.text
     assert not any(reason for sight in probes.sights for reason in sight.refused if "tp_" in reason)
@@ -187,7 +187,7 @@ def test_what_the_kernel_refuses_gives_way_to_the_next(monkeypatch: pytest.Monke
     absent = Candidate((Hook(Kind.TRACEPOINT, "no_such_tracepoint", "tp_sk_data_ready"),))
     monkeypatch.setitem(SEEN, "TCP receive grows", (absent, *SEEN["TCP receive grows"]))
     config = Config(url="http://127.0.0.1:9/")
-    probes = arm(config, Levels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
+    probes = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
     try:
         sight = next(sight for sight in probes.sights if sight.thing == "TCP receive grows")
         assert sight.candidate in SEEN["TCP receive grows"][1:]

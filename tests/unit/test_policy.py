@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from sockbpf.counters import NAMES, Counters
 from sockbpf.judge.episodes import OwnerOf
-from sockbpf.judge.policy import EARLY_KEPT_NS, Policy, Rules, identity
+from sockbpf.judge.levels import same_for_all
+from sockbpf.judge.policy import EARLY_KEPT_NS, Policy, identity
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
 from sockbpf.record.sweep import Reading, Sweep
@@ -53,11 +54,16 @@ def nobody(_inode: int) -> tuple[int, str]:
     return 0, ""
 
 
-RULES = Rules({SEND: THRESHOLD, RECV: THRESHOLD}, 0.5, 30 * S)
+LEVELS: dict[str, Any] = {
+    "thresholds": {SEND: THRESHOLD, RECV: THRESHOLD},
+    "clear_ratio": 0.5,
+    "repeat_ns": 30 * S,
+    "hold_ns": 0,
+}
 
 
 def policy(*, owner_of: OwnerOf = nobody, salt: str = "salt", **changed: Any) -> Policy:
-    return Policy(replace(RULES, **changed), Counters(), salt, owner_of)
+    return Policy(same_for_all(**(LEVELS | changed)), Counters(), salt, owner_of)
 
 
 def event(what: What, since_ns: int, ns: int, size: int, peak: int = 0, **changed: Any) -> Event:
@@ -159,7 +165,6 @@ def test_an_id_tells_no_kernel_address_and_differs_between_runs() -> None:
 )
 def test_the_clear_level_is_a_share_of_the_threshold(ratio: float, level: int) -> None:
     rules = policy(clear_ratio=ratio)
-    assert rules.rules.clear_level(RECV) == level
     rules.on_sweep(sweep(1 * S, (TCP, 0, THRESHOLD + 1)), Kernel().reap)
     assert words(rules.on_sweep(sweep(2 * S, (TCP, 0, level + 1)), Kernel().reap)) == []
     assert words(rules.on_sweep(sweep(3 * S, (TCP, 0, level)), Kernel().reap)) == [CLEARED]
@@ -347,7 +352,7 @@ def test_many_that_were_told_leave_nothing_behind() -> None:
 
 
 def changed(rules: Policy, **other: Any) -> None:
-    rules.rules = replace(rules.rules, **other)
+    rules.go_by(same_for_all(**(LEVELS | other)))
 
 
 @pytest.mark.parametrize("by_hooks", [True, False], ids=["hooks", "sweep"])
@@ -924,9 +929,7 @@ class Model:
 
     def assert_books(self) -> None:
         """Assert that each open episode is known by its queue, and nothing else is."""
-        books: dict[object, set[object]] = {}
-        for key, episode in self.policy.open.items():
-            books.setdefault((identity(episode.socket), episode.direction), set()).add(key)
+        books = Counter((identity(e.socket), e.direction) for e in self.policy.open.values())
         assert self.policy.episodes._known == books
         assert self.policy.episodes._ids == {episode.id for episode in self.policy.open.values()}
 
@@ -1068,8 +1071,8 @@ class Loop(Model):
         self.told += self.policy.on_time(now_ns)
         due_ns = self.policy.next_due_ns()
         assert due_ns is None or due_ns > now_ns
-        held = {e.since_ns for e in self.policy.open.values() if e.held and not e.missed}
-        assert due_ns == (min(held) + self.policy.rules.hold_ns if held else None)
+        held = {e.hold_ends_ns for e in self.policy.open.values() if e.held and not e.missed}
+        assert due_ns == min(held, default=None)
 
     def wake(self) -> None:
         """Sleep until something is due, and a moment too short before."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.counters import Counters
-    from sockbpf.kernel.attach.tables import Levels
+    from sockbpf.kernel.attach.tables import KernelLevels
     from sockbpf.kernel.build.bytecode import Bytecode
     from sockbpf.kernel.build.choice import Sight
     from sockbpf.kernel.build.hooks import Kind
@@ -75,7 +75,7 @@ def usable(config: Config) -> frozenset[Kind]:
 
 
 def arm(
-    config: Config, levels: Levels, counters: Counters, meanwhile: Callable[[], object] = tuple
+    config: Config, levels: KernelLevels, counters: Counters, meanwhile: Callable[[], object] = tuple
 ) -> Probes:
     """Load and attach, for each thing to be seen, the best hooks that this kernel has.
 

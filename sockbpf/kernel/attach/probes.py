@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.kernel.attach.attachments import Attachments
 from sockbpf.kernel.attach.perf import Rings
-from sockbpf.kernel.attach.tables import Levels, Tables
+from sockbpf.kernel.attach.tables import KernelLevels, Tables
 from sockbpf.record.event import Event, decode
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Probes:
         self,
         sights: Collection[Sight],
         loaded: Loaded,
-        levels: Levels,
+        levels: KernelLevels,
         *,
         perf_pages: int,
         counters: Counters,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class KernelLevels:
     """What the kernel side compares with; the sockets of process `own_pid` are not reported, 0 is no process."""
 
     send: int
@@ -83,9 +83,9 @@ class Tables:
             raise UnsupportedError(f"the programs have other tables: {made}, expected {SIZES}")
         self._tables = tables
         self._reaped = 0
-        self._levels = Levels(0, 0, 0)
+        self._levels = KernelLevels(0, 0, 0)
 
-    def set_levels(self, levels: Levels) -> None:
+    def set_levels(self, levels: KernelLevels) -> None:
         """Set what the kernel side compares with, at any time."""
         self._levels = levels
         self._write_settings()
