@@ -22,7 +22,7 @@ UNIT := /etc/systemd/system/sockbpf.service
 SETTINGS := /etc/sockbpf/config.yaml
 
 .PHONY: help setup install user service run demo self-test format lint lint-python lint-c lint-shell lint-page \
-	unit unit-page check fast test coverage pythons constraints vm bench bench-quick clean
+	unit unit-page check fast fields test coverage pythons constraints vm bench bench-quick clean
 
 help:
 	@echo 'make run     set up, then watch with $(CONFIG)'
@@ -40,6 +40,7 @@ help:
 	@echo 'make vm      the claims on stock kernels under emulation'
 	@echo 'make bench   what the README says of cost and speed, measured here'
 	@echo 'make bench-quick   only that all of it runs'
+	@echo 'make fields  write into the documents what the table of fields says'
 
 setup: $(VENV)/.ready
 
@@ -113,6 +114,10 @@ lint-page:
 node_modules/.ready: package.json package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-timeout=30000
 	@touch $@
+
+# What README.md and docs/store.md say of the alert's fields, from their table.
+fields: $(VENV)/.ready-for-tests
+	$(VENV)/bin/python -m tests.unit.field_docs
 
 unit: $(VENV)/.ready-for-tests unit-page
 	$(VENV)/bin/pytest tests/unit

@@ -21,8 +21,9 @@ from sockbpf.delivery.worker import Workers
 from sockbpf.monitor.rehearsal import maker_of, rehearse
 from sockbpf.process.clock import boottime_s, monotonic_ns
 from sockbpf.process.life import setting_aside
-from sockbpf.record.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line, parameters
+from sockbpf.record.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line
 from sockbpf.record.event import account_of
+from sockbpf.record.fields import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -175,7 +176,7 @@ class Dispatch:
         for notice in notices:
             with setting_aside(self._counters, _named(notice)):
                 alert = alert_of(notice, seq=self._seq + 1, host=self._host, unix_offset_ns=offset_ns)
-                alerts.append((parameters(alert), account_of(alert.socket.uid)))
+                alerts.append((parameters(alert), account_of(alert.notice.socket.uid)))
                 self._seq += 1
         if alerts:
             self._counters.add("alerts", len(alerts))

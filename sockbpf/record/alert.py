@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What the receiver is told: the alert, and its form as query parameters and as a log line."""
+"""What is told: the notice of the judge, the alert made of it, the heartbeat; and any of them as a log line."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ EVENTS = (EXCEEDED, ONGOING, CLEARED)
 """What can be told of an episode, in its order."""
 
 HEARTBEAT = "heartbeat"
-
-OF_ONE_SOCKET = ("local_ip", "remote_ip", "remote_port", "netns", "pid", "comm")
-"""The parameters that an alert about several sockets does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,102 +53,38 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing to tell. Sizes are bytes, `timestamp_ns` Unix time, `duration_ns` since the episode began.
+    """One thing to tell: a notice with what makes a request of it; its fields are those of record/fields.py.
 
-    `id` names the episode or the fold, `seq` counts the alerts of this monitor from 1 without gaps; both stay the
-    same on a retry. `pid` is 0 and `comm` empty where the owner is not known. A folded alert has a `count` and its
-    `worst`; its `socket`, `size` and `peak` are those of the very worst, the local port is 0 where they have several.
+    `seq` counts the alerts of this monitor from 1 without gaps; it stays the same on a retry. `count` and `worst` are
+    those of a fold, see `Folded`, whose notice it is then.
     """
 
-    id: str
+    notice: Notice
     seq: int
-    event: str
-    timestamp_ns: int
-    duration_ns: int
-    socket: Socket
-    direction: Direction
-    size: int
-    threshold: int
-    peak: int
-    mode: Mode
     host: str
-    pid: int = 0
-    comm: str = ""
-    crossings: int = 0
+    unix_offset_ns: int
+    """Unix time less the clock of the notice, CLOCK_MONOTONIC."""
     count: int = 1
     worst: tuple[tuple[Socket, int], ...] = ()
 
 
 def alert_of(notice: Notice | Folded, *, seq: int, host: str, unix_offset_ns: int) -> Alert:
-    """Make the alert of a notice; `unix_offset_ns` is Unix time less CLOCK_MONOTONIC, now."""
+    """Make the alert of a notice."""
     if isinstance(notice, Folded):
-        one = alert_of(notice.notice, seq=seq, host=host, unix_offset_ns=unix_offset_ns)
-        return replace(one, count=notice.count, worst=notice.worst)
-    return Alert(
-        id=notice.id,
-        seq=seq,
-        event=notice.event,
-        timestamp_ns=notice.ns + unix_offset_ns,
-        duration_ns=notice.ns - notice.since_ns,
-        socket=notice.socket,
-        direction=notice.direction,
-        size=notice.size,
-        threshold=notice.threshold,
-        peak=notice.peak,
-        mode=notice.mode,
-        host=host,
-        pid=notice.pid,
-        comm=notice.comm,
-        crossings=notice.crossings,
-    )
+        return Alert(notice.notice, seq, host, unix_offset_ns, notice.count, notice.worst)
+    return Alert(notice, seq, host, unix_offset_ns)
 
 
-def _seconds(ns: int) -> str:
+def seconds_text(ns: int) -> str:
     """Return nanoseconds as seconds with six decimals, exactly (a float would lose the microseconds)."""
     return f"{ns // 10**9}.{ns % 10**9 // 1000:06d}"
-
-
-def parameters(alert: Alert) -> dict[str, str]:
-    """Return the query parameters of the request, in their documented order."""
-    told = {
-        "timestamp": _seconds(alert.timestamp_ns),
-        "event": alert.event,
-        "protocol": alert.socket.protocol.name.lower(),
-        "local_ip": alert.socket.local_ip,
-        "local_port": str(alert.socket.local_port),
-        "remote_ip": alert.socket.remote_ip,
-        "remote_port": str(alert.socket.remote_port),
-        "type": alert.direction.name,
-        "size": str(alert.size),
-        "threshold": str(alert.threshold),
-        "peak": str(alert.peak),
-        "duration": _seconds(alert.duration_ns) if alert.event != EXCEEDED else "0",
-        "id": alert.id,
-        "seq": str(alert.seq),
-        "host": alert.host,
-        "netns": str(alert.socket.netns),
-        "mode": alert.mode.value,
-    }
-    if alert.pid:
-        told |= {"pid": str(alert.pid), "comm": alert.comm}
-    if alert.crossings:
-        told["crossings"] = str(alert.crossings)
-    if not alert.worst:
-        return told
-    told = {name: value for name, value in told.items() if name not in OF_ONE_SOCKET}
-    return told | {"count": str(alert.count), "worst": ";".join(_remote(*one) for one in alert.worst)}
-
-
-def _remote(socket: Socket, size: int) -> str:
-    ip = f"[{socket.remote_ip}]" if ":" in socket.remote_ip else socket.remote_ip
-    return f"{ip}:{socket.remote_port}={size}"
 
 
 def heartbeat(counters: Mapping[str, float], seq: int, host: str, unix_ns: int) -> dict[str, str]:
     """Return what is told when there is nothing to tell; `seq` is that of the last alert."""
     return {
         "event": HEARTBEAT,
-        "timestamp": _seconds(unix_ns),
+        "timestamp": seconds_text(unix_ns),
         "host": host,
         "seq": str(seq),
     } | {name: str(count) for name, count in counters.items()}

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING
+from sockbpf.record.fields import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,16 +53,13 @@ LOOKALIKES = str.maketrans(
 )
 """What chats read: a call of people, a format, a link, an emoji; and what looks like it and is but a character."""
 
-OURS = frozenset({
-    "timestamp", "event", "protocol", "local_ip", "local_port", "remote_ip", "remote_port", "type", "size",
-    "threshold", "peak", "duration", "id", "seq", "netns", "mode", "pid", "count", "worst",
-})  # fmt: skip
+NOT_CHOSEN = frozenset(field.name for field in FIELDS if not field.chosen)
 """The parameters that nobody chooses; a process or a host is called as somebody likes."""
 
 
 def unread(told: Mapping[str, str]) -> dict[str, str]:
     """Return what is told with names in which no chat finds anything but text."""
-    return {key: text if key in OURS else _plain(text) for key, text in told.items()}
+    return {key: text if key in NOT_CHOSEN else _plain(text) for key, text in told.items()}
 
 
 def _plain(text: str) -> str:

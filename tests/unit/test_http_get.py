@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,8 +31,9 @@ from sockbpf.delivery.destinations import http_get as http_get_module
 from sockbpf.delivery.destinations.deadline import Deadline
 from sockbpf.delivery.destinations.http_get import BODY_BYTES, HttpGet, redacted, retry_after_s
 from sockbpf.delivery.transport import TransportError
-from sockbpf.record.alert import EXCEEDED, ONGOING, Alert, parameters
+from sockbpf.record.alert import EXCEEDED, ONGOING, Alert, Notice
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
+from sockbpf.record.fields import parameters
 from sockbpf.settings.destinations import HttpSettings
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SOCKET = Socket(Protocol.TCP, "::ffff:192.0.2.1", 80, "2001:db8::1", 40000, 4026531840, 1)
-TOLD = parameters(Alert(
-    "episode&1", 7, ONGOING, 1795343123482913000, 1500000000, SOCKET, Direction.SEND, 9, 8, 10, Mode.EBPF,
-    "host", pid=4711, comm="a=b &c",
-))  # fmt: skip
+NOTICE = Notice(
+    ONGOING, "episode&1", 1795343123482913000, 1795343121982913000, SOCKET, Direction.SEND, Mode.EBPF, 9, 10, 8,
+    4711, "a=b &c",
+)  # fmt: skip
+TOLD = parameters(Alert(NOTICE, 7, "host", 0))
 
 HANGS_S = 30
 """Far above any timeout of these tests: who takes that long hangs."""
@@ -1131,7 +1133,7 @@ def test_what_no_url_can_hold_is_a_failure_like_others() -> None:
 
 
 def test_the_duration_of_an_exceeded_is_a_plain_zero() -> None:
-    first = parameters(Alert("e", 1, EXCEEDED, 0, 5, SOCKET, Direction.RECV, 2, 1, 2, Mode.POLL, "host"))
+    first = parameters(Alert(replace(NOTICE, event=EXCEEDED, pid=0), 1, "host", 0))
     with http_server(say(200)) as served, destination(served.url) as http_get:
         http_get.send(first)
     told = dict(served.query())

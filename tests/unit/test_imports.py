@@ -32,8 +32,8 @@ FOLDERS = {
     "delivery.destinations": "delivery process record settings",
     "monitor": "delivery delivery.destinations judge kernel.attach kernel.look process record settings store",
     "store": "process settings store.data store.web",
-    "store.data": "process",
-    "store.web": "settings store.data",
+    "store.data": "process record",
+    "store.web": "record settings store.data",
     "commands": "kernel.attach kernel.build monitor process record settings",
 }
 """Folder of sockbpf -> the folders that its modules may import from, besides itself, in the order data flows."""

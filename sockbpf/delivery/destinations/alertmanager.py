@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
 from sockbpf.record.alert import CLEARED, EVENTS
+from sockbpf.record.fields import FIELDS
 from sockbpf.record.text import rfc3339, sentence, unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LABELS = (
-    "host", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port", "netns", "id",
-)  # fmt: skip
+LABELS = tuple(field.name for field in FIELDS if field.label)
 """What stays the same from `exceeded` to `cleared`: labels name the alert, and only its name resolves it. The owner
 is none of them, it may become known later."""
 

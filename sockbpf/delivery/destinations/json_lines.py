@@ -12,14 +12,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.transport import TransportError
+from sockbpf.record.fields import FIELDS, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-TEXT = frozenset(
-    {"event", "protocol", "local_ip", "remote_ip", "type", "id", "host", "comm", "mode", "worst"}
-)  # fmt: skip
+TEXT = frozenset(field.name for field in FIELDS if field.kind in {Kind.TEXT, Kind.ADDRESS})
 """What is text, though it may look like a number: a process can be called 1e5. All else that looks so is one."""
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Float, LargeBinary, Text
 
+from sockbpf.store.data.entry import LATER, column_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -18,11 +20,16 @@ APART = frozenset({"n", "arrived", "trusted", "digest"})
 """Columns that it does not go by: given by the database, or changed without a look at the rest."""
 SIZE = 8
 """Bytes."""
+LATER_COLUMNS = tuple(map(column_of, LATER))
 
 
 def digest_of(row: Mapping[Any, Any], names: Iterable[str]) -> bytes:
-    """Return the sum of a row of the columns `names`; those that it lacks count as null."""
-    values = [row.get(name) for name in names if name not in APART]
+    """Return the sum of a row of the columns `names`; those that it lacks count as null.
+
+    What it does not say of a later column leaves the sum as it was before there was that column.
+    """
+    values = [row.get(name) for name in names if name not in APART and name not in LATER_COLUMNS]
+    values += [[name, row[name]] for name in LATER_COLUMNS if row.get(name) is not None]
     return blake2s(json.dumps(values, default=_hex).encode(), digest_size=SIZE).digest()
 
 

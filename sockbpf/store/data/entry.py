@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+from sockbpf.record.fields import BY_NAME, FIELDS, PLACES_OF_EDITION_2, Kind, Needed, columns
 
-EVENTS = ("exceeded", "ongoing", "cleared", "heartbeat")
-PROTOCOLS = ("tcp", "udp")
-TYPES = ("SEND", "RECV")
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 MOST_SECONDS = 253_402_300_800
 """The year 10000, Unix time."""
@@ -30,17 +28,14 @@ MOST_TEXT = 256
 MOST_PAIRS = 64
 """Of one entry, as many key=value pairs are searched for."""
 
-NUMBERS = (
-    "local_port", "remote_port", "size", "threshold", "peak", "seq", "pid", "netns", "count",
-    "crossings",
-)  # fmt: skip
-"""Parameters of an alert that are whole numbers."""
-SECONDS = ("timestamp", "duration")
-COLUMNS = (
-    "event", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port",
-    "host", "pid", "comm", "size", "id",
-)  # fmt: skip
-"""What entries are found by, besides their time; the same names in requests and in the table."""
+KNOWN = frozenset(BY_NAME)
+"""What an alert says anyway: not worth a pair."""
+CHOICES = {field.name: field.choices for field in FIELDS if field.choices}
+COLUMNS = {field.name: field.kind for field in columns()}
+"""What entries are found by, besides their time, and its kind; the same names in requests and in the table."""
+LATER = tuple(field.name for field in columns() if field.column > PLACES_OF_EDITION_2)
+"""Of these, those that the tables have not had from the start: null in entries that were kept before."""
+NEEDED = tuple(field.name for field in FIELDS if field.needed is Needed.IN_ALERTS)
 
 
 MAPPED = b"\0" * 10 + b"\xff\xff"
@@ -75,15 +70,11 @@ class Entry:
 def alert_entry(told: Mapping[str, str]) -> Entry:
     """Return what to keep of an alert's query parameters; raise EntryError where they make no sense."""
     event = told.get("event", "")
-    if event not in EVENTS:
-        raise EntryError(f"event: expected one of {', '.join(EVENTS)}")
-    body: dict[str, Any] = dict(told)
-    for name in SECONDS:
-        if name in told:
-            body[name] = _seconds(name, told[name])
-    for name in NUMBERS:
-        if name in told:
-            body[name] = _integer(name, told[name])
+    if event not in CHOICES["event"]:
+        raise EntryError(f"event: expected one of {', '.join(CHOICES['event'])}")
+    body: dict[str, Any] = {
+        name: READ[name](name, value) if name in READ else value for name, value in told.items()
+    }
     at_s = body.get("timestamp")
     if at_s is None:
         raise EntryError("timestamp: expected Unix seconds such as 1795343123.482913")
@@ -106,18 +97,15 @@ def alert_entry(told: Mapping[str, str]) -> Entry:
 
 
 def _check_alert(told: Mapping[str, str]) -> None:
-    for name in ("protocol", "type", "id", "seq", "size", "threshold", "local_port"):
+    for name in NEEDED:
         if not told.get(name):
             raise EntryError(f"{name}: expected, and not there")
 
 
 def _check_values(told: Mapping[str, str]) -> None:
-    for name, choices in {"protocol": PROTOCOLS, "type": TYPES}.items():
-        if told.get(name, choices[0]) not in choices:
+    for name, choices in CHOICES.items():
+        if name in told and told[name] not in choices:
             raise EntryError(f"{name}: expected one of {', '.join(choices)}")
-    for name in ("local_ip", "remote_ip"):
-        if name in told and packed_ip(told[name]) is None:
-            raise EntryError(f"{name}: expected an IP address")
 
 
 def posted_entry(value: Mapping[str, Any], now_s: float) -> Entry:
@@ -167,13 +155,10 @@ def packed_ip(text: str) -> bytes | None:
 
 def spelled_in_alert(name: str, value: str) -> tuple[str, ...]:
     """Return how `name` with this value stands in the body of an alert that says it; nowhere if it cannot."""
+    if name not in READ or BY_NAME[name].kind is Kind.ADDRESS:
+        return (f'"{name}": {json.dumps(value)}',)
     try:
-        if name in NUMBERS:
-            text = str(_integer(name, value))
-        elif name in SECONDS:
-            text = json.dumps(_seconds(name, value))
-        else:
-            return (f'"{name}": {json.dumps(value)}',)
+        text = json.dumps(READ[name](name, value))
     except EntryError:
         return ()
     return f'"{name}": {text},', f'"{name}": {text}}}'
@@ -210,18 +195,36 @@ def _integer(name: str, text: str) -> int:
     return int(text)
 
 
+def _address(name: str, text: str) -> str:
+    if packed_ip(text) is None:
+        raise EntryError(f"{name}: expected an IP address")
+    return text
+
+
+READ: dict[str, Callable[[str, str], object]] = {
+    field.name: {Kind.WHOLE: _integer, Kind.SECONDS: _seconds, Kind.ADDRESS: _address}[field.kind]
+    for field in FIELDS
+    if field.kind is not Kind.TEXT
+}
+"""How the text of a field is read, of those that are not text; each raises EntryError."""
+
+
+def column_of(name: str) -> str:
+    """Return what the column of a field is called: that of an address holds its bytes."""
+    return name.replace("_ip", "_packed") if COLUMNS[name] is Kind.ADDRESS else name
+
+
 def _columns(body: Mapping[str, Any]) -> dict[str, object]:
     """Return the columns of what has them; a posted object may have anything under the same names."""
-    found: dict[str, object] = {}
-    for name in COLUMNS:
-        value = body.get(name)
-        if name in {"local_ip", "remote_ip"}:
-            found[name.replace("_ip", "_packed")] = packed_ip(value) if isinstance(value, str) else None
-        elif name in NUMBERS:
-            found[name] = _whole(value)
-        else:
-            found[name] = searchable(value) if isinstance(value, str) else None
-    return found
+    return {column: read(body.get(name)) for name, column, read in COLUMN_READERS}
+
+
+def _packed(value: object) -> bytes | None:
+    return packed_ip(value) if isinstance(value, str) else None
+
+
+def _text(value: object) -> str | None:
+    return searchable(value) if isinstance(value, str) else None
 
 
 def _whole(value: object) -> int | None:
@@ -229,6 +232,24 @@ def _whole(value: object) -> int | None:
         value = int(value)
     is_whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_INTEGER
     return value if is_whole else None  # type: ignore[return-value]
+
+
+def _second(value: object) -> float | None:
+    try:
+        return _seconds("", value)
+    except EntryError:
+        return None
+
+
+AS_COLUMN: dict[Kind, Callable[[object], object]] = {
+    Kind.TEXT: _text,
+    Kind.WHOLE: _whole,
+    Kind.SECONDS: _second,
+    Kind.ADDRESS: _packed,
+}
+"""From whatever JSON holds to what the column does; None where it is of another kind."""
+COLUMN_READERS = tuple((name, column_of(name), AS_COLUMN[kind]) for name, kind in COLUMNS.items())
+LATER_READERS = tuple(each for each in COLUMN_READERS if each[0] in LATER)
 
 
 def _pairs(body: Mapping[str, Any], without: Collection[str]) -> tuple[tuple[str, str], ...]:
@@ -239,10 +260,6 @@ def _pairs(body: Mapping[str, Any], without: Collection[str]) -> tuple[tuple[str
         if isinstance(value, (str, int, float, bool))
     ]
     return tuple(dict(texts[:MOST_PAIRS]).items())
-
-
-KNOWN = frozenset((*COLUMNS, *NUMBERS, *SECONDS, "mode", "worst"))
-"""What an alert says anyway: not worth a pair."""
 
 
 def _episode(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,4 +286,5 @@ def _episode(body: Mapping[str, Any]) -> dict[str, Any]:
         "peak": max(body.get("peak", 0), body["size"]),
         "threshold": body["threshold"],
         "alerts": 1,
+        **{column: read(body.get(name)) for name, column, read in LATER_READERS},
     }

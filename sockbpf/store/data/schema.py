@@ -32,14 +32,17 @@ from sqlalchemy.engine import create_engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from sockbpf.errors import SockbpfError
+from sockbpf.record.fields import Kind
+from sockbpf.store.data.entry import COLUMNS, LATER, column_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy.engine import URL, Engine
+    from sqlalchemy.types import TypeEngine
 
-EDITION = 2
-"""Of the tables, kept in the database."""
+EDITION = 2 + len(LATER)
+"""Of the tables, kept in the database: each later column of a field makes one."""
 
 ONE_AT_A_TIME = 7_362_531
 """The key of the advisory lock under which PostgreSQL's tables are made and dropped: several stores share them."""
@@ -71,6 +74,18 @@ ANYBODY = "trusted = 0 or (trusted is null and key is null)"
 
 METADATA = MetaData()
 _N = BigInteger().with_variant(Integer, "sqlite")
+_KINDS: dict[Kind, TypeEngine[Any]] = {
+    Kind.TEXT: Text(),
+    Kind.WHOLE: BigInteger(),
+    Kind.SECONDS: Float(53),
+    Kind.ADDRESS: LargeBinary(),
+}
+
+
+def _column(name: str) -> Column[Any]:
+    """Return the column of a field."""
+    return Column(column_of(name), _KINDS[COLUMNS[name]])
+
 
 EDITIONS = Table("store_edition", METADATA, Column("edition", Integer, primary_key=True))
 
@@ -80,22 +95,12 @@ ENTRY = Table(
     Column("n", _N, primary_key=True, autoincrement=True),
     Column("at", Float(53), nullable=False, primary_key=False),
     Column("key", LargeBinary),
-    Column("event", Text),
-    Column("protocol", Text),
-    Column("type", Text),
-    Column("local_packed", LargeBinary),
-    Column("local_port", BigInteger),
-    Column("remote_packed", LargeBinary),
-    Column("remote_port", BigInteger),
-    Column("host", Text),
-    Column("pid", BigInteger),
-    Column("comm", Text),
-    Column("size", BigInteger),
-    Column("id", Text),
+    *(_column(name) for name in COLUMNS if name not in LATER),
     Column("body", Text, nullable=False),
     Column("arrived", Float(53)),
     Column("trusted", BigInteger),
     Column("digest", LargeBinary),
+    *map(_column, LATER),
     UniqueConstraint("key", "at", name="entry_once"),
     Index("entry_at", "at", "n"),
     Index("entry_local_port", "local_port", "at", "n"),
@@ -107,6 +112,7 @@ ENTRY = Table(
     Index("entry_pid", "pid", "at", "n"),
     Index("entry_id", "id"),
     Index("entry_arrived", text("coalesce(arrived, at)")),
+    *(Index(f"entry_{name}", column_of(name), "at", "n") for name in LATER),
     Index("entry_anybody", "n", sqlite_where=text(ANYBODY), postgresql_where=text(ANYBODY)),
     sqlite_autoincrement=True,  # a number is never given twice: listeners go by it
 )
@@ -147,6 +153,8 @@ EPISODE = Table(
     Column("alerts", BigInteger, nullable=False),
     Column("arrived", Float(53)),
     Column("digest", LargeBinary),
+    *map(_column, LATER),
+    *(Index(f"episode_{name}", column_of(name), "start") for name in LATER),
     Index("episode_start", "start"),
     Index("episode_last", "last"),
     Index("episode_peak", "peak"),
@@ -309,13 +317,30 @@ def _type(column: Column[object]) -> str:
 def _second(connection: Connection) -> None:
     """Add when it came, who may have sent it and a sum to what has none of these."""
     for column in (ENTRY.c.arrived, ENTRY.c.trusted, ENTRY.c.digest, EPISODE.c.arrived, EPISODE.c.digest):
-        kind = column.type.compile(connection.dialect)
-        connection.execute(text(f'alter table "{column.table.name}" add column "{column.name}" {kind}'))
+        _add(connection, column)
     connection.execute(text("drop index pair_at"))
     for index in (*ENTRY.indexes, *EPISODE.indexes, *PAIR.indexes):
         if index.name in {"pair_at", "entry_arrived", "entry_anybody", "episode_arrived"}:
             index.create(connection)
 
 
-STEPS: tuple[Callable[[Connection], None], ...] = (_first, _second)
+def _add(connection: Connection, column: Column[Any]) -> None:
+    kind = column.type.compile(connection.dialect)
+    connection.execute(text(f'alter table "{column.table.name}" add column "{column.name}" {kind}'))
+
+
+def _further(field: str) -> Callable[[Connection], None]:
+    """Return the step that adds the column of a field."""
+
+    def step(connection: Connection) -> None:
+        for table in (ENTRY, EPISODE):
+            _add(connection, table.c[column_of(field)])
+            for index in table.indexes:
+                if index.name == f"{table.name}_{field}":
+                    index.create(connection)
+
+    return step
+
+
+STEPS: tuple[Callable[[Connection], None], ...] = (_first, _second, *map(_further, LATER))
 """From each edition to the next one; the first makes all of the last one's."""

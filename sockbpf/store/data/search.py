@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, exists, false, func, or_, select
 
+from sockbpf.record.fields import Kind
 from sockbpf.store.data.digest import is_sound
 from sockbpf.store.data.entry import (
-    EVENTS,
+    CHOICES,
+    COLUMNS,
     KNOWN,
+    LATER,
     MOST_INTEGER,
-    PROTOCOLS,
-    TYPES,
     EntryError,
+    column_of,
     packed_ip,
     searchable,
     spelled_in_alert,
@@ -32,7 +34,7 @@ from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
 from sockbpf.store.data.sound import is_sound_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
@@ -41,10 +43,6 @@ ROWS = 100
 MOST_FILTERS = 32
 MOST_BYTES = 8 * 2**20
 """Of one page: what is posted may be large, and a page of it is held in memory."""
-CHOICES = {"event": EVENTS, "protocol": PROTOCOLS, "type": TYPES}
-TEXTS = (*CHOICES, "host", "comm", "id")
-WHOLES = ("pid", "size", "local_port", "remote_port")
-ADDRESSES = ("local_ip", "remote_ip")
 EITHER_END = ("ip", "port", "cidr")
 BOUNDS = ("from", "to", "limit", "cursor")
 SORTS = {"start": EPISODE.c.start, "peak": EPISODE.c.peak, "last": EPISODE.c.last, "size": EPISODE.c.size}
@@ -95,7 +93,7 @@ def parse(asked: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter
         raise FilterError(f"expected at most {MOST_FILTERS} filters")
     own = {"open", "sort"} if episodes else set()
     plain = _plain(given)
-    known = {*BOUNDS, *EITHER_END, *TEXTS, *WHOLES, *ADDRESSES, *own, "min_size"}
+    known = {*BOUNDS, *EITHER_END, *COLUMNS, *own, "min_size"}
     pairs = tuple((n, v) for n, v in given.items() if n not in known)
     if episodes:
         if pairs or "event" in plain or "cursor" in given:
@@ -231,7 +229,7 @@ def _bounded(statement: Select[Any], table: Table, asked: Filter, sides: dict[st
 
 
 def _conditions(table: Table, asked: Filter, sides: dict[str, str]) -> list[ColumnElement[bool]]:
-    wanted: list[ColumnElement[bool]] = [table.c[name] == value for name, value in asked.plain.items()]
+    wanted = [_is(table, name, value) for name, value in asked.plain.items()]
     if asked.min_size is not None:
         wanted.append((table.c.size if table is ENTRY else table.c.peak) >= asked.min_size)
     for name, side in sides.items():
@@ -243,10 +241,19 @@ def _conditions(table: Table, asked: Filter, sides: dict[str, str]) -> list[Colu
     return wanted
 
 
+def _is(table: Table, name: str, value: object) -> ColumnElement[bool]:
+    column = table.c[column_of(name)]
+    if table is ENTRY and name in LATER:  # before there was the column it was a pair
+        return or_(column == value, ENTRY.c.n.in_(select(PAIR.c.n).where(*_pair(name, str(value)))))
+    return column == value
+
+
+def _pair(name: str, value: str) -> tuple[ColumnElement[bool], ...]:
+    return PAIR.c.name == searchable(name), PAIR.c.value == searchable(value)
+
+
 def _has(name: str, value: str) -> ColumnElement[bool]:
-    pair = exists().where(
-        PAIR.c.n == ENTRY.c.n, PAIR.c.name == searchable(name), PAIR.c.value == searchable(value)
-    )
+    pair = exists().where(PAIR.c.n == ENTRY.c.n, *_pair(name, value))
     if name not in KNOWN:
         return pair
     # Of an alert, what is in its body alone: a name and its value as JSON writes them, which can stand nowhere else.
@@ -255,12 +262,11 @@ def _has(name: str, value: str) -> ColumnElement[bool]:
 
 
 def _plain(given: Mapping[str, str]) -> dict[str, object]:
-    plain: dict[str, object] = {name: searchable(given[name]) for name in TEXTS if name in given}
-    plain |= {name: _whole(name, given[name]) for name in WHOLES if name in given}
-    for name in ADDRESSES:
-        if name in given:
-            plain[name.replace("_ip", "_packed")] = _address(name, given[name])
-    return plain
+    return {name: AS_FILTER[kind](name, given[name]) for name, kind in COLUMNS.items() if name in given}
+
+
+def _text(_: str, text: str) -> str:
+    return searchable(text)
 
 
 def _address(name: str, text: str) -> bytes:
@@ -311,6 +317,15 @@ def _whole(name: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MOST_INTEGER):  # noqa: PLR2004
         raise FilterError(f"{name}: expected a whole number")
     return int(text)
+
+
+AS_FILTER: dict[Kind, Callable[[str, str], object]] = {
+    Kind.TEXT: _text,
+    Kind.WHOLE: _whole,
+    Kind.SECONDS: _time,
+    Kind.ADDRESS: _address,
+}
+"""How the value of a filter is read; each raises FilterError."""
 
 
 def _limit(text: str) -> int:

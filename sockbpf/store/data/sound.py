@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select, update
 
-from sockbpf.store.data.digest import digest_of
+from sockbpf.store.data.digest import LATER_COLUMNS, digest_of
 from sockbpf.store.data.entry import Entry, EntryError, alert_entry, posted_entry
 from sockbpf.store.data.schema import ENTRY
 
@@ -32,7 +32,10 @@ def is_sound_entry(row: Mapping[Any, Any]) -> bool:
     if entry is None:
         return False
     said = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
-    return all(row[name] == value for name, value in said.items())
+    return all(
+        row.get(name) == value or (name in LATER_COLUMNS and row.get(name) is None)
+        for name, value in said.items()
+    )
 
 
 def said_by(row: Mapping[Any, Any]) -> Entry | None:

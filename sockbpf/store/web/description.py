@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 from sockbpf import __version__
-from sockbpf.store.data.entry import MOST_INTEGER
-from sockbpf.store.data.search import CHOICES, MOST_ROWS, ROWS, SORTS
+from sockbpf.record.fields import FIELDS, Field, Kind, Needed, columns
+from sockbpf.store.data.entry import CHOICES, MOST_INTEGER, NEEDED
+from sockbpf.store.data.search import MOST_ROWS, ROWS, SORTS
 
 TEXT = {"type": "string"}
 IP = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
@@ -23,6 +24,12 @@ CIDR = {
 CURSOR = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$", "description": "as a Link header gave it"}
 WHOLE = {"type": "integer", "minimum": 0, "maximum": MOST_INTEGER}
 SECONDS = {"type": "number", "minimum": 0, "maximum": 253402300799}
+KINDS: dict[Kind, dict[str, Any]] = {
+    Kind.TEXT: TEXT,
+    Kind.WHOLE: WHOLE,
+    Kind.SECONDS: SECONDS,
+    Kind.ADDRESS: IP,
+}
 TIME = {
     "anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}],
     "description": "Unix seconds or ISO 8601",
@@ -81,52 +88,37 @@ def _must(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "x-required": True}
 
 
+def _parameter(field: Field) -> dict[str, Any]:
+    """Return the schema of a field in the request of an alert."""
+    schema: dict[str, Any] = dict(CHOSEN.get(field.name, KINDS[field.kind]))
+    if field.needed is Needed.ALWAYS and schema == TEXT:
+        schema["minLength"] = 1
+    schema["description"] = f"{field.unit}: {field.meaning}" if field.unit else field.meaning
+    return _must(schema) if field.needed is Needed.ALWAYS else schema
+
+
 NEW = {"type": "object", "required": ["new"], "properties": {"new": {"type": "boolean"}}}
 OBJECTS = {"type": "array", "items": {"type": "object"}}
 
 ALERT: dict[str, Any] = {
     "summary": "Keep an alert; answered once it is on disk, the same one twice does no harm.",
-    "description": "But for a heartbeat all of protocol, type, id, seq, size, threshold and local_port are wanted.",
+    "description": f"But for a heartbeat all of {', '.join(NEEDED)} are wanted.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
         "200": {"content": {"application/json": {"schema": NEW}}, "description": "It is kept."},
     },
-    "parameters": _query(
-        timestamp=_must(SECONDS),
-        event=_must(CHOSEN["event"]),
-        host=_must({**TEXT, "minLength": 1}),
-        protocol=CHOSEN["protocol"],
-        local_ip=IP,
-        local_port=WHOLE,
-        remote_ip=IP,
-        remote_port=WHOLE,
-        type=CHOSEN["type"],
-        size=WHOLE,
-        threshold=WHOLE,
-        peak=WHOLE,
-        duration=SECONDS,
-        id=TEXT,
-        seq=WHOLE,
-        netns=WHOLE,
-        mode=TEXT,
-        pid=WHOLE,
-        comm=TEXT,
-        count=WHOLE,
-        crossings=WHOLE,
-        worst=TEXT,
-    ),
+    "parameters": _query(**{field.name: _parameter(field) for field in FIELDS}),
 }
+COLUMNS = {field.name: KINDS[field.kind] for field in columns()}
+"""The filters by a field; of what was posted it may have any value."""
 FILTERS: dict[str, dict[str, Any]] = {
     "from": TIME,
     "to": TIME,
     "ip": {**IP, "description": "of either end"},
     "port": {**WHOLE, "description": "of either end"},
     "cidr": CIDR,
-    "host": TEXT,
-    "id": TEXT,
-    "pid": WHOLE,
-    "comm": TEXT,
+    **{name: schema for name, schema in COLUMNS.items() if name not in CHOSEN},
     "min_size": WHOLE,
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS},
 }
@@ -143,10 +135,8 @@ FIND: dict[str, Any] = {
     },
     "parameters": _query(
         **FILTERS,
-        **dict.fromkeys(("protocol", "type", "event"), TEXT),
-        **dict.fromkeys(("local_ip", "remote_ip"), IP),
+        **{name: schema for name, schema in COLUMNS.items() if name in CHOSEN},
         cursor=CURSOR,
-        **dict.fromkeys(("local_port", "remote_port", "size"), WHOLE),
     ),
 }
 EPISODES: dict[str, Any] = {
@@ -158,8 +148,7 @@ EPISODES: dict[str, Any] = {
     },
     "parameters": _query(
         **FILTERS,
-        protocol=CHOSEN["protocol"],
-        type=CHOSEN["type"],
+        **{name: CHOSEN[name] for name in COLUMNS if name in CHOSEN and name != "event"},
         open={"type": "string", "enum": ["true", "false"]},
         sort={"type": "string", "enum": list(SORTS), "default": "start"},
     ),

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The table of an alert's fields: what each is called, what it is, how a record gives it, who keeps it.
+
+Whatever names a field comes from here: the query string, JSON lines, syslog's structured data, Alertmanager's labels
+and annotations, the store's columns, filters and OpenAPI description, the table of README.md, the filters in
+docs/store.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from sockbpf.record.alert import EVENTS, EXCEEDED, HEARTBEAT, seconds_text
+from sockbpf.record.event import Direction, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockbpf.record.alert import Alert
+    from sockbpf.record.event import Socket
+
+
+class Kind(Enum):
+    """What the text of a field stands for."""
+
+    TEXT = "text"
+    WHOLE = "whole number"
+    """From 0 to 2**63 - 1."""
+    SECONDS = "seconds"
+    """With up to six decimals."""
+    ADDRESS = "address"
+    """An IP address without brackets."""
+
+
+class Needed(Enum):
+    """What the store takes no request without."""
+
+    NEVER = 0
+    IN_ALERTS = 1
+    """In all but heartbeats."""
+    ALWAYS = 2
+
+
+TEXT, WHOLE, SECONDS, ADDRESS = Kind
+NEVER, IN_ALERTS, ALWAYS = Needed
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One row. Fields that stand together and have the same meaning share a row of the README."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    """In Markdown, as the README shows it."""
+    of: Callable[[Alert], str | None]
+    """Return its value; None where the alert does not have the field."""
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    """All values that there are; empty where there is no list of them."""
+    needed: Needed = NEVER
+    folded: bool = True
+    """Whether an alert about several sockets has it."""
+    chosen: bool = False
+    """Whether somebody may choose the text as he likes: a process, a host."""
+    label: bool = False
+    """Whether it names the alert at Alertmanager: it is the same from `exceeded` to `cleared`; else an annotation."""
+    column: int = 0
+    """Its place among the columns of the store, by which it is a filter; 0 for none. A new one takes the next number,
+    which makes a new edition of the tables. A field without a column is found by key=value in the body, slowly."""
+
+
+def _duration(alert: Alert) -> str:
+    notice = alert.notice
+    return "0" if notice.event == EXCEEDED else seconds_text(notice.ns - notice.since_ns)
+
+
+def _remote(socket: Socket, size: int) -> str:
+    ip = f"[{socket.remote_ip}]" if ":" in socket.remote_ip else socket.remote_ip
+    return f"{ip}:{socket.remote_port}={size}"
+
+
+PLACES_OF_EDITION_2 = 12
+"""So many columns of fields the tables have had from the start; each further one is an edition."""
+
+_ENDPOINT = "as `ss -n` shows them, without brackets; `0.0.0.0` or `::` and port `0` where not connected"
+_OWNER = "whose socket it is, where that is certain; else absent"
+
+FIELDS = (
+    Field(
+        "timestamp", SECONDS, "Unix time of the crossing, with microseconds, taken in the kernel",
+        lambda alert: seconds_text(alert.notice.ns + alert.unix_offset_ns), unit="s", needed=ALWAYS,
+    ),
+    Field(
+        "event", TEXT, "`exceeded` when a queue goes over its threshold, `ongoing` while it stays, `cleared` when it "
+        "is back or the socket is gone",
+        lambda alert: alert.notice.event, choices=(*EVENTS, HEARTBEAT), needed=ALWAYS, column=1,
+    ),
+    Field(
+        "protocol", TEXT, "`tcp`, `udp`", lambda alert: alert.notice.socket.protocol.name.lower(),
+        choices=tuple(each.name.lower() for each in Protocol), needed=IN_ALERTS, label=True, column=2,
+    ),
+    Field(
+        "local_ip", ADDRESS, _ENDPOINT, lambda alert: alert.notice.socket.local_ip,
+        folded=False, label=True, column=4,
+    ),
+    Field(
+        "local_port", WHOLE, _ENDPOINT, lambda alert: str(alert.notice.socket.local_port),
+        needed=IN_ALERTS, label=True, column=5,
+    ),
+    Field(
+        "remote_ip", ADDRESS, _ENDPOINT, lambda alert: alert.notice.socket.remote_ip,
+        folded=False, label=True, column=6,
+    ),
+    Field(
+        "remote_port", WHOLE, _ENDPOINT, lambda alert: str(alert.notice.socket.remote_port),
+        folded=False, label=True, column=7,
+    ),
+    Field(
+        "type", TEXT, "`SEND` or `RECV`", lambda alert: alert.notice.direction.name,
+        choices=tuple(each.name for each in Direction), needed=IN_ALERTS, label=True, column=3,
+    ),
+    Field(
+        "size", WHOLE, "in the queue at that moment", lambda alert: str(alert.notice.size),
+        unit="bytes", needed=IN_ALERTS, column=11,
+    ),
+    Field(
+        "threshold", WHOLE, "the one that applied", lambda alert: str(alert.notice.threshold),
+        unit="bytes", needed=IN_ALERTS,
+    ),
+    Field(
+        "peak", WHOLE, "the highest size of the episode so far", lambda alert: str(alert.notice.peak),
+        unit="bytes",
+    ),
+    Field(
+        "duration", SECONDS, "since the episode began; `0` on `exceeded`",
+        _duration, unit="s",
+    ),
+    Field(
+        "id", TEXT, "names the episode, the same on every try", lambda alert: alert.notice.id,
+        needed=IN_ALERTS, label=True, column=12,
+    ),
+    Field(
+        "seq", WHOLE, "counts this monitor's alerts, over restarts too: a gap is a loss",
+        lambda alert: str(alert.seq), needed=IN_ALERTS,
+    ),
+    Field(
+        "host", TEXT, "host name", lambda alert: alert.host,
+        needed=ALWAYS, chosen=True, label=True, column=8,
+    ),
+    Field(
+        "netns", WHOLE, "network namespace, inode number", lambda alert: str(alert.notice.socket.netns),
+        folded=False, label=True,
+    ),
+    Field("mode", TEXT, "`ebpf`, or `poll` when a sweep saw it first", lambda alert: alert.notice.mode.value),
+    Field(
+        "pid", WHOLE, _OWNER, lambda alert: str(alert.notice.pid) if alert.notice.pid else None,
+        folded=False, column=9,
+    ),
+    Field(
+        "comm", TEXT, _OWNER, lambda alert: alert.notice.comm if alert.notice.pid else None,
+        folded=False, chosen=True, column=10,
+    ),
+    Field(
+        "crossings", WHOLE, "of a flapping queue alone: how often it crossed since it was last told of",
+        lambda alert: str(alert.notice.crossings) if alert.notice.crossings else None,
+    ),
+    Field(
+        "count", WHOLE, "of a folded alert alone: how many sockets of the service it stands for; it names no single "
+        "socket, process or namespace, and port 0 where they have several",
+        lambda alert: str(alert.count) if alert.worst else None,
+    ),
+    Field(
+        "worst", TEXT, "of a folded alert alone: the worst of its sockets, as `remote_ip:remote_port=size;…`",
+        lambda alert: ";".join(_remote(*one) for one in alert.worst) or None,
+    ),
+)  # fmt: skip
+"""In the order of the request."""
+
+BY_NAME = {field.name: field for field in FIELDS}
+
+
+def parameters(alert: Alert) -> dict[str, str]:
+    """Return the query parameters of the request, in their documented order."""
+    told: dict[str, str] = {}
+    for field in FIELDS:
+        if field.folded or not alert.worst:
+            value = field.of(alert)
+            if value is not None:
+                told[field.name] = value
+    return told
+
+
+def columns() -> list[Field]:
+    """Return the fields that are columns of the store, in the order of the columns."""
+    return sorted((field for field in FIELDS if field.column), key=lambda field: field.column)

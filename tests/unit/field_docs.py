@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What the documents say of the alert's fields, from their table: `python -m tests.unit.field_docs` writes it."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+
+from sockbpf.record.fields import FIELDS, Field, columns
+
+ROOT = Path(__file__).parents[2]
+
+TABLE = re.compile(r"\| parameter \| unit \| value \|\n(?:\|.*\n)+")
+FILTERS = re.compile(r"Filters by a field of alerts: .*?\.(?=\n)", re.DOTALL)
+
+
+def table() -> str:
+    """Return the table of the README; fields that stand together and have one meaning share a row."""
+    rows = ["| parameter | unit | value |", "|---|---|---|"]
+    for (meaning, unit), some in groupby(FIELDS, lambda field: (field.meaning, field.unit)):
+        rows.append(f"| {_names(list(some))} | {unit} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def filters() -> str:
+    """Return the sentence of docs/store.md that names the filters."""
+    return f"Filters by a field of alerts: {_names(columns())}."
+
+
+def _names(fields: list[Field]) -> str:
+    return ", ".join(f"`{field.name}`" for field in fields)
+
+
+DOCUMENTS = {ROOT / "README.md": (TABLE, table), ROOT / "docs/store.md": (FILTERS, filters)}
+"""Document -> where it speaks of the fields, and what it is to say there."""
+
+
+def rewritten(path: Path) -> str:
+    """Return the text of a document as the table wants it."""
+    where, made = DOCUMENTS[path]
+    text, count = where.subn(lambda _: made(), path.read_text())
+    if count != 1:
+        raise SystemExit(f"{path}: no place for the alert's fields")
+    return text
+
+
+if __name__ == "__main__":
+    for path in DOCUMENTS:
+        path.write_text(rewritten(path))
