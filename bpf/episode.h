@@ -10,6 +10,7 @@
 #ifndef SOCKBPF_EPISODE_H
 #define SOCKBPF_EPISODE_H
 
+#include "maps.h"
 #include "sock.h"
 
 #define ALREADY_THERE 17 /* EEXIST */
@@ -39,7 +40,7 @@
 
 /* A queue of one socket, as a hook names it. */
 struct queue {
-	const void *sk;
+	const struct sock *sk;
 	u8 protocol;
 	u8 direction;
 	bool caller_owns; /* the hook runs in the context of the system call on this socket */
@@ -80,10 +81,11 @@ static __always_inline u32 user_of(u32 uid)
 }
 
 /*
- * May this crossing be told at once? Then it counts as told. Kept is the instant at which all that was told
- * would have come at the steady rate: the generic cell rate algorithm of ITU-T I.371.
+ * Count this crossing among those that are told at once; false if its user has had too many. Kept is the
+ * instant at which all that was told would have come at the steady rate: the generic cell rate algorithm of
+ * ITU-T I.371.
  */
-static __always_inline bool may_be_told(const struct queue_event *event)
+static __always_inline bool admit_event(const struct queue_event *event)
 {
 	u32 user = user_of(event->uid);
 	u64 now = event->ns, *paid, paid_ns = 0;
@@ -134,7 +136,7 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		event.pid = bpf_get_current_pid_tgid() >> 32;
 		bpf_get_current_comm(event.comm, sizeof(event.comm));
 	}
-	event.what = may_be_told(&event) ? OVER : UNTOLD;
+	event.what = admit_event(&event) ? OVER : UNTOLD;
 	refused = episode_insert(&key, &event);
 	if (refused == -ALREADY_THERE) /* another CPU was first */
 		return;
@@ -172,9 +174,12 @@ static __always_inline bool is_same_socket(const struct queue *q, const struct q
 	return q->protocol == PROTOCOL_TCP || sock_inode(q->sk) == open->inode;
 }
 
-/* Does an open episode of this queue go on? One that does not is ended and the size read again. */
-static __always_inline bool goes_on(void *ctx, const struct queue *q, struct episode_key *key, u32 *size,
-				    const struct settings *settings)
+/*
+ * Keep the size in the queue's open episode, or end the episode if it is over and read the size again; true
+ * if an episode is open afterwards.
+ */
+static __always_inline bool follow(void *ctx, const struct queue *q, struct episode_key *key, u32 *size,
+				   const struct settings *settings)
 {
 	struct queue_event *open = episode_lookup(key);
 	struct queue_event event;
@@ -231,13 +236,19 @@ static __always_inline bool is_quiet(const struct queue *q)
 	return bound <= threshold && none_open(reaped);
 }
 
-/* Does a call of the monitor itself send on this socket? It is marked as its own from then on. */
-static __always_inline bool is_sent_by_us(const void *sk)
+/* Does the monitor itself make this system call? */
+static __always_inline bool is_own_call(void)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct settings *settings = the_settings();
 
-	if (!settings || settings->own_pid != pid)
+	return settings && settings->own_pid == pid;
+}
+
+/* Mark the socket as the monitor's own if this is a call of the monitor itself; true if it is. */
+static __always_inline bool mark_if_own(const struct sock *sk)
+{
+	if (!is_own_call())
 		return false;
 	if (mark_own(sock_inode(sk)))
 		COUNT(unmarked);
@@ -255,7 +266,7 @@ static __always_inline void judge(void *ctx, const struct queue *q)
 		return;
 	key = key_of(q);
 	size = size_of(q);
-	if (goes_on(ctx, q, &key, &size, &settings) || size <= settings.threshold[q->direction])
+	if (follow(ctx, q, &key, &size, &settings) || size <= settings.threshold[q->direction])
 		return;
 	begin(ctx, q, size, &settings);
 	size = size_of(q); /* another CPU may have emptied it, and seen no episode to end */
@@ -263,8 +274,8 @@ static __always_inline void judge(void *ctx, const struct queue *q)
 		end_if_open(ctx, &key, size);
 }
 
-/* The socket has no queues any more: end what is open. */
-static __always_inline void gone(void *ctx, const void *sk)
+/* The socket has no queues any more: end the episodes of both. */
+static __always_inline void end_both(void *ctx, const struct sock *sk)
 {
 	struct episode_key key = {.address = (u64)sk, .direction = SEND};
 	struct settings settings;

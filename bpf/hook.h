@@ -19,7 +19,7 @@
 #define PROGRAM(name) __attribute__((section(".bpf.fn." #name))) int name
 #define UNUSED(name) static __attribute__((unused)) int name
 
-static __always_inline int judge_tcp(void *ctx, const void *sk, u8 direction, bool caller_owns)
+static __always_inline int judge_tcp(void *ctx, const struct sock *sk, u8 direction, bool caller_owns)
 {
 	struct queue q = {
 		.sk = sk, .protocol = PROTOCOL_TCP, .direction = direction, .caller_owns = caller_owns};
@@ -28,7 +28,7 @@ static __always_inline int judge_tcp(void *ctx, const void *sk, u8 direction, bo
 	return 0;
 }
 
-static __always_inline int judge_udp(void *ctx, const void *sk, u8 direction, bool caller_owns)
+static __always_inline int judge_udp(void *ctx, const struct sock *sk, u8 direction, bool caller_owns)
 {
 	struct queue q = {
 		.sk = sk, .protocol = PROTOCOL_UDP, .direction = direction, .caller_owns = caller_owns};
@@ -37,7 +37,7 @@ static __always_inline int judge_udp(void *ctx, const void *sk, u8 direction, bo
 	return 0;
 }
 
-static __always_inline int judge_received(void *ctx, const void *sk)
+static __always_inline int judge_received(void *ctx, const struct sock *sk)
 {
 	u32 kind = sock_kind(sk);
 
@@ -48,11 +48,11 @@ static __always_inline int judge_received(void *ctx, const void *sk)
 	return 0;
 }
 
-static __always_inline int judge_sent(void *ctx, const void *sk)
+static __always_inline int judge_sent(void *ctx, const struct sock *sk)
 {
 	u32 kind = sock_kind(sk);
 
-	if ((kind != KIND_TCP && kind != KIND_UDP) || is_sent_by_us(sk))
+	if ((kind != KIND_TCP && kind != KIND_UDP) || mark_if_own(sk))
 		return 0;
 	return kind == KIND_TCP ? judge_tcp(ctx, sk, SEND, true) : judge_udp(ctx, sk, SEND, true);
 }
@@ -61,7 +61,7 @@ static __always_inline int judge_sent(void *ctx, const void *sk)
  * A segment is about to be taken in. What sees an ACK sees it before snd_una moves, and nothing follows the
  * last one, so what it acknowledges is subtracted here.
  */
-static __always_inline int judge_ack(void *ctx, const void *sk, const void *skb)
+static __always_inline int judge_ack(void *ctx, const struct sock *sk, const struct sk_buff *skb)
 {
 	struct queue q = {.sk = sk, .protocol = PROTOCOL_TCP, .direction = SEND};
 
@@ -73,15 +73,15 @@ static __always_inline int judge_ack(void *ctx, const void *sk, const void *skb)
 }
 
 /* An skb that a UDP socket is charged for is about to be freed: it is still counted. */
-static __always_inline int judge_freed(void *ctx, const void *skb, u8 direction)
+static __always_inline int judge_freed(void *ctx, const struct sk_buff *skb, u8 direction)
 {
 	struct queue q = {.protocol = PROTOCOL_UDP, .direction = direction};
+	const void *buffer = AS(sk_buff, skb);
 
-	skb = AS(sk_buff, skb);
-	q.sk = (const void *)HOT_FIELD(u64, skb, OFF_skb_sk);
+	q.sk = (const struct sock *)HOT_FIELD(u64, buffer, OFF_skb_sk);
 	if (!q.sk || sock_kind(q.sk) != KIND_UDP)
 		return 0;
-	q.leaving = HOT_FIELD(u32, skb, OFF_skb_truesize);
+	q.leaving = HOT_FIELD(u32, buffer, OFF_skb_truesize);
 	judge(ctx, &q);
 	return 0;
 }

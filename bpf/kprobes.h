@@ -11,8 +11,9 @@
 #include "hook.h"
 
 #define KPROBE(name) HOOK(name)(struct pt_regs * ctx)
-#define PARM1 ((const void *)PT_REGS_PARM1(ctx))
-#define PARM2 ((const void *)PT_REGS_PARM2(ctx))
+#define SK_PARM1 ((const struct sock *)PT_REGS_PARM1(ctx))
+#define SKB_PARM1 ((const struct sk_buff *)PT_REGS_PARM1(ctx))
+#define SKB_PARM2 ((const struct sk_buff *)PT_REGS_PARM2(ctx))
 
 /*
  * release_sock(sk): ends every socket call, and is passed before a sender falls asleep for want of memory,
@@ -20,55 +21,55 @@
  */
 KPROBE(kp_release_sock)
 {
-	if (sock_kind(PARM1) != KIND_TCP || is_sent_by_us(PARM1))
+	if (sock_kind(SK_PARM1) != KIND_TCP || mark_if_own(SK_PARM1))
 		return 0;
-	judge_tcp(ctx, PARM1, SEND, true);
-	return judge_tcp(ctx, PARM1, RECV, true);
+	judge_tcp(ctx, SK_PARM1, SEND, true);
+	return judge_tcp(ctx, SK_PARM1, RECV, true);
 }
 
 /* sock_def_readable(sk): something was queued for the reader. */
 KPROBE(kp_sock_def_readable)
 {
-	return judge_received(ctx, PARM1);
+	return judge_received(ctx, SK_PARM1);
 }
 
 /* tcp_ack(sk, skb, …): an acceptable segment, in any state. */
 KPROBE(kp_tcp_ack)
 {
-	return judge_ack(ctx, PARM1, PARM2);
+	return judge_ack(ctx, SK_PARM1, SKB_PARM2);
 }
 
 /* tcp_rate_gen(sk, …): at the end of an acknowledgement that took something off, in any state. */
 KPROBE(kp_tcp_rate_gen)
 {
-	return judge_tcp(ctx, PARM1, SEND, false);
+	return judge_tcp(ctx, SK_PARM1, SEND, false);
 }
 
 /* tcp_rcv_space_adjust(sk): something was copied out, also by readers inside the kernel. */
 KPROBE(kp_tcp_rcv_space_adjust)
 {
-	return judge_tcp(ctx, PARM1, RECV, false);
+	return judge_tcp(ctx, SK_PARM1, RECV, false);
 }
 
 /* skb_consume_udp(sk, …), from 4.10: a datagram was read and is no longer counted. */
 KPROBE(kp_skb_consume_udp)
 {
-	return judge_udp(ctx, PARM1, RECV, true);
+	return judge_udp(ctx, SK_PARM1, RECV, true);
 }
 
 /* sock_rfree(skb), the destructor of what was received, for UDP before 4.10. */
 KPROBE(kp_sock_rfree)
 {
-	return judge_freed(ctx, PARM1, RECV);
+	return judge_freed(ctx, SKB_PARM1, RECV);
 }
 
 /*
  * udp_sendmsg(sk, …) and udpv6_sendmsg(sk, …). The kernel has few places to remember a return in, and a
  * sender that waits for room holds one: returns that were missed are counted.
  */
-static __always_inline int sending_begins(u64 family, const void *sk)
+static __always_inline int sending_begins(u64 family, const struct sock *sk)
 {
-	if (is_sent_by_us(sk)) /* before an answer can come */
+	if (mark_if_own(sk)) /* before an answer can come */
 		return 0;
 	if (!remember_sending(family, (u64)sk))
 		COUNT(unreturned);
@@ -77,14 +78,14 @@ static __always_inline int sending_begins(u64 family, const void *sk)
 
 static __always_inline int sending_returns(void *ctx, u64 family)
 {
-	const void *sk = (const void *)forget_sending(family);
+	const struct sock *sk = (const struct sock *)forget_sending(family);
 
 	return sk ? judge_udp(ctx, sk, SEND, true) : 0;
 }
 
 KPROBE(kp_udp_sendmsg)
 {
-	return sending_begins(FAMILY_INET, PARM1);
+	return sending_begins(FAMILY_INET, SK_PARM1);
 }
 
 KPROBE(kp_udp_sendmsg_returns)
@@ -94,7 +95,7 @@ KPROBE(kp_udp_sendmsg_returns)
 
 KPROBE(kp_udpv6_sendmsg)
 {
-	return sending_begins(FAMILY_INET6, PARM1);
+	return sending_begins(FAMILY_INET6, SK_PARM1);
 }
 
 KPROBE(kp_udpv6_sendmsg_returns)
@@ -105,28 +106,28 @@ KPROBE(kp_udpv6_sendmsg_returns)
 /* sock_wfree(skb), the destructor of what was sent. */
 KPROBE(kp_sock_wfree)
 {
-	return judge_freed(ctx, PARM1, SEND);
+	return judge_freed(ctx, SKB_PARM1, SEND);
 }
 
 /* tcp_set_state(sk, state) */
 KPROBE(kp_tcp_set_state)
 {
 	if ((int)PT_REGS_PARM2(ctx) == STATE_CLOSE)
-		gone(ctx, PARM1);
+		end_both(ctx, SK_PARM1);
 	return 0;
 }
 
 /* sk_common_release(sk): a UDP socket is closed. */
 KPROBE(kp_sk_common_release)
 {
-	gone(ctx, PARM1);
+	end_both(ctx, SK_PARM1);
 	return 0;
 }
 
 /* inet_sock_destruct(sk): the last of a TCP or UDP socket; its memory may be another's next. */
 KPROBE(kp_inet_sock_destruct)
 {
-	gone(ctx, PARM1);
+	end_both(ctx, SK_PARM1);
 	return 0;
 }
 

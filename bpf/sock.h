@@ -7,6 +7,7 @@
 #define SOCKBPF_SOCK_H
 
 #include "event.h"
+#include "shortcuts.h"
 #ifdef LAYOUT_FROM_HEADERS
 #include "layout.h"
 #endif
@@ -27,30 +28,6 @@
 #define STATE_LISTEN 10
 #define STATE_NEW_SYN_RECV 12
 
-/* The destination is zeroed first: 4.4's verifier wants it initialised. A failed read leaves 0. */
-#define READ_FIELD(type, base, offset)                                                   \
-	({                                                                               \
-		type value_ = 0;                                                         \
-		bpf_probe_read_kernel(&value_, sizeof(value_), (void *)(base) + offset); \
-		value_;                                                                  \
-	})
-
-/*
- * What every packet is judged by is read by an instruction where the kernel lets a pointer be given its type
- * (6.2, bpf_rdonly_cast in kernel/bpf/helpers.c), and by a call where not; a failed read gives 0 either way.
- * What is called is no helper but a function of the kernel: the loader takes KERNEL_FUNCTION off its number.
- */
-#ifdef WITH_SHORTCUTS
-#define KERNEL_FUNCTION 0x40000000
-#define AS(type, pointer)                                                                         \
-	((const void *(*)(const void *, u32))(KERNEL_FUNCTION + BTF_ID_bpf_rdonly_cast))(pointer, \
-											 BTF_ID_##type)
-#define HOT_FIELD(type, base, offset) (*(volatile type *)((base) + offset))
-#else
-#define AS(type, pointer) (pointer)
-#define HOT_FIELD READ_FIELD
-#endif
-
 /*
  * The kind of a socket is its type and its protocol: a raw socket can have the protocol number of TCP or UDP
  * and has the queues of neither. The two lie side by side, so one read tells both; the word that is read has
@@ -70,14 +47,18 @@ _Static_assert(OFF_sk_type == OFF_sk_protocol + SIZE_sk_protocol || OFF_sk_proto
 #define KIND_TCP KIND(TYPE_STREAM, PROTOCOL_TCP)
 #define KIND_UDP KIND(TYPE_DATAGRAM, PROTOCOL_UDP)
 
-static __always_inline u32 sock_kind(const void *sk)
+/* Known where the kernel's headers are included, and only pointed to where they are not. */
+struct sock;
+struct sk_buff;
+
+static __always_inline u32 sock_kind(const struct sock *sk)
 {
 	/* Cast to a struct that is one 32 bit number: a typed pointer reads one field and no more. */
-	return HOT_FIELD(u32, AS(refcount_struct, sk + OFF_KIND), 0) & KIND_MASK;
+	return HOT_FIELD(u32, AS(refcount_struct, (const void *)sk + OFF_KIND), 0) & KIND_MASK;
 }
 
 /* net/ipv4/tcp_diag.c: tcp_diag_get_info */
-static __always_inline u32 tcp_recv_queue(const void *sk)
+static __always_inline u32 tcp_recv_queue(const struct sock *sk)
 {
 	const void *tcp = AS(tcp_sock, sk);
 	s32 unread = HOT_FIELD(u32, tcp, OFF_tcp_rcv_nxt) - HOT_FIELD(u32, tcp, OFF_tcp_copied_seq);
@@ -86,7 +67,7 @@ static __always_inline u32 tcp_recv_queue(const void *sk)
 }
 
 /* net/ipv4/tcp_diag.c: tcp_diag_get_info */
-static __always_inline u32 tcp_send_queue(const void *sk)
+static __always_inline u32 tcp_send_queue(const struct sock *sk)
 {
 	const void *tcp = AS(tcp_sock, sk);
 
@@ -97,7 +78,7 @@ static __always_inline u32 tcp_send_queue(const void *sk)
  * How many bytes of the send queue the segment `skb` acknowledges; 0 for an acknowledgement of something old
  * or never sent (net/ipv4/tcp_input.c: tcp_ack).
  */
-static __always_inline u32 tcp_acked(const void *sk, const void *skb)
+static __always_inline u32 tcp_acked(const struct sock *sk, const struct sk_buff *skb)
 {
 	u32 una = READ_FIELD(u32, sk, OFF_tcp_snd_una);
 	u32 acked = READ_FIELD(u32, skb, OFF_skb_ack_seq) - una;
@@ -107,7 +88,7 @@ static __always_inline u32 tcp_acked(const void *sk, const void *skb)
 }
 
 /* include/net/udp.h: udp_rqueue_get */
-static __always_inline u32 udp_recv_queue(const void *sk)
+static __always_inline u32 udp_recv_queue(const struct sock *sk)
 {
 	const void *udp = AS(udp_sock, sk);
 	s32 held = HOT_FIELD(s32, udp, OFF_sk_rmem_alloc);
@@ -119,20 +100,20 @@ static __always_inline u32 udp_recv_queue(const void *sk)
 }
 
 /* What it is at most: what forward_deficit says was read already. */
-static __always_inline u32 udp_recv_bound(const void *sk)
+static __always_inline u32 udp_recv_bound(const struct sock *sk)
 {
 	return HOT_FIELD(u32, AS(sock, sk), OFF_sk_rmem_alloc);
 }
 
 /* include/net/sock.h: sk_wmem_alloc_get; the 1 is the socket's own reference */
-static __always_inline u32 udp_send_queue(const void *sk)
+static __always_inline u32 udp_send_queue(const struct sock *sk)
 {
 	s32 held = HOT_FIELD(s32, AS(sock, sk), OFF_sk_wmem_alloc) - 1;
 
 	return held > 0 ? held : 0;
 }
 
-static __always_inline u32 queue_size(const void *sk, u8 protocol, u8 direction)
+static __always_inline u32 queue_size(const struct sock *sk, u8 protocol, u8 direction)
 {
 	if (protocol == PROTOCOL_TCP)
 		return direction == SEND ? tcp_send_queue(sk) : tcp_recv_queue(sk);
@@ -140,7 +121,7 @@ static __always_inline u32 queue_size(const void *sk, u8 protocol, u8 direction)
 }
 
 /* What queue_size is at most, for less: nearly always that is enough to know. */
-static __always_inline u32 queue_bound(const void *sk, u8 protocol, u8 direction)
+static __always_inline u32 queue_bound(const struct sock *sk, u8 protocol, u8 direction)
 {
 	if (protocol == PROTOCOL_UDP && direction == RECV)
 		return udp_recv_bound(sk);
@@ -148,7 +129,7 @@ static __always_inline u32 queue_bound(const void *sk, u8 protocol, u8 direction
 }
 
 /* The inode number `ls -l /proc/PID/fd` shows for the socket; 0 once no file holds it. */
-static __always_inline u64 sock_inode(const void *sk)
+static __always_inline u64 sock_inode(const struct sock *sk)
 {
 #ifdef OFF_sk_ino /* 6.18: kept in the sock itself */
 	return READ_FIELD(u64, sk, OFF_sk_ino);
@@ -163,7 +144,7 @@ static __always_inline u64 sock_inode(const void *sk)
 #define NO_UID 0xffffffff
 
 /* Who made the socket, or accepted the connection. */
-static __always_inline u32 sock_uid(const void *sk)
+static __always_inline u32 sock_uid(const struct sock *sk)
 {
 #ifdef OFF_sk_uid /* 4.10: kept in the sock itself (86741ec25462, "net: core: Add a UID field to struct \
 		     sock.") */
@@ -175,7 +156,7 @@ static __always_inline u32 sock_uid(const void *sk)
 #endif
 }
 
-static __always_inline u32 sock_netns(const void *sk)
+static __always_inline u32 sock_netns(const struct sock *sk)
 {
 #ifdef OFF_skc_net
 	const void *net = READ_FIELD(const void *, sk, OFF_skc_net);
@@ -191,7 +172,7 @@ static __always_inline u32 sock_netns(const void *sk)
  * listener counts connections, not bytes; a closed one keeps stale sequence numbers; a minisock is not a
  * struct sock at all.
  */
-static __always_inline bool sock_has_queues(const void *sk, u8 protocol)
+static __always_inline bool sock_has_queues(const struct sock *sk, u8 protocol)
 {
 	u32 kind = protocol == PROTOCOL_TCP ? KIND_TCP : KIND_UDP;
 	u8 state = READ_FIELD(u8, sk, OFF_skc_state);
@@ -208,7 +189,7 @@ static __always_inline bool sock_has_queues(const void *sk, u8 protocol)
  * Is this TCP socket a path of an MPTCP connection? What arrives there is moved at once to the connection's
  * own queue, so its queues say nothing of the reader (5.6, net/mptcp).
  */
-static __always_inline bool is_mptcp_path(const void *sk, u8 protocol)
+static __always_inline bool is_mptcp_path(const struct sock *sk, u8 protocol)
 {
 #ifdef OFF_tcp_is_mptcp
 	return protocol == PROTOCOL_TCP && READ_FIELD(u8, sk, OFF_tcp_is_mptcp);
@@ -218,7 +199,7 @@ static __always_inline bool is_mptcp_path(const void *sk, u8 protocol)
 }
 
 /* Who the socket is; false for an address family other than IPv4 and IPv6. */
-static __always_inline bool sock_identity(const void *sk, struct queue_event *event)
+static __always_inline bool sock_identity(const struct sock *sk, struct queue_event *event)
 {
 	event->family = READ_FIELD(u16, sk, OFF_skc_family);
 	event->local_port = READ_FIELD(u16, sk, OFF_skc_num);

@@ -9,7 +9,8 @@
 #include "hook.h"
 
 #define TRACEPOINT(name) HOOK(name)(struct bpf_raw_tracepoint_args * ctx)
-#define SK(argument) ((const void *)ctx->args[argument])
+#define SK(argument) ((const struct sock *)ctx->args[argument])
+#define SKB(argument) ((const struct sk_buff *)ctx->args[argument])
 
 /* sock:sk_data_ready(sk): something was queued for the reader. */
 TRACEPOINT(tp_sk_data_ready)
@@ -38,7 +39,7 @@ TRACEPOINT(tp_sock_recv_length)
 /* tcp:tcp_sendmsg_locked(sk, msg, skb, size_goal): ahead of each chunk, so also before the sender blocks. */
 TRACEPOINT(tp_tcp_sendmsg_locked)
 {
-	return is_sent_by_us(SK(0)) ? 0 : judge_tcp(ctx, SK(0), SEND, true);
+	return mark_if_own(SK(0)) ? 0 : judge_tcp(ctx, SK(0), SEND, true);
 }
 
 /* sock:sock_send_length(sk, ret, flags): a sending call returns. */
@@ -50,7 +51,7 @@ TRACEPOINT(tp_sock_send_length)
 /* tcp:tcp_probe(sk, skb): a segment arrives at an established socket. */
 TRACEPOINT(tp_tcp_probe)
 {
-	return judge_ack(ctx, SK(0), (const void *)ctx->args[1]);
+	return judge_ack(ctx, SK(0), SKB(1));
 }
 
 /*
@@ -60,23 +61,23 @@ TRACEPOINT(tp_tcp_probe)
  */
 TRACEPOINT(tp_skb_leaves)
 {
-	if (HOT_FIELD(u64, AS(sk_buff, (const void *)ctx->args[0]), OFF_skb_destructor) != SYM_sock_wfree)
+	if (HOT_FIELD(u64, AS(sk_buff, SKB(0)), OFF_skb_destructor) != SYM_sock_wfree)
 		return 0;
-	return judge_freed(ctx, (const void *)ctx->args[0], SEND);
+	return judge_freed(ctx, SKB(0), SEND);
 }
 
 /* sock:inet_sock_set_state(sk, old, new) */
 TRACEPOINT(tp_inet_sock_set_state)
 {
 	if (ctx->args[2] == STATE_CLOSE && sock_kind(SK(0)) == KIND_TCP)
-		gone(ctx, SK(0));
+		end_both(ctx, SK(0));
 	return 0;
 }
 
 /* tcp:tcp_destroy_sock(sk): the last of a TCP socket; its memory may be another's next. */
 TRACEPOINT(tp_tcp_destroy_sock)
 {
-	gone(ctx, SK(0));
+	end_both(ctx, SK(0));
 	return 0;
 }
 

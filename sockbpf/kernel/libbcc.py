@@ -1,25 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """BCC's runtime half, libbcc_bpf, without LLVM: the functions that are used of it, the same from BCC 0.18 to 0.37.
 
-The prototypes are those of BCC's src/cc/libbpf.h and src/cc/perf_reader.h. What goes wrong it says on stderr.
+The prototypes are those of BCC's src/cc/libbpf.h and src/cc/perf_reader.h. Those that
+attach kprobes and open event buffers say on stderr what goes wrong; for two others that do so there is bpf.py.
 """
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-log = logging.getLogger(__name__)
 
 LIBRARY = "libbcc_bpf.so.0"
 MISSING_RUNTIME = (
@@ -35,19 +28,12 @@ LOSE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
 _INT, _POINTER, _TEXT = ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p
 
 PROTOTYPES = {
-    # program, tracepoint
-    "bpf_attach_raw_tracepoint": (_INT, [_INT, _TEXT]),
     # program, entry or return, name of the event, function, offset, most calls at once (0: the kernel's default)
     "bpf_attach_kprobe": (_INT, [_INT, _INT, _TEXT, _TEXT, ctypes.c_uint64, _INT]),
     "bpf_detach_kprobe": (_INT, [_TEXT]),
     "bpf_close_perf_event_fd": (_INT, [_INT]),
     # type, name, key's size, value's size, entries, flags
     "bcc_create_map": (_INT, [_INT, _TEXT, _INT, _INT, _INT, _INT]),
-    # type, name, instructions, their size, licence, kernel's version, level of the log, log, its size
-    "bcc_prog_load": (
-        _INT,
-        [_INT, _TEXT, _TEXT, _INT, _TEXT, ctypes.c_uint, _INT, _POINTER, ctypes.c_uint],
-    ),
     # map, key, value
     "bpf_lookup_elem": (_INT, [_INT, _TEXT, _POINTER]),
     "bpf_update_elem": (_INT, [_INT, _TEXT, _TEXT, ctypes.c_ulonglong]),
@@ -82,22 +68,7 @@ def library_file() -> Path:
     return next(Path(line.split(maxsplit=5)[5]) for line in maps.splitlines() if LIBRARY in line)
 
 
-@contextmanager
-def captured_stderr() -> Iterator[list[str]]:
-    """Catch what the library writes to file descriptor 2; the lines are there when the block is left."""
-    lines: list[str] = []
-    kept, sink = os.dup(2), os.memfd_create("stderr", os.MFD_CLOEXEC)
-    os.dup2(sink, 2)
-    try:
-        yield lines
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        lines += os.pread(sink, 1 << 16, 0).decode(errors="replace").splitlines()
-        os.close(sink)
-
-
-def give_back(lines: list[str]) -> None:
-    """Log what was caught where all went well all the same."""
-    for line in lines:
-        log.info("%s: %s", LIBRARY, line)
+def last_fault() -> OSError:
+    """Return why the last call failed, as far as the library left it in errno."""
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number) if number else "refused")

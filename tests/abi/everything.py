@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from sockbpf.kernel.build.choice import Sight
 from sockbpf.kernel.build.clang import bytecode_of, compiled
 from sockbpf.kernel.build.hooks import SEEN
 from sockbpf.kernel.build.order import Order, order_of
+from sockbpf.kernel.build.shortcuts import ALL, Shortcut
 from sockbpf.kernel.build.source import type_source
 
 
@@ -31,10 +32,15 @@ class Everything:
     probes: Probes
 
 
+def all_sights() -> list[Sight]:
+    """Return every candidate of the table, as if each were chosen."""
+    return [Sight(thing, candidate, ()) for thing, row in SEEN.items() for candidate in row]
+
+
 @contextmanager
-def every_program(*, shortcuts: bool = True) -> Iterator[Everything]:
+def every_program(shortcuts: Collection[Shortcut] = ALL) -> Iterator[Everything]:
     """Compile and load all, in this process."""
-    sights = [Sight(thing, candidate, ()) for thing, row in SEEN.items() for candidate in row]
+    sights = all_sights()
     order = order_of(sights, symbols={}, max_episodes=17, shortcuts=shortcuts)
     types, layout = type_source("auto")
     bpf = compiled(order, layout)

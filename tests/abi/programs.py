@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from sockbpf.kernel.build.hooks import Kind
+from sockbpf.kernel.build.shortcuts import Shortcut
 
 BPF = Path(__file__).parents[2] / "bpf"
 KINDS = {"TRACEPOINT": {Kind.TRACEPOINT}, "KPROBE": {Kind.KPROBE, Kind.KRETPROBE}}
@@ -16,3 +17,11 @@ PROGRAMS = {
     for macro, name in re.findall(r"^(TRACEPOINT|KPROBE)\((\w+)\)$", (BPF / file).read_text(), re.MULTILINE)
 }
 """Each program of bpf/ and how it may be attached."""
+
+SWITCHES = {
+    "both": frozenset(Shortcut),
+    "casts": frozenset({Shortcut.CASTS}),
+    "direct values": frozenset({Shortcut.DIRECT_VALUES}),
+    "plain": frozenset[Shortcut](),
+}
+"""Every choice of shortcuts: as from 6.2 on, as nowhere yet, as from 5.2 on, as before."""

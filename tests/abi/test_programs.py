@@ -16,14 +16,14 @@ from sockbpf.kernel.attach.attachments import Attachments
 from sockbpf.kernel.attach.loading import Loaded, load
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.build.btf import Btf
-from sockbpf.kernel.build.bytecode import CALL, INSTRUCTION, OF_KERNEL_FUNCTION, Bytecode, MapKind, Program
+from sockbpf.kernel.build.bytecode import CALL, INSTRUCTION, Bytecode, MapKind, Program
 from sockbpf.kernel.build.choice import HOOKS
 from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, Kind
-from sockbpf.kernel.build.layout import CAST
+from sockbpf.kernel.build.shortcuts import CAST, OF_KERNEL_FUNCTION, Shortcut, taken_by
 from sockbpf.kernel.build.source import BTF
 from sockbpf.settings.config import Config
 from tests.abi.everything import Everything, every_program
-from tests.abi.programs import PROGRAMS
+from tests.abi.programs import PROGRAMS, SWITCHES
 
 THRESHOLD = 2**32 - 1
 
@@ -39,9 +39,14 @@ READ_NO_QUEUE = {
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["shortcuts", "plain"])
-def everything(request: pytest.FixtureRequest) -> Iterator[Everything]:
-    with every_program(shortcuts=request.param) as made:
+@pytest.fixture(scope="module", params=SWITCHES)
+def switch(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def everything(switch: str) -> Iterator[Everything]:
+    with every_program(SWITCHES[switch]) as made:
         yield made
 
 
@@ -116,20 +121,26 @@ def cast() -> int:
 @needs_root
 @pytest.mark.parametrize("name", sorted(set(PROGRAMS) - READ_NO_QUEUE))
 def test_queues_are_read_without_a_call_where_the_kernel_can_cast(
-    everything: Everything, name: str, cast: int
+    everything: Everything, switch: str, name: str, cast: int
 ) -> None:
     """The cast is none: the kernel makes a move of it."""
-    wanted = "-DWITHOUT_SHORTCUTS" not in everything.order.flags
     called = {number for _, number in calls(everything.bytecode.programs[name].code)}
-    assert called == ({cast} if wanted else set())
-    assert everything.bytecode.takes_shortcuts == wanted
+    assert called == ({cast} if Shortcut.CASTS in SWITCHES[switch] else set())
 
 
 @needs_root
-def test_a_kernel_that_refuses_the_shortcuts_gets_programs_without(
+def test_programs_take_the_shortcuts_that_are_turned_on_and_no_others(
+    everything: Everything, switch: str, cast: int
+) -> None:
+    assert taken_by(everything.bytecode) == SWITCHES[switch]
+
+
+@needs_root
+def test_a_kernel_that_refuses_casts_gets_programs_without_and_keeps_direct_values(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cast: int
 ) -> None:
     refused: list[str] = []
+    taken: list[frozenset[Shortcut]] = []
 
     def load_spoiled(bytecode: Bytecode) -> Loaded:
         """Have another function called, which the kernel refuses."""
@@ -141,6 +152,7 @@ def test_a_kernel_that_refuses_the_shortcuts_gets_programs_without(
             programs[name] = replace(program, code=bytes(code))
         loaded = load(replace(bytecode, programs=programs))
         refused.extend(loaded.refused)
+        taken.append(taken_by(bytecode))
         return loaded
 
     monkeypatch.setattr("sockbpf.kernel.attach.arm.load", load_spoiled)
@@ -148,7 +160,10 @@ def test_a_kernel_that_refuses_the_shortcuts_gets_programs_without(
     config = Config(url="http://127.0.0.1:9/")
     probes = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
     assert refused
-    assert f"the kernel refuses shortcuts: {refused[0]}: " in caplog.text
+    assert f"the kernel refuses shortcuts (casts): {refused[0]}: " in caplog.text
+    trial, *tries = taken
+    assert trial == {Shortcut.DIRECT_VALUES}
+    assert tries[:2] == [set(Shortcut), {Shortcut.DIRECT_VALUES}]
     assert not any(reason for sight in probes.sights for reason in sight.refused if "tp_" in reason)
     probes.close()
     assert len(os.listdir("/proc/self/fd")) == before

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from sockbpf.kernel.build.bytecode import (
+    FROM_MAP,
     INSTRUCTION,
-    KERNEL_FUNCTION,
     Bytecode,
     MapKind,
     NonsenseError,
     bytecode_from,
     program_of,
-    with_calls,
 )
 
 MOVE, END = INSTRUCTION.pack(0xB7, 0, 0, 3), INSTRUCTION.pack(0x95, 0, 0, 0)
@@ -29,7 +28,7 @@ def from_map(descriptor: int) -> bytes:
 
 
 CODE = MOVE + from_map(3) + CONSTANT + from_map(5) + from_map(3) + END
-PROGRAM = program_of("kprobe", CODE, {3: "own", 5: "tally"})
+PROGRAM = program_of("kprobe", CODE, {FROM_MAP: {3: "own", 5: "tally"}})
 KINDS = {"own": MapKind(1, 8, 8, 1024, 0), "tally": MapKind(2, 4, 24, 1, 0)}
 BYTECODE = Bytecode("BTF", "GPL", 0x061200, KINDS, {"kp_a": PROGRAM})
 
@@ -41,23 +40,6 @@ def test_it_comes_through_as_it_was() -> None:
 def test_maps_are_put_in_where_maps_stood_and_nowhere_else() -> None:
     expected = MOVE + from_map(1009) + CONSTANT + from_map(2**31 - 1) + from_map(1009) + END
     assert PROGRAM.with_maps({"own": 1009, "tally": 2**31 - 1}) == expected
-
-
-def test_a_value_is_found_by_the_number_of_its_map() -> None:
-    def value_of(number: int) -> bytes:
-        return INSTRUCTION.pack(0x18, 0x23, 0, number) + INSTRUCTION.pack(0, 0, 0, 0)
-
-    program = program_of(
-        "kprobe", from_map(3) + value_of(1) + value_of(2) + END, {3: "own", 1: "no", 2: "no"}
-    )
-    descriptors = {"own": 1009, "settings": 1013, "tally": 1019}
-    assert program.with_maps(descriptors) == from_map(1009) + value_of(1013) + value_of(1019) + END
-
-
-def test_calls_of_kernel_functions_are_told_from_helpers() -> None:
-    helper, jump = INSTRUCTION.pack(0x85, 0, 0, 14), INSTRUCTION.pack(0x05, 0, 7, KERNEL_FUNCTION)
-    call, marked = INSTRUCTION.pack(0x85, 0, 0, KERNEL_FUNCTION + 1009), INSTRUCTION.pack(0x85, 0x20, 0, 1009)
-    assert with_calls(helper + call + jump + END) == helper + marked + jump + END
 
 
 def spoiled(**changed: Any) -> bytes:

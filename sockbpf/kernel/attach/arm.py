@@ -23,6 +23,7 @@ from sockbpf.kernel.build.choice import HOOKS, WANTED_SYMBOLS, choose, lacking
 from sockbpf.kernel.build.compiler import Compiler
 from sockbpf.kernel.build.hooks import KPROBES, TRACEPOINTS
 from sockbpf.kernel.build.order import order_of
+from sockbpf.kernel.build.shortcuts import Shortcut, taken_by, trial_of_direct_values
 from sockbpf.kernel.build.source import kernel_symbols
 from sockbpf.kernel.libbcc import library
 
@@ -94,7 +95,7 @@ def arm(
         started = None if cache.is_there() else stack.enter_context(closing(Compiler(kernel.types)))
         symbols = kernel_symbols(WANTED_SYMBOLS)
         refused = lacking(symbols)
-        shortcuts = True
+        shortcuts = shortcuts_here()
         while True:
             sights = choose(kinds, symbols, refused)
             if not any(sight.candidate and sight.candidate.hooks for sight in sights):
@@ -103,11 +104,16 @@ def arm(
             bytecode = _bytecode(order, kernel.types, started, meanwhile)
             loaded = load(bytecode)
             started = None
-            if loaded.refused and bytecode.takes_shortcuts:
-                why = next(iter(loaded.refused.items()))
-                log.warning("each packet costs more here, the kernel refuses shortcuts: %s: %s", *why)
-                shortcuts = False
+            if loaded.refused and (taken := taken_by(bytecode)):
                 loaded.close()
+                # One by one, what the newer kernel brought first: the other may not be at fault.
+                given_up = next(shortcut for shortcut in Shortcut if shortcut in taken)
+                why = next(iter(loaded.refused.items()))
+                log.warning(
+                    "each packet costs more here, the kernel refuses shortcuts (%s): %s: %s",
+                    *(given_up.value, *why),
+                )
+                shortcuts -= {given_up}
                 continue
             probes = Probes(sights, loaded, levels, perf_pages=kernel.perf_pages, counters=counters)
             now_refused = probes.attach()
@@ -115,6 +121,13 @@ def arm(
                 return probes
             probes.close()
             refused |= now_refused  # the next candidates, then; the table is finite
+
+
+def shortcuts_here() -> frozenset[Shortcut]:
+    """Return the shortcuts to begin with: direct values were tried, casts the compiler leaves out without BTF."""
+    trial = load(trial_of_direct_values())
+    trial.close()
+    return frozenset(Shortcut) - ({Shortcut.DIRECT_VALUES} if trial.refused else set())
 
 
 def _bytecode(

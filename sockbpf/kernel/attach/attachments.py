@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 from typing import TYPE_CHECKING
 
+from sockbpf.kernel.attach.bpf import open_raw_tracepoint
 from sockbpf.kernel.build.hooks import Hook, Kind
-from sockbpf.kernel.libbcc import captured_stderr, give_back, library
+from sockbpf.kernel.libbcc import last_fault, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,23 +47,24 @@ class Attachments:
             if hook.program in self._refused:
                 refused[hook] = f"{hook}: {self._refused[hook.program]}"
                 continue
-            with captured_stderr() as said:
-                descriptor = self._attach(hook)
-            if descriptor >= 0:
-                self._attached[hook] = descriptor
-                give_back(said)
-            else:
-                refused[hook] = f"{hook}: {'; '.join(said) or 'refused'}"
+            try:
+                self._attached[hook] = self._attach(hook)
+            except OSError as fault:
+                refused[hook] = f"{hook}: {fault.strerror}"
         for reason in refused.values():
             log.debug("%s", reason)
         return refused
 
     def _attach(self, hook: Hook) -> int:
-        program, target = self._programs[hook.program], hook.target.encode()
+        program = self._programs[hook.program]
         if hook.kind is Kind.TRACEPOINT:
-            return int(self._lib.bpf_attach_raw_tracepoint(program, target))
+            return open_raw_tracepoint(hook.target, program)
         way = ENTRY if hook.kind is Kind.KPROBE else RETURN
-        return int(self._lib.bpf_attach_kprobe(program, way, _event(hook), target, 0, 0))
+        ctypes.set_errno(0)
+        descriptor: int = self._lib.bpf_attach_kprobe(program, way, _event(hook), hook.target.encode(), 0, 0)
+        if descriptor < 0:
+            raise last_fault()
+        return descriptor
 
     def detach(self, hooks: Iterable[Hook]) -> None:
         """Detach those that are attached; what stays in kprobe_events before 4.17 is told and harms nothing."""
@@ -72,13 +75,10 @@ class Attachments:
             if hook.kind is Kind.TRACEPOINT:
                 os.close(descriptor)
                 continue
-            with captured_stderr() as said:
-                failed = self._lib.bpf_close_perf_event_fd(descriptor) < 0
-                failed |= self._lib.bpf_detach_kprobe(_event(hook)) < 0
+            failed = self._lib.bpf_close_perf_event_fd(descriptor) < 0
+            failed |= self._lib.bpf_detach_kprobe(_event(hook)) < 0
             if failed:
-                log.warning("%s: not detached: %s", hook, "; ".join(said))
-            else:
-                give_back(said)
+                log.warning("%s: not detached: %s", hook, last_fault().strerror)
 
     def close(self) -> None:
         """Detach everything."""

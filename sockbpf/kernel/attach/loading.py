@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
+from sockbpf.kernel.attach.bpf import load_program
 from sockbpf.kernel.build.hooks import Kind
-from sockbpf.kernel.libbcc import captured_stderr, library
+from sockbpf.kernel.libbcc import last_fault, library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 RAW_TRACEPOINT, KPROBE = 17, 2
 """enum bpf_prog_type; a return probe's program is a kprobe's."""
-
-LINES = 3
-"""How much is told of what the verifier says at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +72,14 @@ def load(bytecode: Bytecode) -> Loaded:
 
 
 def _make(name: str, made: MapKind) -> int:
-    with captured_stderr() as said:
-        descriptor: int = library().bcc_create_map(
-            made.kind, name.encode(), made.key_size, made.value_size, made.max_entries, made.flags
-        )
+    descriptor: int = library().bcc_create_map(
+        made.kind, name.encode(), made.key_size, made.value_size, made.max_entries, made.flags
+    )
     if descriptor < 0:
-        raise OSError("; ".join(said[-LINES:]) or os.strerror(-descriptor))
+        raise last_fault()
     return descriptor
 
 
 def _load(name: str, program: Program, bytecode: Bytecode, maps: Mapping[str, int]) -> int:
     kind = RAW_TRACEPOINT if Kind(program.kind) is Kind.TRACEPOINT else KPROBE
-    code = program.with_maps(maps)
-    with captured_stderr() as said:
-        descriptor: int = library().bcc_prog_load(
-            kind,
-            name.encode(),
-            code,
-            len(code),
-            bytecode.licence.encode(),
-            bytecode.kernel_version,
-            0,
-            None,
-            0,
-        )
-    if descriptor < 0:
-        raise OSError("; ".join(said[-LINES:]) or os.strerror(-descriptor))
-    return descriptor
+    return load_program(kind, name, program.with_maps(maps), bytecode.licence, bytecode.kernel_version)

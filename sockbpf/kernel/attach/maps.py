@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.libbcc import library
+from sockbpf.kernel.libbcc import last_fault, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +30,7 @@ def look_up(table: Table, key: bytes) -> bytes | None:
 def write(table: Table, key: bytes, value: bytes) -> None:
     """Write an entry, old or new; raise OSError."""
     if library().bpf_update_elem(table.fd, key, value, 0) != 0:
-        raise _fault()
+        raise last_fault()
 
 
 def delete(table: Table, key: bytes) -> bool:
@@ -79,12 +78,7 @@ def _walk(table: Table) -> Iterator[bytes]:
     _demand_that_it_was_missing()
 
 
-def _fault() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))
-
-
 def _demand_that_it_was_missing() -> None:
     """Raise OSError unless the last call failed because there is no such key, or no further one."""
     if ctypes.get_errno() != errno.ENOENT:
-        raise _fault()
+        raise last_fault()

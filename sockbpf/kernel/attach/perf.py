@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.maps import write
-from sockbpf.kernel.libbcc import LOSE, TAKE, captured_stderr, library
+from sockbpf.kernel.libbcc import LOSE, TAKE, last_fault, library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +57,9 @@ class Rings:
             ) from None
 
     def _open(self, table: Table, cpu: int, pages: int) -> None:
-        with captured_stderr() as said:
-            reader = self._lib.bpf_open_perf_buffer(self._take, self._lose, None, ANY_PROCESS, cpu, pages)
+        reader = self._lib.bpf_open_perf_buffer(self._take, self._lose, None, ANY_PROCESS, cpu, pages)
         if not reader:
-            raise OSError("; ".join(said))
+            raise last_fault()
         self._readers.append(reader)
         descriptor = self._lib.perf_reader_fd(reader)
         write(table, CELL.pack(cpu), CELL.pack(descriptor))

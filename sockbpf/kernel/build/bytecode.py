@@ -20,16 +20,10 @@ INSTRUCTION = struct.Struct("=BBhi")
 
 LOAD_64, FROM_MAP, FROM_VALUE = 0x18, 1, 2
 """BPF_LD | BPF_DW | BPF_IMM, and BPF_PSEUDO_MAP_FD or BPF_PSEUDO_MAP_VALUE as its source: the immediate is a map's
-descriptor. Of values the C gives the place in VALUES."""
+descriptor. As compiled, values have a number of our own in its place: DIRECT of shortcuts.py."""
 
-VALUES = ("", "settings", "tally")
-"""The maps of one value each that are reached without a look-up: DIRECT_VALUE of bpf/monitor.c."""
-
-CALL, OF_KERNEL_FUNCTION = 0x85, 2
-"""BPF_JMP | BPF_CALL, and BPF_PSEUDO_KFUNC_CALL as its source: the immediate is the id of a function in BTF."""
-
-KERNEL_FUNCTION = 0x40000000
-"""What the C adds to such an id to tell it from a helper's number: KERNEL_FUNCTION of bpf/sock.h."""
+CALL = 0x85
+"""BPF_JMP | BPF_CALL"""
 
 IMMEDIATE = 4
 """Where in an instruction it stands, bytes."""
@@ -79,15 +73,6 @@ class Bytecode:
     maps: dict[str, MapKind]
     programs: dict[str, Program]
 
-    @property
-    def takes_shortcuts(self) -> bool:
-        """Whether it was compiled WITH_SHORTCUTS, which not every kernel accepts."""
-        return any(
-            source == FROM_VALUE
-            for program in self.programs.values()
-            for _, source, _ in maps_in(program.code)
-        )
-
     def to_bytes(self) -> bytes:
         said = {
             "types": self.types,
@@ -105,26 +90,9 @@ class Bytecode:
         return json.dumps(said).encode()
 
 
-def with_calls(code: bytes) -> bytes:
-    """Return the instructions with the calls of kernel functions as the kernel wants them."""
-    marked = bytearray()
-    for operation, registers, offset, immediate in INSTRUCTION.iter_unpack(code):
-        is_call = operation == CALL and immediate >= KERNEL_FUNCTION
-        marked += INSTRUCTION.pack(
-            operation,
-            OF_KERNEL_FUNCTION << 4 if is_call else registers,
-            offset,
-            immediate - KERNEL_FUNCTION if is_call else immediate,
-        )
-    return bytes(marked)
-
-
-def program_of(kind: str, code: bytes, names: Mapping[int, str]) -> Program:
-    """Return a program whose instructions have the descriptors of these maps in them."""
-    maps = (
-        (at, names[number] if source == FROM_MAP else VALUES[number]) for at, source, number in maps_in(code)
-    )
-    return Program(kind, code, tuple(maps))
+def program_of(kind: str, code: bytes, names: Mapping[int, Mapping[int, str]]) -> Program:
+    """Return a program whose instructions have numbers for maps in them; `names` are theirs, by source and number."""
+    return Program(kind, code, tuple((at, names[source][number]) for at, source, number in maps_in(code)))
 
 
 def bytecode_from(raw: bytes) -> Bytecode:

@@ -15,8 +15,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.build.bytecode import Bytecode, MapKind, program_of, with_calls
+from sockbpf.kernel.build.bytecode import Bytecode, MapKind
 from sockbpf.kernel.build.order import Order, order_from
+from sockbpf.kernel.build.shortcuts import compiled_program
 from sockbpf.kernel.build.source import SOURCE, type_source
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def bytecode_of(bpf: Any, order: Order, types: str) -> Bytecode:
         for name, table in tables.items()
     }
     programs = {
-        name: program_of(kind, with_calls(bpf.dump_func(name.encode())), names)
+        name: compiled_program(kind, bpf.dump_func(name.encode()), names)
         for name, kind in order.programs.items()
     }
     licence = lib.bpf_module_license(module).decode()

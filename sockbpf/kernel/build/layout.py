@@ -49,12 +49,8 @@ OPTIONAL = {
 }
 
 
-CAST = "bpf_rdonly_cast"  # 6.2: gives a pointer its type
-CAST_TO = ("sock", "tcp_sock", "udp_sock", "sk_buff", "refcount_struct")
-
-
 def definitions(btf: Btf) -> list[str]:
-    """Return the compiler's arguments, `-DOFF_<field>=<bytes>`, and `-DBTF_ID_<type>=<id>` where there are casts.
+    """Return the compiler's arguments, `-DOFF_<field>=<bytes>`.
 
     Raise UnsupportedError when the kernel has no such field.
     """
@@ -66,9 +62,7 @@ def definitions(btf: Btf) -> list[str]:
         raise UnsupportedError(f"this kernel's BTF has no {', '.join(missing) or 'tcp_skb_cb.ack_seq'}")
     offsets = {name: field.offset for name, field in found.items() if field}
     offsets["skb_ack_seq"] = callback.offset + ack.offset
-    ids = {CAST: btf.function(CAST)} | {name: btf.struct(name) for name in CAST_TO}
     return [
         f"-DSIZE_sk_protocol={protocol.size}",
         *(f"-DOFF_{name}={offset}" for name, offset in offsets.items()),
-        *(f"-DBTF_ID_{name}={number}" for name, number in ids.items() if ids[CAST]),
     ]

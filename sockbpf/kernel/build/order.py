@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from sockbpf.kernel.build.choice import ADDRESSES
 from sockbpf.kernel.build.hooks import KPROBES, Kind
+from sockbpf.kernel.build.shortcuts import definitions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from sockbpf.kernel.build.choice import Sight
+    from sockbpf.kernel.build.shortcuts import Shortcut
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +39,22 @@ def order_from(raw: bytes) -> Order:
 
 
 def order_of(
-    sights: Collection[Sight], *, symbols: Mapping[str, int], max_episodes: int, shortcuts: bool = True
+    sights: Collection[Sight],
+    *,
+    symbols: Mapping[str, int],
+    max_episodes: int,
+    shortcuts: Collection[Shortcut] = (),
 ) -> Order:
     """Return what to compile for these sights: their programs and no others; `symbols` are addresses by name.
 
-    With `shortcuts` programs are cheaper, where the kernel's BTF says that it may take them.
+    Of `shortcuts` programs take those that the kernel's types allow.
     """
     hooks = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
     # A return probe's program is loaded as a kprobe's: the kernel knows no other kind.
     kinds = {hook.program: Kind.KPROBE if hook.kind in KPROBES else hook.kind for hook in hooks}
     flags = (
         f"-DMAX_EPISODES={max_episodes}",
-        *(() if shortcuts else ("-DWITHOUT_SHORTCUTS",)),
+        *definitions(shortcuts),
         *sorted({"-DWITH_KPROBES" if kind in KPROBES else "-DWITH_TRACEPOINTS" for kind in kinds.values()}),
         *(f"-DWANT_{program}=1" for program in sorted(kinds)),
         *(f"-DSYM_{name}={symbols.get(name, 0):#x}ULL" for name in sorted(ADDRESSES)),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.build.btf import Btf
 from sockbpf.kernel.build.layout import definitions
+from sockbpf.kernel.build.shortcuts import type_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -74,7 +75,8 @@ def type_source(types: str) -> tuple[str, list[str]]:
     """
     if types in ("auto", "btf") and BTF.exists():
         os.environ["BCC_KERNEL_SOURCE"] = str(SOURCE / "shim")
-        return "BTF", definitions(Btf.of(BTF))
+        btf = Btf.of(BTF)
+        return "BTF", definitions(btf) + type_ids(btf)
     os.environ.pop("BCC_KERNEL_SOURCE", None)
     if types in ("auto", "headers") and HEADERS.exists():
         return "kernel headers", ["-DLAYOUT_FROM_HEADERS"]

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What makes programs cheaper and only newer kernels take; bpf/shortcuts.h is the other half.
+
+Each shortcut is turned on by itself: casts need 6.2, direct values only 5.2. docs/kernel-tricks.md says why each is
+there, what happens without it, and which test proves it. Every number that both halves need stands here and reaches
+the C by -D.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from sockbpf.kernel.build.bytecode import (
+    CALL,
+    FROM_MAP,
+    FROM_VALUE,
+    INSTRUCTION,
+    LOAD_64,
+    Bytecode,
+    MapKind,
+    maps_in,
+    program_of,
+)
+from sockbpf.kernel.build.hooks import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from sockbpf.kernel.build.btf import Btf
+    from sockbpf.kernel.build.bytecode import Program
+
+
+class Shortcut(Enum):
+    """One shortcut; the value is its name in log lines."""
+
+    CASTS = "casts"
+    """A pointer is given its type, so that its fields are read by an instruction: 6.2."""
+
+    DIRECT_VALUES = "direct values"
+    """The address of a map's only value is a constant of the program: 5.2."""
+
+
+ALL = frozenset(Shortcut)
+
+DIRECT = {"settings": 1, "tally": 2}
+"""The maps of one value each that are reached directly, and the numbers that stand for them in compiled code."""
+
+OF_KERNEL_FUNCTION = 2
+"""BPF_PSEUDO_KFUNC_CALL as the source of a call: the immediate is the id of a function in BTF."""
+
+KERNEL_FUNCTION = 0x40000000
+"""What the C adds to such an id to tell it from a helper's number: BCC has no way to say so."""
+
+ARRAY = 2
+"""BPF_MAP_TYPE_ARRAY"""
+
+CAST = "bpf_rdonly_cast"
+CAST_TO = ("sock", "tcp_sock", "udp_sock", "sk_buff", "refcount_struct")
+"""The kernel's structs that pointers are given the type of."""
+
+
+def definitions(wanted: Collection[Shortcut]) -> list[str]:
+    """Return the compiler's arguments that turn these shortcuts on."""
+    casts = ["-DWITH_CASTS", f"-DKERNEL_FUNCTION={KERNEL_FUNCTION:#x}"]
+    values = ["-DWITH_DIRECT_VALUES", f"-DFROM_VALUE={FROM_VALUE}"]
+    values += [f"-DDIRECT_{name}={number}" for name, number in DIRECT.items()]
+    return [
+        *(casts if Shortcut.CASTS in wanted else ()),
+        *(values if Shortcut.DIRECT_VALUES in wanted else ()),
+    ]
+
+
+def type_ids(btf: Btf) -> list[str]:
+    """Return the compiler's arguments for casts, `-DBTF_ID_<type>=<id>`; none where the kernel cannot cast."""
+    cast = btf.function(CAST)
+    ids = {CAST: cast} | {name: btf.struct(name) for name in CAST_TO}
+    return [f"-DBTF_ID_{name}={number}" for name, number in ids.items() if cast]
+
+
+def with_kernel_calls(code: bytes) -> bytes:
+    """Return the instructions with the calls of kernel functions as the kernel wants them."""
+    patched = bytearray()
+    for operation, registers, offset, immediate in INSTRUCTION.iter_unpack(code):
+        is_call = operation == CALL and immediate >= KERNEL_FUNCTION
+        patched += INSTRUCTION.pack(
+            operation,
+            OF_KERNEL_FUNCTION << 4 if is_call else registers,
+            offset,
+            immediate - KERNEL_FUNCTION if is_call else immediate,
+        )
+    return bytes(patched)
+
+
+def compiled_program(kind: str, code: bytes, names: Mapping[int, str]) -> Program:
+    """Return a program of the compiler's instructions; `names` are those of the maps by descriptor."""
+    values = {number: name for name, number in DIRECT.items()}
+    return program_of(kind, with_kernel_calls(code), {FROM_MAP: names, FROM_VALUE: values})
+
+
+def taken_by(bytecode: Bytecode) -> frozenset[Shortcut]:
+    """Return the shortcuts that these programs take."""
+    taken = set()
+    for program in bytecode.programs.values():
+        if any(source == FROM_VALUE for _, source, _ in maps_in(program.code)):
+            taken.add(Shortcut.DIRECT_VALUES)
+        if any(
+            operation == CALL and registers >> 4 == OF_KERNEL_FUNCTION
+            for operation, registers, _, _ in INSTRUCTION.iter_unpack(program.code)
+        ):
+            taken.add(Shortcut.CASTS)
+    return frozenset(taken)
+
+
+def trial_of_direct_values() -> Bytecode:
+    """Return the smallest program with a direct value: a kernel that loads it takes them."""
+    place = INSTRUCTION.pack(LOAD_64, FROM_VALUE << 4 | 1, 0, 0) + INSTRUCTION.pack(0, 0, 0, 0)
+    end = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)  # return 0
+    program = program_of(Kind.TRACEPOINT.value, place + end, {FROM_VALUE: {0: "trial"}})
+    return Bytecode("", "GPL", 0, {"trial": MapKind(ARRAY, 4, 8, 1, 0)}, {"trial": program})
