@@ -19,15 +19,24 @@ import re
 import stat
 import time
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery import edition1
-from sockbpf.delivery.journal_lines import Found, gone_lines, last_line, owed_line, read, whole
+from sockbpf.delivery.journal_lines import (
+    Found,
+    first_line,
+    gone_lines,
+    last_line,
+    owed_line,
+    owed_lines,
+    read,
+)
 from sockbpf.process import private_file
 from sockbpf.process.private_file import HeldError, NotOursError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from sockbpf.delivery.owed import Owed
@@ -45,6 +54,12 @@ ASIDE_BYTES = 16 * 2**20
 
 ASIDE_FILES = 8
 """As many senseless files are kept, the oldest goes."""
+
+AT_ONCE_BYTES = 2**17
+"""About as much is read or written at once: what the journal holds shall not stand in memory a second time."""
+
+MOST_WITHOUT_END_BYTES = 2**20
+"""No line is so long: in so much of it that has no end, all ends are damaged."""
 
 NAMED = 5
 """Of broken pieces, as many are named in one line of the log."""
@@ -106,9 +121,8 @@ class Journal:
         made = list(made)
         new = {owed.n for owed in made}
         gone = [n for n in settled if n in self._live or n in new]
-        lines = [*map(owed_line, made), last_line(last_seq, last_n), gone_lines(gone)]
         try:
-            self._append(b"".join(lines))
+            self._append(chain(map(owed_line, made), [last_line(last_seq, last_n)], gone_lines(gone)))
         except OSError as error:
             raise self._error(error) from None
         self._live |= new
@@ -120,7 +134,7 @@ class Journal:
     def replace(self, owed: Iterable[Owed], last_seq: int, last_n: int) -> None:
         """Hold this instead of what it held, after a time in which it could not be written. Raise JournalError."""
         try:
-            self._begin(list(owed), last_seq, last_n)
+            self._begin(_lines(owed), last_seq, last_n)
         except OSError as error:
             raise self._error(error) from None
 
@@ -184,7 +198,7 @@ class Journal:
         """Go on with a journal, without what is broken of it."""
         if found.broken:
             self.set_aside += found.lost
-            owed = list(found.owed.values())
+            owed = _lines(found.owed.values())
             self._begin(owed, _past(found.last_seq), found.last_n, before=lambda: self._keep(found))
             return
         os.ftruncate(self._file, found.whole_bytes)
@@ -270,7 +284,7 @@ class Journal:
 
         self.set_aside += 0 if is_whole else max(1, len(found.broken))
         last_seq = found.last_seq if is_whole else _past(found.last_seq)
-        self._begin(list(found.owed.values()), last_seq, found.last_n, before=keep)
+        self._begin(_lines(found.owed.values()), last_seq, found.last_n, before=keep)
         for side in edition1.SIDES:
             gone = old.with_name(f"{old.name}{side}")
             if gone != self.path:
@@ -297,18 +311,30 @@ class Journal:
         return new
 
     def _begin(
-        self, owed: list[Owed], last_seq: int, last_n: int, before: Callable[[], None] = lambda: None
+        self,
+        owed: Iterable[tuple[int, bytes]],
+        last_seq: int,
+        last_n: int,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
         """Put a new journal in the place of what is there; raise OSError, then nothing has changed.
 
-        `before` is done when the new one is on the disk, before it takes its place.
+        `owed` are the alerts: `n`, and the line. `before` is done when the new one is on the disk, before it takes
+        its place.
         """
         new = self._new()
         file = private_file.opened(new, os.O_CREAT | os.O_EXCL)
+        live: set[int] = set()
+
+        def lines() -> Iterator[bytes]:
+            yield first_line()
+            yield last_line(last_seq, last_n)
+            for n, line in owed:
+                live.add(n)
+                yield line
+
         try:
-            size = 0
-            for each in whole(owed, last_seq, last_n):
-                size += _write_all(file, each)
+            size = _write_lines(file, lines(), 0)
             os.fsync(file)
             before()
             os.rename(new, self.path)
@@ -321,29 +347,38 @@ class Journal:
         if self._file >= 0:
             os.close(self._file)
         self._file, self._end = file, size
-        self._live = {each.n for each in owed}
+        self._live = live
         self.last_seq, self.last_n = last_seq, last_n
         self._dense_bytes = max(DENSE_BYTES, 2 * size)
 
-    def _append(self, lines: bytes) -> None:
+    def _append(self, lines: Iterable[bytes]) -> None:
         status = os.fstat(self._file)
         if not status.st_nlink or status.st_size != self._end:
             raise OSError(errno.ESTALE, "somebody has removed or changed it")
         try:
-            _write_all(self._file, lines, self._end)
+            end = _write_lines(self._file, lines, self._end)
             os.fdatasync(self._file)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(self._file, self._end)
             raise
-        self._end += len(lines)
+        self._end = end
 
     def _make_dense(self) -> None:
         """Leave out what is of no use any more; where the disk has no room for that now, later."""
         try:
-            self._begin(self.owed(), self.last_seq, self.last_n)
-        except (OSError, JournalError):
+            self._begin(self._still_owed(), self.last_seq, self.last_n)
+        except OSError:
             self._dense_bytes = self._end + DENSE_BYTES
+
+    def _still_owed(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what is owed as it stands in the file, without reading all of it at once; raise OSError."""
+        for block in _blocks(self._file):
+            yield from ((n, line) for n, line in owed_lines(block) if n in self._live)
+
+
+def _lines(owed: Iterable[Owed]) -> Iterator[tuple[int, bytes]]:
+    return ((each.n, owed_line(each)) for each in owed)
 
 
 def _content(file: int) -> bytes:
@@ -356,6 +391,20 @@ def _content(file: int) -> bytes:
     return b"".join(parts)
 
 
+def _blocks(file: int) -> Iterator[bytes]:
+    """Yield the file in parts that end where a line ends, but where damage has left none; raise OSError."""
+    at = 0
+    begun = b""
+    while part := os.pread(file, AT_ONCE_BYTES, at):
+        at += len(part)
+        ended, newline, begun = (begun + part).rpartition(b"\n")
+        yield ended + newline
+        if len(begun) > MOST_WITHOUT_END_BYTES:
+            yield begun
+            begun = b""
+    yield begun
+
+
 def _write_all(file: int, data: bytes, at: int | None = None) -> int:
     """Write all of it, at the file's own place or at `at`; return its length. Raise OSError."""
     done = 0
@@ -363,6 +412,17 @@ def _write_all(file: int, data: bytes, at: int | None = None) -> int:
         rest = data[done:]
         done += os.write(file, rest) if at is None else os.pwrite(file, rest, at + done)
     return done
+
+
+def _write_lines(file: int, lines: Iterable[bytes], at: int) -> int:
+    """Write them from `at` on; return where they end. Raise OSError."""
+    waiting = bytearray()
+    for line in lines:
+        waiting += line
+        if len(waiting) >= AT_ONCE_BYTES:
+            at += _write_all(file, bytes(waiting), at)
+            waiting.clear()
+    return at + _write_all(file, bytes(waiting), at)
 
 
 def _sync_folder(path: Path) -> None:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.owed import MAX_BODY, Owed, head_of, owed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 FILE, OWED, LAST, GONE = b"file", b"owed", b"last", b"gone"
 KINDS = (FILE, OWED, LAST, GONE)
@@ -82,9 +83,9 @@ def last_line(seq: int, n: int) -> bytes:
     return line(LAST, _json({"seq": seq, "n": n}))
 
 
-def gone_lines(numbers: list[int]) -> bytes:
+def gone_lines(numbers: list[int]) -> Iterator[bytes]:
     parts = (numbers[at : at + GONE_IN_LINE] for at in range(0, len(numbers), GONE_IN_LINE))
-    return b"".join(line(GONE, _json(part)) for part in parts)
+    return (line(GONE, _json(part)) for part in parts)
 
 
 def _json(value: object) -> bytes:
@@ -164,8 +165,10 @@ def _last(found: Found, seq: int, n: int) -> None:
     found.last_seq, found.last_n = max(found.last_seq, seq), max(found.last_n, n)
 
 
-def whole(owed: Iterable[Owed], last_seq: int, last_n: int) -> Iterator[bytes]:
-    """Yield the lines of a new journal."""
-    yield first_line()
-    yield last_line(last_seq, last_n)
-    yield from map(owed_line, owed)
+def owed_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole lines that tell of an alert: its `n`, and the line. What makes no sense is left out."""
+    for kind, begin, end in pieces(data):
+        if kind == OWED:
+            text = data[begin:end]
+            with suppress(ValueError, TypeError, KeyError, RecursionError):
+                yield int(json.loads(text.partition(b"\t")[0])["n"]), line(OWED, text)

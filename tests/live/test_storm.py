@@ -27,7 +27,7 @@ PERF_PAGES = 1024
 """Room for all events of a storm on one CPU, however late the monitor gets its turn on a busy machine."""
 
 OURS = {"protocol": "udp", "local_port": SERVICE, "type": "RECV"}
-GROWTH_MIB = 90
+GROWTH_MIB = 50
 
 
 def memory_mib(monitor: Monitor) -> float:

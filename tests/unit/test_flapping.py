@@ -3,34 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.counters import Counters
 from sockbpf.judge.flapping import MOST_QUEUES, Flapping
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
-from sockbpf.record.event import Direction, Mode, Protocol, Socket
-
-S = 10**9
-MINUTE = 60 * S
-TCP = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, 4026531840, 8191)
-
-
-def flapping(above: int = 5, window_ns: int = MINUTE, repeat_ns: int = MINUTE) -> Flapping:
-    return Flapping(above, window_ns, repeat_ns, Counters())
-
-
-def notice(event: str, number: int, ns: int, queue: int = 0, **changed: Any) -> Notice:
-    """Return a notice of the episode of this number."""
-    made = Notice(
-        event=event, id=f"id-{queue}-{number}", ns=ns, since_ns=ns, socket=replace(TCP, remote_port=40000 + queue),
-        direction=Direction.RECV, mode=Mode.EBPF, size=2000, peak=3000 + number, threshold=1009, pid=0, comm="",
-    )  # fmt: skip
-    return replace(made, **changed)
+from tests.unit.notices import MINUTE, S, flapping, notice
 
 
 def cross(stage: Flapping, times: int, ns: int, queue: int = 0, first: int = 0) -> list[Notice]:

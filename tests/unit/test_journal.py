@@ -288,7 +288,7 @@ def test_a_name_cannot_forge_a_line(path: Path) -> None:
 
 def test_numbers_do_not_run_backward(path: Path) -> None:
     """Also where the lines that told the last ones are damaged, or only what is gone tells them."""
-    lines = [first_line(), last_line(50, 60), owed_line(owed(70)), gone_lines([80])]
+    lines = [first_line(), last_line(50, 60), owed_line(owed(70)), *gone_lines([80])]
     assert (read(b"".join(lines)).last_seq, read(b"".join(lines)).last_n) == (70, 80)
     written(path, 31)
     path.write_bytes(path.read_bytes().replace(last_line(31, 31), b"?" * len(last_line(31, 31))))
