@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.counters import Counters
 from sockbpf.kernel.attach.arm import need_root
-from sockbpf.monitor.loop import Monitor
+from sockbpf.monitor.build import build
 from sockbpf.monitor.service import Service
 from sockbpf.monitor.store_child import running_store
 from sockbpf.process import life, logs
@@ -21,6 +21,7 @@ from sockbpf.settings.config import load
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sockbpf.monitor.loop import Monitor
     from sockbpf.settings.config import Config
 
 SWITCH_S = 0.0005
@@ -44,7 +45,7 @@ def watch(config: Config, config_file: Path, ready_file: Path | None, *, beside:
             if ready_file:
                 ready_file.unlink(missing_ok=True)
             with nullcontext() if beside else only_one(), running_store(config, counters) as store:
-                monitor = Monitor(config, counters, service, store, lambda: load(config_file))
+                monitor = build(config, counters, service, store, lambda: load(config_file))
                 signals.are_for(monitor)
                 _run(monitor, service, ready_file)
         except StoppedError:

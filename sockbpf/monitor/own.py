@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from sockbpf.kernel.attach.tables import Tables
-    from sockbpf.record.event import Socket
+    from sockbpf.record.event import Event, Socket
 
 
 class HasSocket(Shape):
@@ -43,6 +43,8 @@ class Own:
         self._tables = tables
         self._serves = serves
         self._netns = os.stat("/proc/self/ns/net").st_ino
+        self.late = 0
+        """Crossings of these sockets that the kernel side did not know as theirs."""
         self._closed: frozenset[int] = frozenset()
         """Of what is marked, those that were found closed at the last look."""
 
@@ -55,6 +57,11 @@ class Own:
         """Return what was seen of other sockets than these; the marks are read once for all."""
         marked = self._tables.own_inodes() if self._tables else frozenset()
         return [one for one in seen if one.socket.inode not in marked and not self._is_served(one.socket)]
+
+    def reap(self, event: Event) -> None:
+        """Have the kernel side forget what it said of one of these sockets."""
+        if self._tables:
+            self.late += self._tables.reap(event.address, event.direction)
 
     def _is_served(self, socket: Socket) -> bool:
         address = self._serves()

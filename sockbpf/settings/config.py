@@ -23,6 +23,7 @@ from sockbpf.errors import ConfigError
 from sockbpf.record.alert import EVENTS, EXCEEDED
 from sockbpf.settings import yaml_source
 from sockbpf.settings.addresses import WHERE, HostPort, host_port, web_url
+from sockbpf.settings.at_start import AtStart
 from sockbpf.settings.destination_list import every_destination
 from sockbpf.settings.destinations import AnyDestination, Burst, Rate, Timeout
 from sockbpf.settings.faults import fault_of
@@ -181,15 +182,15 @@ class Config(Section):
     flapping: Flapping = Flapping()
     fold: Fold = Fold()
     heartbeat: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 0.0
-    metrics: Metrics = Metrics()
-    journal: Journal = Journal()
+    metrics: Annotated[Metrics, AtStart()] = Metrics()
+    journal: Annotated[Journal, AtStart()] = Journal()
     delivery: Delivery = Delivery()
     destinations: Annotated[tuple[AnyDestination, ...], PlainValidator(_destinations)] = Field(
         default=(), validate_default=True
     )
     sweep: Sweep = Sweep()
-    kernel: Kernel = Kernel()
-    store: Store = Store()
+    kernel: Annotated[Kernel, AtStart()] = Kernel()
+    store: Annotated[Store, AtStart()] = Store()
     log: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("http")

@@ -12,7 +12,7 @@ from tests.live.bpf import bpf_ids
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.ports import free_port
 from tests.live.receiver import Receiver, receiving
-from tests.live.reloading import change
+from tests.live.reloading import change, hang_up
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
 
@@ -93,8 +93,10 @@ def test_destinations_come_and_go(
 
 def test_what_cannot_change_is_said(start_monitor: StartMonitor) -> None:
     monitor = start_monitor()
-    change(monitor, kernel={"hooks": "none"})
-    until(lambda: "not taken over before the next start: kernel" in monitor.log(), "the warning")
+    change(monitor, kernel={"hooks": "none"}, store={"keep": "7d"}, heartbeat="1s")
+    until(lambda: "not taken over before the next start: kernel, store" in monitor.log(), "the warning")
+    hang_up(monitor)
+    assert monitor.log().count("not taken over before") == 2, "it runs by others still"
 
 
 def written(lines: Path, number: int) -> list[str]:

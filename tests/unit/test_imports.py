@@ -59,7 +59,7 @@ LATE = {
         *("store.child", "store.serve", "process.user"),
     },
     "monitor.dispatch": {"monitor.metrics"},
-    "monitor.loop": {"monitor.dispatch"},
+    "monitor.build": {"monitor.dispatch"},
     "kernel.build.clang": {"bcc"},
 }
 """Module -> what it imports when it is wanted; everything else is imported at the top."""

@@ -19,7 +19,7 @@ from sockbpf.record.event import Direction, Protocol, Socket, ip_text
 from sockbpf.record.sweep import Reading, Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sockbpf.counters import Counters
     from sockbpf.process.life import Pulse
@@ -38,6 +38,12 @@ class Wanted:
 
     namespaces: frozenset[int] | None = None
     inodes: frozenset[int] = frozenset()
+
+
+def wanted_of(sockets: Collection[Socket], *, everywhere: bool) -> Wanted:
+    """Return what a sweep that is to find these sockets looks at: their namespaces, or all."""
+    inodes = frozenset(socket.inode for socket in sockets if socket.inode)
+    return Wanted(None if everywhere else frozenset(socket.netns for socket in sockets), inodes)
 
 
 class Sweeper:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The monitor put together from its parts, as the settings say and as this kernel can."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from sockbpf.errors import UnsupportedError
+from sockbpf.judge.policy import Policy
+from sockbpf.judge.telling import Telling
+from sockbpf.kernel.attach.arm import arm, log_sight
+from sockbpf.kernel.look.owner import Owners
+from sockbpf.kernel.look.sweep import Sweeper, SweepThread
+from sockbpf.monitor.demand import Demand, is_udp_send
+from sockbpf.monitor.loop import Monitor
+from sockbpf.monitor.losses import Losses
+from sockbpf.monitor.own import Own
+from sockbpf.monitor.reload import Reload
+from sockbpf.monitor.schedule import Schedule
+from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, timing_of
+from sockbpf.monitor.waking import Waking
+from sockbpf.process.clock import boot_id, monotonic_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockbpf.counters import Counters
+    from sockbpf.kernel.attach.probes import Probes
+    from sockbpf.monitor.dispatch import Dispatch
+    from sockbpf.monitor.service import Service
+    from sockbpf.monitor.store_child import StoreProcess
+    from sockbpf.settings.config import Config
+
+log = logging.getLogger(__name__)
+
+
+def _dispatch() -> type[Dispatch]:
+    """Import what delivers: HTTP takes a tenth of a second, which the compiler does not need this process for."""
+    from sockbpf.monitor.dispatch import Dispatch
+
+    return Dispatch
+
+
+def build(
+    config: Config, counters: Counters, service: Service, store: StoreProcess, reread: Callable[[], Config]
+) -> Monitor:
+    """Load and attach, and return the monitor, ready to run.
+
+    Where the kernel cannot, the reason is logged and sweeps alone do the work. `reread` returns the settings as
+    they are now written, or raises ConfigError.
+    """
+    salt = f"{boot_id()} {os.getpid()} {time.time_ns()}"
+    policy = Policy(levels_of(config), counters, salt, Owners().owner)
+    telling = Telling(settings_of(config), counters, policy.is_open)
+    waking = Waking()
+    probes = _armed(config, counters)
+    for descriptor in probes.fds() if probes else ():
+        waking.wake_by(descriptor)
+    tables = probes.tables if probes else None
+    is_blind = probes is None or any(sight.candidate is None for sight in probes.sights)
+    dispatch = _dispatch()(config, counters, lambda: len(policy.open), store.port)
+    own = Own(tables, dispatch.serves)
+    schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
+    return Monitor(
+        waking=waking,
+        probes=probes,
+        reap=tables.reap if tables else lambda _address, _direction: False,
+        demands=(Demand(is_udp_send, lambda wanted: probes.demand(wanted=wanted)),) if probes else (),
+        own=own,
+        sweeps=SweepThread(Sweeper(counters), waking.wake),
+        policy=policy,
+        telling=telling,
+        dispatch=dispatch,
+        schedule=schedule,
+        settings=Reload(
+            config=config, reread=reread, counters=counters, tables=tables,
+            policy=policy, telling=telling, schedule=schedule,
+            is_blind=is_blind, dispatch=dispatch, store=store,
+        ),
+        losses=Losses(counters, tables, own),
+        service=service,
+        counters=counters,
+    )  # fmt: skip
+
+
+def _armed(config: Config, counters: Counters) -> Probes | None:
+    try:
+        probes = arm(config, kernel_levels_of(config), counters, meanwhile=_dispatch)
+    except UnsupportedError as reason:
+        log.warning("no hooks: %s", reason)
+        log.warning("polling sock_diag every %g s instead, mode=poll", config.sweep.poll)
+        return None
+    for sight in probes.sights:
+        log_sight(sight)
+    return probes

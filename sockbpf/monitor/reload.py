@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""A change of settings while the monitor runs: all of the new ones are taken, or all of the old ones are kept."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, timing_of
+from sockbpf.process.clock import monotonic_s
+from sockbpf.process.life import passing
+from sockbpf.settings.at_start import taken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockbpf.counters import Counters
+    from sockbpf.judge.policy import Policy
+    from sockbpf.judge.telling import Telling
+    from sockbpf.kernel.attach.tables import Tables
+    from sockbpf.monitor.dispatch import Dispatch
+    from sockbpf.monitor.schedule import Schedule
+    from sockbpf.monitor.store_child import StoreProcess
+    from sockbpf.settings.config import Config
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, eq=False)
+class Reload:
+    """Hands other settings to the parts that go by them; all parts were made by those in `config`."""
+
+    config: Config
+    """The settings that apply."""
+    reread: Callable[[], Config]
+    """Returns the settings as they are now written, or raises ConfigError."""
+    counters: Counters
+    tables: Tables | None
+    """Those of the hooks, if there are any."""
+    policy: Policy
+    telling: Telling
+    schedule: Schedule
+    is_blind: bool
+    """Whether there is something that sweeps alone can see."""
+    dispatch: Dispatch
+    store: StoreProcess
+    wanted: bool = False
+    """Whether the settings are to be read again; a signal handler may set it."""
+    _is_wait_said: bool = field(default=False, init=False)
+
+    def take_wanted(self) -> None:
+        """Take the settings as they are now written, if that is wanted and can be done yet."""
+        if self.wanted and not self._must_wait():
+            self.wanted = False
+            self._take()
+
+    def _must_wait(self) -> bool:
+        """Tell whether other settings must wait until requests by earlier ones have ended: they take threads."""
+        must = self.dispatch.is_busy()
+        if must and not self._is_wait_said:
+            log.warning("the settings are read again once earlier requests that hang have ended")
+        self._is_wait_said = must
+        return must
+
+    def _take(self) -> None:
+        apply: Callable[[], None] | None = None
+        with passing(self.counters, "reload_failed", "the settings are kept, the new ones cannot be taken"):
+            apply = self._ready_for(self.reread())
+        if apply is not None:
+            apply()
+
+    def _ready_for(self, written: Config) -> Callable[[], None]:
+        """Make everything ready for other settings, and return what has them apply."""
+        config, not_taken = taken(self.config, written)
+        self.dispatch.rehearse(config)
+        try:
+            self._set_levels(config)
+            self.store.start_if_wanted(config)
+            deliver = self.dispatch.reload(config)
+        except BaseException:
+            self._set_levels(self.config)
+            raise
+        return partial(self._apply, config, deliver, not_taken)
+
+    def _apply(self, config: Config, deliver: Callable[[], None], not_taken: list[str]) -> None:
+        deliver()
+        self.config = config
+        self.policy.go_by(levels_of(config))
+        self.telling.change(settings_of(config))
+        # A sweep at once finds what is over by the new thresholds.
+        self.schedule.go_by(timing_of(config, is_blind=self.is_blind), monotonic_s())
+        logging.getLogger().setLevel(config.log.upper())
+        if not_taken:
+            log.warning("not taken over before the next start: %s", ", ".join(not_taken))
+        self.say_thresholds("new settings")
+
+    def say_thresholds(self, occasion: str) -> None:
+        """Log the thresholds that apply."""
+        thresholds = self.config.thresholds
+        log.info("%s: thresholds send %d, recv %d bytes", occasion, thresholds.send, thresholds.recv)
+
+    def _set_levels(self, config: Config) -> None:
+        if self.tables:
+            self.tables.set_levels(kernel_levels_of(config))

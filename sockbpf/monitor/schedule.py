@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What is due when. Pure: instants go in, what is due and how long the loop may sleep come out.
+
+All instants and spans are seconds of CLOCK_MONOTONIC. An instant that has passed stays due until it is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+SWEEP_SHARE = 20
+"""Sweeps may take one part in this many of the time."""
+
+LOOKS_AFTER = 2
+"""So many looks at the open episodes follow the last event."""
+
+TIDY_S = 1
+"""How often sockets of the monitor's own that are closed are forgotten, while it delivers."""
+
+IDLE_S = 60
+"""How long the loop may sleep when nothing is due."""
+
+BUSY_S = 0.1
+"""From one look whether the last settings' requests have ended to the next, where too many are under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How often something is done, as the settings say."""
+
+    sweep_s: float
+    look_s: float
+    heartbeat_s: float
+    """Infinity: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What the loop finds as it is about to sleep."""
+
+    due_s: float = math.inf
+    """When the service manager is to be told that all is well; infinity: never."""
+    due_ns: tuple[int | None, ...] = ()
+    """The instants that parts of the monitor ask for, nanoseconds; None: that part asks for none."""
+    sweeping: bool = False
+    """A sweep is under way: its end wakes the loop."""
+    delivering: bool = False
+    """Alerts are owed: each delivery may take a socket of the monitor's own."""
+    watching: bool = False
+    """An episode is open, or hooks on demand are attached."""
+    reloading: bool = False
+    """Other settings wait for the end of requests by the last ones."""
+
+
+class Schedule:
+    """The instants at which the loop's own work is due."""
+
+    def __init__(self, timing: Timing, now_s: float) -> None:
+        """Begin with a sweep and a look that are due now."""
+        self._timing = timing
+        self._sweep_s = self._look_s = self._tidy_s = self._rested_s = now_s
+        self._heartbeat_s = now_s + timing.heartbeat_s
+        self._heard_s = -math.inf
+        """When the hooks last said something: what they leave untold stands in the kernel's table."""
+
+    def go_by(self, timing: Timing, now_s: float) -> None:
+        """Take other settings: a sweep at once, the next heartbeat a whole interval from now."""
+        self._timing = timing
+        self._sweep_s = now_s
+        self._heartbeat_s = now_s + timing.heartbeat_s
+
+    def pause_s(self, now_s: float, waits: Waits) -> float:
+        """Return how long the loop may sleep."""
+        asked_s = (ns / 1e9 for ns in waits.due_ns if ns is not None)
+        due_s = min(now_s + IDLE_S, waits.due_s, self._heartbeat_s, *asked_s)
+        if not waits.sweeping:
+            due_s = min(due_s, self._sweep_s)
+            if waits.delivering:
+                due_s = min(due_s, self._tidy_s)
+        if waits.watching or now_s - self._heard_s <= LOOKS_AFTER * self._timing.look_s:
+            due_s = min(due_s, self._look_s)
+        if waits.reloading:
+            due_s = min(due_s, now_s + BUSY_S)
+        return max(due_s - now_s, 0.0)
+
+    def heard(self, now_s: float) -> None:
+        """Take note that the hooks said something."""
+        self._heard_s = now_s
+
+    def look_at(self, now_s: float) -> None:
+        """Have the next look at the open episodes be due now."""
+        self._look_s = now_s
+
+    def sweep_at(self, now_s: float) -> None:
+        """Have the next sweep be due now."""
+        self._sweep_s = now_s
+
+    def sweep_ended(self, now_s: float, cost_s: float) -> None:
+        """Take note that a sweep took this long: none begins before it is a small share of the time."""
+        self._rested_s = now_s + cost_s * SWEEP_SHARE
+        self._sweep_s = max(self._sweep_s, self._rested_s)
+
+    def has_rested(self, now_s: float) -> bool:
+        """Tell whether the sweeps have taken little enough of the time for one of the open episodes alone."""
+        return now_s >= self._rested_s
+
+    def is_sweep_due(self, now_s: float) -> bool:
+        return now_s >= self._sweep_s
+
+    def sweep_begins(self, now_s: float) -> None:
+        """Take note that a sweep of all sockets begins."""
+        self._sweep_s = now_s + self._timing.sweep_s
+
+    def take_tidying(self, now_s: float) -> bool:
+        """Tell whether the monitor's own closed sockets are to be forgotten now; then it is due again later."""
+        if now_s < self._tidy_s:
+            return False
+        self._tidy_s = now_s + TIDY_S
+        return True
+
+    def take_look(self, now_s: float) -> bool:
+        """Tell whether the open episodes are to be looked at now; then it is due again later."""
+        if now_s < self._look_s:
+            return False
+        self._look_s = now_s + self._timing.look_s
+        return True
+
+    def take_heartbeat(self, now_s: float) -> bool:
+        """Tell whether a heartbeat is to be told now; then it is due again later."""
+        if now_s < self._heartbeat_s:
+            return False
+        self._heartbeat_s = now_s + self._timing.heartbeat_s
+        return True
