@@ -133,10 +133,10 @@ def unpack(packages: dict[str, str], into: Path) -> None:
         if not (into / name).is_symlink():
             (into / name).symlink_to(f"usr/{name}")
     for deb in fetch(packages):
-        content = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE)
         tar = ["tar", "-x", "--keep-directory-symlink", "-C", str(into)]
-        subprocess.run(tar, stdin=content.stdout, check=True)
-        if content.wait():
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as content:
+            subprocess.run(tar, stdin=content.stdout, check=True)
+        if content.returncode:
             raise PackagesError(f"{deb} cannot be unpacked")
 
 
