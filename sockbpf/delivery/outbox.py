@@ -10,19 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
 from sockbpf.delivery.keeping import Found, Keeper
-from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, named, of_this_boot, service_of, told_of
+from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, name_of, of_this_boot, service_of
 from sockbpf.delivery.routes import Route, Routes
 from sockbpf.process.clock import boot_id, boottime_s
 from sockbpf.process.life import REST_S, setting_aside, start_thread
 from sockbpf.record.alert import HEARTBEAT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from sockbpf.counters import Counters
@@ -46,6 +46,23 @@ class Line(Protocol):
     def __call__(self, told: Mapping[str, str]) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Something to tell that has no number yet."""
+
+    name: str
+    """How the log names it."""
+
+    account: int
+    """Whose sockets it is about, see `account_of`."""
+
+    told: Callable[[int], Mapping[str, str]]
+    """Returns its parameters with this `seq`."""
+
+    numbered: bool = True
+    """Whether it takes a number of its own; a heartbeat repeats the last."""
+
+
 class Outbox:
     """Everything between the monitor, which must not wait, and the workers, which must."""
 
@@ -63,8 +80,8 @@ class Outbox:
         self._line = line
         self.routes = Routes(counters, self.settled)
         self._changed = threading.Condition()
-        self._made: list[tuple[str, int]] = []
-        """Bodies as `Owed` keeps them, for dictionaries would take six times the memory; and accounts."""
+        self._made: list[tuple[Made, int]] = []
+        """With the `seq` of each."""
         self._put = self._handled = 0
         self._drops_unsaid = 0
         self._closing = False
@@ -79,6 +96,7 @@ class Outbox:
                 self._found, self.last_seq, self._n = found, found.last_seq, found.last_n
             else:  # beyond whatever an earlier monitor counted: a receiver drops what it knows
                 self.last_seq = time.time_ns() // 10**6
+        self._seq = self.last_seq
         self._thread: threading.Thread | None = None
 
     def start(self, routes: Iterable[Route]) -> None:
@@ -102,19 +120,22 @@ class Outbox:
         self._counters.add("recovered_owed", len(found))
         self.routes.offer(found)
 
-    def put(self, alerts: Iterable[tuple[Mapping[str, str], int]]) -> None:
-        """Take alerts in, each with the account it is for, in the order of their `seq`; never waits."""
+    def put(self, alerts: Iterable[Made]) -> None:
+        """Take alerts in and number them; never waits. What is dropped takes a number too: a gap is a loss."""
         with self._changed:
-            for told, account in alerts:
+            for made in alerts:
                 self._put += 1
-                body = body_of(told)
-                if len(self._made) < self._capacity and len(body) <= MAX_BODY:
-                    self._made.append((body, account))
+                self._seq += made.numbered
+                if len(self._made) < self._capacity:
+                    self._made.append((made, self._seq))
                 else:
                     self._handled += 1
-                    self._counters.add("dropped")
-                    self._drops_unsaid += 1
+                    self._count_drop()
             self._changed.notify()
+
+    def _count_drop(self) -> None:
+        self._counters.add("dropped")
+        self._drops_unsaid += 1
 
     def flush(self, seconds: float) -> bool:
         """Wait until what was put in is written and logged; False if that took longer."""
@@ -156,7 +177,10 @@ class Outbox:
                 closing = self._closing
             if drops:
                 log.warning(
-                    "alerts dropped: %d (no more than %d can wait to be written)", drops, self._capacity
+                    "alerts dropped: %d (no more than %d can wait to be written, none of more than %d bytes)",
+                    drops,
+                    self._capacity,
+                    MAX_BODY,
                 )
             self.routes.expire(boottime_s() - self._max_age_s, f"older than {self._max_age_s:g} s")
             self._look_at_journal()
@@ -167,22 +191,28 @@ class Outbox:
     def _is_wanted(self) -> bool:
         return bool(self._made) or self._closing
 
-    def _handle(self, made: list[tuple[str, int]]) -> None:
+    def _handle(self, made: list[tuple[Made, int]]) -> None:
         owed: list[Owed] = []
-        for body, account in made:
-            with setting_aside(self._counters, named(body)):
-                told = told_of(body)
-                seq = int(told["seq"])
-                owed += self._owed(told, body, account)
-                self.last_seq = seq
+        lines: list[Mapping[str, str]] = []
+        for one, seq in made:
+            with setting_aside(self._counters, f"{one.name}/{seq}"):
+                told = one.told(seq)
+                body = body_of(told)
+                if len(body) > MAX_BODY:
+                    with self._changed:
+                        self._count_drop()
+                    continue
+                owed += self._owed(told, body, one.account)
+                self.last_seq = int(told["seq"])
+                if told["event"] != HEARTBEAT:
+                    lines.append(told)
         kept = [one for one in owed if one.episode != HEARTBEAT]
         if self._keeper and kept:
             self._keeper.made(kept, self.last_seq, self._n)
         self.routes.offer(owed)
-        for body, _ in made:
-            with setting_aside(self._counters, named(body)):
-                if (told := told_of(body))["event"] != HEARTBEAT:
-                    self._line(told)
+        for told in lines:
+            with setting_aside(self._counters, name_of(told)):
+                self._line(told)
         with self._changed:
             self._handled += len(made)
             self._changed.notify_all()

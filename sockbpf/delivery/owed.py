@@ -121,9 +121,13 @@ def told_of(body: str) -> dict[str, str]:
 def named(body: str) -> str:
     """Return how the log names an alert: id, event and seq, as far as it has them; empty if it has none."""
     try:
-        told = told_of(body)
+        return name_of(told_of(body))
     except SenselessError:
         return ""
+
+
+def name_of(told: Mapping[str, str]) -> str:
+    """Return how the log names an alert that is told so."""
     return "/".join(told[name] for name in ("id", "event", "seq") if name in told)
 
 

@@ -17,7 +17,7 @@ from sockbpf.delivery.transport import TransportError
 from sockbpf.process.life import ROUND_S, concerns_one_alert, set_aside, start_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
@@ -84,8 +84,8 @@ class _Outage:
 class Workers:
     """`number` daemon threads with a destination each, between its queue and who is told what came of it.
 
-    `delivered` and `refused` are called, from these threads, with what is not owed any more; `refused` also with
-    the reason, for what the destination will never take.
+    `delivered` and `refused` are called, from these threads, with what is not owed any more; `delivered` also with
+    its parameters, `refused` with the reason, for what the destination will never take.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Workers:
         *,
         number: int,
         counters: Counters,
-        delivered: Callable[[Owed], None],
+        delivered: Callable[[Owed, Mapping[str, str]], None],
         refused: Callable[[Owed, str], None],
         settled: Callable[[Owed], None],
         round_s: float = ROUND_S,
@@ -181,7 +181,8 @@ class Workers:
 
     def _deliver(self, destination: Destination, owed: Owed) -> None:
         try:
-            destination.send(owed.told)
+            told = owed.told  # once for each try
+            destination.send(told)
         except TransportError as failed:
             self._failed(owed, failed)
         except Exception as error:
@@ -192,7 +193,7 @@ class Workers:
             self._queue.worked(owed)
             self._outage.worked()
             self._counters.add("delivered")
-            self._delivered(owed)
+            self._delivered(owed, told)
 
     def _failed(self, owed: Owed, failed: TransportError) -> None:
         if failed.permanent:

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations.http_get import HttpGet
 from sockbpf.delivery.destinations.table import ONE_WRITER
-from sockbpf.delivery.outbox import Outbox
+from sockbpf.delivery.outbox import Made, Outbox
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.worker import Workers
 from sockbpf.monitor.rehearsal import maker_of, rehearse
 from sockbpf.process.clock import boottime_s, monotonic_ns
-from sockbpf.process.life import setting_aside
 from sockbpf.record.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line
 from sockbpf.record.event import account_of
 from sockbpf.record.fields import parameters
@@ -60,19 +59,24 @@ def _round_s(its: AnyDestination) -> float:
     return math.inf if its.type == "file" else LOOKUP_S + 20 * its.timeout  # a disk that hangs has no timeout
 
 
-def _late_s(owed: Owed) -> float | None:
+def _late_s(owed: Owed, told: Mapping[str, str]) -> float | None:
     """Return how long after its timestamp an alert that is delivered now is; None if it does not say.
 
     However the date was corrected since it was made.
     """
     with suppress(ValueError, KeyError):
-        return boottime_s() - owed.boot_s + max(0.0, owed.made_s - float(owed.told["timestamp"]))
+        return boottime_s() - owed.boot_s + max(0.0, owed.made_s - float(told["timestamp"]))
     return None
 
 
-def _named(notice: Notice | Folded) -> str:
+def _made(notice: Notice | Folded, host: str, unix_offset_ns: int) -> Made:
+    """Return an alert for the outbox, which numbers it."""
     one = notice if isinstance(notice, Notice) else notice.notice
-    return f"{one.id}/{one.event}"
+
+    def told(seq: int) -> Mapping[str, str]:
+        return parameters(alert_of(notice, seq=seq, host=host, unix_offset_ns=unix_offset_ns))
+
+    return Made(f"{one.id}/{one.event}", account_of(one.socket.uid), told)
 
 
 def _log(told: Mapping[str, str]) -> None:
@@ -99,7 +103,6 @@ class Dispatch:
             counters=counters,
             line=_log,
         )
-        self._seq = self._outbox.last_seq
         self._config = config
         self._routes: dict[str, Route] = {}
         self._routes = self._routes_of(config)
@@ -164,20 +167,15 @@ class Dispatch:
             return partial(HttpGet, its, self._store.place)
         return maker_of(its)
 
-    def _delivered(self, owed: Owed) -> None:
+    def _delivered(self, owed: Owed, told: Mapping[str, str]) -> None:
         self._outbox.settled(owed)
-        if self._metrics and owed.episode != HEARTBEAT and (late_s := _late_s(owed)) is not None:
+        if self._metrics and owed.episode != HEARTBEAT and (late_s := _late_s(owed, told)) is not None:
             self._metrics.delivered(owed.destination, late_s)
 
     def tell(self, notices: Iterable[Notice | Folded]) -> None:
         """Make an alert of each; never waits."""
         offset_ns = time.time_ns() - monotonic_ns()
-        alerts = []
-        for notice in notices:
-            with setting_aside(self._counters, _named(notice)):
-                alert = alert_of(notice, seq=self._seq + 1, host=self._host, unix_offset_ns=offset_ns)
-                alerts.append((parameters(alert), account_of(alert.notice.socket.uid)))
-                self._seq += 1
+        alerts = [_made(notice, self._host, offset_ns) for notice in notices]
         if alerts:
             self._counters.add("alerts", len(alerts))
             self._outbox.put(alerts)
@@ -195,7 +193,8 @@ class Dispatch:
             "journal_depth": self._outbox.routes.depth(),
             "oldest_undelivered_seconds": round(boottime_s() - oldest_s, 3) if oldest_s is not None else 0,
         }
-        self._outbox.put([(heartbeat(numbers, self._seq, self._host, time.time_ns()), 0)])
+        told = partial(heartbeat, numbers, host=self._host, unix_ns=time.time_ns())
+        self._outbox.put([Made(HEARTBEAT, 0, told, numbered=False)])
 
     def owes(self) -> bool:
         """Tell whether something is to be delivered still."""

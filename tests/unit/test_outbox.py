@@ -20,11 +20,12 @@ import pytest
 from sockbpf.counters import Counters
 from sockbpf.delivery import keeping
 from sockbpf.delivery import outbox as module
+from sockbpf.delivery import owed as owed_module
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.journal import Journal
 from sockbpf.delivery.journal_lines import read
-from sockbpf.delivery.outbox import Outbox
-from sockbpf.delivery.owed import Owed, of_this_boot
+from sockbpf.delivery.outbox import Made, Outbox
+from sockbpf.delivery.owed import Owed, body_of, of_this_boot, told_of
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.transport import TransportError
@@ -37,6 +38,11 @@ Told = Mapping[str, str]
 
 def told(episode: str, seq: int, event: str = "exceeded") -> Told:
     return {"timestamp": "1.5", "id": episode, "seq": str(seq), "event": event, "type": "RECV"}
+
+
+def made(alert: Told) -> Made:
+    """Return an alert whose number is its own affair."""
+    return Made(alert["id"], 0, lambda _: alert)
 
 
 def until(condition: Callable[[], bool], deadline_s: float = 20) -> None:
@@ -79,7 +85,7 @@ class Office:
     workers: list[Workers]
 
     def put(self, *alerts: Told) -> None:
-        self.outbox.put((alert, 0) for alert in alerts)
+        self.outbox.put(map(made, alerts))
 
     def stop(self, seconds: float = 20) -> int:
         return self.outbox.close(time.monotonic() + seconds)
@@ -119,7 +125,7 @@ def office(
             lambda destination=destination: destination,  # type: ignore[misc]
             number=workers,
             counters=counters,
-            delivered=outbox.settled,
+            delivered=lambda owed, _: outbox.settled(owed),
             refused=outbox.refused,
             settled=outbox.settled,
         )
@@ -275,7 +281,7 @@ def test_what_a_destination_that_is_gone_was_owed_is_given_up(
 def test_more_than_can_wait_for_the_disk_is_dropped_and_counted() -> None:
     counters = Counters()
     outbox = Outbox(path=None, capacity=17, max_age_s=1, counters=counters, line=lambda _: None)
-    outbox.put((told(str(n), n), 0) for n in range(101))
+    outbox.put(made(told(str(n), n)) for n in range(101))
     assert counters.snapshot()["dropped"] == 84
 
 
@@ -598,3 +604,62 @@ def test_an_outage_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogC
         outage.worked()
         now += 1
     assert len(caplog.records) <= 2 * 21
+
+
+# its numbers, and what it takes to tell
+
+
+def numbered(n: int, length: int = 1) -> Made:
+    return Made(f"e{n}", 0, lambda seq: {**told(f"e{n}", seq), "comm": "x" * length})
+
+
+def test_the_outbox_numbers_and_what_is_lost_leaves_a_gap(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: int) -> Told:
+        raise LookupError("s3cret")
+
+    destination = Scripted()
+    at = office(path, {"http": destination})
+    beat = Made("heartbeat", 0, lambda seq: {"event": "heartbeat", "seq": str(seq)}, numbered=False)
+    at.outbox.put(
+        [numbered(1), Made("b/exceeded", 0, fails), beat, numbered(3), numbered(4, 40_000), numbered(5)]
+    )
+    until(lambda: at.counted("delivered", "set_aside", "dropped") == (4, 1, 1))
+    assert at.stop() == 0
+    beats = [each["seq"] for each in destination.took if each["event"] == "heartbeat"]
+    assert beats == ["2"]
+    assert sorted(int(each["seq"]) for each in destination.took if each["event"] != "heartbeat") == [1, 3, 5]
+    assert "set aside: b/exceeded/2: LookupError" in caplog.text
+    assert "s3cret" not in caplog.text
+    then = office(path, {"http": destination})
+    then.outbox.put([numbered(6)])
+    until(lambda: destination.seqs()[-1] == 6)
+    assert then.stop() == 0
+
+
+def test_an_alert_is_written_as_json_once_and_read_once_a_try(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, read_ = [], []
+
+    def write_one(said: Told) -> str:
+        written.append(said)
+        return body_of(said)
+
+    def read_one(body: str) -> dict[str, str]:
+        read_.append(body)
+        return told_of(body)
+
+    def fail_twice(_: Told) -> None:
+        if next(tries, None):
+            raise TransportError("answered 500")
+
+    tries = iter([1, 2])
+    monkeypatch.setattr(module, "body_of", write_one)
+    monkeypatch.setattr(owed_module, "told_of", read_one)
+    at = office(path, {"http": Scripted(fail_twice), "file": Scripted()})
+    at.outbox.put([numbered(1)])
+    until(lambda: at.counted("delivered") == (2,))
+    assert at.stop() == 0
+    assert (len(written), len(read_)) == (1, 4)
