@@ -218,7 +218,8 @@ class Nursery:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        with self._process:  # its pipes are closed, and it is waited for
+            pass
 
 
 @contextmanager

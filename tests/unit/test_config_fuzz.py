@@ -21,7 +21,7 @@ from sockbpf.monitor.rehearsal import rehearse
 from sockbpf.settings.config import Config, load
 from sockbpf.settings.destinations import MODELS
 
-FUZZ = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 URL = "http://127.0.0.1:8080/alert"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 

@@ -446,7 +446,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(STEPS, st.integers(1, 4))
 def test_all_is_told_in_time_and_in_order(steps: list[tuple[Any, ...]], above: int) -> None:
     loop = Loop(fold(above))

@@ -989,7 +989,7 @@ def assert_told_once(model: Model) -> None:
     assert max(Counter(notice.id for notice in model.told).values(), default=2) == 2
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(steps(st.just(value=False)))
 def test_without_loss_every_true_episode_is_told_once(history: list[tuple[object, ...]]) -> None:
     model = Model()
@@ -1002,7 +1002,7 @@ def test_without_loss_every_true_episode_is_told_once(history: list[tuple[object
     assert_forgotten(model.policy)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(steps(st.booleans()))
 def test_with_loss_every_episode_heard_of_is_told_once(history: list[tuple[object, ...]]) -> None:
     model = Model()
@@ -1013,7 +1013,7 @@ def test_with_loss_every_episode_heard_of_is_told_once(history: list[tuple[objec
     assert_forgotten(model.policy)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.lists(
@@ -1092,7 +1092,7 @@ def held_steps() -> st.SearchStrategy[list[tuple[object, ...]]]:
     return st.lists(st.one_of(change, change, change, read, tick, st.just(("wake",))), max_size=60)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     history=held_steps(),
     hold_ns=st.sampled_from([1, 1009, 1010, 3 * 1009, 10**5]),

@@ -234,7 +234,7 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.integers(1, 12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whatever_happens_all_are_delivered_in_order_or_given_up(  # noqa: C901, one branch for each step
     steps: list[tuple[str, int]], capacity: int
 ) -> None:
