@@ -69,7 +69,8 @@ def is_loopback(host: str) -> bool:
 class Store(Section):
     """Where alerts are kept and shown. `keep` is in seconds, 0 for ever; `max_body`, `max_size` in bytes.
 
-    `patience`: seconds that a client may take for the head of a request, for its body, and to take the answer.
+    `patience`: seconds that a client may take for the head of a request, with its TLS handshake, for its body, and to
+    take the answer.
 
     `database` may hold a password: it stays out of the repr and must stay out of every message.
     """

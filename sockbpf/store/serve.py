@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 MOST_FILES = 8192
 STOP_S = 5
 """How long requests under way may take when the store is to end."""
-IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.auto", "uvicorn.loops.uvloop", "uvloop")
+IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.uvloop", "uvloop")
 """What our libraries import when they first want it."""
 
 
@@ -89,7 +89,8 @@ def serve(
     )
     config = uvicorn.Config(
         _guarded(settings, store),
-        http=impatient(settings.patience, crowd),
+        http=impatient(settings.patience, crowd, context),
+        loop="uvloop",
         ws="none",
         lifespan="on",
         access_log=False,
@@ -101,7 +102,6 @@ def serve(
         backlog=BACKLOG,
     )
     config.load()
-    config.ssl = context
     server = _Server(config, store.let_go)
     _become(settings)
     when_confined()

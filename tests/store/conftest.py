@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.store.both import folder, start_both
 from tests.store.serving import TOKEN, Store, empty, new_database, postgresql, start_store
@@ -106,6 +107,18 @@ def emptied(lasting: Callable[..., Store], request: pytest.FixtureRequest) -> It
 def erasable(lasting: Callable[..., Store], request: pytest.FixtureRequest) -> Iterator[Store]:
     """Empty a store with a token, which alone deletes what it is asked to."""
     yield from _emptied(lasting(request.param, TOKEN))
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> dict[str, str]:
+    """Return the settings of a store that speaks TLS, and as `trusted` the file of its authority."""
+    authority = trustme.CA()
+    leaf = authority.issue_cert("127.0.0.1")
+    files = {name: str(tmp_path / f"{name}.pem") for name in ("tls_cert", "tls_key", "trusted")}
+    leaf.cert_chain_pems[0].write_to_path(files["tls_cert"])
+    leaf.private_key_pem.write_to_path(files["tls_key"])
+    authority.cert_pem.write_to_path(files["trusted"])
+    return files
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ HOST = b"HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 SAYS = {
     "idle": b"",
     "half": b"GET /alert HTT",
+    "hello": b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(40),  # half a ClientHello
     "slow": b"".join(b"GET /store.json?limit=1000 " + HOST + b"\r\n" for _ in range(8)),
     "stream": b"GET /stream " + HOST + b"\r\n",
     "body": b"POST /store.json " + HOST + b"Content-Length: 99999\r\n\r\n{",

@@ -184,18 +184,28 @@ def first_edition(database: str) -> None:
 
 def tell(store: Store, **parameters: str) -> requests.Response:
     """Send an alert as the monitor does."""
-    return requests.get(f"{store.url}/alert", params=parameters, headers=store.headers, timeout=DEADLINE_S)
+    return requests.get(
+        f"{store.url}/alert",
+        params=parameters,
+        headers=store.headers,
+        timeout=DEADLINE_S,
+        verify=store.trusted,
+    )
 
 
 def post(store: Store, body: object) -> None:
-    answer = requests.post(f"{store.url}/store.json", json=body, headers=store.headers, timeout=DEADLINE_S)
+    answer = requests.post(
+        f"{store.url}/store.json", json=body, headers=store.headers, timeout=DEADLINE_S, verify=store.trusted
+    )
     assert answer.status_code == 201, answer.text
 
 
 def find(store: Store, path: str = "/store.json", **filters: object) -> list[dict[str, Any]]:
     """Return what is found."""
     texts = {name.rstrip("_"): str(value) for name, value in filters.items()}
-    answer = requests.get(f"{store.url}{path}", params=texts, headers=store.headers, timeout=DEADLINE_S)
+    answer = requests.get(
+        f"{store.url}{path}", params=texts, headers=store.headers, timeout=DEADLINE_S, verify=store.trusted
+    )
     assert answer.status_code == 200, answer.text
     return answer.json()  # type: ignore[no-any-return]
 

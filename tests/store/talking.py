@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,14 +39,20 @@ class Answer:
 class Talk:
     """A connection to a store."""
 
-    def __init__(self, url: str, *, room: int = 0) -> None:
-        """Connect; `room` is how much the kernel takes of answers, bytes, 0 for what it likes."""
+    def __init__(self, url: str, *, room: int = 0, trusted: str | bool = True) -> None:
+        """Connect; `room` is how much the kernel takes of answers, bytes, 0 for what it likes.
+
+        `trusted` is the file of the authority that a certificate must be of, if the store speaks TLS.
+        """
         parts = urlsplit(url)
         self.socket = socket.socket()
         self.socket.settimeout(WAIT_S)
         if room:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         self.socket.connect((parts.hostname, parts.port))
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=str(trusted))
+            self.socket = context.wrap_socket(self.socket, server_hostname=parts.hostname)
         self._file = self.socket.makefile("rb")
 
     def __enter__(self) -> Self:

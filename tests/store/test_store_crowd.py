@@ -61,11 +61,12 @@ def crowd(store: Store, count: int, kind: str, tmp_path: Path) -> Iterator[None]
     finally:
         process.stdin.close()
         process.wait(30)
+        process.stdout.close()
         script.unlink()
 
 
 def counter(store: Store, name: str) -> int:
-    lines = requests.get(f"{store.url}/metrics", timeout=9).text.splitlines()
+    lines = requests.get(f"{store.url}/metrics", timeout=9, verify=store.trusted).text.splitlines()
     return int(float(next(line for line in lines if line.startswith(f"sockbpf_store_{name}")).split()[1]))
 
 
@@ -126,24 +127,73 @@ def test_no_alert_is_kept_out(
     assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
 
 
+@pytest.mark.parametrize(("speaks_tls", "kind"), [(False, "idle"), (True, "idle"), (True, "hello")])
 def test_few_descriptors_are_enough(
-    tmp_path: Path, start: StartStore, database_of: Callable[[str], str]
+    tmp_path: Path,
+    start: StartStore,
+    database_of: Callable[[str], str],
+    tls: dict[str, str],
+    pytestconfig: pytest.Config,
+    *,
+    speaks_tls: bool,
+    kind: str,
 ) -> None:
-    store = start(database_of("sqlite"))
+    """Far more connections than descriptors, none of which asks, or with TLS even ends its handshake."""
+    count = int(pytestconfig.getoption("--store-crowd"))
+    store = start(database_of("sqlite"), **(tls if speaks_tls else {}))
     assert store.stop() == 0
     limited = [sys.executable, "-c", LIMITED, str(store.config)]
     with store.log_file.open("ab") as sink:
         store.process = subprocess.Popen(limited, stdout=sink, stderr=sink)
     store.wait_healthy()
-    with Talk(store.url) as old, crowd(store, 1100, "idle", tmp_path):
-        for number in range(LEAST):
-            old.send(honest(number))
-            answer = old.answer()
+    sent = most_files = 0
+
+    def send(talk: Talk) -> None:
+        nonlocal sent, most_files
+        talk.send(honest(sent))
+        answer = talk.answer()
+        assert answer
+        assert (answer.status, answer.body) == (200, b'{"new":true}')
+        sent += 1
+        most_files = max(most_files, files(store))
+
+    def is_crowded() -> bool:
+        send(old)
+        with Talk(store.url, trusted=store.trusted) as new:
+            send(new)
+        return sent > LEAST and counter(store, "shed_total") > count // 2
+
+    with Talk(store.url, trusted=store.trusted) as old, crowd(store, count, kind, tmp_path):
+        until(is_crowded, lambda: f"{sent} sent, {most_files} files", 120)
+        assert len(find(store, host="honest", limit=1000)) == min(sent, 1000)
+    print(f"{count} {kind}: {sent} sent, {most_files} files at most, {counter(store, 'shed_total')} shed")
+    assert most_files < 256
+    assert "Too many open files" not in store.log()
+    assert "Traceback" not in store.log()
+
+
+@pytest.mark.parametrize("speaks_tls", [False, True])
+def test_who_leaves_frees_the_places(
+    start: StartStore, database_of: Callable[[str], str], tls: dict[str, str], *, speaks_tls: bool
+) -> None:
+    """Those of streams, and of connections, also of those whose handshake has not ended."""
+    store = start(database_of("sqlite"), **(tls if speaks_tls else {}))
+    with ExitStack() as stack:
+        for _ in range(7):
+            listener = stack.enter_context(Talk(store.url, trusted=store.trusted))
+            listener.send(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answer = listener.answer()
             assert answer
             assert answer.status == 200
-        assert len(find(store, limit=1000)) == LEAST
-        assert files(store) < 256
-    assert "Too many open files" not in store.log()
+        for _ in range(13):
+            stack.enter_context(Talk(store.url.replace("https", "http")))
+        until(
+            lambda: (counter(store, "listeners"), counter(store, "connections")) == (7, 7 + 13 + 1),
+            "all have a place",
+        )
+    until(
+        lambda: (counter(store, "listeners"), counter(store, "connections")) == (0, 1), "all places are free"
+    )
 
 
 def test_one_user_does_not_push_out_another(

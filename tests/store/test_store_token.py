@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-import trustme
 
 from tests.live.waiting import until
 from tests.store.conftest import StartStore
@@ -18,6 +17,7 @@ from tests.store.serving import Store, start_store, told
 
 TOKEN = "a-token-of-the-tests"
 DATA = ("/store.json", "/episodes", "/metrics", "/openapi.json", "/stream", "/alert?event=cleared")
+HALF_HELLO = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(40)
 PAGE = ("/", "/main.js", "/page.css", "/uPlot.esm.js")
 
 
@@ -53,15 +53,8 @@ def test_others_reach_it_only_with_a_token(sqlite: str, tmp_path: Path) -> None:
     assert "expected a token, or a listen that only this host reaches" in store.log()
 
 
-def test_it_speaks_tls(start: StartStore, sqlite: str, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    leaf = authority.issue_cert("127.0.0.1")
-    leaf.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    leaf.private_key_pem.write_to_path(tmp_path / "key.pem")
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    files = {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
-    trusted = str(tmp_path / "ca.pem")
-    store = start(sqlite, trusted=trusted, **files)
+def test_it_speaks_tls(start: StartStore, sqlite: str, tls: dict[str, str]) -> None:
+    store, trusted = start(sqlite, **tls), tls["trusted"]
     answer = requests.get(f"{store.url}/alert", params=told(1), verify=trusted, timeout=9)
     assert answer.json() == {"new": True}
     plain = store.url.replace("https", "http")
@@ -144,12 +137,15 @@ def test_a_head_without_end_is_cut_off(start: StartStore, sqlite: str) -> None:
     assert ask(store, "/healthz").status_code == 200
 
 
-def test_who_says_nothing_is_let_go(start: StartStore, sqlite: str) -> None:
-    store = start(sqlite)
+@pytest.mark.parametrize("speaks_tls", [False, True])
+def test_who_says_nothing_is_let_go(
+    start: StartStore, sqlite: str, tls: dict[str, str], *, speaks_tls: bool
+) -> None:
+    store = start(sqlite, **(tls if speaks_tls else {}))
     address = ("127.0.0.1", urlsplit(store.url).port)
     silent = [socket.create_connection(address, timeout=30) for _ in range(53)]
     for client in silent[::2]:
-        client.sendall(b"GET /alert?event=ex")
+        client.sendall(HALF_HELLO if speaks_tls else b"GET /alert?event=ex")
 
     def gone(client: socket.socket) -> bool:
         try:
@@ -162,4 +158,4 @@ def test_who_says_nothing_is_let_go(start: StartStore, sqlite: str) -> None:
     finally:
         for client in silent:
             client.close()
-    assert ask(store, "/healthz").status_code == 200
+    assert requests.get(f"{store.url}/healthz", verify=store.trusted, timeout=9).status_code == 200

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """How long a client may take, and how much it may send without saying anything.
 
-uvicorn's own times only a connection that is idle after an answer. Here who connects and says nothing, sends half
-of a head, or of a body that nobody waits for, or does not take its answer, is let go after `patience_s`.
+uvicorn's own times only a connection that is idle after an answer. Here who connects and says nothing, does not end
+its TLS handshake, sends half of a head, or of a body that nobody waits for, or does not take its answer, is let go
+after `patience_s`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sockbpf.store.web.crowd import Crowd, State
 from sockbpf.store.web.guard import AUTHORIZED, ENDLESS, HEADERS, PEER, TRUSTED, Problem, told
+from sockbpf.store.web.handshake import begin_tls
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
 MOST_MUTE = 64 * 1024
 """Bytes that may come and neither end a head nor be of a body, besides those of one read."""
@@ -36,6 +39,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     patience_s = 15.0
     crowd: Crowd
+    tls: ssl.SSLContext | None = None
     _peer = ""
     _has_asked = False
     _reading_alarm: asyncio.TimerHandle | None = None
@@ -48,10 +52,20 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._peer = self.crowd.peer_of(self.client, self.server)
         if not self.crowd.enter(self, self._peer):
-            self._say(CROWDED)
+            if self.tls is None:
+                self._say(CROWDED)
             self.transport.close()
             return
         self._mind()
+        if self.tls is not None:
+            begin_tls(self.loop, transport, self.tls, self.patience_s, self._on_handshake_end)
+
+    def _on_handshake_end(self, transport: asyncio.Transport | None) -> None:
+        if transport is not None:
+            super().connection_made(transport)
+            return
+        self.transport.abort()
+        self.connection_lost(None)  # the loop calls it for some failures only
 
     def let_go(self) -> None:
         self._nobody_listens()
@@ -180,6 +194,6 @@ class ImpatientProtocol(HttpToolsProtocol):
         self.transport.abort()  # also what closes, but waits for a client that takes nothing
 
 
-def impatient(patience_s: float, crowd: Crowd) -> type[ImpatientProtocol]:
-    """Return the protocol with this patience, seconds, for those of this crowd."""
-    return type("Impatient", (ImpatientProtocol,), {"patience_s": patience_s, "crowd": crowd})
+def impatient(patience_s: float, crowd: Crowd, tls: ssl.SSLContext | None) -> type[ImpatientProtocol]:
+    """Return the protocol with this patience, seconds, for those of this crowd; it speaks TLS if `tls` is given."""
+    return type("Impatient", (ImpatientProtocol,), {"patience_s": patience_s, "crowd": crowd, "tls": tls})

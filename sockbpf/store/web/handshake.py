@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""TLS on a connection that was accepted without it, so that it is counted before the client says anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+    from collections.abc import Callable
+
+
+def begin_tls(
+    loop: asyncio.AbstractEventLoop,
+    transport: asyncio.Transport,
+    context: ssl.SSLContext,
+    patience_s: float,
+    ended: Callable[[asyncio.Transport | None], None],
+) -> None:
+    """Begin the handshake of a server; the loop must be uvloop's.
+
+    `ended` is called with the transport of TLS before the protocol is given any data, or with None where the
+    handshake failed. The handshake may take `patience_s`, and so may the client for its part of the end of TLS.
+    """
+    # The first step is done here and now. A task would do it in the loop's next turn: what the client says before
+    # that would be read as HTTP, for uvloop begins to read once `connection_made` returns.
+    steps = loop.start_tls(
+        transport,
+        transport.get_protocol(),
+        context,
+        server_side=True,
+        ssl_handshake_timeout=patience_s,
+        ssl_shutdown_timeout=patience_s,
+    )
+
+    def go_on(_: Any) -> None:
+        try:
+            steps.send(None)
+        except StopIteration as over:
+            # A connection that was broken off by us ends the handshake without an error.
+            ended(None if over.value.is_closing() else over.value)
+        except OSError:  # every error of TLS is one
+            ended(None)
+
+    steps.send(None).add_done_callback(go_on)
