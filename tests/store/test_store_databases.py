@@ -166,8 +166,9 @@ def test_a_search_by_time_and_port_goes_by_its_index(tmp_path: Path) -> None:
     """Of either end: each half of the search has an index that gives it in order, and stops at the limit."""
     from sqlalchemy import select
 
+    from sockbpf.store.data.filters import parse
     from sockbpf.store.data.schema import ENTRY, migrate
-    from sockbpf.store.data.search import LENGTH, _bounded, _sides, parse
+    from sockbpf.store.data.search import LENGTH, _bounded, _sides
 
     engine = open_engine(f"sqlite:///{tmp_path}/alerts.sqlite", connections=1)
     migrate(engine)

@@ -61,7 +61,8 @@ from sockbpf.record.fields import parameters
 from sockbpf.record.text import unread
 from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.schema import migrate, open_engine
-from sockbpf.store.data.search import find, find_episodes, parse
+from sockbpf.store.data.search import find, find_episodes
+from sockbpf.store.data.filters import parse
 from sockbpf.store.data.writing import probe, write
 from sockbpf.store.web.description import document
 
