@@ -12,7 +12,7 @@ import bcc
 
 from sockbpf.kernel.attach.legacy import has_kprobes
 from sockbpf.kernel.build.choice import WANTED_SYMBOLS, choose, lacking
-from sockbpf.kernel.build.hooks import KPROBES, TRACEPOINTS, Hook, Kind
+from sockbpf.kernel.build.hooks import KPROBES, TRACEPOINTS, Hook, HookKind
 from sockbpf.kernel.build.source import kernel_symbols, type_source
 
 EMPTY = "int empty_{number}(void *context) {{ return 0; }}"
@@ -33,9 +33,9 @@ def main() -> None:
     bpf = bcc.BPF(text="\n".join(EMPTY.format(number=number) for number in range(len(wanted))))
     for number, hook in enumerate(wanted):
         program = f"empty_{number}".encode()
-        if hook.kind is Kind.TRACEPOINT:
+        if hook.kind is HookKind.TRACEPOINT:
             bpf.attach_raw_tracepoint(hook.target.encode(), program)
-        elif hook.kind is Kind.KPROBE:
+        elif hook.kind is HookKind.KPROBE:
             bpf.attach_kprobe(event=hook.target.encode(), fn_name=program)
         else:
             bpf.attach_kretprobe(event=hook.target.encode(), fn_name=program)

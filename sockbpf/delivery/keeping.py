@@ -40,7 +40,7 @@ REOPEN_S = 30.0
 """From one try to open a journal that failed to the next."""
 
 
-class State(Enum):
+class JournalState(Enum):
     """Of the journal."""
 
     OPENING = "opening"
@@ -63,7 +63,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LeftOwed:
     """What an earlier monitor owed, with its last `seq` and `n`."""
 
     owed: list[Owed]
@@ -71,7 +71,7 @@ class Found:
     last_n: int
 
 
-NOTHING = Found([], 0, 0)
+NOTHING = LeftOwed([], 0, 0)
 
 
 class Keeper:
@@ -83,7 +83,7 @@ class Keeper:
         self._counters = counters
         self._changed = threading.Condition()
         """Guards what follows, but for the journal, which is the thread's."""
-        self._state = State.OPENING
+        self._state = JournalState.OPENING
         self._found = NOTHING
         self._is_read = False
         """Whether what an earlier monitor owed is known."""
@@ -113,16 +113,16 @@ class Keeper:
         Raise UnsupportedError when another monitor has it.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._state is not State.OPENING, SLOW_S):
+            if not self._changed.wait_for(lambda: self._state is not JournalState.OPENING, SLOW_S):
                 self._look()
             if self._held:
                 raise UnsupportedError(f"{self._held}. Remedy: stop it, or name another journal > path here")
-            return self._state is State.FOUND
+            return self._state is JournalState.FOUND
 
-    def found(self) -> Found | None:
+    def found(self) -> LeftOwed | None:
         """Return what it owes once it is open; `begin` is to follow. None if there is no news."""
         with self._changed:
-            return self._found if self._state is State.FOUND else None
+            return self._found if self._state is JournalState.FOUND else None
 
     def begin(self, owed: Iterable[Owed] | None, last_seq: int, last_n: int) -> None:
         """Hold this from now on, instead of what was found; None stands for what was found."""
@@ -130,7 +130,7 @@ class Keeper:
             self._found = NOTHING
             self._is_read = True
             self._last = (last_seq, last_n)
-            self._state = State.IN_USE
+            self._state = JournalState.IN_USE
             if owed is not None:
                 gone = self._change.settled
                 self._change = Change({one.n: one for one in owed if one.n not in gone}, whole=True)
@@ -140,20 +140,20 @@ class Keeper:
         """Take note of what is owed from now on, and wait until it is on the disk, unless that is slow or fails."""
         with self._changed:
             self._last = (last_seq, last_n)
-            if self._state is not State.IN_USE:
+            if self._state is not JournalState.IN_USE:
                 self._look()
                 return
             self._change.made.update((one.n, one) for one in owed)
             asked = self._ask()
             if self._slow_s is None and not self._changed.wait_for(
-                lambda: self._done >= asked or self._state is not State.IN_USE, SLOW_S
+                lambda: self._done >= asked or self._state is not JournalState.IN_USE, SLOW_S
             ):
                 self._look()
 
     def settled(self, owed: Owed) -> None:
         """Take note that this is not owed any more; from any thread."""
         with self._changed:
-            known = self._state in {State.IN_USE, State.FOUND}
+            known = self._state in {JournalState.IN_USE, JournalState.FOUND}
             if known and self._change.made.pop(owed.n, None) is None:
                 self._change.settled.add(owed.n)
                 if self._wanted_s == float("inf"):
@@ -168,7 +168,7 @@ class Keeper:
     def is_quiet(self) -> bool:
         """Return whether there is nothing to be written, nor to be tried again."""
         with self._changed:
-            return self._state is State.IN_USE and not self._change and self._busy_s is None
+            return self._state is JournalState.IN_USE and not self._change and self._busy_s is None
 
     def close(self, deadline_s: float) -> None:
         """Write what is to be written; give up waiting for it at the deadline, monotonic seconds, and say so."""
@@ -213,7 +213,7 @@ class Keeper:
             with self._changed:
                 while not self._is_due():
                     self._changed.wait(self._pause_s())
-                if self._closing and not (self._state is State.IN_USE and self._change):
+                if self._closing and not (self._state is JournalState.IN_USE and self._change):
                     break
             if self._journal:
                 self._write(self._journal)
@@ -224,11 +224,11 @@ class Keeper:
 
     def _is_due(self) -> bool:
         return self._closing or (
-            self._state in {State.IN_USE, State.FAILED} and time.monotonic() >= self._wanted_s
+            self._state in {JournalState.IN_USE, JournalState.FAILED} and time.monotonic() >= self._wanted_s
         )
 
     def _pause_s(self) -> float | None:
-        if self._state not in {State.IN_USE, State.FAILED} or self._wanted_s == float("inf"):
+        if self._state not in {JournalState.IN_USE, JournalState.FAILED} or self._wanted_s == float("inf"):
             return None
         return max(0.0, self._wanted_s - time.monotonic())
 
@@ -239,16 +239,16 @@ class Keeper:
             self._counters.add("set_aside", self._journal.set_aside)
             found = NOTHING
             if not self._is_read:
-                found = Found(self._journal.owed(), self._journal.last_seq, self._journal.last_n)
+                found = LeftOwed(self._journal.owed(), self._journal.last_seq, self._journal.last_n)
         except JournalError as error:
             if isinstance(error, JournalHeldError):
                 self._held = error
             self._fail(error)
             return
         with self._changed:
-            again = self._state is State.FAILED
+            again = self._state is JournalState.FAILED
             self._found = found
-            self._state = State.FOUND
+            self._state = JournalState.FOUND
             self._end_to_wait()
         if again:
             log.warning("the journal is used again: %s", self._path)
@@ -299,7 +299,7 @@ class Keeper:
             self._journal.close()
             self._journal = None
         with self._changed:
-            self._state = State.FAILED
+            self._state = JournalState.FAILED
             self._change = Change()
             self._wanted_s = time.monotonic() + REOPEN_S
             self._busy_s = self._slow_s = None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
-from sockbpf.delivery.keeping import Found, Keeper
+from sockbpf.delivery.keeping import Keeper, LeftOwed
 from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, name_of, of_this_boot, service_of
 from sockbpf.delivery.routes import Route, Routes
 from sockbpf.process.clock import boot_id, boottime_s
@@ -90,7 +90,7 @@ class Outbox:
         self.last_seq = 0
         """The `seq` of the last alert that was written, by this monitor or an earlier one."""
         self._keeper = Keeper(path, counters) if path else None
-        self._found: Found | None = None
+        self._found: LeftOwed | None = None
         if self._keeper:
             if self._keeper.wait_open() and (found := self._keeper.found()):
                 self._found, self.last_seq, self._n = found, found.last_seq, found.last_n

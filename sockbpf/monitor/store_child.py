@@ -16,7 +16,7 @@ from sockbpf.delivery.breaker import backoff_s
 from sockbpf.monitor.store_port import StorePort
 from sockbpf.process.isolated import command as isolated
 from sockbpf.process.life import start_thread
-from sockbpf.store.child import PATIENCE_S, Order
+from sockbpf.store.child import PATIENCE_S, StoreOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,7 @@ class StoreProcess:
             )
             assert process.stdin  # noqa: S101  a pipe
             with suppress(BrokenPipeError):  # it has ended already
-                process.stdin.write(Order(self._log, self._settings, listener).to_bytes())
+                process.stdin.write(StoreOrder(self._log, self._settings, listener).to_bytes())
                 process.stdin.flush()
             return process
         return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from sockbpf.settings.store import Store
+    from sockbpf.settings.store import StoreSettings
 
 LISTENS = "0A"
 """In /proc/net/tcp."""
@@ -31,7 +31,7 @@ LISTENS = "0A"
 class StorePort:
     """To be held before anything is sent; `place` may be asked by any thread."""
 
-    def __init__(self, settings: Store) -> None:
+    def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
         self._place: HostPort | None = None
         self._reason = "the store has not been started"

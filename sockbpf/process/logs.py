@@ -39,7 +39,7 @@ CRITICAL = 3 * 8 + 2
 """The priority of a daemon's last word, as syslog(3) writes it."""
 
 
-class Writer:
+class LogWriter:
     """Writes lines into a descriptor, in their order, as long as it takes them; from any thread."""
 
     def __init__(self, descriptor: int) -> None:
@@ -136,7 +136,7 @@ class Writer:
 
 
 class _Handler(logging.Handler):
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: LogWriter) -> None:
         super().__init__()
         self._writer = writer
 
@@ -148,7 +148,7 @@ class _Handler(logging.Handler):
         self._writer.put(line, is_urgent=record.levelno >= logging.WARNING)
 
 
-_writer: Writer | None = None
+_writer: LogWriter | None = None
 
 
 def open_what_is_closed() -> None:
@@ -164,7 +164,7 @@ def start(level: str) -> None:
     """Log to stderr, one line each, with the time. Raise NoThreadError."""
     global _writer  # noqa: PLW0603  a process has one log
     # Its own descriptor: what a library says on stderr is caught by putting another file there for a moment.
-    _writer = Writer(os.dup(2))
+    _writer = LogWriter(os.dup(2))
     # A pipe that is stuck is no reason to start the process again: it would be stuck for the next one too.
     start_thread("log", _writer.run, restart_helps=False)
     handler = _Handler(_writer)
@@ -179,7 +179,7 @@ def dropped() -> int:
 
 def last_word(line: str) -> None:
     """Say this last, whatever has become of the log, in less than a second."""
-    (_writer or Writer(2)).last_word(line)
+    (_writer or LogWriter(2)).last_word(line)
 
 
 def drain(seconds: float) -> bool:

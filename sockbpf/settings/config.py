@@ -40,7 +40,7 @@ from sockbpf.settings.fields import (
 )
 from sockbpf.settings.http import HttpOptions, one_login
 from sockbpf.settings.secret import unless_plain
-from sockbpf.settings.store import Store
+from sockbpf.settings.store import StoreSettings
 
 JOURNAL_NAME_BYTES = 200
 
@@ -83,27 +83,27 @@ class Thresholds(Section):
     recv: Size = 2**20
 
 
-class Fold(Section):
+class FoldSettings(Section):
     """When crossings of one local service are told as one: more than `above` (0: never) in `window` seconds."""
 
     above: Annotated[int, whole(0, 1_000_000)] = 0
     window: Annotated[float, duration("10ms", "1h")] = 1.0
 
 
-class Flapping(Section):
+class FlappingSettings(Section):
     """When a queue is counted and not told each time: so many words of it in `window` seconds; `above` 0: never."""
 
     above: Annotated[int, whole(0, 1_000_000)] = 5
     window: Annotated[float, duration("1s", "24h")] = 60.0
 
 
-class Metrics(Section):
+class MetricsSettings(Section):
     """Where the counters are served; None is nowhere."""
 
     listen: Annotated[HostPort | None, PlainValidator(_listen)] = None
 
 
-class Journal(Section):
+class JournalSettings(Section):
     """Where alerts are kept until they are delivered; `path` None is in memory only, `max_age` seconds."""
 
     path: Annotated[Path | None, PlainValidator(_journal)] = Path("/var/lib/sockbpf/journal")
@@ -132,7 +132,7 @@ class Delivery(Section):
         return retry_max
 
 
-class Sweep(Section):
+class SweepSettings(Section):
     """Looking without hooks, all in seconds.
 
     `interval` is from one dump of all sockets to the next, `recheck` from one look at the open episodes to
@@ -179,18 +179,18 @@ class Config(Section):
     repeat: Annotated[float, duration("1s")] = 60.0
     events: Annotated[tuple[Event, ...], AfterValidator(_event_set)] = EVENTS
     hold: Annotated[float, duration("0s")] = 0.0
-    flapping: Flapping = Flapping()
-    fold: Fold = Fold()
+    flapping: FlappingSettings = FlappingSettings()
+    fold: FoldSettings = FoldSettings()
     heartbeat: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 0.0
-    metrics: Annotated[Metrics, AtStart()] = Metrics()
-    journal: Annotated[Journal, AtStart()] = Journal()
+    metrics: Annotated[MetricsSettings, AtStart()] = MetricsSettings()
+    journal: Annotated[JournalSettings, AtStart()] = JournalSettings()
     delivery: Delivery = Delivery()
     destinations: Annotated[tuple[AnyDestination, ...], PlainValidator(_destinations)] = Field(
         default=(), validate_default=True
     )
-    sweep: Sweep = Sweep()
+    sweep: SweepSettings = SweepSettings()
     kernel: Annotated[Kernel, AtStart()] = Kernel()
-    store: Annotated[Store, AtStart()] = Store()
+    store: Annotated[StoreSettings, AtStart()] = StoreSettings()
     log: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("http")

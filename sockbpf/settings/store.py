@@ -66,7 +66,7 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost"
 
 
-class Store(Section):
+class StoreSettings(Section):
     """Where alerts are kept and shown. `keep` is in seconds, 0 for ever; `max_body`, `max_size` in bytes.
 
     `patience`: seconds that a client may take for the head of a request, with its TLS handshake, for its body, and to
@@ -87,13 +87,13 @@ class Store(Section):
     patience: Annotated[float, duration("100ms", "5m")] = 15.0
 
     @model_validator(mode="after")
-    def _token_unless_loopback(self) -> "Store":
+    def _token_unless_loopback(self) -> "StoreSettings":
         if self.listen and not is_loopback(self.listen.host) and not self.token:
             raise hidden("expected a token, or a listen that only this host reaches, such as 127.0.0.1:8080")
         return self
 
     @model_validator(mode="after")
-    def _key_with_certificate(self) -> "Store":
+    def _key_with_certificate(self) -> "StoreSettings":
         if bool(self.tls_cert) != bool(self.tls_key):
             raise hidden("expected both tls_cert and tls_key, or neither")
         return self

@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass
 
 from sockbpf.errors import SockbpfError
-from sockbpf.settings.store import Store
+from sockbpf.settings.store import StoreSettings
 
 PIPE = 0
 MOST_BYTES = 1 << 20
@@ -30,11 +30,11 @@ class OrphanError(SockbpfError):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class StoreOrder:
     """What the monitor wants: a level of the log, settings, the listening socket's descriptor."""
 
     log: str
-    settings: Store
+    settings: StoreSettings
     listener: int
 
     def to_bytes(self) -> bytes:
@@ -45,14 +45,14 @@ class Order:
         return json.dumps({"log": self.log, "listener": self.listener, "store": settings}).encode() + b"\n"
 
 
-def take_order() -> Order:
+def take_order() -> StoreOrder:
     """Read what is to be done; raise OrphanError if the monitor has gone."""
     with open(PIPE, "rb", buffering=0, closefd=False) as pipe:
         line = pipe.readline(MOST_BYTES)
     if not line.endswith(b"\n"):
         raise OrphanError("the monitor has ended")
     order = json.loads(line)
-    return Order(order["log"], Store.model_validate(order["store"]), order["listener"])
+    return StoreOrder(order["log"], StoreSettings.model_validate(order["store"]), order["listener"])
 
 
 def end_with_the_monitor() -> None:

@@ -22,7 +22,7 @@ from sockbpf.store.data.database import Database
 from sockbpf.store.data.files import give_away, keep_private
 from sockbpf.store.data.writing import probe
 from sockbpf.store.listener import BACKLOG, listen
-from sockbpf.store.web.app import OPEN_PATHS, Store, make_app
+from sockbpf.store.web.app import OPEN_PATHS, Shared, make_app
 from sockbpf.store.web.crowd import Crowd
 from sockbpf.store.web.guard import Guard
 from sockbpf.store.web.metrics import StoreMetrics
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from sockbpf.settings.store import Store as Settings
+    from sockbpf.settings.store import StoreSettings
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,9 @@ class StoreError(SockbpfError):
 
 
 def serve(
-    settings: Settings, listener: socket.socket | None = None, when_confined: Callable[[], object] = tuple
+    settings: StoreSettings,
+    listener: socket.socket | None = None,
+    when_confined: Callable[[], object] = tuple,
 ) -> int:
     """Serve until SIGTERM, return 0; on the socket given, if there is one, which must listen.
 
@@ -81,7 +83,7 @@ def serve(
         import_module(late)
     crowd = Crowd(_allow_files())
     counters = Counters()
-    store = Store(
+    store = Shared(
         database,
         crowd,
         keep_s=settings.keep,
@@ -120,7 +122,7 @@ def serve(
     return 0
 
 
-def _guarded(settings: Settings, store: Store) -> ASGIApp:
+def _guarded(settings: StoreSettings, store: Shared) -> ASGIApp:
     assert settings.listen  # noqa: S101  checked by serve
     return Guard(
         make_app(store),
@@ -132,7 +134,7 @@ def _guarded(settings: Settings, store: Store) -> ASGIApp:
     )
 
 
-def _listener(settings: Settings) -> socket.socket:
+def _listener(settings: StoreSettings) -> socket.socket:
     assert settings.listen  # noqa: S101  checked by serve
     try:
         return listen(settings.listen, settings.patience)
@@ -140,7 +142,7 @@ def _listener(settings: Settings) -> socket.socket:
         raise StoreError(f"store > listen: {':'.join(map(str, settings.listen))}: {error.strerror}") from None
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
+def _tls(settings: StoreSettings) -> ssl.SSLContext | None:
     if settings.tls_cert is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -154,7 +156,7 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def _become(settings: Settings) -> None:
+def _become(settings: StoreSettings) -> None:
     """Give up root for good, once what only root may do is done."""
     path = settings.sqlite_path
     if os.geteuid() == 0:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sockbpf.kernel.build.hooks import Kind
+from sockbpf.kernel.build.hooks import HookKind
 from sockbpf.kernel.build.shortcuts import Shortcut
 
 BPF = Path(__file__).parents[2] / "bpf"
-KINDS = {"TRACEPOINT": {Kind.TRACEPOINT}, "KPROBE": {Kind.KPROBE, Kind.KRETPROBE}}
+KINDS = {"TRACEPOINT": {HookKind.TRACEPOINT}, "KPROBE": {HookKind.KPROBE, HookKind.KRETPROBE}}
 PROGRAMS = {
     name: KINDS[macro]
     for file in ("tracepoints.h", "kprobes.h")

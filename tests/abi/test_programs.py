@@ -18,7 +18,7 @@ from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.build.btf import Btf
 from sockbpf.kernel.build.bytecode import CALL, INSTRUCTION, Bytecode, MapKind, Program
 from sockbpf.kernel.build.choice import HOOKS
-from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, Kind
+from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, HookKind
 from sockbpf.kernel.build.shortcuts import CAST, OF_KERNEL_FUNCTION, Shortcut, taken_by
 from sockbpf.kernel.build.source import BTF
 from sockbpf.settings.config import Config
@@ -63,7 +63,7 @@ def test_a_program_is_attached_as_it_was_written(hook: Hook) -> None:
     assert hook.kind in PROGRAMS[hook.program]
 
 
-@pytest.mark.parametrize("name", [p for p, kinds in PROGRAMS.items() if Kind.KPROBE in kinds])
+@pytest.mark.parametrize("name", [p for p, kinds in PROGRAMS.items() if HookKind.KPROBE in kinds])
 def test_a_return_probe_has_a_program_of_its_own(name: str) -> None:
     """At a return the arguments' registers hold something else."""
     assert len({hook.kind for hook in HOOKS if hook.program == name}) == 1
@@ -177,7 +177,7 @@ def test_a_program_that_cannot_be_loaded_is_a_hook_that_is_refused(everything: E
     try:
         assert set(loaded.refused) == {"tp_probe"}
         assert "R0 !read_ok" in loaded.refused["tp_probe"]
-        hook = Hook(Kind.TRACEPOINT, "sk_data_ready", "tp_probe")
+        hook = Hook(HookKind.TRACEPOINT, "sk_data_ready", "tp_probe")
         attachments = Attachments(loaded.programs, loaded.refused)
         assert attachments.attach([hook]) == {
             hook: f"raw tracepoint sk_data_ready: {loaded.refused['tp_probe']}"
@@ -199,7 +199,7 @@ def test_a_table_that_cannot_be_made_leaves_nothing_open(everything: Everything)
 @needs_root
 def test_what_the_kernel_refuses_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked up it seemed to be there; attaching is what counts."""
-    absent = Candidate((Hook(Kind.TRACEPOINT, "no_such_tracepoint", "tp_sk_data_ready"),))
+    absent = Candidate((Hook(HookKind.TRACEPOINT, "no_such_tracepoint", "tp_sk_data_ready"),))
     monkeypatch.setitem(SEEN, "TCP receive grows", (absent, *SEEN["TCP receive grows"]))
     config = Config(url="http://127.0.0.1:9/")
     probes = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())

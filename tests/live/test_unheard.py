@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sockbpf.process.logs import MOST_BYTES, Writer
+from sockbpf.process.logs import MOST_BYTES, LogWriter
 from tests.live.monitoring import Monitor, StartMonitor, compilers, sockbpf, thresholds
 from tests.live.ports import free_port
 from tests.live.receiver import Receiver, receiving
@@ -107,7 +107,7 @@ def shown(metrics: str, name: str) -> float:
 
 def test_what_no_memory_is_left_for_is_counted_and_said_when_lines_are_taken_again() -> None:
     reader, write_end = os.pipe()
-    writer = Writer(write_end)
+    writer = LogWriter(write_end)
     line = "x" * 1009
     lines = MOST_BYTES // len(line) + 211
     from sockbpf.process.life import start_thread

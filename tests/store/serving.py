@@ -21,7 +21,7 @@ import requests
 import yaml
 from sqlalchemy import text
 
-from sockbpf.settings.store import Store as Settings
+from sockbpf.settings.store import StoreSettings as Settings
 from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR, open_engine
 from tests.live.waiting import DEADLINE_S, until
 

@@ -22,7 +22,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from sockbpf.settings.store import Store as Settings
+from sockbpf.settings.store import StoreSettings as Settings
 from sockbpf.store.data.schema import open_engine
 from tests.live.waiting import until
 from tests.store.asking import pages

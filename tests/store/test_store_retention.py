@@ -16,7 +16,7 @@ import pytest
 import requests
 from sqlalchemy import func, insert, select, update
 
-from sockbpf.settings.store import Store as Settings
+from sockbpf.settings.store import StoreSettings as Settings
 from sockbpf.store.data.partitions import make_partitions
 from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE, open_engine
 from tests.live.waiting import until

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockbpf.kernel.build import btf
-from sockbpf.kernel.build.btf import Btf, Field
+from sockbpf.kernel.build.btf import Btf, Member
 
 POINTER = struct.calcsize("P")
 
@@ -117,30 +117,30 @@ EXAMPLE = example()
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("outer.first", Field(0, 1)),
-        ("outer.daddr", Field(8, 4)),  # through an unnamed struct, typedef and qualifiers
-        ("outer.saddr", Field(12, 4)),
-        ("outer.addrpair", Field(8, 8)),
-        ("outer.dport", Field(16, 2)),  # through an unnamed union and a struct in it
-        ("outer.num", Field(18, 2)),
-        ("outer.portpair", Field(16, 4)),
-        ("outer.in", Field(20, 8)),
-        ("outer.in.x", Field(20, 4)),
-        ("outer.in.y", Field(24, 4)),
-        ("outer.in.y.counter", Field(24, 4)),  # into a typedef of an unnamed struct
-        ("outer.rest", Field(32, POINTER)),
-        ("outer.cb", Field(40, 48)),
-        ("outer.matrix", Field(88, 30)),
-        ("outer.last.counter", Field(120, 4)),
-        ("inner.y", Field(4, 4)),
-        ("bits.flag", Field(0, 1)),
-        ("bits.protocol", Field(1, 1)),
-        ("bits.kind", Field(2, 2)),
-        ("bits.whole", Field(4, 4)),
-        ("bits.late", Field(4, 2)),
+        ("outer.first", Member(0, 1)),
+        ("outer.daddr", Member(8, 4)),  # through an unnamed struct, typedef and qualifiers
+        ("outer.saddr", Member(12, 4)),
+        ("outer.addrpair", Member(8, 8)),
+        ("outer.dport", Member(16, 2)),  # through an unnamed union and a struct in it
+        ("outer.num", Member(18, 2)),
+        ("outer.portpair", Member(16, 4)),
+        ("outer.in", Member(20, 8)),
+        ("outer.in.x", Member(20, 4)),
+        ("outer.in.y", Member(24, 4)),
+        ("outer.in.y.counter", Member(24, 4)),  # into a typedef of an unnamed struct
+        ("outer.rest", Member(32, POINTER)),
+        ("outer.cb", Member(40, 48)),
+        ("outer.matrix", Member(88, 30)),
+        ("outer.last.counter", Member(120, 4)),
+        ("inner.y", Member(4, 4)),
+        ("bits.flag", Member(0, 1)),
+        ("bits.protocol", Member(1, 1)),
+        ("bits.kind", Member(2, 2)),
+        ("bits.whole", Member(4, 4)),
+        ("bits.late", Member(4, 2)),
     ],
 )
-def test_a_field_is_found_where_it_lies(path: str, expected: Field) -> None:
+def test_a_field_is_found_where_it_lies(path: str, expected: Member) -> None:
     assert Btf(EXAMPLE).field(path) == expected
 
 
@@ -166,7 +166,7 @@ def test_the_first_of_two_structs_of_one_name_is_taken() -> None:
     u32 = w.integer("u32", 4)
     w.struct("twice", 8, ("x", u32, 32))
     w.struct("twice", 8, ("x", u32, 0))
-    assert Btf(w.blob()).field("twice.x") == Field(4, 4)
+    assert Btf(w.blob()).field("twice.x") == Member(4, 4)
 
 
 def test_structs_and_functions_have_ids() -> None:
@@ -188,8 +188,8 @@ def test_a_name_is_whole() -> None:
     w.struct("tcp_sock", 4, ("snd_una_and_more", u32, 0), ("snd_una", u32, 32))
     w.struct("sock", 4, ("x", u32, 0))
     read = Btf(w.blob())
-    assert read.field("tcp_sock.snd_una") == Field(4, 4)
-    assert read.field("sock.x") == Field(0, 4)
+    assert read.field("tcp_sock.snd_una") == Member(4, 4)
+    assert read.field("sock.x") == Member(0, 4)
     assert read.field("sock.snd_una") is None
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from sockbpf.kernel.build.choice import HOOKS, Sight, choose, lacking
-from sockbpf.kernel.build.hooks import KPROBES, SEEN, TRACEPOINTS, Hook, Kind
+from sockbpf.kernel.build.hooks import KPROBES, SEEN, TRACEPOINTS, Hook, HookKind
 
 BOTH = TRACEPOINTS | KPROBES
 FUNCTIONS = {hook.target: 0xFFFFFFFF81000000 for hook in HOOKS if hook.kind in KPROBES}
@@ -17,7 +17,7 @@ def taken(sights: tuple[Sight, ...]) -> dict[str, str]:
     return {sight.thing: sight.hooks for sight in sights}
 
 
-def on(symbols: dict[str, int], kinds: frozenset[Kind] = BOTH) -> dict[str, str]:
+def on(symbols: dict[str, int], kinds: frozenset[HookKind] = BOTH) -> dict[str, str]:
     return taken(choose(kinds, symbols, lacking(symbols)))
 
 

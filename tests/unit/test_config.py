@@ -19,12 +19,12 @@ from sockbpf.settings import yaml_source
 from sockbpf.settings.config import (
     Config,
     Delivery,
-    Flapping,
-    Fold,
-    Journal,
+    FlappingSettings,
+    FoldSettings,
+    JournalSettings,
     Kernel,
-    Metrics,
-    Sweep,
+    MetricsSettings,
+    SweepSettings,
     Thresholds,
     load,
 )
@@ -599,15 +599,15 @@ def test_defaults(file: Path) -> None:
         events=("exceeded", "ongoing", "cleared"),
         http=HttpOptions(),
         hold=0.0,
-        flapping=Flapping(above=5, window=60.0),
-        fold=Fold(above=0, window=1.0),
+        flapping=FlappingSettings(above=5, window=60.0),
+        fold=FoldSettings(above=0, window=1.0),
         heartbeat=0.0,
-        metrics=Metrics(listen=None),
-        journal=Journal(path=Path("/var/lib/sockbpf/journal"), max_age=24 * 3600.0),
+        metrics=MetricsSettings(listen=None),
+        journal=JournalSettings(path=Path("/var/lib/sockbpf/journal"), max_age=24 * 3600.0),
         delivery=Delivery(
             timeout=15.0, workers=4, queue=50_000, retry_first=0.5, retry_max=30.0, rate=0.0, burst=100
         ),
-        sweep=Sweep(interval=30.0, recheck=1.0, poll=1.0),
+        sweep=SweepSettings(interval=30.0, recheck=1.0, poll=1.0),
         kernel=Kernel(hooks="auto", types="auto", perf_pages=256, max_episodes=32768),
         log="info",
     )
@@ -638,12 +638,12 @@ log: error
     )
     assert least.thresholds == Thresholds(send=0, recv=0)
     assert (least.clear_ratio, least.repeat, least.events) == (0.0, 1.0, ("exceeded",))
-    assert (least.hold, least.fold, least.heartbeat) == (0.0, Fold(above=0, window=0.01), 1.0)
-    assert (least.metrics.listen, least.journal) == (("::1", 1), Journal(path=None, max_age=1.0))
+    assert (least.hold, least.fold, least.heartbeat) == (0.0, FoldSettings(above=0, window=0.01), 1.0)
+    assert (least.metrics.listen, least.journal) == (("::1", 1), JournalSettings(path=None, max_age=1.0))
     assert least.delivery == Delivery(
         timeout=0.001, workers=1, queue=1, retry_first=0.001, retry_max=0.001, rate=0.0, burst=1
     )
-    assert least.sweep == Sweep(interval=1.0, recheck=0.1, poll=0.05)
+    assert least.sweep == SweepSettings(interval=1.0, recheck=0.1, poll=0.05)
     most = good(
         file,
         """\
@@ -665,7 +665,7 @@ log: debug
     assert most.thresholds == Thresholds(send=MAX_SIZE, recv=MAX_SIZE)
     assert (most.clear_ratio, most.events) == (1.0, ("cleared", "ongoing", "exceeded"))
     assert most.delivery.retry_max == most.repeat == most.hold == most.heartbeat == 365 * 24 * 3600
-    assert most.fold == Fold(above=1_000_000, window=3600.0)
+    assert most.fold == FoldSettings(above=1_000_000, window=3600.0)
     assert (most.metrics.listen, most.journal.path) == (("localhost", 65535), Path("/j"))
     assert (most.delivery.rate, most.delivery.burst) == (1e6, 1_000_000)
 

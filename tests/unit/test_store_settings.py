@@ -10,20 +10,20 @@ import pytest
 from sockbpf.errors import ConfigError
 from sockbpf.settings.addresses import HostPort
 from sockbpf.settings.config import load
-from sockbpf.settings.store import Store, leads_to
+from sockbpf.settings.store import StoreSettings, leads_to
 
 URL = "url: http://127.0.0.1:8080/alert\n"
 FORMS = "expected sqlite:////absolute/path or postgresql://user@host/name"
 
 
-def store_of(folder: Path, text: str) -> Store:
+def store_of(folder: Path, text: str) -> StoreSettings:
     path = folder / "config.yaml"
     path.write_text(f"{URL}store: {text}\n")
     return load(path).store
 
 
 def test_the_shipped_settings_are_the_defaults() -> None:
-    assert load(Path(__file__).parents[2] / "config.yaml").store == Store()
+    assert load(Path(__file__).parents[2] / "config.yaml").store == StoreSettings()
 
 
 def test_values_are_read(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sockbpf.kernel.attach.tables import KernelLevels
     from sockbpf.kernel.build.bytecode import Bytecode
     from sockbpf.kernel.build.choice import Sight
-    from sockbpf.kernel.build.hooks import Kind
+    from sockbpf.kernel.build.hooks import HookKind
     from sockbpf.kernel.build.order import Order
     from sockbpf.settings.config import Config
 
@@ -51,7 +51,7 @@ def need_root() -> None:
         )
 
 
-def usable(config: Config) -> frozenset[Kind]:
+def usable(config: Config) -> frozenset[HookKind]:
     """Return the kinds of hooks that the settings allow and this kernel can have.
 
     Raise UnsupportedError when there are none, or when loading is dangerous here.

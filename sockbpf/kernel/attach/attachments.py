@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.attach.bpf import open_raw_tracepoint
-from sockbpf.kernel.build.hooks import Hook, Kind
+from sockbpf.kernel.build.hooks import Hook, HookKind
 from sockbpf.kernel.libbcc import last_fault, library
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ ENTRY, RETURN = 0, 1
 
 def _event(hook: Hook) -> bytes:
     """Return what the library makes a name of in kprobe_events before 4.17; legacy.py knows it too."""
-    return f"{'p' if hook.kind is Kind.KPROBE else 'r'}_{hook.target}".encode()
+    return f"{'p' if hook.kind is HookKind.KPROBE else 'r'}_{hook.target}".encode()
 
 
 class Attachments:
@@ -57,9 +57,9 @@ class Attachments:
 
     def _attach(self, hook: Hook) -> int:
         program = self._programs[hook.program]
-        if hook.kind is Kind.TRACEPOINT:
+        if hook.kind is HookKind.TRACEPOINT:
             return open_raw_tracepoint(hook.target, program)
-        way = ENTRY if hook.kind is Kind.KPROBE else RETURN
+        way = ENTRY if hook.kind is HookKind.KPROBE else RETURN
         ctypes.set_errno(0)
         descriptor: int = self._lib.bpf_attach_kprobe(program, way, _event(hook), hook.target.encode(), 0, 0)
         if descriptor < 0:
@@ -72,7 +72,7 @@ class Attachments:
             descriptor = self._attached.pop(hook, None)
             if descriptor is None:
                 continue
-            if hook.kind is Kind.TRACEPOINT:
+            if hook.kind is HookKind.TRACEPOINT:
                 os.close(descriptor)
                 continue
             failed = self._lib.bpf_close_perf_event_fd(descriptor) < 0

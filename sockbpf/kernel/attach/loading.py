@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.bpf import load_program
-from sockbpf.kernel.build.hooks import Kind
+from sockbpf.kernel.build.hooks import HookKind
 from sockbpf.kernel.libbcc import last_fault, library
 
 if TYPE_CHECKING:
@@ -81,5 +81,5 @@ def _make(name: str, made: MapKind) -> int:
 
 
 def _load(name: str, program: Program, bytecode: Bytecode, maps: Mapping[str, int]) -> int:
-    kind = RAW_TRACEPOINT if Kind(program.kind) is Kind.TRACEPOINT else KPROBE
+    kind = RAW_TRACEPOINT if HookKind(program.kind) is HookKind.TRACEPOINT else KPROBE
     return load_program(kind, name, program.with_maps(maps), bytecode.licence, bytecode.kernel_version)

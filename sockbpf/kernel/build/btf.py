@@ -26,7 +26,7 @@ BYTES_BEHIND_EACH = {STRUCT: 12, UNION: 12, ENUM: 8, FUNC_PROTO: 8, DATASEC: 12,
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Member:
     """Where a field lies in its outermost struct: `offset` in bytes, `size` in bytes.
 
     A bit-field has the offset of the byte it begins in, and the size of its bits rounded up.
@@ -73,7 +73,7 @@ class Btf:
         """Read the types in a file; OSError and ValueError as they come."""
         return cls(path.read_bytes())
 
-    def field(self, path: str) -> Field | None:
+    def field(self, path: str) -> Member | None:
         """Return where `struct.member.member` lies, through unnamed members too; None if there is none."""
         struct_name, *members = path.split(".")
         kind_id = self.struct(struct_name)
@@ -84,7 +84,7 @@ class Btf:
                 return None
             bits, kind_id, size = found
             offset += bits
-        return Field(offset // 8, size)
+        return Member(offset // 8, size)
 
     def struct(self, name: str) -> int:
         """Return the id of a struct or union, 0 if there is none."""

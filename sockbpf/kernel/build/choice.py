@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, Kind
+from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, HookKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ def lacking(symbols: Mapping[str, int]) -> dict[Hook, str]:
     tells_tracepoints = any(symbol in symbols for hook in HOOKS for symbol in _traces(hook.target))
     missing = {}
     for hook in HOOKS:
-        if hook.kind is not Kind.TRACEPOINT:
+        if hook.kind is not HookKind.TRACEPOINT:
             if symbols and hook.target not in symbols:
                 missing[hook] = f"{hook}: this kernel has no such function"
         elif tells_tracepoints and not any(symbol in symbols for symbol in _traces(hook.target)):
@@ -67,7 +67,7 @@ def lacking(symbols: Mapping[str, int]) -> dict[Hook, str]:
 
 
 def choose(
-    kinds: frozenset[Kind], symbols: Mapping[str, int], refused: Mapping[Hook, str]
+    kinds: frozenset[HookKind], symbols: Mapping[str, int], refused: Mapping[Hook, str]
 ) -> tuple[Sight, ...]:
     """Choose for each thing to be seen, of hooks of these kinds; `refused` are hooks not to be had, and why."""
     sights = []

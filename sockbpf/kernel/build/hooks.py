@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Kind(Enum):
+class HookKind(Enum):
     """How a program is attached."""
 
     TRACEPOINT = "raw tracepoint"
@@ -19,15 +19,15 @@ class Kind(Enum):
     KRETPROBE = "kretprobe"
 
 
-TRACEPOINTS = frozenset({Kind.TRACEPOINT})
-KPROBES = frozenset({Kind.KPROBE, Kind.KRETPROBE})
+TRACEPOINTS = frozenset({HookKind.TRACEPOINT})
+KPROBES = frozenset({HookKind.KPROBE, HookKind.KRETPROBE})
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
     """One program on one place of the kernel: `target` is the tracepoint's or the function's name."""
 
-    kind: Kind
+    kind: HookKind
     target: str
     program: str
 
@@ -50,16 +50,16 @@ class Candidate:
 
 
 def _tp(target: str, program: str = "") -> Hook:
-    return Hook(Kind.TRACEPOINT, target, program or f"tp_{target}")
+    return Hook(HookKind.TRACEPOINT, target, program or f"tp_{target}")
 
 
 def _kp(target: str, program: str = "") -> Hook:
-    return Hook(Kind.KPROBE, target, program or f"kp_{target}")
+    return Hook(HookKind.KPROBE, target, program or f"kp_{target}")
 
 
 def _call(target: str) -> tuple[Hook, Hook]:
     """Return the hooks on a function's entry, where its arguments are, and on its return, where the work is done."""
-    return _kp(target), Hook(Kind.KRETPROBE, target, f"kp_{target}_returns")
+    return _kp(target), Hook(HookKind.KRETPROBE, target, f"kp_{target}_returns")
 
 
 _SKB_LEAVES = tuple(

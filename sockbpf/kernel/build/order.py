@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.build.choice import ADDRESSES
-from sockbpf.kernel.build.hooks import KPROBES, Kind
+from sockbpf.kernel.build.hooks import KPROBES, HookKind
 from sockbpf.kernel.build.shortcuts import definitions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Order:
     """For the compiler, besides those that the kernel's types bring."""
 
     programs: dict[str, str]
-    """The programs to load: name to the value of its Kind."""
+    """The programs to load: name to the value of its HookKind."""
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -51,7 +51,7 @@ def order_of(
     """
     hooks = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
     # A return probe's program is loaded as a kprobe's: the kernel knows no other kind.
-    kinds = {hook.program: Kind.KPROBE if hook.kind in KPROBES else hook.kind for hook in hooks}
+    kinds = {hook.program: HookKind.KPROBE if hook.kind in KPROBES else hook.kind for hook in hooks}
     flags = (
         f"-DMAX_EPISODES={max_episodes}",
         *definitions(shortcuts),

@@ -22,7 +22,7 @@ from sockbpf.kernel.build.bytecode import (
     maps_in,
     program_of,
 )
-from sockbpf.kernel.build.hooks import Kind
+from sockbpf.kernel.build.hooks import HookKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -116,5 +116,5 @@ def trial_of_direct_values() -> Bytecode:
     """Return the smallest program with a direct value: a kernel that loads it takes them."""
     place = INSTRUCTION.pack(LOAD_64, FROM_VALUE << 4 | 1, 0, 0) + INSTRUCTION.pack(0, 0, 0, 0)
     end = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)  # return 0
-    program = program_of(Kind.TRACEPOINT.value, place + end, {FROM_VALUE: {0: "trial"}})
+    program = program_of(HookKind.TRACEPOINT.value, place + end, {FROM_VALUE: {0: "trial"}})
     return Bytecode("", "GPL", 0, {"trial": MapKind(ARRAY, 4, 8, 1, 0)}, {"trial": program})

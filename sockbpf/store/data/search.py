@@ -39,7 +39,7 @@ class AlteredError(Exception):
 def find(connection: Connection, asked: Filter) -> tuple[list[tuple[int, float, str]], bool]:
     """Return n, time and body of what is found, and whether there may be more.
 
-    It is the newest first, of one time the last that came first.
+    The newest entry comes first; of entries of one time, the one that was stored last.
     """
     places = [_bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, asked, sides) for sides in _sides(asked)]
     rows = sorted(

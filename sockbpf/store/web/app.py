@@ -74,11 +74,11 @@ LOOKERS, OUR_LOOKERS = 4, 2
 BUSY = Problem(503, "the database is busy or away", retry_after="1")
 
 
-class Store:
+class Shared:
     """What the routes share."""
 
     def __init__(
-        self, database: Database, crowd: Crowd, *, keep_s: float, metrics: Callable[[Store], StoreMetrics]
+        self, database: Database, crowd: Crowd, *, keep_s: float, metrics: Callable[[Shared], StoreMetrics]
     ) -> None:
         self.database = database
         self.crowd = crowd
@@ -161,7 +161,7 @@ class Store:
 class Health:
     """Whether what an alert needs can be written and read: tried once a second at most, whoever asks how often."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Shared) -> None:
         self._store = store
         self._asking = asyncio.Lock()
         self._asked_s = -math.inf
@@ -197,7 +197,7 @@ class Health:
         return ""
 
 
-def make_app(store: Store) -> ASGIApp:
+def make_app(store: Shared) -> ASGIApp:
     """Return the application; the guard goes in front of it."""
 
     @asynccontextmanager
@@ -209,10 +209,10 @@ def make_app(store: Store) -> ASGIApp:
     app = Starlette(
         lifespan=life,
         routes=[
-            Route("/alert", Alert(store)),
+            Route("/alert", AlertRoute(store)),
             Route("/store.json", partial(_store_json, store), methods=["GET", "POST", "DELETE"]),
             Route("/episodes", partial(_episodes, store)),
-            Route("/stream", Stream(store)),
+            Route("/stream", StreamRoute(store)),
             Route("/healthz", partial(_healthz, store)),
             Route("/metrics", partial(_metrics, store)),
             Route("/openapi.json", _openapi),
@@ -267,13 +267,13 @@ def _asked(scope: Scope) -> list[tuple[str, str]]:
         raise Problem(400, f"expected at most {MOST_PARAMETERS} parameters, name=value, in UTF-8") from None
 
 
-class Alert:
+class AlertRoute:
     """`GET /alert`: thousands of these come in a second, so nothing stands between them and the writer."""
 
     NEW, KNOWN = b'{"new":true}', b'{"new":false}'
     HEADERS = ((b"content-type", b"application/json"),)
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Shared) -> None:
         self._store = store
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
@@ -288,12 +288,12 @@ class Alert:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _store_json(store: Store, request: Request) -> Response:
+async def _store_json(store: Shared, request: Request) -> Response:
     # One route for all of its methods: who comes with another one is told them all.
     return await {"POST": _post, "DELETE": _delete}.get(request.method, _search)(store, request)
 
 
-async def _post(store: Store, request: Request) -> Response:
+async def _post(store: Shared, request: Request) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await request.body()
     async with store.reading_body:  # one at a time: what is read takes a multiple of the memory
@@ -308,7 +308,7 @@ def _posted(body: bytes, kind: str, is_trusted: bool) -> list[Entry]:
     return [replace(posted_entry(value, now_s), trusted=is_trusted) for value in _values(body, kind)]
 
 
-async def _delete(store: Store, request: Request) -> Response:
+async def _delete(store: Shared, request: Request) -> Response:
     if not request.scope[AUTHORIZED]:  # else everybody on this host could have all of it forgotten
         raise Problem(403, "deleting wants a token: set store > token, and send it as Authorization: Bearer")
     given = _asked(request.scope)
@@ -324,7 +324,7 @@ async def _delete(store: Store, request: Request) -> Response:
     return JSONResponse({"deleted": deleted} if is_all else {"deleted": deleted, "more": True})
 
 
-async def _search(store: Store, request: Request) -> Response:
+async def _search(store: Shared, request: Request) -> Response:
     asked = _asked(request.scope)
     wanted = parse(asked)
     rows, has_more = await store.look(
@@ -342,7 +342,7 @@ async def _search(store: Store, request: Request) -> Response:
     return Response(text, media_type="application/json", headers=headers)
 
 
-async def _episodes(store: Store, request: Request) -> Response:
+async def _episodes(store: Shared, request: Request) -> Response:
     wanted = parse(_asked(request.scope), episodes=True)
     rows = await store.look(
         lambda connection: find_episodes(connection, wanted), is_trusted=bool(request.scope.get(TRUSTED))
@@ -350,10 +350,10 @@ async def _episodes(store: Store, request: Request) -> Response:
     return JSONResponse(rows, headers={"Cache-Control": "no-store"})
 
 
-class Stream:
+class StreamRoute:
     """`GET /stream`: takes a place of the feed for as long as it lasts."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Shared) -> None:
         self._store = store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -371,12 +371,12 @@ class Stream:
             )
 
 
-async def _healthz(store: Store, _: Request) -> Response:
+async def _healthz(store: Shared, _: Request) -> Response:
     await store.health.check()
     return JSONResponse({"status": "ok"})
 
 
-async def _metrics(store: Store, _: Request) -> Response:
+async def _metrics(store: Shared, _: Request) -> Response:
     registry = CollectorRegistry()
     registry.register(store.metrics)
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

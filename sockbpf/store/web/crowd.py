@@ -26,7 +26,7 @@ SPARE_FILES = 100
 OURS = "ours"
 
 
-class State(Enum):
+class Standing(Enum):
     """Whose turn it is on a connection."""
 
     MUTE = "nothing was asked yet"
@@ -44,10 +44,12 @@ class _Group:
     """The connections of one peer; those of each state, the first to change to it first."""
 
     count: int = 0
-    of: dict[State, dict[Connection, None]] = field(default_factory=lambda: {state: {} for state in State})
+    of: dict[Standing, dict[Connection, None]] = field(
+        default_factory=lambda: {state: {} for state in Standing}
+    )
 
     def victim(self) -> Connection | None:
-        return next((each for state in (State.MUTE, State.QUIET) for each in self.of[state]), None)
+        return next((each for state in (Standing.MUTE, Standing.QUIET) for each in self.of[state]), None)
 
 
 class Crowd:
@@ -60,7 +62,7 @@ class Crowd:
         self._users = {0, os.getuid()}
         self._peers = Peers()
         self._groups: dict[str, _Group] = {OURS: _Group()}
-        self._where: dict[Connection, tuple[str, State]] = {}
+        self._where: dict[Connection, tuple[str, Standing]] = {}
         self.shed = 0
         self.turned_away = 0
 
@@ -97,13 +99,13 @@ class Crowd:
             self.shed += 1
             self.leave(victim)
             victim.let_go()
-        self._put(connection, peer, State.MUTE)
+        self._put(connection, peer, Standing.MUTE)
         return True
 
-    def place(self, connection: Connection, state: State) -> None:
+    def place(self, connection: Connection, state: Standing) -> None:
         """Say whose turn it is now; the last to be quiet is the last to be let go."""
         where = self._where.get(connection)
-        if where is None or (where[1] is state and state is not State.QUIET):
+        if where is None or (where[1] is state and state is not Standing.QUIET):
             return
         self.leave(connection)
         self._put(connection, where[0], state)
@@ -116,7 +118,7 @@ class Crowd:
             self._put(connection, OURS, where[1])
 
     def leave(self, connection: Connection) -> None:
-        peer, state = self._where.pop(connection, (None, State.MUTE))
+        peer, state = self._where.pop(connection, (None, Standing.MUTE))
         if peer is None:
             return
         group = self._groups[peer]
@@ -125,7 +127,7 @@ class Crowd:
         if not group.count and peer != OURS:
             del self._groups[peer]
 
-    def _put(self, connection: Connection, peer: str, state: State) -> None:
+    def _put(self, connection: Connection, peer: str, state: Standing) -> None:
         group = self._groups.setdefault(peer, _Group())
         group.count += 1
         group.of[state][connection] = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sockbpf.store.web.crowd import Crowd, State
+from sockbpf.store.web.crowd import Crowd, Standing
 from sockbpf.store.web.guard import AUTHORIZED, ENDLESS, HEADERS, PEER, TRUSTED, Problem, told
 from sockbpf.store.web.handshake import begin_tls
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ssl
 
 MOST_MUTE = 64 * 1024
-"""Bytes that may come and neither end a head nor be of a body, besides those of one read."""
+"""Most bytes of a request line with its headers, besides what one read may add."""
 MOST_AHEAD = 32
 """Requests that may wait on one connection for the answer of one before them."""
 GRACE_S = 2.0
@@ -124,9 +124,9 @@ class ImpatientProtocol(HttpToolsProtocol):
         """Tell the crowd whose turn it is; who listens to a stream, or does not read, holds a place and waits."""
         is_listener = self.scope is not None and self.scope.get("path") == ENDLESS
         if not (self._is_its_turn() or self._writing_alarm or is_listener):
-            self.crowd.place(self, State.BUSY)
+            self.crowd.place(self, Standing.BUSY)
         else:
-            self.crowd.place(self, State.QUIET if self._has_asked else State.MUTE)
+            self.crowd.place(self, Standing.QUIET if self._has_asked else Standing.MUTE)
 
     def _mind(self) -> None:
         """Set the alarm if it is the client's turn."""
