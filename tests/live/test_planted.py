@@ -83,9 +83,9 @@ def test_what_is_planted_does_run_where_python_is_asked_to(planted: Path, mark: 
 
 @pytest.mark.parametrize("asked", ["check", "demo"])
 def test_a_command_that_ends(planted: Path, mark: Path, config: Path, asked: str) -> None:
-    done = subprocess.run(
-        [SOCKBPF, asked, "-c", config], cwd=planted, capture_output=True, text=True, timeout=200, check=False
-    )
+    options = ["-c", str(config)] if asked == "check" else []
+    command = [str(SOCKBPF), asked, *options]
+    done = subprocess.run(command, cwd=planted, capture_output=True, text=True, timeout=200, check=False)
     assert mark.read_text() == ""
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -93,10 +93,10 @@ def test_a_command_that_ends(planted: Path, mark: Path, config: Path, asked: str
 @pytest.mark.parametrize("asked", ["run", "store"])
 def test_a_command_that_stays(planted: Path, mark: Path, config: Path, asked: str) -> None:
     log = config.with_suffix(".log")
+    options = ["-c", str(config), *(["--beside"] if asked == "run" else [])]
+    command = [str(SOCKBPF), asked, *options]
     with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [SOCKBPF, asked, "-c", config, "--beside"], cwd=planted, stdout=sink, stderr=sink
-        )
+        process = subprocess.Popen(command, cwd=planted, stdout=sink, stderr=sink)
     try:
         wanted = ["the store listens: ", *(["armed: "] if asked == "run" else [])]
         until(
