@@ -75,15 +75,15 @@ class Real:
     """Root's queues that cross and stay over, a new one every `REAL_EVERY_S`, as long as the stack lasts."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.ports: list[int] = []
+        self.ports: list[tuple[int, int]] = []
+        """The receiving socket's and its peer's: one alone may be another's too, at another time or place."""
         self._stack = stack
 
-    def cross(self) -> int:
+    def cross(self) -> None:
         client, server = tcp_pair(self._stack)
-        self.ports.append(port(client))
+        self.ports.append((port(server), port(client)))
         client.sendall(bytes(UNREAD))
         until(lambda: server.recv(UNREAD, socket.MSG_PEEK), "arrived")
-        return port(client)
 
     def cross_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -102,12 +102,12 @@ def launch_at(start_monitor: StartMonitor, url: str) -> Monitor:
     )
 
 
-def arrivals(stamps: Stamps, ports: list[int]) -> dict[int, tuple[float, float]]:
-    """Return by port when the crossing was and when it was told, of all these ports."""
-    found: dict[int, tuple[float, float]] = {}
+def arrivals(stamps: Stamps, ports: list[tuple[int, int]]) -> dict[tuple[int, int], tuple[float, float]]:
+    """Return by its ports when the crossing was and when it was told, of all these."""
+    found: dict[tuple[int, int], tuple[float, float]] = {}
     while len(found) < len(ports):
         stamp, told = stamps.next(event="exceeded")
-        at = int(told.get("remote_port", 0))  # a folded alert has none
+        at = (int(told["local_port"]), int(told.get("remote_port", 0)))  # a folded alert has no remote one
         if at in ports:
             found[at] = (float(told["timestamp"]), stamp)
     return found
