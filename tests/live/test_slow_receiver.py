@@ -35,7 +35,7 @@ CROSSINGS = 30_011
 PER_S = 1000
 QUEUE = 5003
 WARM_S = 10
-GROWTH_KIB = 16 * 1024
+GROWTH_KIB = 12 * 1024
 """What the interpreter may still take after the queue is full; alerts kept without bound would take 50 MiB."""
 
 
