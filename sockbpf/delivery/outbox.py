@@ -203,7 +203,7 @@ class Outbox:
                         self._count_drop()
                     continue
                 owed += self._owed(told, body, one.account)
-                self.last_seq = int(told["seq"])
+                self.last_seq = seq
                 if told["event"] != HEARTBEAT:
                     lines.append(told)
         kept = [one for one in owed if one.episode != HEARTBEAT]

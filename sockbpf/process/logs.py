@@ -163,7 +163,7 @@ def open_what_is_closed() -> None:
 def start(level: str) -> None:
     """Log to stderr, one line each, with the time. Raise NoThreadError."""
     global _writer  # noqa: PLW0603  a process has one log
-    # Its own descriptor: what a library says on stderr is caught by putting another file there for a moment.
+    # A descriptor of its own: whatever becomes of descriptor 2, the log goes where stderr led at the start.
     _writer = LogWriter(os.dup(2))
     # A pipe that is stuck is no reason to start the process again: it would be stuck for the next one too.
     start_thread("log", _writer.run, restart_helps=False)
