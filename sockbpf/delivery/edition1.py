@@ -66,7 +66,7 @@ def _take(n: int, row: list[Any], found: Found) -> None:
         found.broken.append(repr((n, *row)).encode())
     else:
         found.owed[n] = one
-        found.last_seq = max(found.last_seq, int(one.told["seq"]))
+        found.last_seq = max(found.last_seq, int(one.fields["seq"]))
         found.last_n = max(found.last_n, n)
 
 

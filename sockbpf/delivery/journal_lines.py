@@ -149,7 +149,7 @@ def _take(kind: bytes, text: bytes, found: Found, owed: dict[int, Owed], gone: s
         head, _, body = text.decode().partition("\t")
         one = owed_of(json.loads(head), body)
         owed[one.n] = one
-        _last(found, int(one.told["seq"]), one.n)
+        _last(found, int(one.fields["seq"]), one.n)
     elif kind == GONE:
         numbers = [int(n) for n in json.loads(text)]
         gone.update(numbers)

@@ -43,11 +43,11 @@ CLOSE_S = 1.0
 class Line(Protocol):
     """Writes an alert into the log."""
 
-    def __call__(self, told: Mapping[str, str]) -> None: ...
+    def __call__(self, fields: Mapping[str, str]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class NewAlert:
     """Something to tell that has no number yet."""
 
     name: str
@@ -56,7 +56,7 @@ class Made:
     account: int
     """Whose sockets it is about, see `account_of`."""
 
-    told: Callable[[int], Mapping[str, str]]
+    fields_with: Callable[[int], Mapping[str, str]]
     """Returns its parameters with this `seq`."""
 
     numbered: bool = True
@@ -80,7 +80,7 @@ class Outbox:
         self._line = line
         self.routes = Routes(counters, self.settled)
         self._changed = threading.Condition()
-        self._made: list[tuple[Made, int]] = []
+        self._made: list[tuple[NewAlert, int]] = []
         """With the `seq` of each."""
         self._put = self._handled = 0
         self._drops_unsaid = 0
@@ -120,7 +120,7 @@ class Outbox:
         self._counters.add("recovered_owed", len(found))
         self.routes.offer(found)
 
-    def put(self, alerts: Iterable[Made]) -> None:
+    def put(self, alerts: Iterable[NewAlert]) -> None:
         """Take alerts in and number them; never waits. What is dropped takes a number too: a gap is a loss."""
         with self._changed:
             for made in alerts:
@@ -191,38 +191,38 @@ class Outbox:
     def _is_wanted(self) -> bool:
         return bool(self._made) or self._closing
 
-    def _handle(self, made: list[tuple[Made, int]]) -> None:
+    def _handle(self, made: list[tuple[NewAlert, int]]) -> None:
         owed: list[Owed] = []
         lines: list[Mapping[str, str]] = []
         for one, seq in made:
             with setting_aside(self._counters, f"{one.name}/{seq}"):
-                told = one.told(seq)
-                body = body_of(told)
+                fields = one.fields_with(seq)
+                body = body_of(fields)
                 if len(body) > MAX_BODY:
                     with self._changed:
                         self._count_drop()
                     continue
-                owed += self._owed(told, body, one.account)
+                owed += self._owed(fields, body, one.account)
                 self.last_seq = seq
-                if told["event"] != HEARTBEAT:
-                    lines.append(told)
+                if fields["event"] != HEARTBEAT:
+                    lines.append(fields)
         kept = [one for one in owed if one.episode != HEARTBEAT]
         if self._keeper and kept:
             self._keeper.made(kept, self.last_seq, self._n)
         self.routes.offer(owed)
-        for told in lines:
-            with setting_aside(self._counters, name_of(told)):
-                self._line(told)
+        for fields in lines:
+            with setting_aside(self._counters, name_of(fields)):
+                self._line(fields)
         with self._changed:
             self._handled += len(made)
             self._changed.notify_all()
 
-    def _owed(self, told: Mapping[str, str], body: str, account: int) -> list[Owed]:
-        wanted = self.routes.wanted(told)
+    def _owed(self, fields: Mapping[str, str], body: str, account: int) -> list[Owed]:
+        wanted = self.routes.wanted(fields)
         made_s, boot_s = time.time(), boottime_s()
         self._n += len(wanted)
         first = self._n - len(wanted) + 1
-        episode, service = told.get("id", HEARTBEAT), intern(service_of(told))
+        episode, service = fields.get("id", HEARTBEAT), intern(service_of(fields))
         return [
             Owed(n, name, episode, made_s, body, account, service, self._boot, boot_s)
             for n, name in enumerate(wanted, first)

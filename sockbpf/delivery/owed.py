@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, replace
+from dataclasses import fields as fields_of_class
 from typing import TYPE_CHECKING, Any, cast
 
 from sockbpf.record.alert import ONGOING
@@ -65,15 +66,16 @@ class Owed:
         return REPEATS in self.body
 
     @property
-    def told(self) -> dict[str, str]:
-        return told_of(self.body)
+    def fields(self) -> dict[str, str]:
+        """The alert's fields; the body is parsed each time."""
+        return fields_of(self.body)
 
     def __str__(self) -> str:
         return named(self.body) or f"number {self.n}"
 
 
 TYPES = {"int": int, "str": str, "float": float}
-HEAD = {field.name: field for field in fields(Owed) if field.name != "body"}
+HEAD = {field.name: field for field in fields_of_class(Owed) if field.name != "body"}
 """The fields beside the body, by name."""
 
 
@@ -97,38 +99,38 @@ def _since_s(owed: Owed, boot: str, end_s: float, now_s: float) -> float:
     return min(owed.boot_s, now_s) if owed.boot == boot else owed.boot_s - end_s
 
 
-def body_of(told: Mapping[str, str]) -> str:
+def body_of(fields: Mapping[str, str]) -> str:
     """Return an alert as an `Owed` keeps it."""
-    return json.dumps(told, separators=(",", ":"))
+    return json.dumps(fields, separators=(",", ":"))
 
 
-def service_of(told: Mapping[str, str]) -> str:
+def service_of(fields: Mapping[str, str]) -> str:
     """Return which service an alert is about; of a heartbeat none."""
-    return " ".join(told.get(name, "") for name in ("protocol", "type", "local_port"))
+    return " ".join(fields.get(name, "") for name in ("protocol", "type", "local_port"))
 
 
-def told_of(body: str) -> dict[str, str]:
+def fields_of(body: str) -> dict[str, str]:
     """Return the alert's parameters from what an `Owed` keeps. Raise SenselessError if they are not texts by name."""
     try:
-        told = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError):
         raise SenselessError("no JSON") from None
-    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise SenselessError("not texts by name")
-    return cast("dict[str, str]", told)
+    return cast("dict[str, str]", fields)
 
 
 def named(body: str) -> str:
     """Return how the log names an alert: id, event and seq, as far as it has them; empty if it has none."""
     try:
-        return name_of(told_of(body))
+        return name_of(fields_of(body))
     except SenselessError:
         return ""
 
 
-def name_of(told: Mapping[str, str]) -> str:
+def name_of(fields: Mapping[str, str]) -> str:
     """Return how the log names an alert that is told so."""
-    return "/".join(told[name] for name in ("id", "event", "seq") if name in told)
+    return "/".join(fields[name] for name in ("id", "event", "seq") if name in fields)
 
 
 def head_of(owed: Owed) -> dict[str, Any]:
@@ -157,11 +159,11 @@ def check_alert(body: str) -> None:
     """Raise ValueError unless this is an object of texts with what every alert has."""
     if len(body) > MAX_BODY:
         raise ValueError(f"expected at most {MAX_BODY} characters")
-    told = told_of(body)
-    if missing := [name for name in NEEDED if name not in told]:
+    fields = fields_of(body)
+    if missing := [name for name in NEEDED if name not in fields]:
         raise ValueError(f"expected {', '.join(missing)}")
-    if not (told["seq"].isascii() and told["seq"].isdigit() and int(told["seq"]) < 2**63):
+    if not (fields["seq"].isascii() and fields["seq"].isdigit() and int(fields["seq"]) < 2**63):
         raise ValueError("expected a number as seq")
-    if not math.isfinite(float(told["timestamp"])):
+    if not math.isfinite(float(fields["timestamp"])):
         raise ValueError("expected a time as timestamp")
-    "".join([*told, *told.values()]).encode()  # half of a surrogate pair could never be sent
+    "".join([*fields, *fields.values()]).encode()  # half of a surrogate pair could never be sent

@@ -77,10 +77,10 @@ class Routes:
         for alerts, reason in given_up:
             self.give_up(alerts, reason)
 
-    def wanted(self, told: Mapping[str, str]) -> list[str]:
+    def wanted(self, fields: Mapping[str, str]) -> list[str]:
         """Return the names of those who are to be told this."""
-        wanted = [route for route in self._now if route.wants(told)]
-        if told["event"] == HEARTBEAT:  # one that is late is of no use, a second one neither
+        wanted = [route for route in self._now if route.wants(fields)]
+        if fields["event"] == HEARTBEAT:  # one that is late is of no use, a second one neither
             wanted = [route for route in wanted if not route.queue.depth()]
         return [route.name for route in wanted]
 

@@ -37,7 +37,7 @@ class UnusableError(ValueError):
 class Destination(Protocol):
     """Where alerts go. One instance serves one thread."""
 
-    def send(self, told: Mapping[str, str]) -> None:
+    def send(self, fields: Mapping[str, str]) -> None:
         """Deliver an alert, given as its parameters (sockbpf/record/alert.py); to return is to have delivered it.
 
         Raise TransportError otherwise.

@@ -181,8 +181,8 @@ class Workers:
 
     def _deliver(self, destination: Destination, owed: Owed) -> None:
         try:
-            told = owed.told  # once for each try
-            destination.send(told)
+            fields = owed.fields  # once for each try
+            destination.send(fields)
         except TransportError as failed:
             self._failed(owed, failed)
         except Exception as error:
@@ -193,7 +193,7 @@ class Workers:
             self._queue.worked(owed)
             self._outage.worked()
             self._counters.add("delivered")
-            self._delivered(owed, told)
+            self._delivered(owed, fields)
 
     def _failed(self, owed: Owed, failed: TransportError) -> None:
         if failed.permanent:

@@ -50,7 +50,7 @@ class Episode:
     id: str = ""
     held: bool = False
     """It has not been over for long enough to be told."""
-    told_ns: int = 0
+    last_alert_ns: int = 0
     absent: int = 0
     missed: bool = False
     """The kernel's table did not hold it at the last look: its end is on the way, or lost."""
@@ -63,7 +63,7 @@ class Episode:
     @property
     def repeat_due_ns(self) -> int:
         """When it is to be told again, once it was told."""
-        return self.told_ns + self.levels.repeat_ns
+        return self.last_alert_ns + self.levels.repeat_ns
 
 
 def identity(socket: Socket) -> Identity:
@@ -92,8 +92,8 @@ class Episodes:
         self._ids: set[str] = set()
         self._held = Waiting[Episode](lambda episode, _: episode.held and not episode.missed)
         """By when their hold ends."""
-        self._told = Waiting[Episode](
-            lambda episode, ns: episode.told_ns != ENDED and episode.repeat_due_ns == ns
+        self._repeats = Waiting[Episode](
+            lambda episode, ns: episode.last_alert_ns != ENDED and episode.repeat_due_ns == ns
         )
         """By when they are to be told again."""
 
@@ -113,7 +113,7 @@ class Episodes:
             episode.held = True
             self._held.add(episode.hold_ends_ns, episode)
             return []
-        self._tell_later(episode, episode.since_ns)
+        self._repeat_later(episode, episode.since_ns)
         return self._notice(EXCEEDED, episode, episode.since_ns, episode.size, episode.size)
 
     def rename(self, key: Key, new: Key) -> Episode:
@@ -125,7 +125,7 @@ class Episodes:
     def end(self, key: Key, size: int, ns: int) -> list[Notice]:
         """Close an episode, that had this size at this instant."""
         episode = self._remove(key)
-        episode.told_ns = ENDED
+        episode.last_alert_ns = ENDED
         notices: list[Notice] = []
         if episode.held:
             episode.held = False
@@ -145,11 +145,11 @@ class Episodes:
     def go_by(self, levels_of: LevelsOf) -> None:
         """Have every open episode go by other levels from now on."""
         self._held.clear()
-        self._told.clear()
+        self._repeats.clear()
         for episode in self.open.values():
             episode.levels = levels_of(episode.socket, episode.direction)
             if not episode.held:
-                self._told.add(episode.repeat_due_ns, episode)
+                self._repeats.add(episode.repeat_due_ns, episode)
             elif not episode.missed:
                 self._held.add(episode.hold_ends_ns, episode)
 
@@ -159,10 +159,10 @@ class Episodes:
         for episode in self._held.take(now_ns):
             if episode.held:  # it waits twice if it was missed and found
                 episode.held = False
-                self._tell_later(episode, now_ns)
+                self._repeat_later(episode, now_ns)
                 notices += self._begun(episode)
-        for episode in self._told.take(now_ns):
-            self._tell_later(episode, now_ns)
+        for episode in self._repeats.take(now_ns):
+            self._repeat_later(episode, now_ns)
             notices += self._notice(ONGOING, episode, now_ns, episode.size, episode.peak)
         return notices
 
@@ -184,9 +184,9 @@ class Episodes:
             del self._known[known]
         return episode
 
-    def _tell_later(self, episode: Episode, ns: int) -> None:
-        episode.told_ns = ns
-        self._told.add(episode.repeat_due_ns, episode)
+    def _repeat_later(self, episode: Episode, ns: int) -> None:
+        episode.last_alert_ns = ns
+        self._repeats.add(episode.repeat_due_ns, episode)
 
     def _begun(self, episode: Episode) -> list[Notice]:
         return self._notice(EXCEEDED, episode, episode.since_ns, episode.size, episode.peak)

@@ -38,7 +38,7 @@ class _Flap:
     """The word that began it: `exceeded`, which was told."""
     last: Notice
     """The latest word of the queue."""
-    told_ns: int
+    last_alert_ns: int
     peak: int
     over: set[str] = field(default_factory=set)
     """The ids of its episodes that go on: none while the queue is back, two while an end is on the way."""
@@ -59,7 +59,7 @@ class Flapping:
         self.window_ns = window_ns
         self.repeat_ns = repeat_ns
         self._counters = counters
-        self._told: OrderedDict[Queue, array[int]] = OrderedDict()
+        self._alerts_ns: OrderedDict[Queue, array[int]] = OrderedDict()
         """Queue -> when it was told of, in arrays: a deque is 600 bytes, a storm has ten thousand queues.
 
         The queues are in the order of the last time.
@@ -75,17 +75,17 @@ class Flapping:
 
     def on_notices(self, notices: Iterable[Notice], now_ns: int) -> list[Notice]:
         """Return what is to be told now; the rest is counted."""
-        told = self.on_time(now_ns)
+        passed_on = self.on_time(now_ns)
         for notice in notices:
             queue = (*identity(notice.socket), notice.direction)
             flap = self._flaps.get(queue)
             if flap:
                 self._count(flap, notice, now_ns)
             else:
-                told.append(notice)
+                passed_on.append(notice)
                 if notice.event != ONGOING and self.above:
                     self._note(queue, notice, now_ns)
-        return told
+        return passed_on
 
     def _count(self, flap: _Flap, notice: Notice, now_ns: int) -> None:
         self._counters.add("flapped")
@@ -100,12 +100,12 @@ class Flapping:
 
     def _note(self, queue: Queue, notice: Notice, now_ns: int) -> None:
         """Take note that this was told; it may be the last of its queue that is told so."""
-        before = self._told.setdefault(queue, array("q"))
-        self._told.move_to_end(queue)
+        before = self._alerts_ns.setdefault(queue, array("q"))
+        self._alerts_ns.move_to_end(queue)
         past = bisect_right(before, now_ns - self.window_ns)
         # Its end, and the next crossing, would be two words more.
         if notice.event == EXCEEDED and len(before) - past + 3 > self.above:
-            del self._told[queue]
+            del self._alerts_ns[queue]
             self._flaps[queue] = _Flap(notice, notice, now_ns, notice.peak, {notice.id})
             self._ids.add(notice.id)
             self._due.add(now_ns + min(self.window_ns, self.repeat_ns), queue)
@@ -113,27 +113,27 @@ class Flapping:
         if 2 * past >= len(before):  # then no word is moved more than twice, whatever `above` is
             del before[:past]
         before.append(now_ns)
-        if len(self._told) > MOST_QUEUES:
-            self._told.popitem(last=False)
+        if len(self._alerts_ns) > MOST_QUEUES:
+            self._alerts_ns.popitem(last=False)
 
     def on_time(self, now_ns: int) -> list[Notice]:
         """Return what is to be told of flaps by now: that they go on, that they have ended."""
-        while self._told and now_ns - next(iter(self._told.values()))[-1] >= self.window_ns:
-            self._told.popitem(last=False)
-        told: list[Notice] = []
+        while self._alerts_ns and now_ns - next(iter(self._alerts_ns.values()))[-1] >= self.window_ns:
+            self._alerts_ns.popitem(last=False)
+        passed_on: list[Notice] = []
         for queue in self._due.take(now_ns):
             flap = self._flaps.get(queue)
             if flap is None:  # flushed
                 continue
             if not flap.over and now_ns - flap.back_ns >= self.window_ns:
-                told.append(self._ended(queue))
+                passed_on.append(self._ended(queue))
                 continue
-            if now_ns - flap.told_ns >= self.repeat_ns:
-                told.append(_word(flap, ONGOING, now_ns))
-                flap.told_ns, flap.crossings = now_ns, 0
+            if now_ns - flap.last_alert_ns >= self.repeat_ns:
+                passed_on.append(_word(flap, ONGOING, now_ns))
+                flap.last_alert_ns, flap.crossings = now_ns, 0
             back_ns = now_ns if flap.over else flap.back_ns
-            self._due.add(min(back_ns + self.window_ns, flap.told_ns + self.repeat_ns), queue)
-        return told
+            self._due.add(min(back_ns + self.window_ns, flap.last_alert_ns + self.repeat_ns), queue)
+        return passed_on
 
     def next_due_ns(self) -> int | None:
         """Return when `on_time` is wanted; None if nothing flaps."""

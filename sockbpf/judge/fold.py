@@ -114,7 +114,7 @@ class _Collected:
         if notice.event == ONGOING:
             self.ongoing.add(notice.id)
 
-    def told(self) -> list[Folded]:
+    def folded(self) -> list[Folded]:
         """Return one for each fold and event, in the order of an episode."""
         return [
             self.batches[storm.id, event].folded(storm)
@@ -170,16 +170,16 @@ class Fold:
 
     def on_notices(self, notices: Iterable[Notice | Folded], now_ns: int) -> list[Notice | Folded]:
         """Return what is to be told now; the rest is collected. What is folded already passes."""
-        told = self._due(now_ns)
+        passed_on = self._due(now_ns)
         for notice in notices:
             group = None if isinstance(notice, Folded) else self._group_of(notice)
             if group is None or isinstance(notice, Folded):
-                told.append(notice)
+                passed_on.append(notice)
             elif storm := self._storm_of(group, notice, now_ns):
-                told += self._collect(group, storm, notice, now_ns)
+                passed_on += self._collect(group, storm, notice, now_ns)
             else:
-                told.append(notice)
-        return told
+                passed_on.append(notice)
+        return passed_on
 
     def on_time(self, now_ns: int) -> list[Notice | Folded]:
         """Return what was collected for long enough by now. All notices must have been handed over."""
@@ -200,13 +200,13 @@ class Fold:
     def flush(self) -> list[Folded]:
         """Return all that was collected, without waiting."""
         collected, self._collected = self._collected, OrderedDict()
-        return [folded for each in collected.values() for folded in each.told()]
+        return [folded for each in collected.values() for folded in each.folded()]
 
     def _due(self, now_ns: int) -> list[Notice | Folded]:
-        told: list[Notice | Folded] = []
+        passed_on: list[Notice | Folded] = []
         while (due_ns := self.next_due_ns()) is not None and due_ns <= now_ns:
-            told += self._collected.popitem(last=False)[1].told()
-        return told
+            passed_on += self._collected.popitem(last=False)[1].folded()
+        return passed_on
 
     def _storm_of(self, group: Group, notice: Notice, now_ns: int) -> _Storm | None:
         """Return the fold that a notice belongs to; None if it is told singly."""
@@ -236,9 +236,9 @@ class Fold:
         self._counters.add("folded")
         if notice.event == CLEARED:
             del self._folds[notice.id]
-        told: list[Folded] = []
+        passed_on: list[Folded] = []
         collected = self._collected.get(group)
         if collected and notice.event == ONGOING and notice.id in collected.ongoing:
-            told = self._collected.pop(group).told()  # what counts sockets counts each once
+            passed_on = self._collected.pop(group).folded()  # what counts sockets counts each once
         self._collected.setdefault(group, _Collected(now_ns)).add(storm, notice)
-        return told
+        return passed_on

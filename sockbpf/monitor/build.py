@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.policy import Policy
-from sockbpf.judge.telling import Telling
+from sockbpf.judge.stages import Stages
 from sockbpf.kernel.attach.arm import arm, log_sight
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.sweep import Sweeper, SweepThread
@@ -54,7 +54,7 @@ def build(
     """
     salt = f"{boot_id()} {os.getpid()} {time.time_ns()}"
     policy = Policy(levels_of(config), counters, salt, Owners().owner)
-    telling = Telling(settings_of(config), counters, policy.is_open)
+    stages = Stages(settings_of(config), counters, policy.is_open)
     waking = Waking()
     probes = _armed(config, counters)
     for descriptor in probes.fds() if probes else ():
@@ -72,12 +72,12 @@ def build(
         own=own,
         sweeps=SweepThread(Sweeper(counters), waking.wake),
         policy=policy,
-        telling=telling,
+        stages=stages,
         dispatch=dispatch,
         schedule=schedule,
         settings=Reload(
             config=config, reread=reread, counters=counters, tables=tables,
-            policy=policy, telling=telling, schedule=schedule,
+            policy=policy, stages=stages, schedule=schedule,
             is_blind=is_blind, dispatch=dispatch, store=store,
         ),
         losses=Losses(counters, tables, own),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations.http_get import HttpGet
 from sockbpf.delivery.destinations.table import ONE_WRITER
-from sockbpf.delivery.outbox import Made, Outbox
+from sockbpf.delivery.outbox import NewAlert, Outbox
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.worker import Workers
@@ -49,9 +49,9 @@ LEFT = 64
 """As many workers of earlier settings may be busy when others are taken: a receiver that hangs holds its own."""
 
 
-def _wants(its: AnyDestination, told: Mapping[str, str]) -> bool:
+def _wants(its: AnyDestination, fields: Mapping[str, str]) -> bool:
     """Whether a destination is to be told this; a heartbeat has no direction."""
-    return told["event"] in its.events and told.get("type") in {None, *its.types}
+    return fields["event"] in its.events and fields.get("type") in {None, *its.types}
 
 
 def _round_s(its: AnyDestination) -> float:
@@ -59,28 +59,28 @@ def _round_s(its: AnyDestination) -> float:
     return math.inf if its.type == "file" else LOOKUP_S + 20 * its.timeout  # a disk that hangs has no timeout
 
 
-def _late_s(owed: Owed, told: Mapping[str, str]) -> float | None:
+def _late_s(owed: Owed, fields: Mapping[str, str]) -> float | None:
     """Return how long after its timestamp an alert that is delivered now is; None if it does not say.
 
     However the date was corrected since it was made.
     """
     with suppress(ValueError, KeyError):
-        return boottime_s() - owed.boot_s + max(0.0, owed.made_s - float(told["timestamp"]))
+        return boottime_s() - owed.boot_s + max(0.0, owed.made_s - float(fields["timestamp"]))
     return None
 
 
-def _made(notice: Notice | Folded, host: str, unix_offset_ns: int) -> Made:
+def _new_alert(notice: Notice | Folded, host: str, unix_offset_ns: int) -> NewAlert:
     """Return an alert for the outbox, which numbers it."""
     one = notice if isinstance(notice, Notice) else notice.notice
 
-    def told(seq: int) -> Mapping[str, str]:
+    def fields(seq: int) -> Mapping[str, str]:
         return parameters(alert_of(notice, seq=seq, host=host, unix_offset_ns=unix_offset_ns))
 
-    return Made(f"{one.id}/{one.event}", account_of(one.socket.uid), told)
+    return NewAlert(f"{one.id}/{one.event}", account_of(one.socket.uid), fields)
 
 
-def _log(told: Mapping[str, str]) -> None:
-    log.info("%s", log_line(told))
+def _log(fields: Mapping[str, str]) -> None:
+    log.info("%s", log_line(fields))
 
 
 class Dispatch:
@@ -167,15 +167,15 @@ class Dispatch:
             return partial(HttpGet, its, self._store.place)
         return maker_of(its)
 
-    def _delivered(self, owed: Owed, told: Mapping[str, str]) -> None:
+    def _delivered(self, owed: Owed, fields: Mapping[str, str]) -> None:
         self._outbox.settled(owed)
-        if self._metrics and owed.episode != HEARTBEAT and (late_s := _late_s(owed, told)) is not None:
+        if self._metrics and owed.episode != HEARTBEAT and (late_s := _late_s(owed, fields)) is not None:
             self._metrics.delivered(owed.destination, late_s)
 
-    def tell(self, notices: Iterable[Notice | Folded]) -> None:
+    def alert(self, notices: Iterable[Notice | Folded]) -> None:
         """Make an alert of each; never waits."""
         offset_ns = time.time_ns() - monotonic_ns()
-        alerts = [_made(notice, self._host, offset_ns) for notice in notices]
+        alerts = [_new_alert(notice, self._host, offset_ns) for notice in notices]
         if alerts:
             self._counters.add("alerts", len(alerts))
             self._outbox.put(alerts)
@@ -193,8 +193,8 @@ class Dispatch:
             "journal_depth": self._outbox.routes.depth(),
             "oldest_undelivered_seconds": round(boottime_s() - oldest_s, 3) if oldest_s is not None else 0,
         }
-        told = partial(heartbeat, numbers, host=self._host, unix_ns=time.time_ns())
-        self._outbox.put([Made(HEARTBEAT, 0, told, numbered=False)])
+        fields = partial(heartbeat, numbers, host=self._host, unix_ns=time.time_ns())
+        self._outbox.put([NewAlert(HEARTBEAT, 0, fields, numbered=False)])
 
     def owes(self) -> bool:
         """Tell whether something is to be delivered still."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.judge.policy import Policy, Reap
-    from sockbpf.judge.telling import Telling
+    from sockbpf.judge.stages import Stages
     from sockbpf.kernel.attach.probes import Probes
     from sockbpf.kernel.look.sweep import SweepThread
     from sockbpf.monitor.demand import Demand
@@ -48,7 +48,7 @@ class Monitor:
     own: Own
     sweeps: SweepThread
     policy: Policy
-    telling: Telling
+    stages: Stages
     dispatch: Dispatch
     schedule: Schedule
     settings: Reload
@@ -89,7 +89,7 @@ class Monitor:
                 armed = True
                 self._say_armed(on_armed)
             self._look()
-            self._tell_due(woke_ns)
+            self._alert_due(woke_ns)
             self.service.alive(lambda: not late())
             self.settings.take_wanted()
             self.losses.show_wanted()
@@ -104,7 +104,7 @@ class Monitor:
     def _pause_s(self) -> float:
         waits = Waits(
             due_s=self.service.due_s,
-            due_ns=(self.policy.next_due_ns(), self.telling.next_due_ns()),
+            due_ns=(self.policy.next_due_ns(), self.stages.next_due_ns()),
             sweeping=self.sweeps.busy,
             delivering=self.probes is not None and self.dispatch.owes(),
             watching=bool(self.policy.open) or any(demand.attached for demand in self.demands),
@@ -125,7 +125,7 @@ class Monitor:
                 if demand.on_event(event, now_s):
                     self.schedule.look_at(now_s)
             with setting_aside(self.counters, event.socket):
-                self._tell(self.policy.on_event(event))
+                self._alert(self.policy.on_event(event))
 
     def _take_sweep(self) -> bool:
         """Take a sweep that has ended; tell whether there was one."""
@@ -135,7 +135,7 @@ class Monitor:
         self._take_table()
         self.losses.count()
         readings = tuple(self.own.others(sweep.readings))  # of ours some came and went while it was under way
-        self._tell(self.policy.on_sweep(replace(sweep, readings=readings), self.reap))
+        self._alert(self.policy.on_sweep(replace(sweep, readings=readings), self.reap))
         self.schedule.sweep_ended(monotonic_s(), (sweep.ended_ns - sweep.begun_ns) / 1e9)
         return True
 
@@ -143,7 +143,7 @@ class Monitor:
         """Take the kernel's table; what was read before it can only be older than it."""
         if self.probes:
             self._read()
-            self._tell(self.policy.on_table(self.own.others(self.probes.tables.open_episodes())))
+            self._alert(self.policy.on_table(self.own.others(self.probes.tables.open_episodes())))
 
     def _look(self) -> None:
         """Do what is due: forget own sockets that are closed, look at open episodes, say losses, ask for a sweep."""
@@ -171,19 +171,19 @@ class Monitor:
         sockets = [episode.socket for episode in self.policy.open.values()]
         self.sweeps.ask(wanted_of(sockets, everywhere=everywhere))
 
-    def _tell(self, notices: list[Notice]) -> None:
+    def _alert(self, notices: list[Notice]) -> None:
         if notices:
-            self.dispatch.tell(self.telling.on_notices(notices, monotonic_ns()))
+            self.dispatch.alert(self.stages.on_notices(notices, monotonic_ns()))
 
-    def _tell_due(self, now_ns: int) -> None:
+    def _alert_due(self, now_ns: int) -> None:
         """Tell what was held, is to be repeated, or was collected for long enough; and that the monitor lives.
 
         All that happened until `now_ns` must have been read.
         """
         if (held_ns := self.policy.next_due_ns()) is not None and held_ns <= now_ns:
             self._take_table()  # the size of now, and whether it is over still
-        self._tell(self.policy.on_time(now_ns))
-        self.dispatch.tell(self.telling.on_time(now_ns))
+        self._alert(self.policy.on_time(now_ns))
+        self.dispatch.alert(self.stages.on_time(now_ns))
         if self.schedule.take_heartbeat(now_ns / 1e9):
             self.losses.count()
             self.dispatch.heartbeat()
@@ -194,6 +194,6 @@ class Monitor:
         if self.probes:
             self.losses.count()
             self.probes.close()
-        self.dispatch.tell(self.telling.flush(monotonic_ns()))
+        self.dispatch.alert(self.stages.flush(monotonic_ns()))
         owed = self.dispatch.close(FLUSH_S)
         log.info("stopped, %d alerts owed; %s", owed, self.losses.all())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.judge.policy import Policy
-    from sockbpf.judge.telling import Telling
+    from sockbpf.judge.stages import Stages
     from sockbpf.kernel.attach.tables import Tables
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.schedule import Schedule
@@ -40,7 +40,7 @@ class Reload:
     tables: Tables | None
     """Those of the hooks, if there are any."""
     policy: Policy
-    telling: Telling
+    stages: Stages
     schedule: Schedule
     is_blind: bool
     """Whether there is something that sweeps alone can see."""
@@ -88,7 +88,7 @@ class Reload:
         deliver()
         self.config = config
         self.policy.go_by(levels_of(config))
-        self.telling.change(settings_of(config))
+        self.stages.change(settings_of(config))
         # A sweep at once finds what is over by the new thresholds.
         self.schedule.go_by(timing_of(config, is_blind=self.is_blind), monotonic_s())
         logging.getLogger().setLevel(config.log.upper())

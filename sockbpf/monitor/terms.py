@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.levels import same_for_all
-from sockbpf.judge.telling import Settings
+from sockbpf.judge.stages import Settings
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.monitor.schedule import Timing
 from sockbpf.record.event import Direction

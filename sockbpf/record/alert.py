@@ -90,9 +90,9 @@ def heartbeat(counters: Mapping[str, float], seq: int, host: str, unix_ns: int) 
     } | {name: str(count) for name, count in counters.items()}
 
 
-def log_line(told: Mapping[str, str]) -> str:
+def log_line(fields: Mapping[str, str]) -> str:
     """Return parameters as one line of `key=value`; a control character in `comm` cannot break the line."""
-    return " ".join(f"{key}={_quoted(value)}" for key, value in told.items())
+    return " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
 
 
 def _quoted(value: str) -> str:

@@ -184,13 +184,13 @@ BY_NAME = {field.name: field for field in FIELDS}
 
 def parameters(alert: Alert) -> dict[str, str]:
     """Return the query parameters of the request, in their documented order."""
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for field in FIELDS:
         if field.folded or not alert.worst:
             value = field.of(alert)
             if value is not None:
-                told[field.name] = value
-    return told
+                fields[field.name] = value
+    return fields
 
 
 def columns() -> list[Field]:

@@ -21,26 +21,26 @@ SAID = {
 }
 
 
-class _Told(dict[str, str]):
+class _Fields(dict[str, str]):
     """What is not known is a question mark: a message that says less is better than none."""
 
     def __missing__(self, _: str) -> str:
         return "?"
 
 
-def sentence(told: Mapping[str, str]) -> str:
+def sentence(fields: Mapping[str, str]) -> str:
     """Return one line that says it; all of it is printable, whatever a process calls itself."""
-    known = _Told(told)
+    known = _Fields(fields)
     if known["event"] not in SAID:
         return printable(f"{known['event']}, last alert {known['seq']}")
     said = SAID[known["event"]].format_map(known)
-    if "count" in told:
+    if "count" in fields:
         what = "{type} queues of {count} {protocol} sockets on local port {local_port}: the worst {said}"
-        ends = " ({worst})" if "worst" in told else ""
+        ends = " ({worst})" if "worst" in fields else ""
     else:
         what = "{type} queue of {protocol} {local}{remote} {said}"
-        ends = " ({comm}, pid {pid})" if "pid" in told else ""
-    if "crossings" in told:
+        ends = " ({comm}, pid {pid})" if "pid" in fields else ""
+    if "crossings" in fields:
         said += ", crossed {crossings} times since the last word".format_map(known)
     remote = "" if known["remote_port"] == "0" else f" to {_endpoint(known, 'remote')}"
     known |= {"said": said, "local": _endpoint(known, "local"), "remote": remote}
@@ -57,9 +57,9 @@ NOT_CHOSEN = frozenset(field.name for field in FIELDS if not field.chosen)
 """The parameters that nobody chooses; a process or a host is called as somebody likes."""
 
 
-def unread(told: Mapping[str, str]) -> dict[str, str]:
+def unread(fields: Mapping[str, str]) -> dict[str, str]:
     """Return what is told with names in which no chat finds anything but text."""
-    return {key: text if key in NOT_CHOSEN else _plain(text) for key, text in told.items()}
+    return {key: text if key in NOT_CHOSEN else _plain(text) for key, text in fields.items()}
 
 
 def _plain(text: str) -> str:
@@ -68,8 +68,8 @@ def _plain(text: str) -> str:
     return re.sub(r"\.(?=[^\W_])", "\uff0e", text)
 
 
-def _endpoint(told: Mapping[str, str], end: str) -> str:
-    ip, port = told[f"{end}_ip"], told[f"{end}_port"]
+def _endpoint(fields: Mapping[str, str], end: str) -> str:
+    ip, port = fields[f"{end}_ip"], fields[f"{end}_port"]
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 

@@ -99,7 +99,7 @@ def assert_said_once(monitor: Monitor, *reasons: str) -> None:
 def owed_in(journal: Path) -> set[tuple[str, str]]:
     """Return the id and seq of all that the journal says is owed to the destination that takes nothing."""
     owed = read(journal.read_bytes()).owed.values()
-    return {(one.told["id"], one.told["seq"]) for one in owed if one.destination == OWED_TO}
+    return {(one.fields["id"], one.fields["seq"]) for one in owed if one.destination == OWED_TO}
 
 
 def assert_in_use(monitor: Monitor, receiver: Receiver, journal: Path, failed: int) -> None:

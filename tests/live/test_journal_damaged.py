@@ -35,7 +35,7 @@ def test_what_is_whole_arrives(
     journal = Journal(template)
     journal.write(owed.values(), [], OWED, OWED)
     journal.close()
-    told = {n: one.told for n, one in owed.items()}
+    alerts = {n: one.fields for n, one in owed.items()}
     whole_in_all = 0
     for number in range(rounds):
         path = tmp_path / f"journal{number}"
@@ -55,7 +55,7 @@ def test_what_is_whole_arrives(
 
         until(lambda whole=whole: whole <= arrived().keys(), "all that is whole")  # type: ignore[misc]
         assert monitor.stop() == 0
-        assert all(told[n] == each for n, each in arrived().items())
+        assert all(alerts[n] == each for n, each in arrived().items())
         counters = monitor.counters()
         assert counters["journal_failed"] == 0
         assert counters["recovered_owed"] == counters["delivered"] == len(whole)

@@ -9,8 +9,8 @@ from sockbpf.delivery.owed import Owed
 
 
 def body(n: int, **more: str) -> str:
-    told = {"timestamp": f"{n}.5", "event": "exceeded", "id": f"{n:x}", "seq": str(n), **more}
-    return json.dumps(told, separators=(",", ":"))
+    fields = {"timestamp": f"{n}.5", "event": "exceeded", "id": f"{n:x}", "seq": str(n), **more}
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def owed(n: int) -> Owed:

@@ -77,39 +77,39 @@ def test_an_unknown_owner_is_absent() -> None:
 
 def test_a_udp_socket_that_sends_in_poll_mode() -> None:
     socket = Socket(Protocol.UDP, "0.0.0.0", 53, "0.0.0.0", 0, 4026532008, 8209)
-    told = parameters(changed(socket=socket, direction=Direction.SEND, mode=Mode.POLL))
+    fields = parameters(changed(socket=socket, direction=Direction.SEND, mode=Mode.POLL))
     names = ("protocol", "local_ip", "local_port", "remote_ip", "remote_port", "type", "mode", "netns")
-    assert [told[name] for name in names] == [
+    assert [fields[name] for name in names] == [
         "udp", "0.0.0.0", "53", "0.0.0.0", "0", "SEND", "poll", "4026532008",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("ip", ["::", "::1", "2001:db8::7", "::ffff:192.0.2.1", "fe80::1"])
 def test_addresses_are_plain_text(ip: str) -> None:
-    told = parameters(changed(socket=replace(SOCKET, local_ip=ip, remote_ip=ip)))
-    assert (told["local_ip"], told["remote_ip"]) == (ip, ip)
+    fields = parameters(changed(socket=replace(SOCKET, local_ip=ip, remote_ip=ip)))
+    assert (fields["local_ip"], fields["remote_ip"]) == (ip, ip)
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_the_duration_is_0_when_it_begins(event: str) -> None:
-    told = parameters(changed(event=event))
-    assert told["event"] == event
-    assert told["duration"] == ("0" if event == EXCEEDED else "30.000001")
+    fields = parameters(changed(event=event))
+    assert fields["event"] == event
+    assert fields["duration"] == ("0" if event == EXCEEDED else "30.000001")
 
 
 @given(ns=st.integers(0, 2**63))
 def test_microseconds_are_exact(ns: int) -> None:
     """A float of seconds since 1970 has 53 bits, too few for the last digit."""
-    told = parameters(changed(ns=ns, since_ns=0))
-    for text in (told["timestamp"], told["duration"]):
+    fields = parameters(changed(ns=ns, since_ns=0))
+    for text in (fields["timestamp"], fields["duration"]):
         assert re.fullmatch(r"\d+\.\d{6}", text)
         assert int(text.replace(".", "")) == ns // 1000
 
 
 def test_an_alert_says_what_its_notice_says_in_unix_time() -> None:
     notice = replace(NOTICE, event=CLEARED, ns=7_000000_001, since_ns=5_000000_000, size=401)
-    told = parameters(alert_of(notice, seq=17, host="web-1", unix_offset_ns=1795343116 * 10**9))
-    assert told == parameters(ALERT) | {
+    fields = parameters(alert_of(notice, seq=17, host="web-1", unix_offset_ns=1795343116 * 10**9))
+    assert fields == parameters(ALERT) | {
         "event": "cleared", "timestamp": "1795343123.000000", "duration": "2.000000", "size": "401",
     }  # fmt: skip
 
@@ -129,8 +129,8 @@ def worst(*remotes: tuple[str, int, int]) -> tuple[tuple[Socket, int], ...]:
 
 def test_a_folded_alert_says_how_many_and_which_are_worst() -> None:
     some = worst(("192.0.2.2", 40009, 2003), ("192.0.2.3", 40013, 1999))
-    told = parameters(replace(ALERT, count=10_007, worst=some))
-    assert told == {
+    fields = parameters(replace(ALERT, count=10_007, worst=some))
+    assert fields == {
         "timestamp": "1795343123.482913",
         "event": "ongoing",
         "protocol": "tcp",
@@ -147,13 +147,13 @@ def test_a_folded_alert_says_how_many_and_which_are_worst() -> None:
         "count": "10007",
         "worst": "192.0.2.2:40009=2003;192.0.2.3:40013=1999",
     }
-    assert tuple(told) == FOLDED
+    assert tuple(fields) == FOLDED
 
 
 def test_a_fold_of_one_is_a_fold() -> None:
-    told = parameters(replace(ALERT, worst=worst(("192.0.2.2", 40009, 2003))))
-    assert (told["count"], told["worst"]) == ("1", "192.0.2.2:40009=2003")
-    assert "remote_ip" not in told
+    fields = parameters(replace(ALERT, worst=worst(("192.0.2.2", 40009, 2003))))
+    assert (fields["count"], fields["worst"]) == ("1", "192.0.2.2:40009=2003")
+    assert "remote_ip" not in fields
 
 
 @pytest.mark.parametrize(
@@ -178,8 +178,8 @@ def test_an_alert_of_a_fold_is_told_as_that_of_an_episode(event: str) -> None:
     some = worst(("192.0.2.2", 40009, 2003))
     at = {"seq": 17, "host": "web-1", "unix_offset_ns": 1795343116 * 10**9}
     single = parameters(alert_of(notice, **at))  # type: ignore[arg-type]
-    told = parameters(alert_of(Folded(notice, 7, some), **at))  # type: ignore[arg-type]
-    assert told == {name: single[name] for name in FOLDED if name in single} | {
+    fields = parameters(alert_of(Folded(notice, 7, some), **at))  # type: ignore[arg-type]
+    assert fields == {name: single[name] for name in FOLDED if name in single} | {
         "count": "7", "worst": "192.0.2.2:40009=2003",
     }  # fmt: skip
 
@@ -190,9 +190,9 @@ def test_an_alert_of_a_fold_is_told_as_that_of_an_episode(event: str) -> None:
 def test_a_heartbeat_tells_every_counter() -> None:
     counters = Counters()
     counters.add("held_back", 10_007)
-    told = heartbeat(counters.snapshot(), 17, "web-1", 1795343123_482913999)
-    assert list(told) == ["event", "timestamp", "host", "seq", *NAMES]
-    assert told == dict.fromkeys(NAMES, "0") | {
+    fields = heartbeat(counters.snapshot(), 17, "web-1", 1795343123_482913999)
+    assert list(fields) == ["event", "timestamp", "host", "seq", *NAMES]
+    assert fields == dict.fromkeys(NAMES, "0") | {
         "event": "heartbeat",
         "timestamp": "1795343123.482913",
         "host": "web-1",
@@ -212,15 +212,15 @@ FIELD = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "\\=]+)(?: |$)')
 
 def parsed(line: str) -> dict[str, str]:
     """Read `key=value` pairs back; a quoted value is an ASCII string literal."""
-    told = {}
+    fields = {}
     position = 0
     while position < len(line):
         match = FIELD.match(line, position)
         assert match, line[position:]
         key, value = match.groups()
-        told[key] = str(ast.literal_eval(value)) if value.startswith('"') else value
+        fields[key] = str(ast.literal_eval(value)) if value.startswith('"') else value
         position = match.end()
-    return told
+    return fields
 
 
 def test_a_plain_line_has_no_quotes() -> None:
@@ -250,8 +250,8 @@ def test_what_could_break_the_line_is_quoted(comm: str, shown: str) -> None:
 
 def test_folds_and_heartbeats_have_a_line_too() -> None:
     fold = parameters(replace(ALERT, count=7, worst=worst(("2001:db8::7", 40009, 2003), ("::1", 1, 1999))))
-    for told in (fold, heartbeat(Counters().snapshot(), 17, "web 1", 0)):
-        assert parsed(log_line(told)) == told
+    for fields in (fold, heartbeat(Counters().snapshot(), 17, "web 1", 0)):
+        assert parsed(log_line(fields)) == fields
     assert log_line(fold).endswith(' count=7 worst="[2001:db8::7]:40009=2003;[::1]:1=1999"')
 
 
@@ -269,5 +269,5 @@ def test_a_line_stays_one_line_and_can_be_read_back(comm: str, host: str) -> Non
 
 @given(comm=ANY)
 def test_a_query_can_be_read_back(comm: str) -> None:
-    told = parameters(changed(comm=comm))
-    assert dict(parse_qsl(urlencode(told), keep_blank_values=True, strict_parsing=True)) == told
+    fields = parameters(changed(comm=comm))
+    assert dict(parse_qsl(urlencode(fields), keep_blank_values=True, strict_parsing=True)) == fields

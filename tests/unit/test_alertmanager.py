@@ -81,7 +81,7 @@ def test_an_alert() -> None:
 
 
 def test_an_episode_is_one_alert_that_ends_where_it_cleared() -> None:
-    made = [alert_of(told) for told in (EXCEEDED, ONGOING, CLEARED)]
+    made = [alert_of(fields) for fields in (EXCEEDED, ONGOING, CLEARED)]
     assert made[0]["labels"] == made[1]["labels"] == made[2]["labels"]
     assert {alert["startsAt"] for alert in made} == {"2026-11-22T10:25:23.482913Z"}
     assert [alert.get("endsAt") for alert in made] == [None, None, "2026-11-22T10:26:40.000001Z"]
@@ -102,10 +102,10 @@ def test_alerts_are_posted_heartbeats_and_parts_of_a_fold_that_cleared_are_not(b
         served_with(200) as served,
         closing(Alertmanager(url=served.url + below, timeout_s=30)) as destination,
     ):
-        for told in (EXCEEDED, HEARTBEAT, CLEARED, FOLDED, FOLDED | {"event": "cleared"}):
-            destination.send(told)
+        for fields in (EXCEEDED, HEARTBEAT, CLEARED, FOLDED, FOLDED | {"event": "cleared"}):
+            destination.send(fields)
     path = f"{below.rstrip('/')}/api/v2/alerts"
-    assert served.posted == [(path, [alert_of(told)]) for told in (EXCEEDED, CLEARED, FOLDED)]
+    assert served.posted == [(path, [alert_of(fields)]) for fields in (EXCEEDED, CLEARED, FOLDED)]
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(400, True), (500, False), (503, False)])

@@ -14,31 +14,31 @@ from tests.unit.notices import MINUTE, S, flapping, notice
 
 def cross(stage: Flapping, times: int, ns: int, queue: int = 0, first: int = 0) -> list[Notice]:
     """Have a queue cross and come back so often, a millisecond each; return what is told."""
-    told: list[Notice] = []
+    notices: list[Notice] = []
     for number in range(first, first + times):
-        told += stage.on_notices([notice(EXCEEDED, number, ns, queue)], ns)
-        told += stage.on_notices([notice(CLEARED, number, ns + 500_000, queue)], ns + 500_000)
+        notices += stage.on_notices([notice(EXCEEDED, number, ns, queue)], ns)
+        notices += stage.on_notices([notice(CLEARED, number, ns + 500_000, queue)], ns + 500_000)
         ns += 1_000_000
-    return told
+    return notices
 
 
-def words(told: list[Notice]) -> list[str]:
-    return [one.event for one in told]
+def words(notices: list[Notice]) -> list[str]:
+    return [one.event for one in notices]
 
 
 def until(stage: Flapping, ns: int) -> list[Notice]:
     """Return what is told until then by a loop that wakes when something is due."""
-    told: list[Notice] = []
+    notices: list[Notice] = []
     while (due_ns := stage.next_due_ns()) is not None and due_ns <= ns:
-        told += stage.on_time(due_ns)
-    return told + stage.on_time(ns)
+        notices += stage.on_time(due_ns)
+    return notices + stage.on_time(ns)
 
 
 def test_10007_crossings_of_one_queue_are_seven_words_and_the_count_adds_up() -> None:
     stage = flapping()
-    told = cross(stage, 10_007, S) + until(stage, S + 10 * MINUTE)
-    assert words(told) == [EXCEEDED, CLEARED, EXCEEDED, CLEARED, EXCEEDED, ONGOING, CLEARED]
-    assert words(told).count(EXCEEDED) + sum(one.crossings for one in told) == 10_007
+    notices = cross(stage, 10_007, S) + until(stage, S + 10 * MINUTE)
+    assert words(notices) == [EXCEEDED, CLEARED, EXCEEDED, CLEARED, EXCEEDED, ONGOING, CLEARED]
+    assert words(notices).count(EXCEEDED) + sum(one.crossings for one in notices) == 10_007
     assert stage.next_due_ns() is None
     assert not stage.is_open("id-0-2")
 
@@ -57,8 +57,8 @@ def test_above_0_each_crossing_is_told() -> None:
 
 def test_few_crossings_are_told_singly_for_ever() -> None:
     stage = flapping()
-    told = [one for n in range(101) for one in cross(stage, 1, n * 31 * S, first=n)]
-    assert words(told) == [EXCEEDED, CLEARED] * 101
+    notices = [one for n in range(101) for one in cross(stage, 1, n * 31 * S, first=n)]
+    assert words(notices) == [EXCEEDED, CLEARED] * 101
 
 
 def test_a_flap_is_one_episode_from_its_first_word_to_its_last() -> None:
@@ -75,10 +75,10 @@ def test_a_queue_that_hangs_while_it_flaps_goes_on_being_told() -> None:
     stage = flapping()
     cross(stage, 7, S)
     assert stage.on_notices([notice(EXCEEDED, 7, 2 * S)], 2 * S) == []
-    told = until(stage, 2 * S + 10 * MINUTE)
-    assert set(words(told)) == {ONGOING}
-    assert len(told) == 10
-    assert sum(one.crossings for one in told) == 5
+    notices = until(stage, 2 * S + 10 * MINUTE)
+    assert set(words(notices)) == {ONGOING}
+    assert len(notices) == 10
+    assert sum(one.crossings for one in notices) == 5
     assert stage.on_notices([notice(CLEARED, 7, 11 * MINUTE)], 11 * MINUTE) == []
     assert words(until(stage, 13 * MINUTE))[-1] == CLEARED
 
@@ -101,8 +101,8 @@ def test_the_words_of_an_episode_that_goes_on_are_counted_too() -> None:
 
 def test_queues_flap_apart() -> None:
     stage = flapping()
-    told = [one for queue in range(20) for one in cross(stage, 101, S, queue)]
-    assert len(told) == 20 * 5
+    notices = [one for queue in range(20) for one in cross(stage, 101, S, queue)]
+    assert len(notices) == 20 * 5
     assert words(cross(stage, 1, S, queue=21)) == [EXCEEDED, CLEARED]
 
 
@@ -120,9 +120,9 @@ def test_what_is_remembered_is_bounded_and_forgotten() -> None:
     stage = flapping()
     for queue in range(MOST_QUEUES + 1009):
         stage.on_notices([notice(EXCEEDED, 0, S, queue)], S)
-    assert len(stage._told) == MOST_QUEUES
+    assert len(stage._alerts_ns) == MOST_QUEUES
     stage.on_time(S + MINUTE)
-    assert not stage._told
+    assert not stage._alerts_ns
 
 
 @settings(max_examples=200)
@@ -136,24 +136,24 @@ def test_crossings_add_up_whatever_happens(
     steps: list[tuple[int, int]], above: int, window_ns: int, repeat_ns: int
 ) -> None:
     stage = flapping(above, window_ns, repeat_ns)
-    told: list[Notice] = []
+    notices: list[Notice] = []
     over: dict[int, int] = {}
     crossed = ns = 0
     for queue, pause_ns in steps:
         ns += pause_ns
-        told += until(stage, ns)
+        notices += until(stage, ns)
         if queue in over:
-            told += stage.on_notices([notice(CLEARED, over.pop(queue), ns, queue)], ns)
+            notices += stage.on_notices([notice(CLEARED, over.pop(queue), ns, queue)], ns)
         else:
             crossed += 1
             over[queue] = crossed
-            told += stage.on_notices([notice(EXCEEDED, crossed, ns, queue)], ns)
+            notices += stage.on_notices([notice(EXCEEDED, crossed, ns, queue)], ns)
     for queue, number in over.items():
-        told += stage.on_notices([notice(CLEARED, number, ns, queue)], ns)
-    told += until(stage, ns + 10 * max(window_ns, repeat_ns))
-    assert words(told).count(EXCEEDED) + sum(one.crossings for one in told) == crossed
+        notices += stage.on_notices([notice(CLEARED, number, ns, queue)], ns)
+    notices += until(stage, ns + 10 * max(window_ns, repeat_ns))
+    assert words(notices).count(EXCEEDED) + sum(one.crossings for one in notices) == crossed
     open_: set[str] = set()
-    for one in told:  # each id begins once, ends once, and is silent after
+    for one in notices:  # each id begins once, ends once, and is silent after
         assert (one.id in open_) is (one.event != EXCEEDED)
         (open_.discard if one.event == CLEARED else open_.add)(one.id)
     assert not open_

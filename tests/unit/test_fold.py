@@ -46,14 +46,14 @@ def crossings(*numbers: int, ns: int = 5 * S) -> list[Notice]:
     return [notice(number, ns) for number in numbers]
 
 
-def folded(told: list[Notice | Folded]) -> list[Folded]:
-    assert all(isinstance(one, Folded) for one in told)
-    return [one for one in told if isinstance(one, Folded)]
+def folded(passed_on: list[Notice | Folded]) -> list[Folded]:
+    assert all(isinstance(one, Folded) for one in passed_on)
+    return [one for one in passed_on if isinstance(one, Folded)]
 
 
-def said(told: list[Notice | Folded]) -> list[tuple[str, int]]:
+def said(passed_on: list[Notice | Folded]) -> list[tuple[str, int]]:
     """Return event and count of each, 0 for what is told singly."""
-    return [(one.notice.event, one.count) if isinstance(one, Folded) else (one.event, 0) for one in told]
+    return [(one.notice.event, one.count) if isinstance(one, Folded) else (one.event, 0) for one in passed_on]
 
 
 def assert_forgotten(stage: Fold, now_ns: int) -> None:
@@ -69,8 +69,8 @@ def assert_forgotten(stage: Fold, now_ns: int) -> None:
 def test_above_0_everything_passes_untouched() -> None:
     stage = fold(above=0)
     noticed = [notice(n, 5 * S, event) for n in range(17) for event in EVENTS]
-    told = stage.on_notices(noticed, 5 * S)
-    assert [id(one) for one in told] == [id(one) for one in noticed]
+    passed_on = stage.on_notices(noticed, 5 * S)
+    assert [id(one) for one in passed_on] == [id(one) for one in noticed]
     assert stage.next_due_ns() is None
     assert_forgotten(stage, 5 * S)
 
@@ -140,9 +140,9 @@ def test_services_are_folded_apart() -> None:
     for number, other in enumerate(others):
         assert len(stage.on_notices([notice(number, 5 * S, **other)], 5 * S)) == 1
         assert stage.on_notices([notice(100 + number, 5 * S, **other)], 5 * S) == []
-    told = folded(stage.on_time(6 * S))
-    assert [one.count for one in told] == [1] * len(others)
-    assert len({one.notice.id for one in told}) == len(others)
+    passed_on = folded(stage.on_time(6 * S))
+    assert [one.count for one in passed_on] == [1] * len(others)
+    assert len({one.notice.id for one in passed_on}) == len(others)
 
 
 def test_whatever_the_address_a_service_is_its_port() -> None:
@@ -161,22 +161,22 @@ def test_few_at_a_time_are_told_singly_for_ever() -> None:
 
 def test_a_storm_that_lasts_is_one_fold_and_none_of_it_is_told_singly() -> None:
     stage = fold()
-    told = []
+    passed_on = []
     for number in range(40):  # ten in each second
         now_ns = 5 * S + number * S // 10
-        told += stage.on_notices([notice(number, now_ns)], now_ns)
-    told += stage.on_time(10 * S)
-    assert said(told) == [(EXCEEDED, 0)] * 3 + [(EXCEEDED, 10)] * 3 + [(EXCEEDED, 7)]
-    assert len({one.notice.id for one in folded(told[3:])}) == 1
-    assert [one.notice.ns for one in folded(told[3:])] == [5 * S + n * S // 10 for n in (3, 13, 23, 33)]
+        passed_on += stage.on_notices([notice(number, now_ns)], now_ns)
+    passed_on += stage.on_time(10 * S)
+    assert said(passed_on) == [(EXCEEDED, 0)] * 3 + [(EXCEEDED, 10)] * 3 + [(EXCEEDED, 7)]
+    assert len({one.notice.id for one in folded(passed_on[3:])}) == 1
+    assert [one.notice.ns for one in folded(passed_on[3:])] == [5 * S + n * S // 10 for n in (3, 13, 23, 33)]
 
 
 def test_another_storm_is_another_fold() -> None:
     stage = fold()
-    told = [*stage.on_notices(crossings(*range(5)), 5 * S), *stage.on_notices([], 6 * S)]
-    told += [*stage.on_notices(crossings(*range(10, 15)), 6 * S), *stage.on_notices([], 7 * S)]
-    assert said(told) == 2 * [*[(EXCEEDED, 0)] * 3, (EXCEEDED, 2)]
-    assert told[3].notice.id != told[7].notice.id  # type: ignore[union-attr]
+    passed_on = [*stage.on_notices(crossings(*range(5)), 5 * S), *stage.on_notices([], 6 * S)]
+    passed_on += [*stage.on_notices(crossings(*range(10, 15)), 6 * S), *stage.on_notices([], 7 * S)]
+    assert said(passed_on) == 2 * [*[(EXCEEDED, 0)] * 3, (EXCEEDED, 2)]
+    assert passed_on[3].notice.id != passed_on[7].notice.id  # type: ignore[union-attr]
 
 
 def test_a_fold_begins_with_the_oldest_of_its_episodes() -> None:
@@ -203,18 +203,18 @@ def test_an_episode_that_is_repeated_within_a_window_is_counted_once_in_each() -
     """The window may be longer than the repeat interval."""
     stage = fold(above=1, window_ns=60 * S)
     stage.on_notices(crossings(1, 2, 3), 5 * S)
-    told = []
+    passed_on = []
     for now_ns in (15 * S, 25 * S, 35 * S):
-        told += stage.on_notices([notice(n, now_ns, ONGOING) for n in (2, 3)], now_ns)
-    told += stage.flush()
-    assert said(told) == [(EXCEEDED, 2), (ONGOING, 2), (ONGOING, 2), (ONGOING, 2)]
+        passed_on += stage.on_notices([notice(n, now_ns, ONGOING) for n in (2, 3)], now_ns)
+    passed_on += stage.flush()
+    assert said(passed_on) == [(EXCEEDED, 2), (ONGOING, 2), (ONGOING, 2), (ONGOING, 2)]
 
 
 def test_what_is_due_is_told_before_what_comes_after_it() -> None:
     stage = fold(above=1)
     stage.on_notices(crossings(1, 2), 5 * S)
-    told = stage.on_notices([notice(2, 6 * S, CLEARED)], 6 * S)
-    assert said(told) == [(EXCEEDED, 1)]
+    passed_on = stage.on_notices([notice(2, 6 * S, CLEARED)], 6 * S)
+    assert said(passed_on) == [(EXCEEDED, 1)]
     assert said(stage.flush()) == [(CLEARED, 1)]  # type: ignore[arg-type]
 
 
@@ -248,8 +248,8 @@ def test_an_end_that_is_told_stays_with_its_fold_whenever_it_comes() -> None:
     stage = Fold(1, S, counters=Counters(), is_open=open_.__contains__)
     stage.on_notices(crossings(0, 1), 5 * S)
     open_.clear()
-    told = stage.on_notices([notice(1, 5 * S + 2 * FORGET_NS, CLEARED)], 5 * S + 2 * FORGET_NS)
-    assert said(told) == [(EXCEEDED, 1)]
+    passed_on = stage.on_notices([notice(1, 5 * S + 2 * FORGET_NS, CLEARED)], 5 * S + 2 * FORGET_NS)
+    assert said(passed_on) == [(EXCEEDED, 1)]
     assert said(stage.on_time(5 * S + 3 * FORGET_NS)) == [(CLEARED, 1)]
 
 
@@ -284,13 +284,13 @@ def test_10007_sockets_of_one_service_in_a_second_are_a_handful_of_words(hold_ns
     )
     policy = Policy(levels_of, counters, "salt", lambda _: (0, ""))
     stage = Fold(5, S, counters=counters, is_open=policy.is_open)
-    told: list[Notice | Folded] = []
+    passed_on: list[Notice | Folded] = []
 
     def loop(now_ns: int, said: list[Notice]) -> None:
-        nonlocal told
-        told += stage.on_notices(said, now_ns)
-        told += stage.on_notices(policy.on_time(now_ns), now_ns)
-        told += stage.on_time(now_ns)
+        nonlocal passed_on
+        passed_on += stage.on_notices(said, now_ns)
+        passed_on += stage.on_notices(policy.on_time(now_ns), now_ns)
+        passed_on += stage.on_time(now_ns)
 
     def sleep_until(ns: int) -> None:
         while due := [at for at in (policy.next_due_ns(), stage.next_due_ns()) if at is not None and at < ns]:
@@ -303,11 +303,11 @@ def test_10007_sockets_of_one_service_in_a_second_are_a_handful_of_words(hold_ns
             loop(since_ns + late_ns, policy.on_event(over(number, since_ns, what)))
     sleep_until(20 * S)
     sums: Counter[str] = Counter()
-    for event, count in said(told):
+    for event, count in said(passed_on):
         sums[event] += count or 1
     assert sums == {EXCEEDED: 10_007, CLEARED: 10_007}
-    assert len(told) < 20
-    assert len({one.notice.id for one in told if isinstance(one, Folded)}) == 1
+    assert len(passed_on) < 20
+    assert len({one.notice.id for one in passed_on if isinstance(one, Folded)}) == 1
     assert counters.snapshot()["folded"] == 2 * (10_007 - 5)
     assert_forgotten(stage, 20 * S)
 
@@ -327,7 +327,7 @@ class Loop:
     now_ns: int = 5 * S
     number: int = 0
     noticed: Counter[str] = field(default_factory=Counter)
-    told: list[Notice | Folded] = field(default_factory=list)
+    passed_on: list[Notice | Folded] = field(default_factory=list)
     crossed: dict[int, list[int]] = field(default_factory=dict)
     """When the sockets of a service crossed."""
     single: dict[str, list[str]] = field(default_factory=dict)
@@ -353,17 +353,17 @@ class Loop:
             crossed.append(self.now_ns)
         self.take(self.stage.on_notices([made], self.now_ns))
         if id_ in self.single:
-            assert self.told[-1] is made  # at once and untouched
+            assert self.passed_on[-1] is made  # at once and untouched
         else:
-            assert made not in self.told
+            assert made not in self.passed_on
             self.oldest_ns.setdefault(service, self.now_ns)
         if event == CLEARED:
             self.collected.pop(id_, None)
         assert self.stage._folds.keys() == self.collected.keys()
 
-    def take(self, told: list[Notice | Folded]) -> None:
-        self.told += told
-        for one in told:
+    def take(self, passed_on: list[Notice | Folded]) -> None:
+        self.passed_on += passed_on
+        for one in passed_on:
             if isinstance(one, Notice):
                 self.single[one.id].append(one.event)
             else:
@@ -378,9 +378,9 @@ class Loop:
         while (due_ns := self.stage.next_due_ns()) is not None and due_ns <= until_ns:
             assert self.stage.on_time(due_ns - 1) == []
             self.now_ns = due_ns
-            told = self.stage.on_time(due_ns)
-            assert told
-            self.take(told)
+            passed_on = self.stage.on_time(due_ns)
+            assert passed_on
+            self.take(passed_on)
         self.now_ns = until_ns
         assert self.stage.on_time(until_ns) == []
 
@@ -407,7 +407,7 @@ def assert_accounted_for(loop: Loop) -> None:
     sums: Counter[str] = Counter()
     balance: Counter[str] = Counter()
     begun: Counter[str] = Counter()
-    for one in loop.told:
+    for one in loop.passed_on:
         if isinstance(one, Notice):
             sums[one.event] += 1
             continue
@@ -460,6 +460,6 @@ def test_all_is_told_in_time_and_in_order(steps: list[tuple[Any, ...]], above: i
     loop.wait(2 * S)
     assert_accounted_for(loop)
     assert loop.stage._counters.snapshot()["folded"] == sum(
-        one.count for one in loop.told if isinstance(one, Folded)
+        one.count for one in loop.passed_on if isinstance(one, Folded)
     )
     assert_forgotten(loop.stage, loop.now_ns)

@@ -32,7 +32,7 @@ TOLD = {
 HEARTBEAT = {"event": "heartbeat", "timestamp": "1795343123.000000", "host": "h", "seq": "7", "alerts": "12"}
 
 
-def told(seq: int, padding: int = 0) -> dict[str, str]:
+def alert(seq: int, padding: int = 0) -> dict[str, str]:
     return TOLD | {"seq": str(seq), "comm": "x" * padding}
 
 
@@ -97,8 +97,8 @@ def test_one_line_for_each_alert_in_a_file_of_its_own_mode(path: Path) -> None:
     before = os.umask(0o022)
     try:
         with closing(JsonLines(path=path)) as destination:
-            destination.send(told(1))
-            destination.send(told(2))
+            destination.send(alert(1))
+            destination.send(alert(2))
     finally:
         os.umask(before)
     assert seqs(path) == [1, 2]
@@ -108,13 +108,13 @@ def test_one_line_for_each_alert_in_a_file_of_its_own_mode(path: Path) -> None:
 def test_what_stood_there_stays(path: Path) -> None:
     path.write_text('{"seq":0}\n')
     with closing(JsonLines(path=path)) as destination:
-        destination.send(told(1))
+        destination.send(alert(1))
     assert seqs(path) == [0, 1]
 
 
 def test_the_file_is_let_go(path: Path) -> None:
     destination = JsonLines(path=path)
-    destination.send(told(1))
+    destination.send(alert(1))
     destination.close()
     destination.close()
     held = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
@@ -125,14 +125,14 @@ def test_no_folder_is_made_and_a_folder_made_later_serves(tmp_path: Path) -> Non
     path = tmp_path / "later" / "alerts.jsonl"
     with closing(JsonLines(path=path)) as destination:
         with pytest.raises(TransportError) as failed:
-            destination.send(told(1))
+            destination.send(alert(1))
         assert (str(failed.value), failed.value.permanent) == (f"{path}: No such file or directory", False)
         path.parent.mkdir()
-        destination.send(told(1))
+        destination.send(alert(1))
         path.unlink()
         path.parent.rmdir()
         with pytest.raises(TransportError):
-            destination.send(told(2))
+            destination.send(alert(2))
     assert not path.parent.exists()
 
 
@@ -147,7 +147,7 @@ def test_no_folder_is_made_and_a_folder_made_later_serves(tmp_path: Path) -> Non
 def test_what_is_no_file_is_not_written_to(path: Path, make: Callable[[Path], None], reason: str) -> None:
     make(path)
     with closing(JsonLines(path=path)) as destination, pytest.raises(TransportError) as failed:
-        destination.send(told(1))
+        destination.send(alert(1))
     assert str(failed.value) == f"{path}: {reason}"
 
 
@@ -155,11 +155,11 @@ def test_what_is_no_file_is_not_written_to(path: Path, make: Callable[[Path], No
 def test_a_file_moved_away_is_left(path: Path, made_anew: bool) -> None:
     moved = path.with_suffix(".1")
     with closing(JsonLines(path=path)) as destination:
-        destination.send(told(1))
+        destination.send(alert(1))
         path.rename(moved)
         if made_anew:
             path.touch()
-        destination.send(told(2))
+        destination.send(alert(2))
     assert (seqs(moved), seqs(path)) == ([1], [2])
 
 
@@ -174,25 +174,25 @@ def test_a_file_moved_while_it_is_written_to(path: Path, monkeypatch: pytest.Mon
 
     with closing(JsonLines(path=path)) as destination:
         monkeypatch.setattr(os, "write", move_and_write)
-        destination.send(told(1))
+        destination.send(alert(1))
     assert (seqs(moved), seqs(path)) == ([1], [1])
 
 
 def test_a_file_cut_to_nothing_is_filled_from_its_start(path: Path) -> None:
     with closing(JsonLines(path=path)) as destination:
-        destination.send(told(1))
+        destination.send(alert(1))
         os.truncate(path, 0)
-        destination.send(told(2))
+        destination.send(alert(2))
     assert seqs(path) == [2]
 
 
 def test_a_line_torn_by_others_stays_alone(path: Path) -> None:
     path.write_text('{"seq":')
     with closing(JsonLines(path=path)) as destination:
-        destination.send(told(1))
+        destination.send(alert(1))
         with path.open("a") as file:
             file.write('{"torn')
-        destination.send(told(2))
+        destination.send(alert(2))
     kept = path.read_text().splitlines()
     assert [kept[0], kept[2]] == ['{"seq":', '{"torn']
     assert [json.loads(kept[at])["seq"] for at in (1, 3)] == [1, 2]
@@ -200,16 +200,16 @@ def test_a_line_torn_by_others_stays_alone(path: Path) -> None:
 
 def test_a_write_cut_short_is_undone(path: Path) -> None:
     with closing(JsonLines(path=path)) as destination:
-        destination.send(told(1))
+        destination.send(alert(1))
         whole = path.read_bytes()
         with file_limit(len(whole) + 100):
             with pytest.raises(TransportError, match=f"jsonl: room for 100 of {len(whole)} bytes") as failed:
-                destination.send(told(2))
+                destination.send(alert(2))
             assert path.read_bytes() == whole
         assert not failed.value.permanent
         with file_limit(len(whole)), pytest.raises(TransportError, match="File too large"):
-            destination.send(told(2))
-        destination.send(told(2))
+            destination.send(alert(2))
+        destination.send(alert(2))
     assert seqs(path) == [1, 2]
 
 
@@ -229,8 +229,8 @@ def test_a_write_cut_short_that_cannot_be_undone_takes_no_other_line(
     with closing(JsonLines(path=path)) as destination:
         monkeypatch.setattr(os, "write", write_half)
         with pytest.raises(TransportError, match="room for"):
-            destination.send(told(1))
-        destination.send(told(2))
+            destination.send(alert(1))
+        destination.send(alert(2))
     kept = path.read_text().splitlines()
     assert [json.loads(line)["seq"] for line in kept[1:]] == ["other", 2]
 
@@ -242,7 +242,7 @@ def test_what_did_not_reach_the_disk_was_not_delivered(path: Path, monkeypatch: 
     with closing(JsonLines(path=path)) as destination:
         monkeypatch.setattr(os, "fdatasync", fail)
         with pytest.raises(TransportError, match="jsonl: Input/output error"):
-            destination.send(told(1))
+            destination.send(alert(1))
 
 
 def all_at_once(path: Path, number: int, each: int, padding: int) -> None:
@@ -255,7 +255,7 @@ def all_at_once(path: Path, number: int, each: int, padding: int) -> None:
             with closing(JsonLines(path=path)) as destination:
                 begin.wait()
                 for seq in range(first, first + each):
-                    destination.send(told(seq, padding))
+                    destination.send(alert(seq, padding))
         except BaseException as error:  # noqa: BLE001  shown by the test
             failed.append(error)
 
@@ -297,14 +297,14 @@ def test_nothing_is_lost_while_the_file_is_moved_all_the_time(path: Path) -> Non
 
 def test_a_short_write_of_one_writer_does_not_cost_the_line_of_another(path: Path) -> None:
     """One hundred bytes too few for the last line: whoever has it fails, all the others are whole."""
-    size = len(line_of(told(1000))) + 1
+    size = len(line_of(alert(1000))) + 1
     first, second = JsonLines(path=path), JsonLines(path=path)
     with closing(first), closing(second):
-        first.send(told(1000))
+        first.send(alert(1000))
         with file_limit(3 * size - 100):
-            second.send(told(1001))
+            second.send(alert(1001))
             for destination in (first, second):
                 with pytest.raises(TransportError):
-                    destination.send(told(1002))
-        second.send(told(1003))
+                    destination.send(alert(1002))
+        second.send(alert(1003))
     assert seqs(path) == [1000, 1001, 1003]

@@ -77,14 +77,14 @@ def no_reap(_address: int, _direction: Direction) -> bool:
 def test_two_holds_and_two_repeats_side_by_side(first: Socket) -> None:
     rules = two()
     second = PATIENT if first is EAGER else EAGER
-    told = [
+    announced = [
         (10, *one) for one in said(rules.on_event(over(first, 10 * S)) + rules.on_event(over(second, 10 * S)))
     ]
     for second_number in range(11, 72):
-        told += [(second_number, *one) for one in said(rules.on_time(second_number * S))]
+        announced += [(second_number, *one) for one in said(rules.on_time(second_number * S))]
     eager = [(10, EXCEEDED, 443), *((at, ONGOING, 443) for at in range(15, 72, 5))]
     patient = [(11, EXCEEDED, 8443), (71, ONGOING, 8443)]
-    assert told == sorted(eager + patient, key=lambda one: one[0])
+    assert announced == sorted(eager + patient, key=lambda one: one[0])
 
 
 def test_a_short_hold_is_due_before_a_longer_one_that_began_earlier() -> None:
@@ -108,9 +108,11 @@ def test_what_is_due_comes_in_the_order_in_which_it_became_due() -> None:
 
 def test_an_end_is_judged_by_the_hold_of_its_own_episode() -> None:
     rules = two()
-    told = rules.on_event(over(EAGER, 5 * S)) + rules.on_event(over(PATIENT, 5 * S))
-    told += rules.on_event(back(PATIENT, 5 * S, 6 * S - 1)) + rules.on_event(back(EAGER, 5 * S, 6 * S - 1))
-    assert said(told) == [(EXCEEDED, 443), (CLEARED, 443)]
+    announced = rules.on_event(over(EAGER, 5 * S)) + rules.on_event(over(PATIENT, 5 * S))
+    announced += rules.on_event(back(PATIENT, 5 * S, 6 * S - 1)) + rules.on_event(
+        back(EAGER, 5 * S, 6 * S - 1)
+    )
+    assert said(announced) == [(EXCEEDED, 443), (CLEARED, 443)]
     assert rules.counters.snapshot()["held_back"] == 1
 
 
@@ -168,27 +170,29 @@ SPANS = [1, 1009, 5_000, 60_000]
 
 @dataclass
 class Books:
-    """What the policy is to tell, found without any heap."""
+    """What the policy is to tell, worked out without a heap."""
 
     levels: dict[Socket, Levels]
     since: dict[Socket, int] = field(default_factory=dict)
-    told: dict[Socket, int] = field(default_factory=dict)
+    last_alert_ns: dict[Socket, int] = field(default_factory=dict)
 
     def due(self, now_ns: int) -> set[tuple[str, int]]:
         said: set[tuple[str, int]] = set()
         for socket, since_ns in self.since.items():
             levels = self.levels[socket]
-            if socket not in self.told:
+            if socket not in self.last_alert_ns:
                 if now_ns >= since_ns + levels.hold_ns:
                     said.add((EXCEEDED, socket.local_port))
-                    self.told[socket] = now_ns
-            elif now_ns >= self.told[socket] + levels.repeat_ns:
+                    self.last_alert_ns[socket] = now_ns
+            elif now_ns >= self.last_alert_ns[socket] + levels.repeat_ns:
                 said.add((ONGOING, socket.local_port))
-                self.told[socket] = now_ns
+                self.last_alert_ns[socket] = now_ns
         return said
 
     def next_hold_ns(self) -> int | None:
-        waiting = [s + self.levels[who].hold_ns for who, s in self.since.items() if who not in self.told]
+        waiting = [
+            s + self.levels[who].hold_ns for who, s in self.since.items() if who not in self.last_alert_ns
+        ]
         return min(waiting, default=None)
 
 
@@ -231,8 +235,7 @@ def test_each_is_told_when_its_own_levels_say(
             rules.go_by(lambda socket, _direction: books.levels[socket])
         assert rules.next_due_ns() == books.next_hold_ns()
         if name in {"wait", "wake"}:
-            told = said(rules.on_time(now_ns))
-            assert sorted(told) == sorted(books.due(now_ns))
+            assert sorted(said(rules.on_time(now_ns))) == sorted(books.due(now_ns))
 
 
 def cross(rules: Policy, books: Books, socket: Socket, now_ns: int) -> None:
@@ -242,12 +245,12 @@ def cross(rules: Policy, books: Books, socket: Socket, now_ns: int) -> None:
     if since_ns is None:
         books.since[socket] = now_ns
         if not levels.hold_ns:
-            books.told[socket] = now_ns
+            books.last_alert_ns[socket] = now_ns
         expected = [] if levels.hold_ns else [(EXCEEDED, port)]
         assert said(rules.on_event(over(socket, now_ns))) == expected
         return
-    was_told = books.told.pop(socket, None) is not None
+    was_announced = books.last_alert_ns.pop(socket, None) is not None
     lasted = now_ns >= since_ns + levels.hold_ns
     del books.since[socket]
-    expected = [(CLEARED, port)] if was_told else [(EXCEEDED, port), (CLEARED, port)] if lasted else []
+    expected = [(CLEARED, port)] if was_announced else [(EXCEEDED, port), (CLEARED, port)] if lasted else []
     assert said(rules.on_event(back(socket, since_ns, now_ns))) == expected

@@ -131,8 +131,8 @@ def test_a_delivery_counts_in_every_bucket_that_it_was_quick_enough_for(standing
     family = scrape(port)[HISTOGRAM]
     assert family.type == "histogram"
     expected = {0.0005: 2, 0.001: 2, 0.0025: 2} | {bound: 4 for bound in BUCKETS_S if 0.005 <= bound <= 300}
-    told = {str(float(bound)): count for bound, count in expected.items()}
-    assert observed(family, "http") == told | {
+    buckets = {str(float(bound)): count for bound, count in expected.items()}
+    assert observed(family, "http") == buckets | {
         "600.0": 5, "+Inf": 6, "count": 6, "sum": pytest.approx(1200.0064),
     }  # fmt: skip
     assert observed(family, "second")["count"] == 0

@@ -25,9 +25,9 @@ class Spool:
     def __init__(self, *, folder):
         self._folder = Path(folder)
 
-    def send(self, told):
+    def send(self, fields):
         try:
-            (self._folder / f"{told['id']}-{told['seq']}").write_text(sentence(told))
+            (self._folder / f"{fields['id']}-{fields['seq']}").write_text(sentence(fields))
         except OSError as error:
             raise TransportError(error.strerror) from None
 

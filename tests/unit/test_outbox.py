@@ -24,8 +24,8 @@ from sockbpf.delivery import owed as owed_module
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.journal import Journal
 from sockbpf.delivery.journal_lines import read
-from sockbpf.delivery.outbox import Made, Outbox
-from sockbpf.delivery.owed import Owed, body_of, of_this_boot, told_of
+from sockbpf.delivery.outbox import NewAlert, Outbox
+from sockbpf.delivery.owed import Owed, body_of, fields_of, of_this_boot
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.transport import TransportError
@@ -33,16 +33,16 @@ from sockbpf.delivery.worker import TRIES, Workers, _Outage
 from sockbpf.errors import UnsupportedError
 from sockbpf.process.clock import boot_id, boottime_s
 
-Told = Mapping[str, str]
+Fields = Mapping[str, str]
 
 
-def told(episode: str, seq: int, event: str = "exceeded") -> Told:
+def alert(episode: str, seq: int, event: str = "exceeded") -> Fields:
     return {"timestamp": "1.5", "id": episode, "seq": str(seq), "event": event, "type": "RECV"}
 
 
-def made(alert: Told) -> Made:
-    """Return an alert whose number is its own affair."""
-    return Made(alert["id"], 0, lambda _: alert)
+def new(fields: Fields) -> NewAlert:
+    """Return an alert that has its `seq` already."""
+    return NewAlert(fields["id"], 0, lambda _: fields)
 
 
 def until(condition: Callable[[], bool], deadline_s: float = 20) -> None:
@@ -52,7 +52,7 @@ def until(condition: Callable[[], bool], deadline_s: float = 20) -> None:
         time.sleep(0.002)
 
 
-def refuse(_: Told) -> None:
+def refuse(_: Fields) -> None:
     raise TransportError("answered 500")
 
 
@@ -60,13 +60,13 @@ def refuse(_: Told) -> None:
 class Scripted:
     """A destination that does as `answer` says with each alert, and remembers what it took."""
 
-    answer: Callable[[Told], None] = lambda _: None
-    took: list[Told] = field(default_factory=list)
+    answer: Callable[[Fields], None] = lambda _: None
+    took: list[Fields] = field(default_factory=list)
     closed: int = 0
 
-    def send(self, told: Told) -> None:
-        self.answer(told)
-        self.took.append(told)
+    def send(self, fields: Fields) -> None:
+        self.answer(fields)
+        self.took.append(fields)
 
     def close(self) -> None:
         self.closed += 1
@@ -81,11 +81,11 @@ class Office:
 
     outbox: Outbox
     counters: Counters
-    lines: list[Told]
+    lines: list[Fields]
     workers: list[Workers]
 
-    def put(self, *alerts: Told) -> None:
-        self.outbox.put(map(made, alerts))
+    def put(self, *alerts: Fields) -> None:
+        self.outbox.put(map(new, alerts))
 
     def stop(self, seconds: float = 20) -> int:
         return self.outbox.close(time.monotonic() + seconds)
@@ -103,17 +103,17 @@ def office(
     workers: int = 3,
     first_s: float = 0.001,
     max_s: float = 0.004,
-    wants: Callable[[Told], bool] = lambda _: True,
+    wants: Callable[[Fields], bool] = lambda _: True,
     max_age_s: float = 3600,
 ) -> Office:
     counters = Counters()
-    lines: list[Told] = []
+    lines: list[Fields] = []
     outbox = Outbox(
         path=path,
         capacity=capacity,
         max_age_s=max_age_s,
         counters=counters,
-        line=lambda told: lines.append(told),  # noqa: PLW0108, its parameter has the name
+        line=lambda fields: lines.append(fields),  # noqa: PLW0108, its parameter has the name
     )
     routes = []
     for name, destination in destinations.items():
@@ -137,7 +137,7 @@ def office(
 
 def rows(path: Path) -> list[int]:
     """Return the seqs that the journal owes, read from beside."""
-    return [int(owed.told["seq"]) for owed in read(path.read_bytes()).owed.values()]
+    return [int(owed.fields["seq"]) for owed in read(path.read_bytes()).owed.values()]
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def path(tmp_path: Path) -> Path:
 def test_all_is_delivered_logged_and_forgotten(path: Path) -> None:
     destination = Scripted()
     at = office(path, {"http": destination})
-    at.put(*(told(str(n), n) for n in range(1, 212)))
+    at.put(*(alert(str(n), n) for n in range(1, 212)))
     assert at.stop() == 0
     assert sorted(destination.seqs()) == list(range(1, 212))
     assert [int(each["seq"]) for each in at.lines] == list(range(1, 212))
@@ -158,19 +158,19 @@ def test_all_is_delivered_logged_and_forgotten(path: Path) -> None:
 
 
 def test_it_is_in_the_journal_before_it_is_sent(path: Path) -> None:
-    def look(each: Told) -> None:
+    def look(each: Fields) -> None:
         assert int(each["seq"]) in rows(path)
 
     at = office(path, {"http": Scripted(look)}, workers=1)
     for n in range(1, 48):
-        at.put(told(str(n), n))
+        at.put(alert(str(n), n))
     assert at.stop() == 0
     assert at.counted("delivered", "retried") == (47, 0)
 
 
 def test_what_was_owed_is_sent_by_the_next_monitor_as_it_was(path: Path) -> None:
     at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
-    alerts = [told(f"episode {n % 7}", n) for n in range(1, 48)]
+    alerts = [alert(f"episode {n % 7}", n) for n in range(1, 48)]
     at.put(*alerts)
     assert at.stop(0.1) == 47
     destination = Scripted()
@@ -188,14 +188,14 @@ def test_what_was_owed_is_sent_by_the_next_monitor_as_it_was(path: Path) -> None
 def test_order_is_kept_per_episode_though_tries_fail(path: Path) -> None:
     tries: dict[str, int] = defaultdict(int)
 
-    def fail_by_turns(each: Told) -> None:
+    def fail_by_turns(each: Fields) -> None:
         tries[each["seq"]] += 1
         if tries[each["seq"]] <= int(each["seq"]) % 3:
             raise TransportError("answered 500")
 
     destination = Scripted(fail_by_turns)
     at = office(path, {"http": destination}, workers=4)
-    at.put(*(told(f"episode {seq % 23}", seq) for seq in range(1, 162)))
+    at.put(*(alert(f"episode {seq % 23}", seq) for seq in range(1, 162)))
     until(lambda: at.counted("delivered") == (161,))
     assert at.stop() == 0
     for n in range(23):
@@ -207,13 +207,13 @@ def test_order_is_kept_per_episode_though_tries_fail(path: Path) -> None:
 def test_a_destination_that_hangs_holds_up_no_other(path: Path) -> None:
     go = threading.Event()
 
-    def hang(_: Told) -> None:
+    def hang(_: Fields) -> None:
         assert go.wait(60)
 
     quick, stuck = Scripted(), Scripted(hang)
     at = office(path, {"quick": quick, "stuck": stuck})
     for n in range(1, 102):
-        at.put(told(str(n), n))
+        at.put(alert(str(n), n))
     until(lambda: len(quick.took) == 101)
     assert stuck.took == []
     until(
@@ -227,20 +227,20 @@ def test_a_destination_that_hangs_holds_up_no_other(path: Path) -> None:
 def test_each_destination_gets_what_it_wants(path: Path) -> None:
     destination = Scripted()
     at = office(path, {"http": destination}, wants=lambda each: each["event"] == "cleared")
-    at.put(told("a", 1), told("a", 2, "cleared"), told("b", 3))
+    at.put(alert("a", 1), alert("a", 2, "cleared"), alert("b", 3))
     assert at.stop() == 0
     assert destination.seqs() == [2]
     assert len(at.lines) == 3
 
 
 def test_what_will_never_be_taken_is_given_up_by_name(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def never(each: Told) -> None:
+    def never(each: Fields) -> None:
         if each["seq"] == "2":
             raise TransportError("answered 422", permanent=True)
 
     destination = Scripted(never)
     at = office(path, {"http": destination})
-    at.put(told("a", 1), told("a", 2), told("a", 3))
+    at.put(alert("a", 1), alert("a", 2), alert("a", 3))
     assert at.stop() == 0
     assert destination.seqs() == [1, 3]
     assert at.counted("given_up", "retried") == (1, 0)
@@ -251,7 +251,7 @@ def test_what_will_never_be_taken_is_given_up_by_name(path: Path, caplog: pytest
 def test_more_than_the_queue_holds_is_given_up_by_name(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     at = office(path, {"http": Scripted(refuse)}, capacity=10, first_s=3600, max_s=3600, workers=1)
     for n in range(1, 31):
-        at.put(told(str(n), n))
+        at.put(alert(str(n), n))
         until(lambda n=n: len(at.lines) == n)  # type: ignore[misc]
     assert at.stop(0) == 10
     assert at.counted("given_up", "dropped") == (20, 0)
@@ -261,7 +261,7 @@ def test_more_than_the_queue_holds_is_given_up_by_name(path: Path, caplog: pytes
 
 def test_what_is_too_old_is_given_up(path: Path) -> None:
     at = office(path, {"http": Scripted(refuse)}, max_age_s=0.01, first_s=3600, max_s=3600)
-    at.put(told("a", 1))
+    at.put(alert("a", 1))
     until(lambda: at.counted("given_up") == (1,))
     assert at.stop() == 0
 
@@ -271,7 +271,7 @@ def test_what_a_destination_that_is_gone_was_owed_is_given_up(
 ) -> None:
     office(path, {"old": Scripted(refuse)}, first_s=3600, max_s=3600).stop(0)
     at = office(path, {"old": Scripted(refuse)}, first_s=3600, max_s=3600)
-    at.put(told("a", 1))
+    at.put(alert("a", 1))
     assert at.stop(0) == 1
     then = office(path, {"new": Scripted()})
     assert then.stop() == 0
@@ -281,7 +281,7 @@ def test_what_a_destination_that_is_gone_was_owed_is_given_up(
 def test_more_than_can_wait_for_the_disk_is_dropped_and_counted() -> None:
     counters = Counters()
     outbox = Outbox(path=None, capacity=17, max_age_s=1, counters=counters, line=lambda _: None)
-    outbox.put(made(told(str(n), n)) for n in range(101))
+    outbox.put(new(alert(str(n), n)) for n in range(101))
     assert counters.snapshot()["dropped"] == 84
 
 
@@ -303,13 +303,13 @@ def test_without_a_disk_alerts_go_on_and_the_journal_is_used_once_it_is_there(
     destination = Scripted()
     with reopening(monkeypatch):
         at = office(folder / "journal", {"http": destination})
-        at.put(told("a", 1))
+        at.put(alert("a", 1))
         until(lambda: destination.seqs() == [1])
         assert "alerts are kept in memory alone" in caplog.text
         assert at.counted("journal_failed")[0] >= 1
         folder.unlink()
         until(lambda: "the journal is used again" in caplog.text)
-        at.put(told("a", 2))
+        at.put(alert("a", 2))
         assert at.stop() == 0
     assert destination.seqs() == [1, 2]
     assert rows(folder / "journal") == []
@@ -319,7 +319,7 @@ def test_a_journal_that_another_monitor_has_is_left_to_it(path: Path) -> None:
     first = office(path, {"http": Scripted()})
     with pytest.raises(UnsupportedError, match=f"process {os.getpid()}. Remedy: "):
         office(path, {"http": Scripted()})
-    first.put(told("a", 1))
+    first.put(alert("a", 1))
     assert first.stop() == 0
 
 
@@ -330,15 +330,15 @@ def test_a_disk_that_fails_meanwhile_loses_nothing(
     with reopening(monkeypatch):
         hold = threading.Event()
 
-        def wait(_: Told) -> None:
+        def wait(_: Fields) -> None:
             assert hold.wait(60)
 
         destination = Scripted(wait)
         at = office(path, {"http": destination})
-        at.put(told("a", 1))
+        at.put(alert("a", 1))
         until(lambda: rows(path) == [1])
         path.unlink()
-        at.put(told("b", 2))
+        at.put(alert("b", 2))
         until(lambda: "the journal is used again" in caplog.text)
         until(lambda: rows(path) == [1, 2])
         hold.set()
@@ -361,17 +361,17 @@ def test_a_disk_that_hangs_delays_nothing_and_is_made_whole_when_it_answers(
     monkeypatch.setattr(Journal, "write", wait_and_write)
     monkeypatch.setattr(keeping, "SLOW_S", 0.05)
 
-    def fail_some(each: Told) -> None:
+    def fail_some(each: Fields) -> None:
         if int(each["seq"]) % 2:
             refuse(each)
 
     destination = Scripted(fail_some)
     at = office(path, {"http": destination})
-    at.put(told("a", 2))
+    at.put(alert("a", 2))
     until(lambda: destination.seqs() == [2])
     answers.clear()
-    at.put(*(told(str(n), n) for n in range(3, 40)))
-    at.put(*(told(str(n), n) for n in range(40, 50)))
+    at.put(*(alert(str(n), n) for n in range(3, 40)))
+    at.put(*(alert(str(n), n) for n in range(40, 50)))
     until(lambda: len(destination.took) == 24)
     assert caplog.text.count("the journal's disk is slow") == 1
     assert at.counted("journal_slow", "journal_failed") == (1, 0)
@@ -388,7 +388,7 @@ def test_a_stop_does_not_wait_for_a_disk_that_hangs(
     monkeypatch.setattr(Journal, "write", lambda *_: answers.wait(60))
     monkeypatch.setattr(keeping, "SLOW_S", 0.05)
     at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
-    at.put(told("a", 1))
+    at.put(alert("a", 1))
     until(lambda: at.counted("journal_slow") == (1,))
     begun = time.monotonic()
     assert at.stop(0) == 1
@@ -402,12 +402,12 @@ def test_a_stop_does_not_wait_for_a_disk_that_hangs(
 
 def test_a_corrected_date_makes_nothing_old(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
-    at.put(told("a", 1))
+    at.put(alert("a", 1))
     until(lambda: at.counted("retried") == (1,))
     now_s = time.time
     for days in (4000, -4000):
         monkeypatch.setattr(time, "time", lambda days=days: now_s() + days * 86400)
-        at.put(told(str(days), 2))
+        at.put(alert(str(days), 2))
         until(lambda: at.outbox.flush(1))
     assert at.counted("given_up") == (0,)
     assert at.stop(0) == 3
@@ -439,7 +439,7 @@ def test_no_alert_of_an_earlier_boot_is_older_than_can_be_proven() -> None:
 
 def test_a_stop_without_time_is_immediate(path: Path) -> None:
     at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=7200)
-    at.put(*(told(str(n), n) for n in range(1, 14)))
+    at.put(*(alert(str(n), n) for n in range(1, 14)))
     until(lambda: at.counted("retried")[0] >= 3)
     begun = time.monotonic()
     assert at.stop(0) == 13
@@ -449,7 +449,7 @@ def test_a_stop_without_time_is_immediate(path: Path) -> None:
 
 def test_a_stop_with_time_left_tries_at_once_but_waits_for_no_try_past_it(path: Path) -> None:
     at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=7200)
-    at.put(told("a", 1))
+    at.put(alert("a", 1))
     until(lambda: at.counted("retried") == (1,))
     begun = time.monotonic()
     assert at.stop(600) == 1
@@ -460,12 +460,12 @@ def test_a_stop_with_time_left_tries_at_once_but_waits_for_no_try_past_it(path: 
 def test_a_stop_delivers_what_waits_when_the_receiver_is_back(path: Path) -> None:
     failing = True
 
-    def fail_at_first(_: Told) -> None:
+    def fail_at_first(_: Fields) -> None:
         if failing:
             raise TransportError("answered 500")
 
     at = office(path, {"http": Scripted(fail_at_first)}, first_s=3600, max_s=7200)
-    at.put(*(told("a", n) for n in range(1, 6)), *(told(str(n), n) for n in range(6, 20)))
+    at.put(*(alert("a", n) for n in range(1, 6)), *(alert(str(n), n) for n in range(6, 20)))
     until(lambda: at.counted("retried")[0] >= 3)
     failing = False
     assert at.stop(60) == 0
@@ -475,12 +475,12 @@ def test_a_stop_delivers_what_waits_when_the_receiver_is_back(path: Path) -> Non
 def test_a_stop_does_not_wait_for_a_try_that_hangs(path: Path) -> None:
     go, stuck = threading.Event(), threading.Event()
 
-    def hang(_: Told) -> None:
+    def hang(_: Fields) -> None:
         stuck.set()
         assert go.wait(60)
 
     at = office(path, {"http": Scripted(hang)})
-    at.put(told("a", 1), told("a", 2))
+    at.put(alert("a", 1), alert("a", 2))
     assert stuck.wait(20)
     begun = time.monotonic()
     assert at.stop(0.01) == 2
@@ -503,7 +503,7 @@ def test_an_unexpected_error_is_a_failed_try_and_is_logged_once_without_its_text
 ) -> None:
     tries = 0
 
-    def blunder(_: Told) -> None:
+    def blunder(_: Fields) -> None:
         nonlocal tries
         tries += 1
         if tries < TRIES:
@@ -511,7 +511,7 @@ def test_an_unexpected_error_is_a_failed_try_and_is_logged_once_without_its_text
 
     with caplog.at_level(logging.DEBUG):
         at = office(path, {"http": Scripted(blunder)})
-        at.put(told("a", 1))
+        at.put(alert("a", 1))
         until(lambda: at.counted("delivered", "retried") == (1, TRIES - 1))
         assert at.stop() == 0
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
@@ -523,13 +523,13 @@ def test_an_unexpected_error_is_a_failed_try_and_is_logged_once_without_its_text
 def test_an_alert_that_no_destination_can_handle_is_set_aside_and_named_and_the_others_go_on(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def blunder(told: Told) -> None:
-        if told["id"] == "b":
+    def blunder(fields: Fields) -> None:
+        if fields["id"] == "b":
             raise LookupError("s3cret")
 
     destination = Scripted(blunder)
     at = office(path, {"http": destination})
-    at.put(told("a", 1), told("b", 2), told("c", 3))
+    at.put(alert("a", 1), alert("b", 2), alert("c", 3))
     until(lambda: at.counted("delivered", "retried", "set_aside") == (2, TRIES - 1, 1))
     assert at.stop() == 0
     assert sorted(destination.seqs()) == [1, 3]
@@ -549,7 +549,7 @@ def test_a_body_that_is_no_alert_harms_nobody(path: Path, body: str, age_s: floa
     journal.close()
     destination = Scripted()
     at = office(path, {"http": destination})
-    at.put(told("a", 8))
+    at.put(alert("a", 8))
     until(lambda: sum(at.counted("set_aside", "given_up")) == 7 and at.counted("delivered") == (1,))
     assert at.stop() == 0
     assert destination.seqs() == [8]
@@ -609,21 +609,21 @@ def test_an_outage_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogC
 # its numbers, and what it takes to tell
 
 
-def numbered(n: int, length: int = 1) -> Made:
-    return Made(f"e{n}", 0, lambda seq: {**told(f"e{n}", seq), "comm": "x" * length})
+def numbered(n: int, length: int = 1) -> NewAlert:
+    return NewAlert(f"e{n}", 0, lambda seq: {**alert(f"e{n}", seq), "comm": "x" * length})
 
 
 def test_the_outbox_numbers_and_what_is_lost_leaves_a_gap(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(_: int) -> Told:
+    def fails(_: int) -> Fields:
         raise LookupError("s3cret")
 
     destination = Scripted()
     at = office(path, {"http": destination})
-    beat = Made("heartbeat", 0, lambda seq: {"event": "heartbeat", "seq": str(seq)}, numbered=False)
+    beat = NewAlert("heartbeat", 0, lambda seq: {"event": "heartbeat", "seq": str(seq)}, numbered=False)
     at.outbox.put(
-        [numbered(1), Made("b/exceeded", 0, fails), beat, numbered(3), numbered(4, 40_000), numbered(5)]
+        [numbered(1), NewAlert("b/exceeded", 0, fails), beat, numbered(3), numbered(4, 40_000), numbered(5)]
     )
     until(lambda: at.counted("delivered", "set_aside", "dropped") == (4, 1, 1))
     assert at.stop() == 0
@@ -643,21 +643,21 @@ def test_an_alert_is_written_as_json_once_and_read_once_a_try(
 ) -> None:
     written, read_ = [], []
 
-    def write_one(said: Told) -> str:
+    def write_one(said: Fields) -> str:
         written.append(said)
         return body_of(said)
 
     def read_one(body: str) -> dict[str, str]:
         read_.append(body)
-        return told_of(body)
+        return fields_of(body)
 
-    def fail_twice(_: Told) -> None:
+    def fail_twice(_: Fields) -> None:
         if next(tries, None):
             raise TransportError("answered 500")
 
     tries = iter([1, 2])
     monkeypatch.setattr(module, "body_of", write_one)
-    monkeypatch.setattr(owed_module, "told_of", read_one)
+    monkeypatch.setattr(owed_module, "fields_of", read_one)
     at = office(path, {"http": Scripted(fail_twice), "file": Scripted()})
     at.outbox.put([numbered(1)])
     until(lambda: at.counted("delivered") == (2,))

@@ -68,11 +68,11 @@ def policy(*, owner_of: OwnerOf = nobody, salt: str = "salt", **changed: Any) ->
 
 def event(what: What, since_ns: int, ns: int, size: int, peak: int = 0, **changed: Any) -> Event:
     """Return an event about the receive queue of TCP at address 17, that crossed with 2003 bytes."""
-    told = Event(
+    crossed = Event(
         what=what, mode=Mode.EBPF, direction=RECV, socket=TCP, address=17, ns=ns, since_ns=since_ns, size=size,
         since_size=2003, peak=peak or max(size, 2003), threshold=THRESHOLD, pid=0, comm="",
     )  # fmt: skip
-    return replace(told, **changed)
+    return replace(crossed, **changed)
 
 
 def over(since_ns: int, **changed: Any) -> Event:
@@ -140,9 +140,9 @@ def test_an_episode_is_told_when_it_begins_and_when_it_ends() -> None:
 
 def test_the_two_directions_of_a_socket_are_two_episodes() -> None:
     rules = policy()
-    told = rules.on_event(over(5 * S)) + rules.on_event(over(5 * S, direction=SEND))
-    assert words(told) == [EXCEEDED, EXCEEDED]
-    assert told[0].id != told[1].id
+    notices = rules.on_event(over(5 * S)) + rules.on_event(over(5 * S, direction=SEND))
+    assert words(notices) == [EXCEEDED, EXCEEDED]
+    assert notices[0].id != notices[1].id
 
 
 def test_the_size_told_at_the_beginning_is_the_size_at_the_crossing() -> None:
@@ -178,8 +178,14 @@ def test_what_goes_on_is_told_once_per_interval() -> None:
     rules.on_event(over(5 * S))
     assert rules.on_time(35 * S - 1) == []
     rules.on_table([event(What.OVER, 5 * S, 33 * S, 1511, 4001)])
-    (told,) = rules.on_time(35 * S)
-    assert (told.event, told.ns, told.since_ns, told.size, told.peak) == (ONGOING, 35 * S, 5 * S, 1511, 4001)
+    (repeat,) = rules.on_time(35 * S)
+    assert (repeat.event, repeat.ns, repeat.since_ns, repeat.size, repeat.peak) == (
+        ONGOING,
+        35 * S,
+        5 * S,
+        1511,
+        4001,
+    )
     assert rules.on_time(65 * S - 1) == []
     assert words(rules.on_time(65 * S)) == [ONGOING]
 
@@ -226,9 +232,9 @@ def test_what_ends_while_it_is_held_is_not_told_at_all(lasted_ns: int) -> None:
 @pytest.mark.parametrize("end_is_first", [True, False])
 def test_what_was_over_for_long_enough_is_told_however_late_that_is_read(*, end_is_first: bool) -> None:
     rules = policy(hold_ns=HOLD)
-    told = [] if end_is_first else rules.on_event(over(5 * S))
-    told += rules.on_event(back(5 * S, 5 * S + HOLD, size=401, peak=3001))
-    assert [(n.event, n.ns, n.size, n.peak) for n in told] == [
+    notices = [] if end_is_first else rules.on_event(over(5 * S))
+    notices += rules.on_event(back(5 * S, 5 * S + HOLD, size=401, peak=3001))
+    assert [(n.event, n.ns, n.size, n.peak) for n in notices] == [
         (EXCEEDED, 5 * S, 2003, 3001), (CLEARED, 5 * S + HOLD, 401, 3001),
     ]  # fmt: skip
     assert counted(rules) == {}
@@ -276,12 +282,16 @@ def test_what_a_sweep_began_is_held_on_when_the_hooks_take_it_over() -> None:
 
 def test_sweeps_alone_hold_too() -> None:
     rules, kernel = policy(hold_ns=3 * S), Kernel()
-    told = [rules.on_sweep(sweep(n * S, (TCP, 0, size)), kernel.reap) for n, size in ((5, 2003), (7, CLEAR))]
-    assert told == [[], []]
+    by_sweep = [
+        rules.on_sweep(sweep(n * S, (TCP, 0, size)), kernel.reap) for n, size in ((5, 2003), (7, CLEAR))
+    ]
+    assert by_sweep == [[], []]
     assert counted(rules) == {"begun_by_sweep": 1, "ended_by_sweep": 1, "held_back": 1}
-    told = [rules.on_sweep(sweep(n * S, (TCP, 0, size)), kernel.reap) for n, size in ((8, 2003), (10, 4001))]
+    by_sweep = [
+        rules.on_sweep(sweep(n * S, (TCP, 0, size)), kernel.reap) for n, size in ((8, 2003), (10, 4001))
+    ]
     (begun,) = rules.on_time(11 * S)
-    assert told == [[], []]
+    assert by_sweep == [[], []]
     assert (begun.ns, begun.size, begun.peak) == (8 * S, 4001, 4001)
 
 
@@ -319,11 +329,11 @@ def test_what_the_table_missed_when_it_was_due_is_told_when_it_is_found() -> Non
 
 
 def test_a_held_episode_whose_end_is_lost_is_told_if_it_is_known_to_have_lasted() -> None:
-    for known_ns, told in ((HOLD - 1, []), (HOLD, [EXCEEDED, CLEARED])):
+    for known_ns, expected in ((HOLD - 1, []), (HOLD, [EXCEEDED, CLEARED])):
         rules = policy(hold_ns=HOLD)
         rules.on_event(over(5 * S))
         rules.on_table([event(What.OVER, 5 * S, 5 * S + known_ns, 1511, 4001)])
-        assert words(rules.on_table([]) + rules.on_table([])) == told
+        assert words(rules.on_table([]) + rules.on_table([])) == expected
         assert_forgotten(rules)
 
 
@@ -345,7 +355,7 @@ def test_many_that_were_told_leave_nothing_behind() -> None:
     for number in range(1009):
         rules.on_event(over(5 * S + number))
         rules.on_event(back(5 * S + number, 5 * S + number + 1))
-        assert len(rules.episodes._told) < 100
+        assert len(rules.episodes._repeats) < 100
 
 
 # other rules while it runs
@@ -358,13 +368,13 @@ def changed(rules: Policy, **other: Any) -> None:
 @pytest.mark.parametrize("by_hooks", [True, False], ids=["hooks", "sweep"])
 def test_a_raised_threshold_ends_what_is_under_its_clear_level(*, by_hooks: bool) -> None:
     rules, kernel = policy(), Kernel((17, RECV))
-    told = rules.on_event(over(5 * S)) if by_hooks else []
-    told += rules.on_sweep(sweep(6 * S, (TCP, 0, 2003)), kernel.reap)
+    notices = rules.on_event(over(5 * S)) if by_hooks else []
+    notices += rules.on_sweep(sweep(6 * S, (TCP, 0, 2003)), kernel.reap)
     changed(rules, thresholds={SEND: THRESHOLD, RECV: 4005})
     assert rules.on_sweep(sweep(7 * S, (TCP, 0, 2003)), kernel.reap) == []
-    told += rules.on_sweep(sweep(8 * S, (TCP, 0, 2002)), kernel.reap)
-    assert words(told) == [EXCEEDED, CLEARED]
-    assert {notice.threshold for notice in told} == {THRESHOLD}
+    notices += rules.on_sweep(sweep(8 * S, (TCP, 0, 2002)), kernel.reap)
+    assert words(notices) == [EXCEEDED, CLEARED]
+    assert {notice.threshold for notice in notices} == {THRESHOLD}
     assert kernel.asked == ([(17, RECV)] if by_hooks else [])
     assert rules.on_sweep(sweep(9 * S, (TCP, 0, 4005)), kernel.reap) == []
     assert_forgotten(rules)
@@ -451,10 +461,10 @@ def test_who_made_the_call_is_the_owner_and_nobody_is_looked_for() -> None:
 
 def test_an_end_read_before_its_beginning_tells_both_in_order() -> None:
     rules = policy()
-    told = rules.on_event(back(5 * S, 7 * S, size=401, peak=3001))
-    assert words(told) == [EXCEEDED, CLEARED]
-    assert [(n.ns, n.size, n.peak) for n in told] == [(5 * S, 2003, 2003), (7 * S, 401, 3001)]
-    assert told[0].id == told[1].id
+    notices = rules.on_event(back(5 * S, 7 * S, size=401, peak=3001))
+    assert words(notices) == [EXCEEDED, CLEARED]
+    assert [(n.ns, n.size, n.peak) for n in notices] == [(5 * S, 2003, 2003), (7 * S, 401, 3001)]
+    assert notices[0].id == notices[1].id
     assert rules.on_event(over(5 * S)) == []
     assert rules._early == {}
     assert_forgotten(rules)
@@ -472,13 +482,13 @@ def test_an_early_end_is_forgotten_when_its_beginning_was_lost() -> None:
 
 def test_overlapping_episodes_of_a_queue_are_told_apart() -> None:
     rules = policy()
-    told = [
+    notices = [
         *rules.on_event(over(5 * S)),
         *rules.on_event(over(9 * S)),
         *rules.on_event(back(9 * S, 11 * S)),
         *rules.on_event(back(5 * S, 7 * S)),
     ]
-    assert [(n.event, n.since_ns) for n in told] == [
+    assert [(n.event, n.since_ns) for n in notices] == [
         (EXCEEDED, 5 * S), (EXCEEDED, 9 * S), (CLEARED, 9 * S), (CLEARED, 5 * S),
     ]  # fmt: skip
     assert_forgotten(rules)
@@ -516,8 +526,12 @@ def test_a_beginning_read_after_the_table_is_not_told_again() -> None:
 
 def test_a_beginning_read_after_the_table_and_the_end_is_not_told_again() -> None:
     rules = policy()
-    told = [*rules.on_table([over(5 * S)]), *rules.on_event(back(5 * S, 7 * S)), *rules.on_event(over(5 * S))]
-    assert words(told) == [EXCEEDED, CLEARED]
+    notices = [
+        *rules.on_table([over(5 * S)]),
+        *rules.on_event(back(5 * S, 7 * S)),
+        *rules.on_event(over(5 * S)),
+    ]
+    assert words(notices) == [EXCEEDED, CLEARED]
     assert_forgotten(rules)
 
 
@@ -574,11 +588,11 @@ def test_the_table_does_not_end_what_only_sweeps_saw() -> None:
 
 def test_a_sweep_begins_updates_and_ends_what_the_hooks_did_not_see() -> None:
     rules, kernel = policy(), Kernel()
-    told = []
+    notices = []
     for begun_ns, size in ((5 * S, 2003), (6 * S, 4001), (7 * S, CLEAR + 1), (8 * S, CLEAR)):
         rules.sweep_begins()
-        told += rules.on_sweep(sweep(begun_ns, (TCP, 0, size)), kernel.reap)
-    begun, ended = told
+        notices += rules.on_sweep(sweep(begun_ns, (TCP, 0, size)), kernel.reap)
+    begun, ended = notices
     assert (begun.event, begun.ns, begun.size, begun.peak, begun.mode) == (
         EXCEEDED,
         5 * S,
@@ -601,11 +615,11 @@ def test_a_queue_at_the_threshold_is_not_over(size: int) -> None:
 def test_a_sweep_begins_and_ends_with_what_is_surely_there() -> None:
     """On kernels that count what was read: over if the rest is, back when the rest is; the size is the kernel's."""
     rules, kernel = policy(), Kernel()
-    told = []
+    notices = []
     for begun_ns, unsure in ((5 * S, 2003 - THRESHOLD), (6 * S, 2002 - THRESHOLD), (7 * S, 2003 - CLEAR)):
         rules.sweep_begins()
-        told += rules.on_sweep(sweep(begun_ns, (UDP, 0, 2003), unsure=unsure), kernel.reap)
-    begun, ended = told
+        notices += rules.on_sweep(sweep(begun_ns, (UDP, 0, 2003), unsure=unsure), kernel.reap)
+    begun, ended = notices
     assert (begun.event, begun.ns, begun.size) == (EXCEEDED, 6 * S, 2003)
     assert (ended.event, ended.size, ended.peak) == (CLEARED, CLEAR, 2003)
     assert_forgotten(rules)
@@ -733,7 +747,7 @@ def test_a_namespace_gone_takes_its_sockets_along() -> None:
     for begun_ns in (6, 7, 8):  # sweeps of other namespaces say nothing of it
         assert rules.on_sweep(sweep(begun_ns * S), kernel.reap) == []
     gone = [rules.on_sweep(sweep(n * S, not_found=(NETNS + 7,)), kernel.reap) for n in (9, 10)]
-    assert [words(told) for told in gone] == [[], [CLEARED]]
+    assert [words(each) for each in gone] == [[], [CLEARED]]
     assert_forgotten(rules)
 
 
@@ -768,8 +782,8 @@ def test_a_sweep_does_not_begin_again_what_ended_while_it_was_under_way() -> Non
 def test_a_sweep_does_not_begin_again_what_it_ends_in_the_other_direction() -> None:
     rules, kernel = policy(), Kernel((17, RECV))
     rules.on_event(over(5 * S))
-    told = rules.on_sweep(sweep(6 * S, (TCP, 2003, 0)), kernel.reap)
-    assert [(n.event, n.direction) for n in told] == [(CLEARED, RECV), (EXCEEDED, SEND)]
+    notices = rules.on_sweep(sweep(6 * S, (TCP, 2003, 0)), kernel.reap)
+    assert [(n.event, n.direction) for n in notices] == [(CLEARED, RECV), (EXCEEDED, SEND)]
 
 
 # who a socket is
@@ -806,8 +820,8 @@ def test_a_udp_socket_connected_later_is_the_same() -> None:
 def test_udp_sockets_that_share_an_address_are_told_apart() -> None:
     rules = policy()
     twin = replace(UDP, inode=UDP.inode + 2)
-    told = rules.on_sweep(sweep(5 * S, (UDP, 0, 2003), (twin, 0, 3001)), Kernel().reap)
-    assert [(n.event, n.socket.inode, n.size) for n in told] == [
+    notices = rules.on_sweep(sweep(5 * S, (UDP, 0, 2003), (twin, 0, 3001)), Kernel().reap)
+    assert [(n.event, n.socket.inode, n.size) for n in notices] == [
         (EXCEEDED, UDP.inode, 2003), (EXCEEDED, twin.inode, 3001),
     ]  # fmt: skip
     ended = rules.on_sweep(sweep(6 * S, (UDP, 0, 2003), (twin, 0, 0)), Kernel().reap)
@@ -874,7 +888,7 @@ class Model:
     truths: list[Truth] = field(default_factory=list)
     table: dict[int, Truth] = field(default_factory=dict)
     rings: list[list[tuple[Event, Truth]]] = field(default_factory=lambda: [[] for _ in range(RINGS)])
-    told: list[Notice] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     recovered: int = 0
 
     def change(self, queue: int, size: int, ring: int, *, lost: bool) -> None:
@@ -907,7 +921,7 @@ class Model:
                 truth.back = word
             elif not truth.known_ns:
                 truth.known_ns = word.ns
-            self.told += self.policy.on_event(word)
+            self.notices += self.policy.on_event(word)
 
     def read_all(self) -> None:
         for ring in range(RINGS):
@@ -925,7 +939,7 @@ class Model:
             elif truth.known and not truth.back:
                 truth.misses += 1
                 self.recovered += truth.misses == 2
-        self.told += self.policy.on_table([truth.event(What.OVER) for truth in self.table.values()])
+        self.notices += self.policy.on_table([truth.event(What.OVER) for truth in self.table.values()])
 
     def assert_books(self) -> None:
         """Assert that each open episode is known by its queue, and nothing else is."""
@@ -970,14 +984,14 @@ def finish(model: Model) -> None:
 
 
 def assert_told_once(model: Model) -> None:
-    told: dict[tuple[object, ...], list[Notice]] = {}
-    for notice in model.told:
-        told.setdefault((notice.socket, notice.direction, notice.since_ns), []).append(notice)
+    by_episode: dict[tuple[object, ...], list[Notice]] = {}
+    for notice in model.notices:
+        by_episode.setdefault((notice.socket, notice.direction, notice.since_ns), []).append(notice)
     known = [truth for truth in model.truths if truth.known]
-    assert len(told) == len(known)
+    assert len(by_episode) == len(known)
     for truth in known:
         socket, direction, _ = HISTORIES[truth.queue]
-        begun, ended = told[socket, direction, truth.since_ns]
+        begun, ended = by_episode[socket, direction, truth.since_ns]
         assert (begun.event, begun.ns, begun.size, begun.peak) == (
             EXCEEDED, truth.since_ns, truth.since_size, truth.since_size,
         )  # fmt: skip
@@ -986,7 +1000,7 @@ def assert_told_once(model: Model) -> None:
             assert (ended.ns, ended.size, ended.peak) == (truth.back.ns, truth.back.size, truth.peak)
         else:
             assert (ended.ns, ended.size, ended.peak) == (truth.known_ns, 0, truth.known_peak)
-    assert max(Counter(notice.id for notice in model.told).values(), default=2) == 2
+    assert max(Counter(notice.id for notice in model.notices).values(), default=2) == 2
 
 
 @settings(max_examples=150, deadline=None)
@@ -1023,7 +1037,7 @@ def test_with_loss_every_episode_heard_of_is_told_once(history: list[tuple[objec
 )
 def test_sweeps_alone_tell_what_they_saw(looks: list[list[int]]) -> None:
     rules = policy()
-    told: list[Notice] = []
+    notices: list[Notice] = []
     open_: dict[int, int] = {}
     begun = ended = 0
     for number, sizes in enumerate([*looks, [0] * QUEUES], start=1):
@@ -1048,14 +1062,14 @@ def test_sweeps_alone_tell_what_they_saw(looks: list[list[int]]) -> None:
             frozenset(),
             read,
         )
-        told += rules.on_sweep(taken, Kernel().reap)
+        notices += rules.on_sweep(taken, Kernel().reap)
         peaks = {(episode.socket, episode.direction): episode.peak for episode in rules.open.values()}
         assert peaks == {HISTORIES[queue][:2]: peak for queue, peak in open_.items()}
     counts = rules.counters.snapshot()
     assert begun == ended
     assert counts == dict.fromkeys(NAMES, 0) | {"begun_by_sweep": begun, "ended_by_sweep": ended}
-    assert words(told).count(EXCEEDED) == words(told).count(CLEARED) == begun
-    assert len({notice.id for notice in told}) == begun
+    assert words(notices).count(EXCEEDED) == words(notices).count(CLEARED) == begun
+    assert len({notice.id for notice in notices}) == begun
     assert_forgotten(rules)
 
 
@@ -1068,7 +1082,7 @@ class Loop(Model):
         play(self, history)  # the kernel does not wait
         self.read_all()
         self.look()
-        self.told += self.policy.on_time(now_ns)
+        self.notices += self.policy.on_time(now_ns)
         due_ns = self.policy.next_due_ns()
         assert due_ns is None or due_ns > now_ns
         held = {e.hold_ends_ns for e in self.policy.open.values() if e.held and not e.missed}
@@ -1112,19 +1126,19 @@ def test_what_is_held_is_told_if_and_only_if_it_lasted(
         else:
             model.wake()
         model.assert_books()
-        known = len(model.told) - 2 * len({n.id for n in model.told if n.event == CLEARED})
+        known = len(model.notices) - 2 * len({n.id for n in model.notices if n.event == CLEARED})
         assert known == sum(not episode.held for episode in model.policy.open.values())
     finish(model)
-    told: dict[tuple[object, ...], list[str]] = {}
-    for notice in model.told:
-        told.setdefault((notice.socket, notice.direction, notice.since_ns), []).append(notice.event)
-    assert all(events == [EXCEEDED, CLEARED] for events in told.values())
+    by_episode: dict[tuple[object, ...], list[str]] = {}
+    for notice in model.notices:
+        by_episode.setdefault((notice.socket, notice.direction, notice.since_ns), []).append(notice.event)
+    assert all(events == [EXCEEDED, CLEARED] for events in by_episode.values())
     lasted: dict[tuple[object, ...], int] = {
         (*HISTORIES[truth.queue][:2], truth.since_ns): truth.ns - truth.since_ns for truth in model.truths
     }
-    assert all(lasted[truth] >= hold_ns for truth in told)
+    assert all(lasted[truth] >= hold_ns for truth in by_episode)
     if not some_are_lost:
-        assert told.keys() == {truth for truth, ns in lasted.items() if ns >= hold_ns}
+        assert by_episode.keys() == {truth for truth, ns in lasted.items() if ns >= hold_ns}
     known = sum(truth.known for truth in model.truths)
-    assert counted(model.policy).get("held_back", 0) == known - len(told)
+    assert counted(model.policy).get("held_back", 0) == known - len(by_episode)
     assert_forgotten(model.policy)

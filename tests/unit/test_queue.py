@@ -272,8 +272,8 @@ def test_whatever_happens_all_are_delivered_in_order_or_given_up(  # noqa: C901,
         while (one := ready(asked, clock)) is not None:
             done[one.episode].append(one.n)
             asked.worked(one)
-    told = [n for numbers in done.values() for n in numbers]
-    assert sorted([*told, *gone]) == list(range(1, made + 1)), "each once: told or given up"
+    delivered = [n for numbers in done.values() for n in numbers]
+    assert sorted([*delivered, *gone]) == list(range(1, made + 1)), "each once: delivered or given up"
     assert all(numbers == sorted(numbers) for numbers in done.values())
     assert not asked._episodes
     assert not asked._failures
@@ -341,13 +341,13 @@ def test_what_failed_while_nobody_was_there_is_due_when_somebody_is() -> None:
         assert one is not None
         asked.failed(one, 0)
         clock.now_s += 8 if asked.is_broken() else 0
-    told = ready(asked, clock)
-    assert told is not None
-    asked.worked(told)
+    taken = ready(asked, clock)
+    assert taken is not None
+    asked.worked(taken)
     left = set()
     while one := ready(asked, clock):
         left.add(one.n)
-    assert left == set(range(1, 8)) - {told.n}
+    assert left == set(range(1, 8)) - {taken.n}
 
 
 def test_nothing_piles_up_of_what_is_given_up() -> None:

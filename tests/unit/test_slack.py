@@ -133,17 +133,17 @@ def test_a_message() -> None:
 @settings(deadline=None)
 @given(st.text(), st.text())
 def test_nothing_in_a_name_is_read_by_slack(name: str, host: str) -> None:
-    told = TOLD | {"comm": name, "host": host}
-    text = text_of(told)
+    fields = TOLD | {"comm": name, "host": host}
+    text = text_of(fields)
     ours = re.sub(r"<!date\^[^<>]*>", "", text)
     assert not re.search("[<>]|&(?!(amp|lt|gt);)", ours)
-    assert html.unescape(text).endswith(sentence(unread(told)))
+    assert html.unescape(text).endswith(sentence(unread(fields)))
 
 
 def test_alerts_are_posted_on_one_connection_and_heartbeats_are_not() -> None:
     with webhook(say(200)) as served, closing(Slack(url=served.url, timeout_s=HANGS_S)) as slack:
-        for told in (TOLD, HEARTBEAT, TOLD | {"event": "cleared"}):
-            slack.send(told)
+        for fields in (TOLD, HEARTBEAT, TOLD | {"event": "cleared"}):
+            slack.send(fields)
     assert [path for path, _, _ in served.posted] == [f"{PATH}?s3cret"] * 2
     assert len(served.connections) == 1
     _, headers, body = served.posted[0]

@@ -74,12 +74,12 @@ def parameters(text: str) -> dict[str, str]:
     return {name: re.sub(r'\\(["\\\]])', r"\1", value) for name, value in PARAMETER.findall(text)}
 
 
-def message_of(told: dict[str, str], limit: int = STREAM_BYTES) -> bytes:
-    return rfc5424(told, facility=3, pid=77, limit=limit)
+def message_of(fields: dict[str, str], limit: int = STREAM_BYTES) -> bytes:
+    return rfc5424(fields, facility=3, pid=77, limit=limit)
 
 
-def local_of(told: dict[str, str], limit: int = STREAM_BYTES) -> bytes:
-    return syslog3(told, facility=3, pid=77, limit=limit)
+def local_of(fields: dict[str, str], limit: int = STREAM_BYTES) -> bytes:
+    return syslog3(fields, facility=3, pid=77, limit=limit)
 
 
 @pytest.fixture
@@ -156,10 +156,10 @@ def test_values_come_out_as_they_went_in(value: str, key: str) -> None:
 @example("ä")
 @example("a")
 def test_what_is_not_ascii_is_marked_as_utf_8(name: str) -> None:
-    told = TOLD | {"comm": name}
-    said = parsed(message_of(told))["msg"]
+    fields = TOLD | {"comm": name}
+    said = parsed(message_of(fields))["msg"]
     assert said.startswith("\ufeff") == (not printable(name).isascii())
-    assert said.removeprefix("\ufeff") == sentence(told)
+    assert said.removeprefix("\ufeff") == sentence(fields)
 
 
 @pytest.mark.parametrize(
@@ -176,13 +176,13 @@ def test_a_host_name_that_is_none(host: str, shown: str) -> None:
 @example(600, "", "ä" * 2000)
 @example(601, "", "ä" * 2000)
 def test_no_message_is_longer_than_it_may(limit: int, one: str, other: str) -> None:
-    told = {"first": one} | TOLD | {"comm": other}
-    for message in (message_of(told, limit), local_of(told, limit)):
+    fields = {"first": one} | TOLD | {"comm": other}
+    for message in (message_of(fields, limit), local_of(fields, limit)):
         assert len(message) <= limit
         message.decode()
-    read = parameters(parsed(message_of(told, limit))["parameters"])
+    read = parameters(parsed(message_of(fields, limit))["parameters"])
     assert read["event"] == "ongoing"
-    assert all(text == printable(told[key]) for key, text in read.items())
+    assert all(text == printable(fields[key]) for key, text in read.items())
 
 
 def test_the_sentence_is_cut_before_parameters_go() -> None:

@@ -28,7 +28,7 @@ FOLDED = {
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("fields", "said"),
     [
         (TOLD, f"{SEND} holds 9 bytes, over 8"),
         (
@@ -50,8 +50,8 @@ FOLDED = {
         ({"event": "heartbeat", "seq": "7"}, "heartbeat, last alert 7"),
     ],
 )
-def test_what_is_said(told: dict[str, str], said: str) -> None:
-    assert sentence(told) == said
+def test_what_is_said(fields: dict[str, str], said: str) -> None:
+    assert sentence(fields) == said
 
 
 def test_what_is_not_known_is_a_question_mark() -> None:
@@ -60,8 +60,8 @@ def test_what_is_not_known_is_a_question_mark() -> None:
 
 @settings(deadline=None)
 @given(st.text(), st.sampled_from([TOLD, FOLDED]))
-def test_a_name_with_anything_in_it_stays_in_its_line(name: str, told: dict[str, str]) -> None:
-    said = sentence(told | {"pid": "1", "comm": name, "worst": name})
+def test_a_name_with_anything_in_it_stays_in_its_line(name: str, fields: dict[str, str]) -> None:
+    said = sentence(fields | {"pid": "1", "comm": name, "worst": name})
     assert said.isprintable()
     assert printable(name) in said
 
@@ -103,10 +103,10 @@ NAMES = [
 @pytest.mark.parametrize("key", ["comm", "host", "unit", "what-comes-later"])
 def test_no_chat_finds_anything_in_a_name(name: str, key: str) -> None:
     assert READ.search(name)
-    told = unread(TOLD | {"pid": "1", key: name})
-    assert not READ.search(told[key])
-    assert len(told[key]) == len(name)
-    assert all(told[each] == text for each, text in TOLD.items() if each != key)
+    fields = unread(TOLD | {"pid": "1", key: name})
+    assert not READ.search(fields[key])
+    assert len(fields[key]) == len(name)
+    assert all(fields[each] == text for each, text in TOLD.items() if each != key)
 
 
 @given(st.text())

@@ -20,20 +20,20 @@ LABELS = tuple(field.name for field in FIELDS if field.label)
 is none of them, it may become known later."""
 
 
-def alert_of(told: Mapping[str, str]) -> dict[str, Any]:
+def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the alert as the API wants it.
 
     `endsAt` stands only in what cleared: without it Alertmanager holds the alert for its `resolve_timeout`, 5 minutes
     as it is shipped, from the last word of it; `repeat` should be shorter.
     """
-    at = Decimal(told["timestamp"])
+    at = Decimal(fields["timestamp"])
     made: dict[str, Any] = {
-        "labels": {"alertname": "SocketQueue"} | {key: told[key] for key in LABELS if key in told},
-        "annotations": {"summary": sentence(unread(told))}
-        | {key: text for key, text in told.items() if key not in LABELS},
-        "startsAt": rfc3339(at - Decimal(told.get("duration", "0"))),
+        "labels": {"alertname": "SocketQueue"} | {key: fields[key] for key in LABELS if key in fields},
+        "annotations": {"summary": sentence(unread(fields))}
+        | {key: text for key, text in fields.items() if key not in LABELS},
+        "startsAt": rfc3339(at - Decimal(fields.get("duration", "0"))),
     }
-    if told["event"] == CLEARED:
+    if fields["event"] == CLEARED:
         made["endsAt"] = rfc3339(at)
     return made
 
@@ -51,11 +51,11 @@ class Alertmanager:
         whole = url.rstrip("/") + "/api/v2/alerts"
         self._post = HttpPost(whole, timeout_s, shown=redacted(whole, path=not hide_path))
 
-    def send(self, told: Mapping[str, str]) -> None:
+    def send(self, fields: Mapping[str, str]) -> None:
         """Post the alert. Raise TransportError; one that Alertmanager will never take is permanent."""
-        is_part = told["event"] == CLEARED and "count" in told
-        if told["event"] in EVENTS and not is_part:
-            self._post.post([alert_of(told)])
+        is_part = fields["event"] == CLEARED and "count" in fields
+        if fields["event"] in EVENTS and not is_part:
+            self._post.post([alert_of(fields)])
 
     def close(self) -> None:
         self._post.close()

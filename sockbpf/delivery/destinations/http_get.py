@@ -165,13 +165,13 @@ class HttpGet:
             check_bundle(str(self._request.url), bundle())
         check_proxy(self._session, str(self._request.url), self._proxies(_origin(self._request)))
 
-    def send(self, told: Mapping[str, str]) -> None:
+    def send(self, fields: Mapping[str, str]) -> None:
         """Return on 2xx. Raise TransportError on any other status and on every failure on the way to one."""
         if self._place:
             self._place()
         try:
             with self._deadline.bounded(self._settings.timeout) as late:
-                answer = self._follow(told, late)
+                answer = self._follow(fields, late)
         finally:
             # A receiver that sets ever new cookies must not fill the memory.
             self._session.cookies.clear()
@@ -189,7 +189,7 @@ class HttpGet:
     def _shown(self, url: str) -> str:
         return redacted(url, path=not isinstance(self._settings.url, Secret))
 
-    def _follow(self, told: Mapping[str, str], late: threading.Event) -> requests.Response:
+    def _follow(self, fields: Mapping[str, str], late: threading.Event) -> requests.Response:
         """Return the last answer of the redirects.
 
         They are followed one by one and not by requests, which reads their bodies without a bound.
@@ -199,7 +199,7 @@ class HttpGet:
         url = str(request.url)
         cert = self._cert
         try:
-            request.url = url + ("&" if "?" in url else "?") + urlencode(told)
+            request.url = url + ("&" if "?" in url else "?") + urlencode(fields)
             for _ in range(1 + self._session.max_redirects):
                 url = str(request.url)
                 answer = self._get(request, cert)

@@ -29,9 +29,9 @@ _writing: dict[str, threading.Lock] = {}
 """By path. No lock of the file itself: whoever may read it could hold one for ever."""
 
 
-def line_of(told: Mapping[str, str]) -> str:
+def line_of(fields: Mapping[str, str]) -> str:
     """Return an alert as one line of ASCII. Its numbers stand there digit by digit as they were told."""
-    return "{" + ",".join(f"{json.dumps(key)}:{_value(key, text)}" for key, text in told.items()) + "}"
+    return "{" + ",".join(f"{json.dumps(key)}:{_value(key, text)}" for key, text in fields.items()) + "}"
 
 
 def _value(key: str, text: str) -> str:
@@ -51,10 +51,10 @@ class JsonLines:
         self._lock = _writing.setdefault(self._path, threading.Lock())
         self._file: int | None = None
 
-    def send(self, told: Mapping[str, str]) -> None:
+    def send(self, fields: Mapping[str, str]) -> None:
         """Append the alert. Raise TransportError, passing, for whatever the disk says."""
         try:
-            line = f"{line_of(told)}\n".encode("ascii")
+            line = f"{line_of(fields)}\n".encode("ascii")
             with self._lock:
                 file = self._append(line)
             os.fdatasync(file)

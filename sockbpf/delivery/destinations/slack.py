@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def text_of(told: Mapping[str, str]) -> str:
+def text_of(fields: Mapping[str, str]) -> str:
     """Return the message, in Slack's mrkdwn; the reader's client shows the time in the reader's zone.
 
     Nobody is called and nothing is formatted by what a process or a host is called.
     """
-    told = unread(told)
-    seconds = Decimal(told["timestamp"])
+    fields = unread(fields)
+    seconds = Decimal(fields["timestamp"])
     when = f"<!date^{int(seconds)}^{{date_short_pretty}} {{time_secs}}|{rfc3339(seconds)}>"
-    return f"*{told['event']}* on {_escaped(printable(told['host']))}, {when}: {_escaped(sentence(told))}"
+    return (
+        f"*{fields['event']}* on {_escaped(printable(fields['host']))}, {when}: {_escaped(sentence(fields))}"
+    )
 
 
 def _escaped(text: str) -> str:
@@ -37,10 +39,10 @@ class Slack:
     def __init__(self, *, url: str, timeout_s: float) -> None:
         self._post = HttpPost(url, timeout_s, shown=redacted(url, path=False))
 
-    def send(self, told: Mapping[str, str]) -> None:
+    def send(self, fields: Mapping[str, str]) -> None:
         """Post the alert. Raise TransportError; one that Slack will never take is permanent."""
-        if told["event"] in EVENTS:
-            self._post.post({"text": text_of(told)})
+        if fields["event"] in EVENTS:
+            self._post.post({"text": text_of(fields)})
 
     def close(self) -> None:
         self._post.close()

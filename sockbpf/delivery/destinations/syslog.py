@@ -46,9 +46,9 @@ class Syslog:
             host if transport == "unix" else f"{transport}://{f'[{host}]' if ':' in host else host}:{port}"
         )
 
-    def send(self, told: Mapping[str, str]) -> None:
+    def send(self, fields: Mapping[str, str]) -> None:
         """Send the alert. Raise TransportError, passing, for whatever the system says."""
-        message = self._form(told, facility=self._facility, pid=os.getpid(), limit=self._limit)
+        message = self._form(fields, facility=self._facility, pid=os.getpid(), limit=self._limit)
         try:
             self._wire.send(message)
         except OSError as error:

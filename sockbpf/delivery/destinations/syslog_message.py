@@ -38,39 +38,39 @@ def priority(event: str, facility: int) -> int:
     return facility * 8 + SEVERITIES.get(event, INFO)
 
 
-def rfc5424(told: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
+def rfc5424(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
     """Return the message of RFC 5424, at most `limit` bytes: the sentence is cut first, then go parameters."""
-    when = rfc3339(Decimal(told["timestamp"]))
-    host, event = _header(told["host"], 255), _header(told["event"], 32)
-    head = f"<{priority(told['event'], facility)}>1 {when} {host} sockbpf {pid} {event} ".encode("ascii")
-    head += element(told, limit - len(head))
-    text = sentence(told)
+    when = rfc3339(Decimal(fields["timestamp"]))
+    host, event = _header(fields["host"], 255), _header(fields["event"], 32)
+    head = f"<{priority(fields['event'], facility)}>1 {when} {host} sockbpf {pid} {event} ".encode("ascii")
+    head += element(fields, limit - len(head))
+    text = sentence(fields)
     # Without one the text is ASCII: most daemons would show the mark.
     mark = b" " if text.isascii() else b" " + BOM
     said = _cut(text, limit - len(head) - len(mark))
     return head + mark + said if said else head
 
 
-def syslog3(told: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
+def syslog3(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
     """Return the message as syslog(3) forms it, at most `limit` bytes; the structured data stand at its end.
 
     Daemons expect this form on /dev/log and no other: rsyslog, as it is shipped, takes a message of RFC 5424 for one
     of a program called 1, and journald does not read it either.
     """
-    at = time.localtime(int(Decimal(told["timestamp"])))
+    at = time.localtime(int(Decimal(fields["timestamp"])))
     when = f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
-    head = f"<{priority(told['event'], facility)}>{when} sockbpf[{pid}]: ".encode("ascii")
-    head += _cut(sentence(told), limit // 2) + b" "
-    return head + element(told, limit - len(head))
+    head = f"<{priority(fields['event'], facility)}>{when} sockbpf[{pid}]: ".encode("ascii")
+    head += _cut(sentence(fields), limit // 2) + b" "
+    return head + element(fields, limit - len(head))
 
 
-def element(told: Mapping[str, str], limit: int) -> bytes:
+def element(fields: Mapping[str, str], limit: int) -> bytes:
     """Return an SD-ELEMENT of the parameters that find room in `limit` bytes.
 
     Values hold no control characters: daemons write them into files of lines.
     """
     made, room = [f"[{ELEMENT}".encode("ascii")], limit - len(f"[{ELEMENT}]")
-    for key, value in told.items():
+    for key, value in fields.items():
         name = re.sub(r'[^!-~]|[="\]]', "_", key)[:32]
         escaped = re.sub(r'(["\\\]])', r"\\\1", printable(value))
         parameter = f' {name}="{escaped}"'.encode()

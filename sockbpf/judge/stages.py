@@ -39,7 +39,7 @@ class Settings:
     fold_window_ns: int
 
 
-class Telling:
+class Stages:
     """All stages. Notices go in, what is to be told comes out, at once or when it is due."""
 
     def __init__(self, settings: Settings, counters: Counters, is_open: Callable[[str], bool]) -> None:
@@ -80,10 +80,10 @@ class Telling:
 
     def on_time(self, now_ns: int) -> list[Notice | Folded]:
         """Return what is due by now. All notices must have been handed over."""
-        told = self._folded(self._flapping.on_time(now_ns), now_ns)
+        passed_on = self._folded(self._flapping.on_time(now_ns), now_ns)
         for stage in self._folds:
-            told += self._wanted(stage.on_time(now_ns))
-        return told
+            passed_on += self._wanted(stage.on_time(now_ns))
+        return passed_on
 
     def next_due_ns(self) -> int | None:
         """Return when `on_time` is wanted; None if nothing waits."""
@@ -92,20 +92,20 @@ class Telling:
 
     def flush(self, now_ns: int) -> list[Notice | Folded]:
         """Return all that waits and can be told, without waiting."""
-        told = self._folded(self._flapping.flush(), now_ns)
+        passed_on = self._folded(self._flapping.flush(), now_ns)
         for stage in self._folds:
-            told += self._wanted(stage.flush())
-        return told
+            passed_on += self._wanted(stage.flush())
+        return passed_on
 
     @property
     def _folds(self) -> tuple[Fold, ...]:
         return (self._fold, *self._bounds)
 
     def _folded(self, notices: Iterable[Notice | Folded], now_ns: int) -> list[Notice | Folded]:
-        told = list(notices)
+        passed_on = list(notices)
         for stage in self._folds:
-            told = stage.on_notices(told, now_ns)
-        return self._wanted(told)
+            passed_on = stage.on_notices(passed_on, now_ns)
+        return self._wanted(passed_on)
 
     def _wanted(self, notices: Iterable[Notice | Folded]) -> list[Notice | Folded]:
         return [
