@@ -21,9 +21,11 @@ import requests
 from sqlalchemy import func, select
 
 from bench.figure import Figure, median, percentile
+from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.entry import alert_entry
-from sockbpf.store.data.schema import EDITION, ENTRY, migrate, open_engine
-from sockbpf.store.data.writing import write
+from sockbpf.store.data.migration import migrate
+from sockbpf.store.data.rows import write
+from sockbpf.store.data.schema import EDITION, ENTRY
 from tests.store.serving import Store, new_database, postgresql, start_store
 from tests.store.talking import memory_mib
 

@@ -20,7 +20,7 @@ from sockbpf.process.user import become, confine, user_of, users_before
 from sockbpf.settings.store import names_of
 from sockbpf.store.data.database import Database
 from sockbpf.store.data.files import give_away, keep_private
-from sockbpf.store.data.writing import probe
+from sockbpf.store.data.probe import probe
 from sockbpf.store.listener import BACKLOG, listen
 from sockbpf.store.web.app import OPEN_PATHS, Shared, make_app
 from sockbpf.store.web.crowd import Crowd

@@ -22,7 +22,8 @@ import yaml
 from sqlalchemy import text
 
 from sockbpf.settings.store import StoreSettings as Settings
-from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR, open_engine
+from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
 from tests.live.waiting import DEADLINE_S, until
 
 POSTGRESQL = Path("/usr/lib/postgresql")

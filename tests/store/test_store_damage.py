@@ -23,7 +23,7 @@ import requests
 from sqlalchemy import text
 
 from sockbpf.settings.store import StoreSettings as Settings
-from sockbpf.store.data.schema import open_engine
+from sockbpf.store.data.engine import open_engine
 from tests.live.waiting import until
 from tests.store.asking import pages
 from tests.store.conftest import StartStore

@@ -16,8 +16,9 @@ import psycopg
 import requests
 from sqlalchemy import text
 
+from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.partitions import make_partitions
-from sockbpf.store.data.schema import EDITION, open_engine
+from sockbpf.store.data.schema import EDITION
 from tests.live.waiting import until
 from tests.store.asking import delete
 from tests.store.conftest import StartStore
@@ -167,7 +168,8 @@ def test_a_search_by_time_and_port_goes_by_its_index(tmp_path: Path) -> None:
     from sqlalchemy import select
 
     from sockbpf.store.data.filters import parse
-    from sockbpf.store.data.schema import ENTRY, migrate
+    from sockbpf.store.data.migration import migrate
+    from sockbpf.store.data.schema import ENTRY
     from sockbpf.store.data.search import LENGTH, _bounded, _sides
 
     engine = open_engine(f"sqlite:///{tmp_path}/alerts.sqlite", connections=1)

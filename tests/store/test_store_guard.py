@@ -425,7 +425,7 @@ def test_postgresql_without_its_library_is_told_with_the_remedy() -> None:
     """The library is an extra: it is hidden here as if it were not installed."""
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from sockbpf.store.data.schema import open_engine, SchemaError\n"
+        "from sockbpf.store.data.engine import SchemaError, open_engine\n"
         "try:\n    open_engine('postgresql+psycopg://u:secret@h/x', connections=1)\n"
         "except SchemaError as error:\n    print(error)\n"
     )

@@ -17,8 +17,9 @@ import requests
 from sqlalchemy import func, insert, select, update
 
 from sockbpf.settings.store import StoreSettings as Settings
+from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.partitions import make_partitions
-from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE, open_engine
+from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE
 from tests.live.waiting import until
 from tests.store.asking import Object, delete, get, is_problem, post
 from tests.store.conftest import StartStore

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from sockbpf.record.fields import columns
+from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.entry import alert_entry, posted_entry
-from sockbpf.store.data.schema import EDITION, migrate, open_engine
-from sockbpf.store.data.writing import write
+from sockbpf.store.data.migration import migrate
+from sockbpf.store.data.rows import write
+from sockbpf.store.data.schema import EDITION
 from tests.unit.field_docs import DOCUMENTS, ROOT, rewritten
 
 PLACE = len(columns()) + 1
@@ -60,10 +62,12 @@ from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.fields import parameters
 from sockbpf.record.text import unread
 from sockbpf.store.data.entry import alert_entry
-from sockbpf.store.data.schema import migrate, open_engine
+from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.search import find, find_episodes
 from sockbpf.store.data.filters import parse
-from sockbpf.store.data.writing import probe, write
+from sockbpf.store.data.probe import probe
+from sockbpf.store.data.rows import write
 from sockbpf.store.web.description import document
 
 socket = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, 4026531840, 8191)

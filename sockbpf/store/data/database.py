@@ -20,10 +20,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from sockbpf.errors import SockbpfError
+from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.faults import DAMAGED, is_damage
 from sockbpf.store.data.files import SIDES, keep_private
+from sockbpf.store.data.migration import DamagedError, migrate
 from sockbpf.store.data.partitions import make_partitions
-from sockbpf.store.data.schema import DamagedError, migrate, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from sockbpf.store.data.schema import ENTRY, ONE_AT_A_TIME, PARTITIONED
+from sockbpf.store.data.migration import ONE_AT_A_TIME
+from sockbpf.store.data.schema import ENTRY, PARTITIONED
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection

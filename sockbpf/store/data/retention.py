@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, select
 
 from sockbpf.process import life
+from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.partitions import drop_partitions, make_partitions
 from sockbpf.store.data.room import SLICE, delete_entries
 from sockbpf.store.data.salvage import salvage_all
 from sockbpf.store.data.schema import ARRIVED, ENTRY, EPISODE, HEARD
 from sockbpf.store.data.sound import give_sums
-from sockbpf.store.data.writing import BusyError, Lane
+from sockbpf.store.data.writing import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

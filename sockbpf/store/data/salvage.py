@@ -20,10 +20,12 @@ from sqlalchemy import LargeBinary, Text, select
 from sockbpf.store.data.database import renamed
 from sockbpf.store.data.digest import APART
 from sockbpf.store.data.entry import Entry
+from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.pages import rows_on_pages
+from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.sound import is_sound_entry, said_by
-from sockbpf.store.data.writing import BusyError, Lane, write
+from sockbpf.store.data.writing import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

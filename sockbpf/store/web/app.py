@@ -27,13 +27,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sockbpf.settings.fields import DURATIONS, quantity
+from sockbpf.store.data.engine import bound
 from sockbpf.store.data.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
 from sockbpf.store.data.faults import described, is_damage
 from sockbpf.store.data.filters import cursor, parse, time_of
+from sockbpf.store.data.lanes import Lane
+from sockbpf.store.data.probe import probe
 from sockbpf.store.data.retention import Upkeep, delete_before
-from sockbpf.store.data.schema import ENTRY, bound
+from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.search import AlteredError, find, find_episodes, read_something, since
-from sockbpf.store.data.writing import Broken, BusyError, Lane, Writer, probe
+from sockbpf.store.data.writing import Broken, BusyError, Writer
 from sockbpf.store.web.description import document
 from sockbpf.store.web.feed import Feed
 from sockbpf.store.web.guard import AUTHORIZED, PEER, TRUSTED, UNEXPECTED, Problem, problem

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, inspect, text
 
-from sockbpf.store.data import schema
-from sockbpf.store.data.schema import STEPS, DamagedError, SchemaError, migrate, open_engine
+from sockbpf.store.data import migration
+from sockbpf.store.data.engine import SchemaError, open_engine
+from sockbpf.store.data.migration import STEPS, DamagedError, migrate
+from sockbpf.store.data.schema import EDITION
 
 
 @pytest.fixture
@@ -41,8 +43,8 @@ def add_nonsense(connection: Connection) -> None:
 def test_a_new_database_is_of_this_edition_and_stays_so(engine: Engine) -> None:
     migrate(engine)
     migrate(engine)
-    assert edition(engine) == [schema.EDITION]
-    assert len(STEPS) == schema.EDITION
+    assert edition(engine) == [EDITION]
+    assert len(STEPS) == EDITION
 
 
 def test_an_older_one_takes_the_steps_it_lacks_and_keeps_its_entries(
@@ -51,11 +53,11 @@ def test_an_older_one_takes_the_steps_it_lacks_and_keeps_its_entries(
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("insert into entry (at, body) values (1.5, '{}')"))
-    monkeypatch.setattr(schema, "STEPS", (*STEPS, add_color))
-    monkeypatch.setattr(schema, "EDITION", schema.EDITION + 1)
+    monkeypatch.setattr(migration, "STEPS", (*STEPS, add_color))
+    monkeypatch.setattr(migration, "EDITION", EDITION + 1)
     for _ in range(2):  # the second time there is nothing to do
         migrate(engine)
-    assert edition(engine) == [schema.EDITION]
+    assert edition(engine) == [EDITION + 1]
     with engine.begin() as connection:
         assert connection.execute(text("select at, body, color from entry")).all() == [(1.5, "{}", "red")]
 
@@ -65,12 +67,12 @@ def test_a_step_that_fails_leaves_everything_as_it_was(
 ) -> None:
     migrate(engine)
     was = columns(engine)
-    monkeypatch.setattr(schema, "STEPS", (*STEPS, add_nonsense))
-    monkeypatch.setattr(schema, "EDITION", schema.EDITION + 1)
+    monkeypatch.setattr(migration, "STEPS", (*STEPS, add_nonsense))
+    monkeypatch.setattr(migration, "EDITION", EDITION + 1)
     with pytest.raises(Exception, match="nowhere"):
         migrate(engine)
     assert columns(engine) == was
-    assert edition(engine) == [schema.EDITION - 1]
+    assert edition(engine) == [EDITION]
 
 
 def test_a_newer_one_is_refused_and_not_touched(engine: Engine) -> None:

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Connections to the database: how SQLite and PostgreSQL are opened, and how long they may take."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import create_engine, make_url
+from sqlalchemy.exc import ArgumentError
+
+from sockbpf.errors import SockbpfError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Engine
+
+BUSY_MS = 5000
+"""How long SQLite waits for another process that has locked the file."""
+
+PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "options": "-c lock_timeout=15000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000",
+}
+"""Options of a connection to PostgreSQL, unless the URL sets them: nobody waits without end for a silent server."""
+
+PAGE_BYTES = 4096
+"""Size of a page of SQLite's file."""
+
+STEPS_BETWEEN_CHECKS = 20_000
+"""SQLite's virtual machine runs so many steps between two checks of the time limit."""
+
+
+class SchemaError(SockbpfError):
+    """The database cannot be used by this store; the text says why."""
+
+
+def open_engine(url: str, *, connections: int, read_only: bool = False, most_bytes: int = 0) -> Engine:
+    """Return an engine for the database at this URL, with `connections` at most; it connects when it is first used.
+
+    SQLite's file may grow to `most_bytes`; 0 is no limit. Raise SchemaError if the URL or the driver is of no use;
+    the text of the error repeats nothing of the URL.
+    """
+    try:
+        return _engine(make_url(url), connections, read_only=read_only, most_bytes=most_bytes)
+    except ArgumentError:
+        raise SchemaError("store > database: expected postgresql://user@host/name") from None
+    except ImportError:
+        raise SchemaError("store > database: for PostgreSQL, pip install 'sockbpf[postgresql]'") from None
+
+
+def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) -> Engine:
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(
+            parsed,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={name: value for name, value in PATIENCE.items() if name not in parsed.query},
+        )
+    engine = create_engine(
+        parsed,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=5,
+        connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins no transaction: _on_begin does
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        if read_only:
+            connection.execute("pragma query_only = on")
+        else:
+            connection.execute("pragma journal_size_limit = 16777216")
+            if most_bytes:
+                connection.execute(f"pragma max_page_count = {most_bytes // PAGE_BYTES}")
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("begin" if read_only else "begin immediate")
+
+    return engine
+
+
+def bound(connection: Connection, seconds: float) -> None:
+    """Set a time limit for the next statements on this connection: one that takes longer ends with an error."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"set statement_timeout = {seconds * 1000:.0f}"))
+    else:
+        end_s = time.monotonic() + seconds
+        sqlite: Any = connection.connection.driver_connection
+        sqlite.set_progress_handler(lambda: time.monotonic() > end_s, STEPS_BETWEEN_CHECKS)
