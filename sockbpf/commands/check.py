@@ -63,7 +63,7 @@ def check(config: Config) -> int:
     rehearse(config)
     out = Console()
     begun = time.monotonic()
-    probes = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=0.5), Counters())
+    probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD // 2,)), Counters())
     try:
         sights = probes.sights
         armed_s = time.monotonic() - begun

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""When a queue is over, when it is back, and when an episode of it is told: what one episode goes by."""
+"""What decides an episode: at which size it begins and ends, and how soon and how often it is an alert."""
 
 from __future__ import annotations
 
@@ -11,28 +11,36 @@ from sockbpf.record.event import Direction, Socket
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Sizes are bytes. Episodes share a record: each keeps a reference to it, not a copy."""
+    """The levels of one episode; sizes are bytes. Episodes share a record: each keeps a reference, not a copy."""
 
     threshold: int
     """A queue is over while it holds more than this."""
     clear: int
     """An episode ends at this size or less."""
     hold_ns: int
-    """How long a queue must be over before it is an alert."""
+    """How long a queue must be over before there is an alert about it."""
     repeat_ns: int
-    """From one alert of an episode to the next while it goes on."""
+    """The time from one alert about an episode to the next, while the episode goes on."""
 
 
 LevelsOf = Callable[[Socket, Direction], Levels]
-"""Returns what an episode of this queue goes by."""
+"""Returns the levels of an episode of this queue."""
 
 
-def same_for_all(
+def levels_by_direction(
     thresholds: dict[Direction, int], *, clear_ratio: float, hold_ns: int, repeat_ns: int
-) -> LevelsOf:
-    """Return what gives every socket the same levels; an episode ends at `clear_ratio` of its threshold."""
-    by_direction = {
+) -> dict[Direction, Levels]:
+    """Return the levels of each direction, the same for every socket.
+
+    This alone turns `clear_ratio` into bytes, rounded down, for the judge and for the kernel side: an episode that
+    the one has ended must not be open for the other.
+    """
+    return {
         direction: Levels(threshold, int(threshold * clear_ratio), hold_ns, repeat_ns)
         for direction, threshold in thresholds.items()
     }
+
+
+def same_for_all(by_direction: dict[Direction, Levels]) -> LevelsOf:
+    """Return the function that gives every socket the levels of its queue's direction."""
     return lambda _socket, direction: by_direction[direction]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""From the settings to what each part of the monitor goes by."""
+"""From the settings to what each part of the monitor needs of them: levels, stages, timing."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import math
 import os
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.levels import same_for_all
+from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.stages import Settings
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.monitor.schedule import Timing
 from sockbpf.record.event import Direction
 
 if TYPE_CHECKING:
-    from sockbpf.judge.levels import LevelsOf
+    from sockbpf.judge.levels import Levels, LevelsOf
     from sockbpf.settings.config import Config
 
 
-def levels_of(config: Config) -> LevelsOf:
-    """Return what episodes go by: the same for all sockets."""
-    return same_for_all(
+def _levels_by_direction(config: Config) -> dict[Direction, Levels]:
+    return levels_by_direction(
         {Direction.SEND: config.thresholds.send, Direction.RECV: config.thresholds.recv},
         clear_ratio=config.clear_ratio,
         hold_ns=int(config.hold * 1e9),
@@ -28,8 +27,13 @@ def levels_of(config: Config) -> LevelsOf:
     )
 
 
+def levels_of(config: Config) -> LevelsOf:
+    """Return the levels of episodes as the judge asks for them: the same for all sockets."""
+    return same_for_all(_levels_by_direction(config))
+
+
 def settings_of(config: Config) -> Settings:
-    """Return what is to be told, and how."""
+    """Return the settings of the stages: which events are alerts, when a queue is counted, when it is folded."""
     return Settings(
         events=frozenset(config.events),
         repeat_ns=int(config.repeat * 1e9),
@@ -41,13 +45,16 @@ def settings_of(config: Config) -> Settings:
 
 
 def kernel_levels_of(config: Config) -> KernelLevels:
-    """Return what the kernel side is to compare with."""
-    thresholds = config.thresholds
-    return KernelLevels(thresholds.send, thresholds.recv, config.clear_ratio, own_pid=os.getpid())
+    """Return the levels that the kernel side compares with: those of the judge."""
+    send, recv = map(_levels_by_direction(config).__getitem__, (Direction.SEND, Direction.RECV))
+    return KernelLevels((send.threshold, recv.threshold), (send.clear, recv.clear), own_pid=os.getpid())
 
 
 def timing_of(config: Config, *, is_blind: bool) -> Timing:
-    """Return how often something is done; `is_blind`: there is something that sweeps alone can see."""
+    """Return how often the loop sweeps, looks and sends a heartbeat.
+
+    `is_blind` says that no hook sees some change of a queue, so that sweeps must find it.
+    """
     return Timing(
         sweep_s=config.sweep.poll if is_blind else config.sweep.interval,
         look_s=config.sweep.recheck,

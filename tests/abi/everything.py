@@ -49,7 +49,7 @@ def every_program(shortcuts: Collection[Shortcut] = ALL) -> Iterator[Everything]
     for name in SIZES:  # BCC's classes then show what is in the tables that the monitor reads
         bpf[name].map_fd = loaded.tables[name].fd
     probes = Probes(
-        sights, loaded, KernelLevels(1009, 1009, clear_ratio=1), perf_pages=8, counters=Counters()
+        sights, loaded, KernelLevels((1009, 1009), clear=(1009, 1009)), perf_pages=8, counters=Counters()
     )
     yield Everything(bpf, order, bytecode, loaded, probes)
     probes.close()

@@ -218,7 +218,7 @@ def test_what_is_accepted_here_is_own_before_it_is_accepted(everything: Everythi
 
 def test_the_settings_are_what_the_kernel_side_reads(everything: Everything) -> None:
     tables = everything.probes.tables
-    tables.set_levels(KernelLevels(1009, 2003, clear_ratio=0.5, own_pid=4001))
+    tables.set_levels(KernelLevels((1009, 2003), clear=(504, 1001), own_pid=4001))
     entry = everything.bpf["settings"][ctypes.c_int(0)]
     assert entry.threshold[Direction.SEND] == 1009
     assert entry.threshold[Direction.RECV] == 2003
@@ -228,7 +228,7 @@ def test_the_settings_are_what_the_kernel_side_reads(everything: Everything) -> 
 
 
 def test_the_largest_threshold_stays_whole(everything: Everything) -> None:
-    everything.probes.tables.set_levels(KernelLevels(2**32 - 1, 2**32 - 1, clear_ratio=1.0, own_pid=0))
+    everything.probes.tables.set_levels(KernelLevels(2 * (2**32 - 1,), clear=2 * (2**32 - 1,)))
     entry = everything.bpf["settings"][ctypes.c_int(0)]
     assert [*entry.threshold, *entry.clear] == [2**32 - 1] * 4
 

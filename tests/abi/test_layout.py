@@ -74,7 +74,7 @@ class Watch:
 def armed() -> Iterator[Probes]:
     """Attach every hook there is; an episode ends only when its queue is read as empty."""
     config = Config(url="http://127.0.0.1:9/", kernel=Kernel(perf_pages=64, max_episodes=1024))
-    made = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=0.0), Counters())
+    made = arm(config, KernelLevels(2 * (THRESHOLD,), clear=(0, 0)), Counters())
     made.demand(wanted=True)
     yield made
     made.close()

@@ -36,7 +36,7 @@ def one_cpu() -> Iterator[None]:
 def test_lost_events_are_counted_twice(one_cpu: None) -> None:
     counters = Counters()
     config = Config(url="http://127.0.0.1:9/", kernel=Kernel(perf_pages=1))
-    probes = arm(config, KernelLevels(2**32 - 1, THRESHOLD, clear_ratio=0.0), counters)
+    probes = arm(config, KernelLevels((2**32 - 1, THRESHOLD), clear=(0, 0)), counters)
     try:
         with ExitStack() as stack:
             client, server = tcp_pair(stack)

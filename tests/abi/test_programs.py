@@ -158,7 +158,7 @@ def test_a_kernel_that_refuses_casts_gets_programs_without_and_keeps_direct_valu
     monkeypatch.setattr("sockbpf.kernel.attach.arm.load", load_spoiled)
     before = len(os.listdir("/proc/self/fd"))
     config = Config(url="http://127.0.0.1:9/")
-    probes = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
+    probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD,)), Counters())
     assert refused
     assert f"the kernel refuses shortcuts (casts): {refused[0]}: " in caplog.text
     trial, *tries = taken
@@ -202,7 +202,7 @@ def test_what_the_kernel_refuses_gives_way_to_the_next(monkeypatch: pytest.Monke
     absent = Candidate((Hook(HookKind.TRACEPOINT, "no_such_tracepoint", "tp_sk_data_ready"),))
     monkeypatch.setitem(SEEN, "TCP receive grows", (absent, *SEEN["TCP receive grows"]))
     config = Config(url="http://127.0.0.1:9/")
-    probes = arm(config, KernelLevels(THRESHOLD, THRESHOLD, clear_ratio=1), Counters())
+    probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD,)), Counters())
     try:
         sight = next(sight for sight in probes.sights if sight.thing == "TCP receive grows")
         assert sight.candidate in SEEN["TCP receive grows"][1:]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sockbpf.counters import Counters
-from sockbpf.judge.levels import same_for_all
+from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.policy import Policy
 from sockbpf.monitor.demand import KEPT_S, Demand, is_udp_send
 from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
@@ -28,7 +28,8 @@ class Switch:
     def __init__(self) -> None:
         self.said: list[bool] = []
         self.demand = Demand(is_udp_send, self.said.append)
-        levels_of = same_for_all({SEND: 1009, RECV: 1009}, clear_ratio=0.5, hold_ns=0, repeat_ns=S)
+        levels = levels_by_direction({SEND: 1009, RECV: 1009}, clear_ratio=0.5, hold_ns=0, repeat_ns=S)
+        levels_of = same_for_all(levels)
         self.policy = Policy(levels_of, Counters(), "salt", lambda _: (0, ""))
 
     def event(self, event: Event, now_s: float) -> bool:

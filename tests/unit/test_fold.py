@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sockbpf.counters import Counters
 from sockbpf.judge.fold import FORGET_NS, WORST, Fold
-from sockbpf.judge.levels import same_for_all
+from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.policy import Policy
 from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice
 from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
@@ -280,7 +280,9 @@ def over(number: int, since_ns: int, what: What = What.OVER) -> Event:
 def test_10007_sockets_of_one_service_in_a_second_are_a_handful_of_words(hold_ns: int) -> None:
     counters = Counters()
     levels_of = same_for_all(
-        {SEND: THRESHOLD, RECV: THRESHOLD}, clear_ratio=0.5, hold_ns=hold_ns, repeat_ns=30 * S
+        levels_by_direction(
+            {SEND: THRESHOLD, RECV: THRESHOLD}, clear_ratio=0.5, hold_ns=hold_ns, repeat_ns=30 * S
+        )
     )
     policy = Policy(levels_of, counters, "salt", lambda _: (0, ""))
     stage = Fold(5, S, counters=counters, is_open=policy.is_open)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +13,13 @@ from hypothesis import strategies as st
 
 from sockbpf.counters import Counters
 from sockbpf.judge.episodes import Episode
-from sockbpf.judge.levels import Levels, LevelsOf, same_for_all
+from sockbpf.judge.levels import Levels, LevelsOf, levels_by_direction, same_for_all
 from sockbpf.judge.policy import Policy
+from sockbpf.monitor.terms import kernel_levels_of, levels_of
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
 from sockbpf.record.sweep import Reading, Sweep
+from sockbpf.settings.config import Config
 
 S = 10**9
 NETNS = 4026531840
@@ -152,7 +156,8 @@ def test_what_was_open_and_has_ended_is_not_told_by_new_levels() -> None:
 
 
 def test_an_episode_keeps_a_reference_and_no_levels_of_its_own() -> None:
-    rules = policy(same_for_all({SEND: 1009, RECV: 1009}, clear_ratio=0.5, hold_ns=0, repeat_ns=S))
+    levels = levels_by_direction({SEND: 1009, RECV: 1009}, clear_ratio=0.5, hold_ns=0, repeat_ns=S)
+    rules = policy(same_for_all(levels))
     for socket in (EAGER, PATIENT):
         rules.on_event(over(socket, 5 * S))
     one, other = rules.open.values()
@@ -160,6 +165,41 @@ def test_an_episode_keeps_a_reference_and_no_levels_of_its_own() -> None:
     assert "levels" in {each.name for each in fields(Episode)}
     assert not hasattr(one, "__dict__")
     assert not hasattr(one.levels, "__dict__")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "ratio", "clear"),
+    [
+        (1009, 0.5, 504),
+        (2003, 0.8, 1602),
+        (1_048_573, 0.7, 734_001),
+        (100, 0.29, 28),
+        (1, 0.999, 0),
+        (4001, 1, 4001),
+    ],
+)
+def test_the_clear_level_is_rounded_down(threshold: int, ratio: float, clear: int) -> None:
+    """As a product of floats is: 100 * 0.29 is 28.999999999999996."""
+    levels = levels_by_direction({SEND: threshold, RECV: 7}, clear_ratio=ratio, hold_ns=0, repeat_ns=S)
+    assert levels[SEND].clear == clear
+
+
+SIZE = st.integers(0, 2**31 - 1)
+
+
+@settings(deadline=None)
+@given(send=SIZE, recv=SIZE, ratio=st.decimals(0, 1, places=3))
+def test_the_kernel_side_compares_with_the_judges_levels(send: int, recv: int, ratio: Decimal) -> None:
+    config = Config.model_validate(
+        {"url": "http://192.0.2.1/", "thresholds": {"send": send, "recv": recv}, "clear_ratio": str(ratio)}
+    )
+    judged = [levels_of(config)(TCP, direction) for direction in (SEND, RECV)]
+    kernel = kernel_levels_of(config)
+    assert [*zip(kernel.threshold, kernel.clear, strict=True)] == [
+        (one.threshold, one.clear) for one in judged
+    ]
+    assert kernel.threshold == (send, recv)
+    assert kernel.own_pid == os.getpid()
 
 
 # random histories, compared with books that are looked through from end to end

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sockbpf.counters import NAMES, Counters
 from sockbpf.judge.episodes import OwnerOf
-from sockbpf.judge.levels import same_for_all
+from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.policy import EARLY_KEPT_NS, Policy, identity
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
@@ -63,7 +63,7 @@ LEVELS: dict[str, Any] = {
 
 
 def policy(*, owner_of: OwnerOf = nobody, salt: str = "salt", **changed: Any) -> Policy:
-    return Policy(same_for_all(**(LEVELS | changed)), Counters(), salt, owner_of)
+    return Policy(same_for_all(levels_by_direction(**(LEVELS | changed))), Counters(), salt, owner_of)
 
 
 def event(what: What, since_ns: int, ns: int, size: int, peak: int = 0, **changed: Any) -> Event:
@@ -362,7 +362,7 @@ def test_many_that_were_told_leave_nothing_behind() -> None:
 
 
 def changed(rules: Policy, **other: Any) -> None:
-    rules.go_by(same_for_all(**(LEVELS | other)))
+    rules.go_by(same_for_all(levels_by_direction(**(LEVELS | other))))
 
 
 @pytest.mark.parametrize("by_hooks", [True, False], ids=["hooks", "sweep"])

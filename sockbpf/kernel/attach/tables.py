@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KernelLevels:
-    """What the kernel side compares with; the sockets of process `own_pid` are not reported, 0 is no process."""
+    """The levels that the kernel side compares queues with, bytes, each for SEND and for RECV."""
 
-    send: int
-    recv: int
-    """Bytes: over is greater than this."""
+    threshold: tuple[int, int]
+    """A queue is over while it holds more than this."""
 
-    clear_ratio: float
+    clear: tuple[int, int]
+    """An episode ends at this size or less."""
+
     own_pid: int = 0
+    """The process whose sockets are not reported; 0 is no process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Tables:
             raise UnsupportedError(f"the programs have other tables: {made}, expected {SIZES}")
         self._tables = tables
         self._reaped = 0
-        self._levels = KernelLevels(0, 0, 0)
+        self._levels = KernelLevels((0, 0), (0, 0))
 
     def set_levels(self, levels: KernelLevels) -> None:
         """Set what the kernel side compares with, at any time."""
@@ -92,8 +94,7 @@ class Tables:
 
     def _write_settings(self) -> None:
         levels = self._levels
-        clear = int(levels.send * levels.clear_ratio), int(levels.recv * levels.clear_ratio)
-        settings = SETTINGS.pack(levels.send, levels.recv, *clear, self._reaped, levels.own_pid)
+        settings = SETTINGS.pack(*levels.threshold, *levels.clear, self._reaped, levels.own_pid)
         write(self._tables["settings"], FIRST, settings)
 
     def tally(self) -> Tally:
