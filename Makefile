@@ -120,7 +120,7 @@ fields: $(VENV)/.ready-for-tests
 	$(VENV)/bin/python -m tests.unit.field_docs
 
 unit: $(VENV)/.ready-for-tests unit-page
-	$(VENV)/bin/pytest tests/unit
+	$(VENV)/bin/pytest -n auto --dist worksteal -p no:schemathesis tests/unit
 
 unit-page: $(VENV)/.ready-for-tests
 	@if node -e 'process.exit(Number(parseInt(process.versions.node) < 18))'; then node --test tests/page/*.test.js; \
@@ -147,7 +147,7 @@ python-%: $(CONSTRAINTS)
 unit-alone:
 	$(PIP) -e '.[dev]'
 	$(VENV)/bin/python -VV
-	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/unit
+	$(VENV)/bin/python -m pytest -q -n auto --dist worksteal -p no:schemathesis -p no:cacheprovider tests/unit
 
 constraints:
 	$(PYTHON) -m venv .cache/uv

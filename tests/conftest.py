@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--journal-damages",
         type=int,
-        default=300,
+        default=100,
         help="how many damaged journals test_journal_damages.py opens",
     )
     parser.addoption("--noise-seconds", type=float, default=5, help="how long test_noise.py makes noise")

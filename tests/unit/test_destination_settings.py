@@ -683,7 +683,8 @@ VALUES = st.recursive(
 @settings(deadline=None)
 @given(
     st.lists(
-        st.fixed_dictionaries({"type": st.sampled_from(list(MODELS))}, optional=dict.fromkeys(NAMES, VALUES))
+        st.fixed_dictionaries({"type": st.sampled_from(list(MODELS))}, optional=dict.fromkeys(NAMES, VALUES)),
+        max_size=3,
     )
 )
 def test_any_destinations_are_settings_or_faults(file: Path, items: list[dict[str, Any]]) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.judge.flapping import MOST_QUEUES, Flapping
+from sockbpf.judge import flapping as module
+from sockbpf.judge.flapping import Flapping
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from tests.unit.notices import MINUTE, S, flapping, notice
 
@@ -116,11 +117,12 @@ def test_at_the_stop_what_is_back_is_told() -> None:
     assert words(until(stage, 5 * MINUTE)) == [ONGOING] * 4
 
 
-def test_what_is_remembered_is_bounded_and_forgotten() -> None:
+def test_what_is_remembered_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_QUEUES", 1009)
     stage = flapping()
-    for queue in range(MOST_QUEUES + 1009):
+    for queue in range(3 * 1009):
         stage.on_notices([notice(EXCEEDED, 0, S, queue)], S)
-    assert len(stage._alerts_ns) == MOST_QUEUES
+    assert len(stage._alerts_ns) == 1009
     stage.on_time(S + MINUTE)
     assert not stage._alerts_ns
 

@@ -120,6 +120,7 @@ def http_server(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # a body is written after its head: it need not wait for an ACK
 
         def setup(self) -> None:
             accepted.append(self.request)

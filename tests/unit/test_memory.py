@@ -17,7 +17,9 @@ from sockbpf.delivery.queue import Queue
 from sockbpf.record.alert import EXCEEDED
 from tests.unit.notices import flapping, notice
 
-ALERTS = 5003
+ALERTS = 1009
+OF_A_JOURNAL = 5003
+"""So many that what a journal needs besides is little of it."""
 BODY = 400
 """Characters, about those of a real alert."""
 
@@ -70,14 +72,14 @@ def test_a_journal_that_is_made_dense_does_not_stand_in_memory(
 ) -> None:
     monkeypatch.setattr(journal_module, "DENSE_BYTES", 2**20)
     journal = Journal(tmp_path / "journal")
-    for n in range(0, ALERTS, 100):
+    for n in range(0, OF_A_JOURNAL, 100):
         journal.write(map(owed, range(n, n + 100)), [], n + 100, n + 100)
     inode = (tmp_path / "journal").stat().st_ino
     before, _ = now_and_peak()
     tracemalloc.reset_peak()
-    for n in range(ALERTS + 100, 4 * ALERTS, 10):
-        gone = range(n - ALERTS - 100, n - ALERTS - 90)
-        journal.write(map(owed, range(n, n + 10)), gone, n + 10, n + 10)
+    for n in range(OF_A_JOURNAL + 100, 3 * OF_A_JOURNAL, 50):
+        gone = range(n - OF_A_JOURNAL - 100, n - OF_A_JOURNAL - 50)
+        journal.write(map(owed, range(n, n + 50)), gone, n + 50, n + 50)
     peak = now_and_peak()[1] - before
     size = (tmp_path / "journal").stat().st_size
     print(f"{peak} bytes at most for a journal of {size}")

@@ -204,7 +204,8 @@ def test_order_is_kept_per_episode_though_tries_fail(path: Path) -> None:
     assert at.counted("retried") == (sum(seq % 3 for seq in range(1, 162)),)
 
 
-def test_a_destination_that_hangs_holds_up_no_other(path: Path) -> None:
+def test_a_destination_that_hangs_holds_up_no_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "FORGET_S", 0.01)
     go = threading.Event()
 
     def hang(_: Fields) -> None:
@@ -259,7 +260,8 @@ def test_more_than_the_queue_holds_is_given_up_by_name(path: Path, caplog: pytes
     assert len(rows(path)) == 10
 
 
-def test_what_is_too_old_is_given_up(path: Path) -> None:
+def test_what_is_too_old_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_S", 0.01)
     at = office(path, {"http": Scripted(refuse)}, max_age_s=0.01, first_s=3600, max_s=3600)
     at.put(alert("a", 1))
     until(lambda: at.counted("given_up") == (1,))
@@ -387,6 +389,7 @@ def test_a_stop_does_not_wait_for_a_disk_that_hangs(
     answers = threading.Event()
     monkeypatch.setattr(Journal, "write", lambda *_: answers.wait(60))
     monkeypatch.setattr(keeping, "SLOW_S", 0.05)
+    monkeypatch.setattr(module, "CLOSE_S", 0.05)
     at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
     at.put(alert("a", 1))
     until(lambda: at.counted("journal_slow") == (1,))
