@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Things that wait for an instant of theirs, earliest first."""
+"""Items that are each due at an instant, earliest first."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SWEPT_OUT_FROM = 64
-"""Fewer entries than this are not worth looking through for those that do not wait any more."""
+"""A heap of fewer entries than this is not searched for entries that are out of date."""
 
 
 class Waiting(Generic[T]):
-    """A heap of (nanoseconds, thing). A thing that `waits` denies is skipped, so nobody needs to take it out.
+    """A heap of (nanoseconds, item). `waits` says whether an entry is still valid; one that is not is skipped.
 
-    It holds at most about twice as many entries as there are things that wait.
+    So nobody needs to remove an entry. The heap holds at most about twice as many entries as are valid.
     """
 
     def __init__(self, waits: Callable[[T, int], bool]) -> None:
@@ -27,27 +27,27 @@ class Waiting(Generic[T]):
         self._added = 0
         self._sweep_out_at = SWEPT_OUT_FROM
 
-    def add(self, ns: int, thing: T) -> None:
-        self._added += 1  # things cannot be compared
-        heapq.heappush(self._heap, (ns, self._added, thing))
+    def add(self, ns: int, item: T) -> None:
+        self._added += 1  # the heap compares this where instants are equal: items cannot be compared
+        heapq.heappush(self._heap, (ns, self._added, item))
         if len(self._heap) >= self._sweep_out_at:
             self._heap = [entry for entry in self._heap if self._waits(entry[2], entry[0])]
             heapq.heapify(self._heap)
             self._sweep_out_at = 2 * len(self._heap) + SWEPT_OUT_FROM
 
     def clear(self) -> None:
-        """Have nothing wait any more."""
+        """Remove all entries."""
         self._heap.clear()
         self._sweep_out_at = SWEPT_OUT_FROM
 
     def first_ns(self) -> int | None:
-        """Return the earliest instant for which something waits."""
+        """Return the earliest instant at which an item is due; None if there is no item."""
         while self._heap and not self._waits(self._heap[0][2], self._heap[0][0]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def take(self, until_ns: int) -> list[T]:
-        """Remove and return what waits for an instant up to this one, earliest first."""
+        """Remove and return the items that are due up to this instant, earliest first."""
         taken: list[T] = []
         while (first_ns := self.first_ns()) is not None and first_ns <= until_ns:
             taken.append(heapq.heappop(self._heap)[2])

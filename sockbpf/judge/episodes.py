@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The open episodes and what is told of each, when: held at first, then told, repeated, ended.
+"""The open episodes and the notices of each: `exceeded` after its hold, `ongoing` at each repeat, `cleared`.
 
-Pure: no I/O, no clock of its own. Who says that a queue is over or back, and in what order, is policy.py's business.
+Pure: no I/O, no clock of its own. What reports that a queue is over or back, and in what order, policy.py knows.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ Key = tuple[object, ...]
 OwnerOf = Callable[[int], tuple[int, str]]
 
 ENDED = -1
-"""In place of the instant at which an episode was last told: never again."""
+"""In place of an episode's `last_alert_ns`: the episode has ended, no `ongoing` is due."""
 
 
 @dataclass(slots=True)
 class Episode:
-    """One queue that is over. `ns` is the instant of `size`; `absent` counts the looks that did not find it.
+    """One queue that is over. Its `size` was read at the instant `ns`.
 
-    `threshold` is the one that was crossed; `levels`, what it goes by now, can be others later.
+    `threshold` is the one that was crossed; `levels` are those that apply now, new settings replace them. `absent`
+    counts the sweeps in a row that did not find the socket.
     """
 
     socket: Socket
@@ -49,20 +50,21 @@ class Episode:
     comm: str = ""
     id: str = ""
     held: bool = False
-    """It has not been over for long enough to be told."""
+    """Whether the queue has not been over for long enough for an alert."""
     last_alert_ns: int = 0
+    """The instant of the last `exceeded` or `ongoing`; 0 before the first."""
     absent: int = 0
     missed: bool = False
-    """The kernel's table did not hold it at the last look: its end is on the way, or lost."""
+    """Whether the kernel's table did not hold it at the last look: its BACK event is not read yet, or lost."""
 
     @property
     def hold_ends_ns(self) -> int:
-        """When it will have been over for long enough to be told."""
+        """The instant at which the queue has been over for long enough for an alert."""
         return self.since_ns + self.levels.hold_ns
 
     @property
     def repeat_due_ns(self) -> int:
-        """When it is to be told again, once it was told."""
+        """The instant at which the next `ongoing` is due, once there was an `exceeded`."""
         return self.last_alert_ns + self.levels.repeat_ns
 
 
@@ -80,7 +82,7 @@ def identity(socket: Socket) -> Identity:
 
 
 class Episodes:
-    """The books of what is open: by key, by whose queue it is, by id; and what of it waits to be told."""
+    """The open episodes, found by key, by queue or by id; and the instants at which their next notices are due."""
 
     def __init__(self, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
         self.open: dict[Key, Episode] = {}
@@ -88,14 +90,14 @@ class Episodes:
         self._salt = salt
         self._owner_of = owner_of
         self._known: Counter[Key] = Counter()
-        """(identity, direction) -> how many of its episodes are open: several while an end is on the way."""
+        """(identity, direction) -> how many of its episodes are open: several while a BACK event is not read yet."""
         self._ids: set[str] = set()
         self._held = Waiting[Episode](lambda episode, _: episode.held and not episode.missed)
-        """By when their hold ends."""
+        """Held episodes, by the instant at which the hold ends."""
         self._repeats = Waiting[Episode](
             lambda episode, ns: episode.last_alert_ns != ENDED and episode.repeat_due_ns == ns
         )
-        """By when they are to be told again."""
+        """Episodes that had an `exceeded`, by the instant at which the next `ongoing` is due."""
 
     def is_known(self, queue: Key) -> bool:
         """Tell whether a queue, (identity, direction), has an open episode."""
@@ -105,9 +107,14 @@ class Episodes:
         return id_ in self._ids
 
     def begin(self, key: Key, episode: Episode) -> list[Notice]:
-        """Open an episode; its `size` is that of the crossing, its `peak` what came since."""
+        """Open an episode, and return its notice unless it is held.
+
+        Its `size` is that of the crossing, its `peak` the highest size since.
+        """
         named = f"{self._salt} {episode.since_ns} {key}"
-        episode.id = blake2s(named.encode(), digest_size=8).hexdigest()  # tells no kernel address
+        episode.id = blake2s(
+            named.encode(), digest_size=8
+        ).hexdigest()  # the key has a kernel address in it: nobody shall see it
         self._add(key, episode)
         if episode.levels.hold_ns:
             episode.held = True
@@ -117,13 +124,13 @@ class Episodes:
         return self._notice(EXCEEDED, episode, episode.since_ns, episode.size, episode.size)
 
     def rename(self, key: Key, new: Key) -> Episode:
-        """Have an open episode known by another key."""
+        """Give an open episode another key, and return the episode."""
         episode = self._remove(key)
         self._add(new, episode)
         return episode
 
     def end(self, key: Key, size: int, ns: int) -> list[Notice]:
-        """Close an episode, that had this size at this instant."""
+        """Close an episode whose queue had this size at this instant, and return its notices."""
         episode = self._remove(key)
         episode.last_alert_ns = ENDED
         notices: list[Notice] = []
@@ -136,14 +143,14 @@ class Episodes:
         return notices + self._notice(CLEARED, episode, ns, size, episode.peak)
 
     def found(self, episode: Episode) -> None:
-        """Take note that the kernel's table holds it."""
+        """Take note that the kernel's table holds the episode."""
         if episode.missed:
             episode.missed = False
             if episode.held:
                 self._held.add(episode.hold_ends_ns, episode)
 
-    def go_by(self, levels_of: LevelsOf) -> None:
-        """Have every open episode go by other levels from now on."""
+    def use_levels(self, levels_of: LevelsOf) -> None:
+        """Give every open episode its new levels."""
         self._held.clear()
         self._repeats.clear()
         for episode in self.open.values():
@@ -154,10 +161,10 @@ class Episodes:
                 self._held.add(episode.hold_ends_ns, episode)
 
     def due(self, now_ns: int) -> list[Notice]:
-        """Return what has been held for long enough, and what is to be repeated."""
+        """Return the notices that are due: `exceeded` where a hold has ended, `ongoing` where a repeat is due."""
         notices: list[Notice] = []
         for episode in self._held.take(now_ns):
-            if episode.held:  # it waits twice if it was missed and found
+            if episode.held:  # an episode that was missed and then found has two entries
                 episode.held = False
                 self._repeat_later(episode, now_ns)
                 notices += self._begun(episode)
@@ -167,7 +174,7 @@ class Episodes:
         return notices
 
     def next_due_ns(self) -> int | None:
-        """Return when the first of what is held will have been so for long enough; None if nothing is held."""
+        """Return the instant at which the first hold ends; None if no episode is held."""
         return self._held.first_ns()
 
     def _add(self, key: Key, episode: Episode) -> None:
@@ -192,9 +199,9 @@ class Episodes:
         return self._notice(EXCEEDED, episode, episode.since_ns, episode.size, episode.peak)
 
     def _notice(self, event: str, episode: Episode, ns: int, size: int, peak: int) -> list[Notice]:
-        if event == ONGOING or not episode.pid:  # a socket can be handed on
+        if event == ONGOING or not episode.pid:  # a process can hand a socket to another one
             pid, comm = self._owner_of(episode.socket.inode)
-            if pid:  # else what was known before: a socket that ends is nobody's
+            if pid:  # else the last known owner stays: a socket that ends has none
                 episode.pid, episode.comm = pid, comm
         return [
             Notice(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Flapping: a queue that crosses its threshold again and again is told at first, and then counted.
+"""Flapping: of a queue that crosses its threshold again and again the first notices pass, then crossings are counted.
 
-Pure: no I/O, the clock is given. Of one queue at most `above` words, `exceeded` and `cleared`, are told within the
-window. The last `exceeded` that may be told of it begins a flap: an episode that goes on until the queue has been
-back for a whole window. Crossings meanwhile are counted: `ongoing`, each repeat interval, and `cleared`, at the
-end, tell how many since the last word. What is told and what is counted add up to all crossings.
+Pure: no I/O, the clock is an argument. At most `above` notices of one queue, `exceeded` and `cleared`, are passed on
+within the window. The last of these `exceeded` begins a flap: one episode that lasts until the queue has been back
+for a whole window. Meanwhile crossings are counted: the flap's `ongoing`, at each repeat interval, and its `cleared`,
+at the end, say how many there were since the notice before. The `exceeded` that were passed on and the crossings that
+were counted add up to all crossings.
 """
 
 from __future__ import annotations
@@ -25,31 +26,31 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
 
 MOST_QUEUES = 65_536
-"""So many queues are remembered for what was told of them; of more, the one that was told of longest ago is not."""
+"""The instants of past notices are kept for so many queues; of more, that with the oldest notice is forgotten."""
 
 Queue = tuple[object, ...]
 
 
 @dataclass(slots=True, eq=False)
 class _Flap:
-    """A queue that flaps. Times are nanoseconds of the clock that is given."""
+    """A queue that flaps. Times are nanoseconds of the caller's clock."""
 
     first: Notice
-    """The word that began it: `exceeded`, which was told."""
+    """The `exceeded` that began the flap; it was passed on."""
     last: Notice
-    """The latest word of the queue."""
+    """The latest notice of the queue, passed on or counted."""
     last_alert_ns: int
     peak: int
     over: set[str] = field(default_factory=set)
-    """The ids of its episodes that go on: none while the queue is back, two while an end is on the way."""
+    """The ids of the queue's open episodes: none while it is back, two while a `cleared` is still to come."""
     back_ns: int = 0
-    """When it came back last."""
+    """When the queue came back last."""
     crossings: int = 0
-    """Since the last word that was told."""
+    """Those counted since the last notice that was passed on."""
 
 
 class Flapping:
-    """The stage behind the policy. `above` 0 has every queue told each time.
+    """The first stage behind the policy. With `above` 0 every notice is passed on.
 
     `above`, `window_ns` and `repeat_ns` can be changed at any time.
     """
@@ -60,21 +61,21 @@ class Flapping:
         self.repeat_ns = repeat_ns
         self._counters = counters
         self._alerts_ns: OrderedDict[Queue, array[int]] = OrderedDict()
-        """Queue -> when it was told of, in arrays: a deque is 600 bytes, a storm has ten thousand queues.
+        """Queue -> the instants of its notices, in arrays: a deque is 600 bytes, a storm has ten thousand queues.
 
-        The queues are in the order of the last time.
+        The queue with the newest notice comes last.
         """
         self._flaps: dict[Queue, _Flap] = {}
         self._ids: set[str] = set()
         self._due = Waiting[Queue](lambda *_: True)
-        """Each flap once."""
+        """The queues that flap, each once, by the instant at which `on_time` must look at them."""
 
     def is_open(self, id_: str) -> bool:
-        """Tell whether a flap of this id goes on."""
+        """Tell whether the flap with this id is open."""
         return id_ in self._ids
 
     def on_notices(self, notices: Iterable[Notice], now_ns: int) -> list[Notice]:
-        """Return what is to be told now; the rest is counted."""
+        """Return the notices that are passed on now; the others are counted."""
         passed_on = self.on_time(now_ns)
         for notice in notices:
             queue = (*identity(notice.socket), notice.direction)
@@ -99,25 +100,25 @@ class Flapping:
             flap.back_ns = now_ns
 
     def _note(self, queue: Queue, notice: Notice, now_ns: int) -> None:
-        """Take note that this was told; it may be the last of its queue that is told so."""
+        """Take note of a notice that is passed on; an `exceeded` that no further notice may follow begins a flap."""
         before = self._alerts_ns.setdefault(queue, array("q"))
         self._alerts_ns.move_to_end(queue)
         past = bisect_right(before, now_ns - self.window_ns)
-        # Its end, and the next crossing, would be two words more.
+        # Its `cleared`, and the `exceeded` of the next crossing, would be two notices more.
         if notice.event == EXCEEDED and len(before) - past + 3 > self.above:
             del self._alerts_ns[queue]
             self._flaps[queue] = _Flap(notice, notice, now_ns, notice.peak, {notice.id})
             self._ids.add(notice.id)
             self._due.add(now_ns + min(self.window_ns, self.repeat_ns), queue)
             return
-        if 2 * past >= len(before):  # then no word is moved more than twice, whatever `above` is
+        if 2 * past >= len(before):  # then no instant is moved more than twice, whatever `above` is
             del before[:past]
         before.append(now_ns)
         if len(self._alerts_ns) > MOST_QUEUES:
             self._alerts_ns.popitem(last=False)
 
     def on_time(self, now_ns: int) -> list[Notice]:
-        """Return what is to be told of flaps by now: that they go on, that they have ended."""
+        """Return the flaps' notices that are due by now: `ongoing`, and `cleared` of those that have ended."""
         while self._alerts_ns and now_ns - next(iter(self._alerts_ns.values()))[-1] >= self.window_ns:
             self._alerts_ns.popitem(last=False)
         passed_on: list[Notice] = []
@@ -129,27 +130,27 @@ class Flapping:
                 passed_on.append(self._ended(queue))
                 continue
             if now_ns - flap.last_alert_ns >= self.repeat_ns:
-                passed_on.append(_word(flap, ONGOING, now_ns))
+                passed_on.append(_notice_of(flap, ONGOING, now_ns))
                 flap.last_alert_ns, flap.crossings = now_ns, 0
             back_ns = now_ns if flap.over else flap.back_ns
             self._due.add(min(back_ns + self.window_ns, flap.last_alert_ns + self.repeat_ns), queue)
         return passed_on
 
     def next_due_ns(self) -> int | None:
-        """Return when `on_time` is wanted; None if nothing flaps."""
+        """Return the instant at which `on_time` must be called; None if no queue flaps."""
         return self._due.first_ns()
 
     def flush(self) -> list[Notice]:
-        """Return the ends of what is back, without waiting."""
+        """Return the `cleared` of each flap whose queue is back, without waiting for the window to end."""
         return [self._ended(queue) for queue, flap in list(self._flaps.items()) if not flap.over]
 
     def _ended(self, queue: Queue) -> Notice:
         flap = self._flaps.pop(queue)
         self._ids.discard(flap.first.id)
-        return _word(flap, CLEARED, flap.last.ns)
+        return _notice_of(flap, CLEARED, flap.last.ns)
 
 
-def _word(flap: _Flap, event: str, ns: int) -> Notice:
+def _notice_of(flap: _Flap, event: str, ns: int) -> Notice:
     return replace(
         flap.last,
         event=event,

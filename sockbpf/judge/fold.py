@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Folding: when very many sockets of one service cross at once, the first few are told one by one, the rest together.
+"""Folding: when very many sockets of one service cross at once, the first few notices pass singly, the rest as one.
 
-Pure: no I/O, the clock is given. A crossing is told singly while fewer than `above` of its group (the sockets of one
-service: protocol, local port, direction) crossed within the window before it. Each further one is collected, and all
-that comes later of a collected episode too. What was collected is told when the window, or as long as is said, has
-passed since the first of it, one `Folded` for each event. Nothing is lost on the way: the counts of what is told add
-up to what was noticed.
+Pure: no I/O, the clock is an argument. A crossing is passed on singly while fewer than `above` sockets of its group
+(one service: protocol, local port, direction) crossed within the window before it. Each further crossing is
+collected, and so are all later notices of its episode. What was collected is passed on when the window, or
+`collect_ns`, has passed since its first notice: one `Folded` for each event. No notice is lost: the counts of the
+`Folded` and the single notices add up to all notices.
 
-A fold, with an id of its own, is what was collected of one storm: crossings that no pause of a window's length
-divides. While a storm lasts it tells `exceeded` in each window, each time of further sockets.
+A storm is a series of collected crossings without a pause as long as the window; its alerts have an id of their own.
+While a storm lasts there is one `exceeded` in each window, each time about further sockets.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORST = 5
 """How many sockets a folded notice names."""
 
 FORGET_NS = 10 * 10**9
-"""From one look for collected episodes whose end is never told to the next."""
+"""The interval at which collected episodes that have ended without a notice are forgotten."""
 
 Group = tuple[object, ...]
 
@@ -41,14 +41,14 @@ def service_of(notice: Notice) -> Group:
 
 
 def user_of(notice: Notice) -> Group | None:
-    """Return the user and the kind of queue; None for root, whom nobody needs to be kept from."""
+    """Return the user and the kind of queue; None for root, whose single alerts are not bounded."""
     uid = notice.socket.uid
     return (account_of(uid), notice.socket.protocol, notice.direction) if uid else None
 
 
 @dataclass(slots=True)
 class _Storm:
-    """A fold: the crossings of a service that were collected, one soon after the other."""
+    """A series of collected crossings of one group, one soon after the other; `id` is that of its alerts."""
 
     id: str
     since_ns: int
@@ -59,12 +59,12 @@ class _Storm:
 
 @dataclass(slots=True)
 class _Batch:
-    """Notices of one event and one fold, to be told together."""
+    """Collected notices of one event and one storm: what becomes one `Folded`."""
 
     count: int = 0
     crossings: int = 0
     ports: set[int] = field(default_factory=set)
-    """The local ports, up to two of them."""
+    """The different local ports, up to two of them."""
     first_ns: int = 2**63
     last_ns: int = 0
     worst: list[Notice] = field(default_factory=list)
@@ -99,14 +99,14 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Collected:
-    """What waits to be told of one group."""
+    """The collected notices of one group, until they are passed on."""
 
     since_ns: int
     storms: dict[str, _Storm] = field(default_factory=dict)
     batches: dict[tuple[str, str], _Batch] = field(default_factory=dict)
-    """(id of the fold, event) -> its notices."""
+    """(id of the storm, event) -> the notices."""
     ongoing: set[str] = field(default_factory=set)
-    """Episodes that a batch tells to be going on: the next time is for the next batch."""
+    """Episodes with an `ongoing` in a batch: a second one must wait for the next batch."""
 
     def add(self, storm: _Storm, notice: Notice) -> None:
         self.storms[storm.id] = storm
@@ -115,7 +115,7 @@ class _Collected:
             self.ongoing.add(notice.id)
 
     def folded(self) -> list[Folded]:
-        """Return one for each fold and event, in the order of an episode."""
+        """Return one `Folded` for each storm and event, in the order of an episode's events."""
         return [
             self.batches[storm.id, event].folded(storm)
             for storm in self.storms.values()
@@ -129,14 +129,14 @@ class _Crossings:
     """The last crossings of one group."""
 
     at_ns: deque[int]
-    """As many as can be told singly."""
+    """Their instants, the last `above` of them."""
     storm: _Storm | None = None
 
 
 class Fold:
-    """The stage between what is noticed and what becomes an alert. Times are nanoseconds of one monotonic clock.
+    """A stage that passes a notice on singly or collects it. Times are nanoseconds of one monotonic clock.
 
-    `above` and `window_ns` can be changed at any time; `above` 0 collects nothing new.
+    `above` and `window_ns` can be changed at any time; with `above` 0 no further crossing is collected.
     """
 
     def __init__(
@@ -149,10 +149,10 @@ class Fold:
         group_of: Callable[[Notice], Group | None] = service_of,
         collect_ns: int | None = None,
     ) -> None:
-        """Begin with nothing collected; `is_open` says of an episode's id whether it goes on.
+        """Begin with nothing collected; `is_open` says whether the episode with this id is open.
 
-        `group_of` says what is folded together, None for what never is; `collect_ns` how long it is collected, if not
-        for a window.
+        `group_of` returns the group with which a notice is folded, None if it is never folded; `collect_ns` is how
+        long notices are collected, None for a window.
         """
         self.above = above
         self.window_ns = window_ns
@@ -161,15 +161,15 @@ class Fold:
         self._counters = counters
         self._is_open = is_open
         self._crossings: OrderedDict[Group, _Crossings] = OrderedDict()
-        """By their last crossing, oldest first."""
-        self._folds: dict[str, _Storm] = {}
-        """Id of an open episode that was collected -> its fold."""
+        """The groups by the instant of their last crossing, oldest first."""
+        self._storms: dict[str, _Storm] = {}
+        """Id of an open episode that was collected -> its storm."""
         self._collected: OrderedDict[Group, _Collected] = OrderedDict()
-        """By when the first was collected, oldest first."""
+        """The groups by the instant of their first collected notice, oldest first."""
         self._forget_ns = 0
 
     def on_notices(self, notices: Iterable[Notice | Folded], now_ns: int) -> list[Notice | Folded]:
-        """Return what is to be told now; the rest is collected. What is folded already passes."""
+        """Return what is passed on now; the other notices are collected. A `Folded` of an earlier stage passes."""
         passed_on = self._due(now_ns)
         for notice in notices:
             group = None if isinstance(notice, Folded) else self._group_of(notice)
@@ -182,23 +182,23 @@ class Fold:
         return passed_on
 
     def on_time(self, now_ns: int) -> list[Notice | Folded]:
-        """Return what was collected for long enough by now. All notices must have been handed over."""
+        """Return the `Folded` that are due by now. All notices before must have been given to `on_notices`."""
         while self._crossings and now_ns - next(iter(self._crossings.values())).at_ns[-1] >= self.window_ns:
             self._crossings.popitem(last=False)
-        if now_ns >= self._forget_ns:  # an end is not noticed where `cleared` is not to be told
+        if now_ns >= self._forget_ns:  # the `cleared` of an episode may never reach this stage
             self._forget_ns = now_ns + FORGET_NS
-            self._folds = {id_: storm for id_, storm in self._folds.items() if self._is_open(id_)}
+            self._storms = {id_: storm for id_, storm in self._storms.items() if self._is_open(id_)}
         return self._due(now_ns)
 
     def next_due_ns(self) -> int | None:
-        """Return when `on_time` is wanted; None if nothing is collected."""
+        """Return the instant at which `on_time` must be called; None if nothing is collected."""
         if not self._collected:
             return None
         collect_ns = self.window_ns if self._collect_ns is None else self._collect_ns
         return next(iter(self._collected.values())).since_ns + collect_ns
 
     def flush(self) -> list[Folded]:
-        """Return all that was collected, without waiting."""
+        """Return all that was collected, without waiting for the window to end."""
         collected, self._collected = self._collected, OrderedDict()
         return [folded for each in collected.values() for folded in each.folded()]
 
@@ -209,9 +209,9 @@ class Fold:
         return passed_on
 
     def _storm_of(self, group: Group, notice: Notice, now_ns: int) -> _Storm | None:
-        """Return the fold that a notice belongs to; None if it is told singly."""
+        """Return the storm that a notice belongs to; None if it is passed on singly."""
         if notice.event != EXCEEDED:
-            return self._folds.get(notice.id)
+            return self._storms.get(notice.id)
         if not self.above:
             return None
         crossings = self._crossings.setdefault(group, _Crossings(deque()))
@@ -229,16 +229,16 @@ class Fold:
             storm = crossings.storm = _Storm(id_, notice.since_ns, now_ns)
         storm.since_ns = min(storm.since_ns, notice.since_ns)
         storm.last_ns = now_ns
-        self._folds[notice.id] = storm
+        self._storms[notice.id] = storm
         return storm
 
     def _collect(self, group: Group, storm: _Storm, notice: Notice, now_ns: int) -> list[Folded]:
         self._counters.add("folded")
         if notice.event == CLEARED:
-            del self._folds[notice.id]
+            del self._storms[notice.id]
         passed_on: list[Folded] = []
         collected = self._collected.get(group)
         if collected and notice.event == ONGOING and notice.id in collected.ongoing:
-            passed_on = self._collected.pop(group).folded()  # what counts sockets counts each once
+            passed_on = self._collected.pop(group).folded()  # one `ongoing` counts each socket once
         self._collected.setdefault(group, _Collected(now_ns)).add(storm, notice)
         return passed_on

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The rules of episodes: what of all that is seen is told. Pure: no I/O, no clock of its own.
+"""The rules of episodes: what begins one, what ends it. Pure: no I/O, no clock of its own.
 
-Three sources speak about the same queues: events from the hooks, the kernel's table of open episodes, and sweeps
+Three sources report on the same queues: events from the hooks, the kernel's table of open episodes, and sweeps
 of sock_diag. Events may be read out of order (each processor has its own ring) or be lost; the table and the
-sweeps mend what was. An episode of the hooks is named by (address, direction, since_ns), one that only a sweep saw
-by who the socket is; the hooks take it over at their first word of it. When what is open is told, episodes.py says.
+sweeps replace a lost one. The key of an episode of the hooks is (address, direction, since_ns), that of one which
+only a sweep saw is (identity, direction), until an event of the hooks takes it over. When an open episode gives a
+notice, episodes.py decides.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Episode", "Policy", "identity"]
 
 EARLY_KEPT_NS = 10 * 10**9
-"""How long an end that came before its beginning is remembered; rings are read within milliseconds."""
+"""How long a BACK event that was read before its OVER is remembered; rings are read within milliseconds."""
 
 ABSENT_LOOKS = 2
 """A socket not found in this many looks in a row is gone: a dump can skip one when its neighbours change."""
@@ -38,49 +39,49 @@ def _key(event: Event) -> Key:
 
 
 class Policy:
-    """Makes of what the three sources say what is to be told."""
+    """Makes notices of what the three sources report."""
 
     def __init__(self, levels_of: LevelsOf, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
-        """Begin with nothing open.
+        """Begin with no open episode.
 
-        `levels_of` returns what an episode of a queue goes by; each episode keeps that until `go_by`. `salt` tells
-        this run of the monitor from all others, for the episodes' ids; `owner_of` returns pid and comm of who holds
-        a socket now, from its inode; (0, "") where it is not known.
+        `levels_of` returns the levels of a queue's episode, which keeps them until `use_levels`. `salt` makes the ids
+        of this run's episodes differ from those of other runs; `owner_of` returns pid and comm of the process that
+        holds the socket of this inode now; (0, "") where it is not known.
         """
         self.episodes = Episodes(counters, salt, owner_of)
         self._levels_of = levels_of
         self.owner_of = owner_of
         self.counters = counters
         self._early: dict[Key, int] = {}
-        """Key of an episode whose end was read before its beginning -> when."""
+        """Key of an episode whose BACK event was read before its OVER -> the instant of the BACK."""
         self._unheard: set[Key] = set()
-        """Open episodes that the kernel's table told of first: their beginning is on the way, or lost."""
+        """Open episodes that the kernel's table showed first: their OVER event is not read yet, or lost."""
         self._ended: set[Key] | None = None
-        """(identity, direction) of what ended since a sweep was sent for; None while none is under way."""
+        """(identity, direction) of the episodes that ended since a sweep began; None while no sweep is under way."""
 
-    def go_by(self, levels_of: LevelsOf) -> None:
-        """Take other levels from now on, after the kernel was told its own.
+    def use_levels(self, levels_of: LevelsOf) -> None:
+        """Use other levels from now on; the kernel side must have its new levels already.
 
-        What is open keeps the threshold that it crossed; it ends at its new clear level, and what is still held
-        waits as long as its new hold says. A queue that the new thresholds find over or back is told at the next
-        sweep, or the hooks' next word of it.
+        An open episode keeps the threshold that it crossed; it ends at its new clear level, and if it is held it
+        waits as long as its new hold says. A queue that is over or back by the new thresholds is found by the next
+        sweep, or by the next event of the hooks.
         """
         self._levels_of = levels_of
-        self.episodes.go_by(levels_of)
+        self.episodes.use_levels(levels_of)
 
     @property
     def open(self) -> dict[Key, Episode]:
-        """The open episodes, those that are held included."""
+        """The open episodes, held ones included."""
         return self.episodes.open
 
     def is_open(self, id_: str) -> bool:
-        """Tell whether an episode of this id goes on."""
+        """Tell whether the episode with this id is open."""
         return self.episodes.is_open(id_)
 
-    # what the hooks say
+    # from the hooks: events and the kernel's table
 
     def on_event(self, event: Event) -> list[Notice]:
-        """Take one event of the hooks, in any order."""
+        """Take one event of the hooks, in any order, and return the notices."""
         return self._over(event) if event.what is What.OVER else self._back(event)
 
     def _over(self, event: Event) -> list[Notice]:
@@ -95,7 +96,7 @@ class Policy:
         return self.episodes.begin(key, _episode(event, self._levels_of(event.socket, event.direction)))
 
     def _take_over(self, swept: Key, key: Key, event: Event) -> None:
-        """Let the hooks go on with what a sweep began; it keeps its id, its beginning and its hold."""
+        """Make an episode that a sweep began one of the hooks'; it keeps its id, its beginning and its hold."""
         episode = self.episodes.rename(swept, key)
         episode.address = event.address
         episode.peak = max(episode.peak, event.since_size)
@@ -118,9 +119,9 @@ class Policy:
         return notices + self._end(key, event.size, event.ns)
 
     def on_table(self, entries: list[Event]) -> list[Notice]:
-        """Take the kernel's table of open episodes: latest sizes and peaks, and what was lost on the way."""
+        """Take the kernel's table of open episodes: latest sizes and peaks, and episodes whose events were lost."""
         notices: list[Notice] = []
-        self.counters.add("recovered", len(self._unheard))  # not heard of since the last look: lost
+        self.counters.add("recovered", len(self._unheard))  # no OVER event since the last look: lost
         self._unheard.clear()
         keys = set()
         for entry in entries:
@@ -130,29 +131,29 @@ class Policy:
                 notices += self._over(entry)
                 self._unheard.add(key)
             episode = self.open[key]
-            if entry.ns >= episode.ns:  # else a sweep has looked since
+            if entry.ns >= episode.ns:  # else a sweep has read the size since
                 episode.ns, episode.size = entry.ns, entry.size
             episode.peak = max(episode.peak, entry.peak)
         for key, episode in list(self.open.items()):
             if key in keys:
                 self.episodes.found(episode)
-            elif episode.missed:  # twice in a row: its end is not on the way, it is lost
+            elif episode.missed:  # not in the table twice in a row: its BACK event is lost
                 self.counters.add("recovered")
                 notices += self._end(key, 0, episode.ns)
             elif episode.address:
                 episode.missed = True
         return notices
 
-    # what the sweeps say
+    # from the sweeps
 
     def sweep_begins(self) -> None:
-        """Tell that a sweep is under way: what ends meanwhile may still stand in it."""
+        """Take note that a sweep is under way: it may still show a queue as over whose episode ends meanwhile."""
         self._ended = set()
 
     def on_sweep(self, sweep: Sweep, reap: Reap) -> list[Notice]:
-        """Take a sweep; the table must have been taken since it ended.
+        """Take a sweep that has ended, and return the notices; the table must have been taken since its end.
 
-        `reap` deletes an episode in the kernel's table, and says whether it was still there.
+        `reap` deletes an episode in the kernel's table, and returns whether it was still there.
         """
         ended, self._ended = self._ended or set(), None
         readings = {identity(reading.socket): reading for reading in sweep.readings}
@@ -175,7 +176,7 @@ class Policy:
         return notices
 
     def _was_looked_at(self, socket: Socket, sweep: Sweep) -> bool:
-        """Whether a sweep that does not show the socket says that it is gone."""
+        """Whether a socket that this sweep does not show is gone."""
         if socket.netns in sweep.not_found:
             return not self.owner_of(socket.inode)[0]
         return (socket.netns, socket.protocol) in sweep.looked
@@ -187,27 +188,27 @@ class Policy:
         surely = reading.surely(episode.direction) if reading else 0
         episode.absent = 0 if reading else episode.absent + 1
         if reading and not episode.socket.inode:
-            episode.socket = reading.socket  # it went over before its listener's owner accepted it
-        if episode.ns > sweep.begun_ns:  # the hooks know better
+            episode.socket = reading.socket  # the queue went over before the connection was accepted
+        if episode.ns > sweep.begun_ns:  # the hooks have seen the queue since the sweep began
             return []
-        held = size if episode.address else surely  # what the hooks began may be over by what is unsure
+        held = size if episode.address else surely  # the hooks compare with the unsure bytes too
         if held > episode.levels.clear or 0 < episode.absent < ABSENT_LOOKS:
-            # Of two processors' words of one queue the table may keep the older.
+            # Where two processors wrote of one queue, the table may keep the older size.
             if reading and (not episode.address or size == surely):
                 episode.ns, episode.size = sweep.ended_ns, size
                 episode.peak = max(episode.peak, size)
             return []
         if episode.address and not reap(episode.address, episode.direction):
-            return []  # the kernel side was first, its word is on the way
+            return []  # the kernel side was first, its BACK event is not read yet
         self.counters.add("ended_by_sweep")
         return self._end(key, held, sweep.ended_ns)
 
     # time
 
     def on_time(self, now_ns: int) -> list[Notice]:
-        """Return what has been over for long enough by now, and what is to be repeated.
+        """Return the notices that are due by now: of holds that have ended, of repeats.
 
-        All that the hooks said until `now_ns` must have been read: what ended before is not told.
+        All events up to `now_ns` must have been read: an episode that ended during its hold gives no notice.
         """
         late = takewhile(lambda early: now_ns - early[1] >= EARLY_KEPT_NS, self._early.items())
         for key, _ in list(late):
@@ -215,9 +216,9 @@ class Policy:
         return self.episodes.due(now_ns)
 
     def next_due_ns(self) -> int | None:
-        """Return when `on_time` is wanted for what is held, CLOCK_MONOTONIC; None if nothing is.
+        """Return the instant at which the first hold ends, CLOCK_MONOTONIC; None if no episode is held.
 
-        Repeats ask for no precision: once a second is enough for them.
+        Repeats need no precision: for them `on_time` once a second is enough.
         """
         return self.episodes.next_due_ns()
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""From what is noticed to what is told: the stages between the policy and the alerts, in their order.
+"""The stages between the policy's notices and the alerts, in their order: flapping, folding, two bounds.
 
-Pure: no I/O, the clock is given. A flapping queue is counted, a storm of one service is folded as the settings say,
-and what one service, or one user, may have told in a while is bounded whatever they say, unless they have everything
-told.
+Pure: no I/O, the clock is an argument. The crossings of a flapping queue are counted, a storm of one service is
+folded, as the settings say. Beyond that a service, and a user, can have only so many single alerts in a while,
+whatever the settings say, unless flapping is turned off (`above: 0`), which asks for every alert.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 SECOND_NS = 10**9
 
 BOUNDS = ((service_of, 20_000, 20 * SECOND_NS), (user_of, 1_000, 20 * SECOND_NS))
-"""Whose crossings, so many in so many nanoseconds, are told one by one; more are folded, a second at a time."""
+"""Of each group so many crossings within so many nanoseconds pass singly; further ones are folded, each second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the operator says of it; nanoseconds. `flapping_above` or `fold_above` 0: never."""
+    """The settings of all stages; nanoseconds. `flapping_above` or `fold_above` 0 turns that stage off."""
 
     events: frozenset[str]
     repeat_ns: int
@@ -40,10 +40,10 @@ class Settings:
 
 
 class Stages:
-    """All stages. Notices go in, what is to be told comes out, at once or when it is due."""
+    """All stages. Notices go in; those that become alerts come out, at once or when they are due."""
 
     def __init__(self, settings: Settings, counters: Counters, is_open: Callable[[str], bool]) -> None:
-        """Begin with nothing collected; `is_open` says of an episode's id whether it goes on."""
+        """Begin with nothing collected; `is_open` says whether the episode with this id is open."""
         self._flapping = Flapping(0, 1, 1, counters)
 
         def goes_on(id_: str) -> bool:
@@ -64,7 +64,7 @@ class Stages:
         self.change(settings)
 
     def change(self, settings: Settings) -> None:
-        """Go by these settings from now on."""
+        """Use these settings from now on."""
         self._events = settings.events
         self._flapping.above = settings.flapping_above
         self._flapping.window_ns = settings.flapping_window_ns
@@ -75,23 +75,23 @@ class Stages:
             stage.above = above if settings.flapping_above else 0
 
     def on_notices(self, notices: Iterable[Notice], now_ns: int) -> list[Notice | Folded]:
-        """Return what is to be told now."""
+        """Return the notices that become alerts now."""
         return self._folded(self._flapping.on_notices(notices, now_ns), now_ns)
 
     def on_time(self, now_ns: int) -> list[Notice | Folded]:
-        """Return what is due by now. All notices must have been handed over."""
+        """Return the notices that are due by now. All notices before must have been given to `on_notices`."""
         passed_on = self._folded(self._flapping.on_time(now_ns), now_ns)
         for stage in self._folds:
             passed_on += self._wanted(stage.on_time(now_ns))
         return passed_on
 
     def next_due_ns(self) -> int | None:
-        """Return when `on_time` is wanted; None if nothing waits."""
+        """Return the instant at which `on_time` must be called; None if no notice waits."""
         due = [self._flapping.next_due_ns(), *(stage.next_due_ns() for stage in self._folds)]
         return min((ns for ns in due if ns is not None), default=None)
 
     def flush(self, now_ns: int) -> list[Notice | Folded]:
-        """Return all that waits and can be told, without waiting."""
+        """Return all notices that wait, and the ends of flaps whose queue is back, without waiting for a window."""
         passed_on = self._folded(self._flapping.flush(), now_ns)
         for stage in self._folds:
             passed_on += self._wanted(stage.flush())

@@ -87,10 +87,10 @@ class Reload:
     def _apply(self, config: Config, deliver: Callable[[], None], not_taken: list[str]) -> None:
         deliver()
         self.config = config
-        self.policy.go_by(levels_of(config))
+        self.policy.use_levels(levels_of(config))
         self.stages.change(settings_of(config))
         # A sweep at once finds what is over by the new thresholds.
-        self.schedule.go_by(timing_of(config, is_blind=self.is_blind), monotonic_s())
+        self.schedule.use_timing(timing_of(config, is_blind=self.is_blind), monotonic_s())
         logging.getLogger().setLevel(config.log.upper())
         if not_taken:
             log.warning("not taken over before the next start: %s", ", ".join(not_taken))

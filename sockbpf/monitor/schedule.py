@@ -64,7 +64,7 @@ class Schedule:
         self._heard_s = -math.inf
         """When the hooks last said something: what they leave untold stands in the kernel's table."""
 
-    def go_by(self, timing: Timing, now_s: float) -> None:
+    def use_timing(self, timing: Timing, now_s: float) -> None:
         """Take other settings: a sweep at once, the next heartbeat a whole interval from now."""
         self._timing = timing
         self._sweep_s = now_s

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What is told: the notice of the judge, the alert made of it, the heartbeat; and any of them as a log line."""
+"""The judge's notice, the alert that is made of it, the heartbeat; and the fields of an alert as a log line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EXCEEDED, ONGOING, CLEARED = "exceeded", "ongoing", "cleared"
 EVENTS = (EXCEEDED, ONGOING, CLEARED)
-"""What can be told of an episode, in its order."""
+"""The events of an episode, in their order."""
 
 HEARTBEAT = "heartbeat"
 
@@ -35,28 +35,28 @@ class Notice:
     pid: int
     comm: str
     crossings: int = 0
-    """Of a flapping queue: how often it crossed since it was last told of."""
+    """Of a flapping queue: how often it crossed since the alert before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Several notices of one event and one local service, told as one."""
+    """Several notices of one event and one local service as one: what becomes a folded alert."""
 
     notice: Notice
-    """That of the largest size, but `id` and `since_ns` are the fold's; `ns` is the first crossing's on `exceeded`,
-    the last instant that was noticed otherwise."""
+    """The notice of the largest queue, but with the storm's `id` and `since_ns`; its `ns` is that of the first notice
+    on `exceeded`, else that of the last notice."""
     count: int
-    """How many notices it stands for, each of another socket queue."""
+    """How many notices it stands for, each about another queue."""
     worst: tuple[tuple[Socket, int], ...]
-    """Those of the largest sizes, in bytes, largest first."""
+    """The sockets of the largest queues, each with its size in bytes, largest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One thing to tell: a notice with what makes a request of it; its fields are those of record/fields.py.
+    """A notice with what else a request needs; the fields of the request are those of record/fields.py.
 
-    `seq` counts the alerts of this monitor from 1 without gaps; it stays the same on a retry. `count` and `worst` are
-    those of a fold, see `Folded`, whose notice it is then.
+    `seq` counts the alerts of this monitor without gaps; it stays the same on a retry. `count` and `worst` are those
+    of a `Folded`, if `notice` is its notice.
     """
 
     notice: Notice
@@ -81,7 +81,7 @@ def seconds_text(ns: int) -> str:
 
 
 def heartbeat(counters: Mapping[str, float], seq: int, host: str, unix_ns: int) -> dict[str, str]:
-    """Return what is told when there is nothing to tell; `seq` is that of the last alert."""
+    """Return the fields of a heartbeat, which shows that the monitor lives; `seq` is that of the last alert."""
     return {
         "event": HEARTBEAT,
         "timestamp": seconds_text(unix_ns),
@@ -91,7 +91,7 @@ def heartbeat(counters: Mapping[str, float], seq: int, host: str, unix_ns: int) 
 
 
 def log_line(fields: Mapping[str, str]) -> str:
-    """Return parameters as one line of `key=value`; a control character in `comm` cannot break the line."""
+    """Return the fields as one line of `key=value`; a control character in `comm` cannot break the line."""
     return " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
 
 

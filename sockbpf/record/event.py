@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What the kernel side says: one flat record per event, and how its bytes are read.
+"""The events of the kernel side: one flat record for each, and how its bytes are read.
 
 The bytes are `struct queue_event` of bpf/event.h; tests/abi checks this file against it field by field.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 NO_UID = 0xFFFFFFFF
-"""A user that nobody can be."""
+"""An id that no user can have: the user is not known."""
 
 
 class What(IntEnum):
@@ -23,7 +23,7 @@ class What(IntEnum):
     BACK = 2
     """The queue is at or under the clear level, or the socket is gone: the episode ended."""
     UNTOLD = 3
-    """As OVER, but in the table of open episodes alone: its user had too many crossings in that second."""
+    """As OVER, but only in the table of open episodes, without an event: its user had too many in that second."""
 
 
 class Direction(IntEnum):
@@ -49,7 +49,7 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """Who a socket is: plain-text addresses as `ss -n` shows them, ports in host order.
+    """What identifies a socket: plain-text addresses as `ss -n` shows them, ports in host order.
 
     `inode` is the socket's inode number, 0 when no file holds it; `netns` the inode number of its
     network namespace; `uid` the user who made it, NO_UID where that is not known.
@@ -90,7 +90,7 @@ class Event:
 
 
 def account_of(uid: int) -> int:
-    """Return the user that a socket's user is counted as: the ids of a user namespace's range are one."""
+    """Return the account that a user's sockets are counted for: all ids of a user namespace's range share one."""
     return uid >> 16 << 16 or uid
 
 

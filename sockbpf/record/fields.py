@@ -35,7 +35,7 @@ class Kind(Enum):
 
 
 class Needed(Enum):
-    """What the store takes no request without."""
+    """Which requests the store refuses if they do not have the field."""
 
     NEVER = 0
     IN_ALERTS = 1
@@ -64,9 +64,10 @@ class Field:
     folded: bool = True
     """Whether an alert about several sockets has it."""
     chosen: bool = False
-    """Whether somebody may choose the text as he likes: a process, a host."""
+    """Whether a user can choose the text freely: the name of a process, of a host."""
     label: bool = False
-    """Whether it names the alert at Alertmanager: it is the same from `exceeded` to `cleared`; else an annotation."""
+    """Whether it is a label at Alertmanager, whose labels identify an alert: its value stays the same from `exceeded`
+    to `cleared`. The other fields are annotations."""
     column: int = 0
     """Its place among the columns of the store, by which it is a filter; 0 for none. A new one takes the next number,
     which makes a new edition of the tables. A field without a column is found by key=value in the body, slowly."""
@@ -83,7 +84,7 @@ def _remote(socket: Socket, size: int) -> str:
 
 
 PLACES_OF_EDITION_2 = 12
-"""So many columns of fields the tables have had from the start; each further one is an edition."""
+"""The number of fields that are columns in edition 2 of the store's tables; each further column is a new edition."""
 
 _ENDPOINT = "as `ss -n` shows them, without brackets; `0.0.0.0` or `::` and port `0` where not connected"
 _OWNER = "whose socket it is, where that is certain; else absent"
@@ -164,7 +165,7 @@ FIELDS = (
         folded=False, chosen=True, column=10,
     ),
     Field(
-        "crossings", WHOLE, "of a flapping queue alone: how often it crossed since it was last told of",
+        "crossings", WHOLE, "of a flapping queue alone: how often it crossed since the alert before",
         lambda alert: str(alert.notice.crossings) if alert.notice.crossings else None,
     ),
     Field(
@@ -183,7 +184,7 @@ BY_NAME = {field.name: field for field in FIELDS}
 
 
 def parameters(alert: Alert) -> dict[str, str]:
-    """Return the query parameters of the request, in their documented order."""
+    """Return the fields of an alert as texts by name, in the order of the request."""
     fields: dict[str, str] = {}
     for field in FIELDS:
         if field.folded or not alert.worst:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What a look at all sockets found, without any hook: sizes of queues, and which sockets were looked at."""
+"""The result of a sweep, a look at all sockets without any hook: sizes of queues, and where the sweep has looked."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a sweep read of one socket, bytes by direction; `unsure` bytes to receive may be there no more."""
+    """What a sweep read of one socket, bytes by direction; `unsure` bytes of RECV may have been read already."""
 
     socket: Socket
     sizes: dict[Direction, int]
     unsure: int = 0
 
     def surely(self, direction: Direction) -> int:
-        """Return the bytes that are certainly in the queue: to begin an episode with they must be over."""
+        """Return how many bytes are certainly in the queue: an episode begins only if these exceed the threshold."""
         return self.sizes[direction] - (self.unsure if direction is Direction.RECV else 0)
 
 
@@ -29,13 +29,13 @@ class Reading:
 class Sweep:
     """A look at all sockets of some network namespaces, taken between two instants of CLOCK_MONOTONIC.
 
-    `looked` says at which: inode number and protocol. Sockets with empty queues may be left out, but for those that
-    were asked for by inode.
+    `looked` names what was looked at: inode number of the namespace, and protocol. Sockets with empty queues may be
+    left out, except those that were asked for by inode.
     """
 
     begun_ns: int
     ended_ns: int
     looked: frozenset[tuple[int, Protocol]]
     not_found: frozenset[int]
-    """Namespaces that were asked for and no process is in: removed, or held by a socket alone."""
+    """Namespaces that were asked for and that no process is in: removed, or kept alive by a socket only."""
     readings: tuple[Reading, ...]

@@ -22,14 +22,14 @@ SAID = {
 
 
 class _Fields(dict[str, str]):
-    """What is not known is a question mark: a message that says less is better than none."""
+    """The fields of an alert; a field that is not there is a question mark, so that a sentence can be made."""
 
     def __missing__(self, _: str) -> str:
         return "?"
 
 
 def sentence(fields: Mapping[str, str]) -> str:
-    """Return one line that says it; all of it is printable, whatever a process calls itself."""
+    """Return an alert as one line for people; all of it is printable, whatever name a process has given itself."""
     known = _Fields(fields)
     if known["event"] not in SAID:
         return printable(f"{known['event']}, last alert {known['seq']}")
@@ -41,7 +41,7 @@ def sentence(fields: Mapping[str, str]) -> str:
         what = "{type} queue of {protocol} {local}{remote} {said}"
         ends = " ({comm}, pid {pid})" if "pid" in fields else ""
     if "crossings" in fields:
-        said += ", crossed {crossings} times since the last word".format_map(known)
+        said += ", crossed {crossings} times since the last alert".format_map(known)
     remote = "" if known["remote_port"] == "0" else f" to {_endpoint(known, 'remote')}"
     known |= {"said": said, "local": _endpoint(known, "local"), "remote": remote}
     return printable((what + ends).format_map(known))
@@ -51,19 +51,19 @@ LOOKALIKES = str.maketrans(
     "@*`~<>|#[]()!:/$",
     "\uff20\u2217\u02cb\u223c\u2039\u203a\u00a6\uff03\uff3b\uff3d\uff08\uff09\uff01\uff1a\u2215\uff04",
 )
-"""What chats read: a call of people, a format, a link, an emoji; and what looks like it and is but a character."""
+"""Characters that a chat takes for markup (a mention, a format, a link, an emoji) -> similar ones without meaning."""
 
 NOT_CHOSEN = frozenset(field.name for field in FIELDS if not field.chosen)
-"""The parameters that nobody chooses; a process or a host is called as somebody likes."""
+"""The fields whose text no user can choose freely; the names of processes and hosts can be chosen."""
 
 
-def unread(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return what is told with names in which no chat finds anything but text."""
+def without_markup(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields with names in which a chat finds no markup, only text."""
     return {key: text if key in NOT_CHOSEN else _plain(text) for key, text in fields.items()}
 
 
 def _plain(text: str) -> str:
-    # An underscore within a word, or a dot at its end, is read by none.
+    # No chat takes an underscore within a word, or a dot at its end, for markup.
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "\uff3f", text.translate(LOOKALIKES))
     return re.sub(r"\.(?=[^\W_])", "\uff0e", text)
 

@@ -29,7 +29,7 @@ from sockbpf.delivery.destinations.alertmanager import Alertmanager
 from sockbpf.delivery.destinations.json_lines import JsonLines
 from sockbpf.delivery.destinations.syslog import Syslog
 from sockbpf.delivery.transport import Destination, TransportError
-from sockbpf.record.text import printable, sentence, unread
+from sockbpf.record.text import printable, sentence, without_markup
 from tests.live.waiting import DEADLINE_S, until
 
 TOLD = {
@@ -487,7 +487,7 @@ def test_an_alert_fires_goes_on_and_is_resolved(alertmanager: AlertmanagerDaemon
         assert len(fires) == 1
         assert fires[0]["labels"]["alertname"] == "SocketQueue"
         assert fires[0]["labels"]["remote_ip"] == "2001:db8::1"
-        assert fires[0]["annotations"]["summary"] == sentence(unread(exceeded))
+        assert fires[0]["annotations"]["summary"] == sentence(without_markup(exceeded))
         begun = date(float(exceeded["timestamp"]))
         assert fires[0]["startsAt"] == begun
         alertmanager.notice("firing", "e")

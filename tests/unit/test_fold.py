@@ -61,7 +61,7 @@ def assert_forgotten(stage: Fold, now_ns: int) -> None:
     assert stage.on_time(now_ns) == []
     assert stage.next_due_ns() is None
     assert stage.flush() == []
-    assert not stage._folds
+    assert not stage._storms
     assert not stage._crossings
     assert not stage._collected
 
@@ -233,10 +233,10 @@ def test_ends_that_are_not_told_are_looked_for() -> None:
     stage = Fold(1, S, counters=Counters(), is_open=open_.__contains__)
     stage.on_notices(crossings(*range(10)), 5 * S)
     stage.on_time(5 * S)
-    assert len(stage._folds) == 9
+    assert len(stage._storms) == 9
     open_ -= {f"id-{number}" for number in range(8)}
     stage.on_time(5 * S + FORGET_NS)
-    assert stage._folds.keys() == {"id-8", "id-9"}
+    assert stage._storms.keys() == {"id-8", "id-9"}
     open_.clear()
     stage.on_time(5 * S + 2 * FORGET_NS)
     assert_forgotten(stage, 5 * S + 3 * FORGET_NS)
@@ -361,7 +361,7 @@ class Loop:
             self.oldest_ns.setdefault(service, self.now_ns)
         if event == CLEARED:
             self.collected.pop(id_, None)
-        assert self.stage._folds.keys() == self.collected.keys()
+        assert self.stage._storms.keys() == self.collected.keys()
 
     def take(self, passed_on: list[Notice | Folded]) -> None:
         self.passed_on += passed_on

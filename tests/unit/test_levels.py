@@ -134,14 +134,16 @@ def test_what_is_open_goes_by_new_levels_and_keeps_the_threshold_it_crossed() ->
     rules = two()
     rules.on_event(over(EAGER, 5 * S))
     rules.on_event(over(PATIENT, 5 * S))
-    rules.go_by(by_socket({EAGER: replace(AT_ONCE, repeat_ns=7 * S), PATIENT: replace(LATER, hold_ns=3 * S)}))
+    rules.use_levels(
+        by_socket({EAGER: replace(AT_ONCE, repeat_ns=7 * S), PATIENT: replace(LATER, hold_ns=3 * S)})
+    )
     assert {episode.threshold for episode in rules.open.values()} == {1009}
     assert rules.next_due_ns() == 8 * S
     assert rules.on_time(8 * S - 1) == []
     assert said(rules.on_time(8 * S)) == [(EXCEEDED, 8443)]
     assert rules.on_time(12 * S - 1) == []
     assert said(rules.on_time(12 * S)) == [(ONGOING, 443)]
-    rules.go_by(by_socket({EAGER: AT_ONCE, PATIENT: replace(LATER, repeat_ns=2 * S)}))
+    rules.use_levels(by_socket({EAGER: AT_ONCE, PATIENT: replace(LATER, repeat_ns=2 * S)}))
     assert said(rules.on_time(17 * S)) == [(ONGOING, 8443), (ONGOING, 443)]
 
 
@@ -150,7 +152,7 @@ def test_what_was_open_and_has_ended_is_not_told_by_new_levels() -> None:
     for socket in (EAGER, PATIENT):
         rules.on_event(over(socket, 5 * S))
         rules.on_event(back(socket, 5 * S, 5 * S + 1))
-    rules.go_by(by_socket({EAGER: AT_ONCE, PATIENT: AT_ONCE}))
+    rules.use_levels(by_socket({EAGER: AT_ONCE, PATIENT: AT_ONCE}))
     assert rules.on_time(500 * S) == []
     assert rules.next_due_ns() is None
 
@@ -250,7 +252,7 @@ STEP = st.one_of(
     st.tuples(st.just("cross"), WHO),
     st.tuples(st.just("wait"), st.integers(1, 20_000)),
     st.tuples(st.just("wake"), st.none()),
-    st.tuples(st.just("go_by"), EACH),
+    st.tuples(st.just("use_levels"), EACH),
 )
 
 
@@ -272,7 +274,7 @@ def test_each_is_told_when_its_own_levels_say(
             now_ns = max(now_ns, rules.next_due_ns() or 0)
         elif isinstance(what, list):
             books.levels = dict(zip(SOCKETS, what, strict=True))
-            rules.go_by(lambda socket, _direction: books.levels[socket])
+            rules.use_levels(lambda socket, _direction: books.levels[socket])
         assert rules.next_due_ns() == books.next_hold_ns()
         if name in {"wait", "wake"}:
             assert sorted(said(rules.on_time(now_ns))) == sorted(books.due(now_ns))

@@ -60,7 +60,7 @@ from sockbpf.judge.levels import Levels
 from sockbpf.record.alert import Folded, alert_of, log_line
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.fields import parameters
-from sockbpf.record.text import unread
+from sockbpf.record.text import without_markup
 from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.migration import migrate
@@ -101,7 +101,7 @@ openapi = {path: [each["name"] for each in document()["paths"][path]["get"]["par
 print(json.dumps({
     "from": sockbpf.__file__, "told": told, "folded": folded, "query": urlencode(told), "line": line_of(told),
     "syslog": rfc5424(told, facility=1, pid=1, limit=2048).decode(), "log": log_line(told),
-    "alertmanager": of_alertmanager(told)["annotations"], "chat": unread(told)["unit"],
+    "alertmanager": of_alertmanager(told)["annotations"], "chat": without_markup(told)["unit"],
     "kept": kept, "columns": columns, "openapi": openapi,
 }))
 """

@@ -362,7 +362,7 @@ def test_many_that_were_told_leave_nothing_behind() -> None:
 
 
 def changed(rules: Policy, **other: Any) -> None:
-    rules.go_by(same_for_all(levels_by_direction(**(LEVELS | other))))
+    rules.use_levels(same_for_all(levels_by_direction(**(LEVELS | other))))
 
 
 @pytest.mark.parametrize("by_hooks", [True, False], ids=["hooks", "sweep"])

@@ -108,7 +108,7 @@ def test_a_sweep_that_cannot_begin_stays_due() -> None:
 
 def test_other_settings_have_a_sweep_at_once_and_begin_the_heartbeat_anew() -> None:
     schedule = settled(replace(TIMING, heartbeat_s=5.0))
-    schedule.go_by(Timing(sweep_s=3.0, look_s=0.25, heartbeat_s=7.0), NOW_S + 4)
+    schedule.use_timing(Timing(sweep_s=3.0, look_s=0.25, heartbeat_s=7.0), NOW_S + 4)
     assert schedule.is_sweep_due(NOW_S + 4)
     schedule.sweep_begins(NOW_S + 4)
     assert schedule.pause_s(NOW_S + 4, QUIET) == 3.0

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from sockbpf import __version__
 from sockbpf.delivery.destinations.slack import Slack, text_of
 from sockbpf.delivery.transport import TransportError
-from sockbpf.record.text import sentence, unread
+from sockbpf.record.text import sentence, without_markup
 
 TOLD = {
     "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",
@@ -137,7 +137,7 @@ def test_nothing_in_a_name_is_read_by_slack(name: str, host: str) -> None:
     text = text_of(fields)
     ours = re.sub(r"<!date\^[^<>]*>", "", text)
     assert not re.search("[<>]|&(?!(amp|lt|gt);)", ours)
-    assert html.unescape(text).endswith(sentence(unread(fields)))
+    assert html.unescape(text).endswith(sentence(without_markup(fields)))
 
 
 def test_alerts_are_posted_on_one_connection_and_heartbeats_are_not() -> None:

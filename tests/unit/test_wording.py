@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.record.text import printable, rfc3339, sentence, unread
+from sockbpf.record.text import printable, rfc3339, sentence, without_markup
 
 SEND = "SEND queue of tcp 10.0.0.1:80 to [2001:db8::1]:40000"
 WORST = "10.0.0.2:5=9;[::1]:6=9"
@@ -103,7 +103,7 @@ NAMES = [
 @pytest.mark.parametrize("key", ["comm", "host", "unit", "what-comes-later"])
 def test_no_chat_finds_anything_in_a_name(name: str, key: str) -> None:
     assert READ.search(name)
-    fields = unread(TOLD | {"pid": "1", key: name})
+    fields = without_markup(TOLD | {"pid": "1", key: name})
     assert not READ.search(fields[key])
     assert len(fields[key]) == len(name)
     assert all(fields[each] == text for each, text in TOLD.items() if each != key)
@@ -111,9 +111,9 @@ def test_no_chat_finds_anything_in_a_name(name: str, key: str) -> None:
 
 @given(st.text())
 def test_no_chat_finds_anything_in_any_name(name: str) -> None:
-    assert not READ.search(unread({"comm": name})["comm"])
+    assert not READ.search(without_markup({"comm": name})["comm"])
 
 
 @pytest.mark.parametrize("name", ["nginx", "my_app", "kworker-7", "a.", "python3", "日本"])
 def test_a_plain_name_stays_as_it_is(name: str) -> None:
-    assert unread({"comm": name}) == {"comm": name}
+    assert without_markup({"comm": name}) == {"comm": name}

@@ -10,7 +10,7 @@ from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
 from sockbpf.record.alert import CLEARED, EVENTS
 from sockbpf.record.fields import FIELDS
-from sockbpf.record.text import rfc3339, sentence, unread
+from sockbpf.record.text import rfc3339, sentence, without_markup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
     at = Decimal(fields["timestamp"])
     made: dict[str, Any] = {
         "labels": {"alertname": "SocketQueue"} | {key: fields[key] for key in LABELS if key in fields},
-        "annotations": {"summary": sentence(unread(fields))}
+        "annotations": {"summary": sentence(without_markup(fields))}
         | {key: text for key, text in fields.items() if key not in LABELS},
         "startsAt": rfc3339(at - Decimal(fields.get("duration", "0"))),
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
 from sockbpf.record.alert import EVENTS
-from sockbpf.record.text import printable, rfc3339, sentence, unread
+from sockbpf.record.text import printable, rfc3339, sentence, without_markup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ def text_of(fields: Mapping[str, str]) -> str:
 
     Nobody is called and nothing is formatted by what a process or a host is called.
     """
-    fields = unread(fields)
+    fields = without_markup(fields)
     seconds = Decimal(fields["timestamp"])
     when = f"<!date^{int(seconds)}^{{date_short_pretty}} {{time_secs}}|{rfc3339(seconds)}>"
     return (
