@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ASKED_MAX_S = 3600.0
-"""A receiver is left alone for as long as it asks, up to this: none shall silence us for a day."""
+"""The longest pause that a receiver can ask for: none must silence us for a day."""
 
 ABSENT_MAX_S = 0.75
-"""The longest pause while nobody listens at a place on this host: whoever begins to is told within a second."""
+"""The longest pause while nobody listens at an address of this host: a receiver that starts waits for a second."""
 
 TRIPS_AFTER = 3
 """Failures in a row, of whatever alerts, after which a destination is taken for dead."""
@@ -43,7 +43,7 @@ class Breaker:
     retry_first_s: float
     retry_max_s: float
     failures: int = 0
-    """In a row; whatever was under way when it opened counts as one with what opened it."""
+    """In a row; requests that were under way when it opened count as one with the failure that opened it."""
 
     _until_s: float = 0.0
     _asked_until_s: float = 0.0
@@ -60,7 +60,7 @@ class Breaker:
         return self._until_s if self.is_open else 0.0
 
     def began(self) -> bool:
-        """Take note of a request that goes out now; say whether it is a probe."""
+        """Take note of a request that goes out now; return whether it is a probe."""
         self._probing = self.is_open
         return self._probing
 
@@ -73,7 +73,7 @@ class Breaker:
     def failed(self, now_s: float, asked_s: float, *, probe: bool, absent: bool = False) -> None:
         """Take note of a failure; `asked_s` is how long the receiver wants to be left alone, 0 if it did not say.
 
-        `absent` says that nobody is there at all: asking again soon costs nobody anything.
+        `absent` says that nobody listens there at all: trying again soon costs little.
         """
         was_open = self.is_open
         if asked_s:

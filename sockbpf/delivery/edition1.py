@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The journal as it was before its lines proved themselves: an SQLite database, read once to be moved on."""
+"""The journal of the first edition, an SQLite database: read once, to be written as a journal of the present form."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 MAGIC = b"SQLite format 3\0"
 SIDES = ("", "-wal", "-shm")
-"""What the names of SQLite's files end in."""
+"""The ends of the names of SQLite's files."""
 
 SENSELESS = (sqlite3.Error, OverflowError, ValueError)
-"""What a damaged database raises, text that is not Unicode included."""
+"""The exceptions that a damaged database raises, also for text that is not Unicode."""
 
 COLUMNS = "n, destination, episode, made_s, body"
 
 
 def read(path: Path) -> tuple[Found, bool]:
-    """Return what the database says, and whether all of it could be read. Raise nothing of sqlite3's.
+    """Return the alerts of the database, and whether all rows could be read. Raise no exception of sqlite3.
 
-    Its rows have no checksums: what is damaged is found only where it does not look like an alert any more.
+    The rows have no checksums: damage is found only in a row that does not look like an alert any more.
     """
     found = Found()
     is_whole = False
@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[Found, bool]:
         with closing(sqlite3.connect(name, uri=True, timeout=1.0, isolation_level=None)) as connection:
             connection.text_factory = bytes  # which need not be Unicode any more
             tried: set[int] = set()
-            # From both ends: what cannot be read in the middle takes the least with it.
+            # From both ends, so that a damaged place in the middle costs the fewest rows.
             is_whole = _take_rows(connection, "asc", found, tried) or _take_rows(
                 connection, "desc", found, tried
             )
@@ -47,7 +47,7 @@ def read(path: Path) -> tuple[Found, bool]:
 
 
 def _take_rows(connection: sqlite3.Connection, order: str, found: Found, tried: set[int]) -> bool:
-    """Take rows until one cannot be read; say whether there was no such one."""
+    """Take rows until one cannot be read; return whether all could be read."""
     with suppress(*SENSELESS):
         for n, *row in connection.execute(f"select {COLUMNS} from owed order by n {order}"):  # noqa: S608
             if n not in tried:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Who has most, kept up to date one by one; every question and every change takes the same short time."""
+"""Counts by key, and the key with the highest count; each question and each change takes constant time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Most(Generic[T]):
-    """Counts for each key, and the key with the highest; of several that which came to it first."""
+    """A count for each key, and the key with the highest; of several with the same count the first to reach it."""
 
     def __init__(self) -> None:
         self._counts: dict[T, int] = {}

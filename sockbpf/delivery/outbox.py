@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""From alerts made to alerts owed: kept in the journal, then given to each destination's queue, then logged.
+"""From new alerts to owed alerts: written to the journal, then given to each destination's queue, then logged.
 
-A thread of its own does it, so that a slow disk keeps nobody from reading the kernel. It takes what has come while
-it was busy with the last, up to `BATCH` alerts, in one commit: a storm costs few commits, not one for each alert.
+A thread of its own does this, so that a slow disk does not delay the reading of kernel events. Each commit takes all
+alerts that arrived during the last one, up to `BATCH`: a storm costs few commits, not one for each alert.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IDLE_S = 1.0
-"""While something is owed or written: from one look at what is too old, or takes too long, to the next."""
+"""While an alert is owed or written: the interval between two looks for alerts that are too old and a slow disk."""
 
 BATCH = 1000
-"""As many alerts are written in one commit: few enough that the first of them need not wait for long."""
+"""At most so many alerts are written in one commit: few enough that the first of them need not wait for long."""
 
 CLOSE_S = 1.0
-"""What the end may take beyond its time, for the last words to the disk."""
+"""How much longer than its deadline the end may take, for the last write to the disk."""
 
 
 class Line(Protocol):
@@ -48,28 +48,28 @@ class Line(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewAlert:
-    """Something to tell that has no number yet."""
+    """An alert, or a heartbeat, that has no `seq` yet."""
 
     name: str
-    """How the log names it."""
+    """Its name in the log."""
 
     account: int
     """Whose sockets it is about, see `account_of`."""
 
     fields_with: Callable[[int], Mapping[str, str]]
-    """Returns its parameters with this `seq`."""
+    """Returns its fields with this `seq`."""
 
     numbered: bool = True
-    """Whether it takes a number of its own; a heartbeat repeats the last."""
+    """Whether it takes the next `seq`; a heartbeat repeats the last one."""
 
 
 class Outbox:
-    """Everything between the monitor, which must not wait, and the workers, which must."""
+    """Stands between the monitor, which must never wait, and the workers, which wait for receivers."""
 
     def __init__(
         self, *, path: Path | None, capacity: int, max_age_s: float, counters: Counters, line: Line
     ) -> None:
-        """Open the journal, none without a path; `capacity` is how many alerts may wait to be written.
+        """Open the journal, if there is a path; `capacity` is how many alerts may wait to be written.
 
         Raise UnsupportedError when another monitor has the journal.
         """
@@ -81,9 +81,9 @@ class Outbox:
         self.routes = Routes(counters, self.settled)
         self._changed = threading.Condition()
         self._made: list[tuple[NewAlert, int]] = []
-        """With the `seq` of each."""
+        """New alerts that are not written yet, each with its `seq`."""
         self._put = self._handled = 0
-        self._drops_unsaid = 0
+        self._drops_unlogged = 0
         self._closing = False
         self._boot = boot_id()
         self._n = 0
@@ -94,13 +94,13 @@ class Outbox:
         if self._keeper:
             if self._keeper.wait_open() and (found := self._keeper.found()):
                 self._found, self.last_seq, self._n = found, found.last_seq, found.last_n
-            else:  # beyond whatever an earlier monitor counted: a receiver drops what it knows
+            else:  # higher than any earlier monitor's: a receiver would drop a known `seq` as a duplicate
                 self.last_seq = time.time_ns() // 10**6
         self._seq = self.last_seq
         self._thread: threading.Thread | None = None
 
     def start(self, routes: Iterable[Route]) -> None:
-        """Begin to write and deliver, by routes whose workers were started; what an earlier monitor owed is first.
+        """Begin to write and deliver, by routes whose workers were started; alerts of an earlier monitor come first.
 
         Raise NoThreadError.
         """
@@ -113,7 +113,7 @@ class Outbox:
         self._thread = start_thread("outbox", self._run)
 
     def _take_over(self, found: list[Owed]) -> None:
-        """Owe what an earlier monitor owed."""
+        """Queue the alerts that an earlier monitor owed."""
         if not found:
             return
         log.info("found %d alerts owed in %s", len(found), self._path)
@@ -121,7 +121,10 @@ class Outbox:
         self.routes.offer(found)
 
     def put(self, alerts: Iterable[NewAlert]) -> None:
-        """Take alerts in and number them; never waits. What is dropped takes a number too: a gap is a loss."""
+        """Give alerts their `seq` and queue them for the journal; never wait.
+
+        An alert that is dropped takes a number too: a gap in `seq` shows the loss.
+        """
         with self._changed:
             for made in alerts:
                 self._put += 1
@@ -135,25 +138,25 @@ class Outbox:
 
     def _count_drop(self) -> None:
         self._counters.add("dropped")
-        self._drops_unsaid += 1
+        self._drops_unlogged += 1
 
     def flush(self, seconds: float) -> bool:
-        """Wait until what was put in is written and logged; False if that took longer."""
+        """Wait until all alerts that were put are written and logged; False if that took longer."""
         with self._changed:
             put = self._put
             return self._changed.wait_for(lambda: self._handled >= put, seconds)
 
     def settled(self, owed: Owed) -> None:
-        """Take note that this is not owed any more; from any thread."""
+        """Take note that an alert is not owed any more, delivered or given up; from any thread."""
         if self._keeper:
             self._keeper.settled(owed)
 
     def refused(self, owed: Owed, reason: str) -> None:
-        """Take note that the destination will never take this; from any thread."""
+        """Take note that the destination will never take this alert; from any thread."""
         self.routes.give_up([owed], reason)
 
     def close(self, deadline_s: float) -> int:
-        """Write what has come, deliver what can be before the deadline, monotonic seconds; return what stays owed."""
+        """Write all new alerts and deliver until the deadline, monotonic seconds; return how many stay owed."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -173,11 +176,11 @@ class Outbox:
                 quiet = not self.routes.depth() and (self._keeper is None or self._keeper.is_quiet())
                 self._changed.wait_for(self._is_wanted, REST_S if quiet else IDLE_S)
                 made, self._made = self._made[:BATCH], self._made[BATCH:]
-                drops, self._drops_unsaid = self._drops_unsaid, 0
+                drops, self._drops_unlogged = self._drops_unlogged, 0
                 closing = self._closing
             if drops:
                 log.warning(
-                    "alerts dropped: %d (no more than %d can wait to be written, none of more than %d bytes)",
+                    "alerts dropped: %d, they are lost (at most %d can wait for the disk, each of at most %d bytes)",
                     drops,
                     self._capacity,
                     MAX_BODY,
@@ -229,7 +232,7 @@ class Outbox:
         ]
 
     def _look_at_journal(self) -> None:
-        """Have a journal that could not be used until now hold all that is owed."""
+        """Write all owed alerts to a journal that could not be used until now."""
         if self._keeper is None:
             return
         self._keeper.look()

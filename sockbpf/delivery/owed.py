@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What is owed: one alert, to one destination, until it was taken or given up."""
+"""An owed alert: one alert for one destination, until the destination has taken it or it is given up."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REPEATS = f'"event":"{ONGOING}"'
+"""The part of a body by which an `ongoing` is known without parsing."""
 
 MAX_BODY = 32 * 1024
-"""Characters of an alert's body; a request's line of 8 KiB is what servers take."""
+"""The most characters of an alert's body, far more than the 8 KiB of a request's line that servers take."""
 
 NEEDED = ("timestamp", "event", "id", "seq")
-"""What no alert that is kept can do without; only heartbeats, which are not kept, have no id."""
+"""The fields that every alert in the journal has; only heartbeats, which are not written there, have no id."""
 
 
 class SenselessError(ValueError):
-    """A body is not the parameters of an alert."""
+    """A body does not hold the fields of an alert."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """One alert that one destination has not taken yet. `n` counts all of them, over the monitor's restarts.
+    """One alert that one destination has not taken yet. `n` numbers all owed alerts, over the monitor's restarts.
 
-    A further field needs a default, for what was kept without it.
+    A new attribute needs a default, for alerts in the journals of earlier versions.
     """
 
     n: int
@@ -40,29 +41,29 @@ class Owed:
     """Its name."""
 
     episode: str
-    """The id of the alert: what has the same one is told in order."""
+    """The alert's `id`: alerts with the same one are delivered in order."""
 
     made_s: float
-    """Unix time."""
+    """Unix time at which the alert was made."""
 
     body: str
-    """The alert's parameters as JSON; text, because ten thousands may wait."""
+    """The alert's fields as JSON; a text takes less memory than a dict, and ten thousands may wait."""
 
     account: int = NO_UID
     """Whose sockets it is about, see `account_of`."""
 
     service: str = ""
-    """Protocol, direction and local port."""
+    """Protocol, direction and local port of its sockets."""
 
     boot: str = ""
-    """The boot of the host in which it was made; empty where that was not kept."""
+    """The id of the host's boot in which the alert was made; empty where that is not known."""
 
     boot_s: float = 0.0
-    """CLOCK_BOOTTIME of that boot when it was made: an alert grows old by a clock that nobody corrects."""
+    """CLOCK_BOOTTIME of that boot when the alert was made: its age goes by a clock that nobody corrects."""
 
     @property
     def repeats(self) -> bool:
-        """Whether it only repeats that an episode goes on. No other text can look so: its quotes are escaped."""
+        """Whether it is an `ongoing`. No value of a field can contain `REPEATS`: its quotes are escaped."""
         return REPEATS in self.body
 
     @property
@@ -76,14 +77,14 @@ class Owed:
 
 TYPES = {"int": int, "str": str, "float": float}
 HEAD = {field.name: field for field in fields_of_class(Owed) if field.name != "body"}
-"""The fields beside the body, by name."""
+"""The attributes beside the body, by name."""
 
 
 def of_this_boot(alerts: list[Owed], boot: str, now_s: float) -> list[Owed]:
-    """Return alerts with their `boot_s` by this boot, negative for what was made before it.
+    """Return the alerts with `boot_s` on the clock of this boot, negative for those of an earlier boot.
 
-    None gets older than can be proven: of an earlier boot it is known that it lasted until the last of its alerts,
-    not for how long the host was off. `now_s` is CLOCK_BOOTTIME.
+    No alert gets older than can be proven: an earlier boot lasted at least until the last of its alerts, but how long
+    the host was off is not known. `now_s` is CLOCK_BOOTTIME.
     """
     ends_s: dict[str, float] = {}
     for owed in alerts:
@@ -100,17 +101,17 @@ def _since_s(owed: Owed, boot: str, end_s: float, now_s: float) -> float:
 
 
 def body_of(fields: Mapping[str, str]) -> str:
-    """Return an alert as an `Owed` keeps it."""
+    """Return the fields of an alert as the body of an `Owed`."""
     return json.dumps(fields, separators=(",", ":"))
 
 
 def service_of(fields: Mapping[str, str]) -> str:
-    """Return which service an alert is about; of a heartbeat none."""
+    """Return which service an alert is about; blanks for a heartbeat."""
     return " ".join(fields.get(name, "") for name in ("protocol", "type", "local_port"))
 
 
 def fields_of(body: str) -> dict[str, str]:
-    """Return the alert's parameters from what an `Owed` keeps. Raise SenselessError if they are not texts by name."""
+    """Return the fields of an alert from a body. Raise SenselessError if these are not texts by name."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
@@ -129,7 +130,7 @@ def named(body: str) -> str:
 
 
 def name_of(fields: Mapping[str, str]) -> str:
-    """Return how the log names an alert that is told so."""
+    """Return how the log names the alert with these fields."""
     return "/".join(fields[name] for name in ("id", "event", "seq") if name in fields)
 
 
@@ -139,7 +140,7 @@ def head_of(owed: Owed) -> dict[str, Any]:
 
 
 def owed_of(head: object, body: str) -> Owed:
-    """Return what was kept as head and body; raise ValueError where that cannot be an alert that is owed."""
+    """Return the `Owed` of a head and a body from the journal; raise ValueError where they are none."""
     if not isinstance(head, dict):
         raise ValueError("expected an object")  # noqa: TRY004, one error for whatever makes no sense
     known = {name: value for name, value in head.items() if name in HEAD}
@@ -156,7 +157,7 @@ def owed_of(head: object, body: str) -> Owed:
 
 
 def check_alert(body: str) -> None:
-    """Raise ValueError unless this is an object of texts with what every alert has."""
+    """Raise ValueError unless the body is an object of texts with the fields that every alert has."""
     if len(body) > MAX_BODY:
         raise ValueError(f"expected at most {MAX_BODY} characters")
     fields = fields_of(body)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What one destination is owed, in memory: whose turn it is, when it may be tried, and what is given up."""
+"""The alerts owed to one destination, in memory: which is next, when it may be tried, and which are given up."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from sockbpf.delivery.owed import Owed
 
 TIDY_FROM = 64
-"""So many episodes with nothing left may stand in the turns before anybody looks."""
+"""So many episodes without alerts may stand in the turns before the turns are tidied."""
 
 
 class Queue:
     """At most `capacity` alerts, given out one by one and in order for each episode.
 
-    Episodes do not wait for each other, except that nobody bothers a destination that is taken for dead. Safe
-    from several threads. `clock` is monotonic, in seconds.
+    Episodes do not wait for each other, except that a destination that is taken for dead gets one request at a
+    time. Safe from several threads. `clock` is monotonic, in seconds.
 
-    Who takes from it belongs to a shift: an object, None at first. The next one begins with `hand_over`, other
-    settings, say, and the one before is given nothing from then on; what it had begun it still tells the end of.
+    The workers that take from it belong to a shift: an object, None at first. `hand_over` begins the next shift, for
+    instance with other settings: from then on the shift before gets no alert, and only reports how the deliveries
+    end that it has begun.
     """
 
     def __init__(
@@ -51,16 +52,16 @@ class Queue:
         self._shares = Shares()
         self._ready = Turns()
         self._later: list[tuple[float, int, str]] = []
-        """A heap of (when, n of its first, episode): those whose last try failed."""
+        """A heap of (when, n of its first alert, episode): the episodes whose last try failed."""
         self._failures: dict[str, int] = {}
         self._under_way: dict[int, tuple[object, bool]] = {}
-        """n of what is being tried -> by whose shift, and whether it is a probe."""
+        """n of an alert that is being tried -> the shift that tries it, and whether the try is a probe."""
         self._shift: object = None
         self._ended = False
         self._closes_s = float("inf")
 
     def offer(self, alerts: Iterable[Owed]) -> list[Owed]:
-        """Take alerts in; return those given up because there were too many."""
+        """Queue alerts; return those that are given up because there are too many."""
         with self._changed:
             now_s = self._clock()
             before_s = self._due_s(now_s)
@@ -72,9 +73,9 @@ class Queue:
                 if len(waiting) == 1:
                     self._is_ready(owed.episode)
             due_s = self._due_s(now_s)
-            # Where nothing may be tried yet nobody is woken: that would cost the other destinations their time.
+            # While no alert may be tried no worker is woken: that would take time from the other destinations.
             if due_s is not None and (due_s <= now_s or before_s is None or due_s < before_s):
-                self._changed.notify()  # who begins wakes the next
+                self._changed.notify()  # a worker that begins a try wakes the next
             return self._shrink(self.capacity)
 
     def _is_ready(self, episode: str) -> None:
@@ -83,17 +84,17 @@ class Queue:
             self._ready.add(episode, head.account, head.service, repeats=head.repeats)
 
     def _shrink(self, capacity: int) -> list[Owed]:
-        """Give up what is too much: of whoever has most."""
+        """Give up the alerts beyond the capacity, those of the account that has most."""
         given_up: list[Owed] = []
         while len(self._owed) > capacity and (n := self._shares.victim(self._under_way)) is not None:
             given_up.append(self._owed[n])
             self._forget(self._owed[n])
         if len(self._ready) > 2 * len(self._episodes) + TIDY_FROM:
-            self._ready.keep(self._waits)  # what is given up stands there still
+            self._ready.keep(self._waits)  # episodes whose alerts were given up are still in there
         return given_up + self._give_up(len(self._owed) - capacity, float("inf"))
 
     def expire(self, made_before_s: float) -> list[Owed]:
-        """Give up what was made before this, CLOCK_BOOTTIME; return it."""
+        """Give up the alerts that were made before this, CLOCK_BOOTTIME; return them."""
         with self._changed:
             return self._give_up(len(self._owed), made_before_s)
 
@@ -111,7 +112,7 @@ class Queue:
         return given_up
 
     def _forget(self, owed: Owed) -> None:
-        """Drop it. An episode with nothing left is skipped where its turn stood."""
+        """Drop an alert. An episode that has none left is skipped when its turn comes."""
         del self._owed[owed.n]
         self._shares.remove(owed)
         waiting = self._episodes[owed.episode]
@@ -121,7 +122,7 @@ class Queue:
             self._failures.pop(owed.episode, None)
 
     def hand_over(self, shift: object, *, capacity: int, breaker: Breaker, bucket: Bucket) -> list[Owed]:
-        """Give what is owed to this shift from now on, all of it at once; return what is too much by `capacity`."""
+        """Give the alerts to this shift from now on, none waits for a retry; return those given up by `capacity`."""
         with self._changed:
             self._shift = shift
             self.capacity, self._breaker, self._bucket = capacity, breaker, bucket
@@ -131,17 +132,17 @@ class Queue:
             return self._shrink(capacity)
 
     def end(self) -> list[Owed]:
-        """Give nothing out any more; forget what is not being tried, and return it."""
+        """Give out no alert any more; forget those that are not being tried, and return them."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
             return self._give_up(len(self._owed), float("inf"))
 
     def take(self, shift: object = None, beat: Callable[[], None] = lambda: None) -> Owed | None:
-        """Wait for the next that is due and return it, to be told `worked` or `failed`.
+        """Wait for the next alert that is due and return it; `worked` or `failed` must be called with it.
 
-        `beat` is called now and then while it waits. None when this shift is over, or the queue is closed and
-        nothing more will be due in time.
+        `beat` is called now and then while it waits. Return None when this shift is over, or when the queue is closed
+        and no further alert will be due in time.
         """
         with self._changed:
             while True:
@@ -164,11 +165,11 @@ class Queue:
         return self._closes_s < float("inf")
 
     def _is_done(self, due_s: float | None) -> bool:
-        """Whether nothing that is under way can bring more, and nothing is due before the end."""
+        """Whether no alert is due before the deadline, and no try under way can make one due."""
         return due_s >= self._closes_s if due_s is not None else not self._under_way
 
     def _due_s(self, now_s: float) -> float | None:
-        """Return when the next may be tried; None if only another thread can change that."""
+        """Return when the next alert may be tried; None if none may be until another thread changes that."""
         while self._later and self._later[0][0] <= now_s:
             self._is_ready(heapq.heappop(self._later)[2])
         while (first := self._ready.first()) is not None and not self._waits(first):
@@ -199,11 +200,11 @@ class Queue:
         return owed
 
     def worked(self, owed: Owed) -> None:
-        """Take note that the alert was taken, or refused for good: it is not owed any more."""
+        """Take note that the destination took the alert, or refused it for good: it is not owed any more."""
         with self._changed:
             shift, _ = self._under_way.pop(owed.n)
             if shift is self._shift:
-                if self._breaker.is_open:  # it is back: what failed for its sake need not wait any longer
+                if self._breaker.is_open:  # the destination answers again: no retry need wait
                     self._all_at_once()
                 self._breaker.worked()
             self._failures.pop(owed.episode, None)
@@ -213,18 +214,18 @@ class Queue:
             self._changed.notify_all()
 
     def failed(self, owed: Owed, asked_s: float, *, absent: bool = False) -> bool:
-        """Take note that it was not; `asked_s` is how long the destination wants to be left alone.
+        """Take note that a try failed; `asked_s` is how long the destination asked to be left alone.
 
-        `absent` says that nobody is there at all.
+        `absent` says that nobody listens there at all.
 
-        Return whether it is still owed: by a queue that has ended it is not.
+        Return whether the alert is still owed: in a queue that has ended it is not.
         """
         with self._changed:
             shift, probe = self._under_way.pop(owed.n)
             if self._ended:
                 self._forget(owed)
                 return False
-            if shift is not self._shift:  # that says nothing of where alerts go now
+            if shift is not self._shift:  # a try by earlier settings says nothing of the destination now
                 self._is_ready(owed.episode)
                 self._changed.notify_all()
                 return True
@@ -237,7 +238,7 @@ class Queue:
             return True
 
     def close(self, deadline_s: float) -> None:
-        """Try what waits once more, at once; give nothing out after the deadline, monotonic seconds."""
+        """Try each waiting alert once more, at once; give out none after the deadline, monotonic seconds."""
         with self._changed:
             self._closes_s = deadline_s
             self._breaker.try_now()
@@ -249,17 +250,17 @@ class Queue:
         heapq.heapify(self._later)
 
     def owed(self) -> list[Owed]:
-        """Return all that is owed, what is being tried included, oldest first."""
+        """Return all owed alerts, those being tried included, oldest first."""
         with self._changed:
             return list(self._owed.values())
 
     def depth(self) -> int:
-        """Return how many are owed."""
+        """Return how many alerts are owed."""
         with self._changed:
             return len(self._owed)
 
     def oldest_s(self) -> float | None:
-        """Return when the oldest was made, CLOCK_BOOTTIME."""
+        """Return when the oldest alert was made, CLOCK_BOOTTIME."""
         with self._changed:
             return next((owed.boot_s for owed in self._owed.values()), None)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The destinations as the outbox sees them: whom an alert is for, what each is owed, and how others take their place.
+"""The destinations as the outbox sees them: which of them want an alert, what each is owed, how new settings apply.
 
-A destination's queue outlives its settings: by `exchange` other workers, with other settings, take from it. Those
-before begin nothing from then on; what they have begun ends as it ends, and settles in the same queue. So no alert
-is handed around, none is tried by both, and those of one episode stay in order.
+A destination's queue outlives its settings: after `exchange` other workers, with other settings, take from it. The
+earlier workers begin no further delivery; one that is under way ends, and its result goes to the same queue. So no
+alert moves between queues, none is tried by both, and the alerts of one episode stay in order.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IDS_LOGGED = 20
-"""Of what is given up at once, as many are named in one line of the log."""
+"""One line of the log names at most so many of the alerts that are given up at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """A destination: its name, whether it is to be told something, what it is owed, who delivers."""
+    """A destination: its name, which alerts it wants, the queue of those it is owed, the workers that deliver."""
 
     name: str
     wants: Callable[[Mapping[str, str]], bool]
     queue: Queue
     workers: Workers
     take_over: Callable[[], list[Owed]]
-    """Has the queue give to these workers from now on; returns what is given up for that."""
+    """Has the queue give its alerts to these workers from now on; returns the alerts that are given up for that."""
 
 
 class Routes:
-    """Those of now, by whatever thread they are asked for or exchanged."""
+    """The routes of the settings that apply; safe from several threads."""
 
     def __init__(self, counters: Counters, settled: Callable[[Owed], None]) -> None:
-        """`settled` is told, from any thread, what is not owed any more because it was given up."""
+        """`settled` is called, from any thread, with each alert that was given up."""
         self._counters = counters
         self._settled = settled
         self._changing = threading.Lock()
-        """Held while alerts are offered and while routes are exchanged: no alert is offered to one that has ended."""
+        """Held while alerts are offered and while routes are exchanged: no alert goes to a queue that has ended."""
         self._now: tuple[Route, ...] = ()
         self._left: tuple[Route, ...] = ()
-        """Those before, while something of them is under way."""
+        """Routes of earlier settings, while one of their deliveries is under way."""
 
     def exchange(self, routes: Iterable[Route]) -> None:
-        """Deliver by these from now on; their workers must have been started.
+        """Deliver by these routes from now on; their workers must have been started.
 
-        What is owed to a name that is not among them is given up, but for what is under way.
+        Alerts owed to a destination that is not among them are given up, except those under way.
         """
         routes = tuple(routes)
         given_up = []
@@ -78,14 +78,14 @@ class Routes:
             self.give_up(alerts, reason)
 
     def wanted(self, fields: Mapping[str, str]) -> list[str]:
-        """Return the names of those who are to be told this."""
+        """Return the names of the destinations that are to get this alert."""
         wanted = [route for route in self._now if route.wants(fields)]
-        if fields["event"] == HEARTBEAT:  # one that is late is of no use, a second one neither
+        if fields["event"] == HEARTBEAT:  # a late heartbeat is of no use, nor is a second one
             wanted = [route for route in wanted if not route.queue.depth()]
         return [route.name for route in wanted]
 
     def offer(self, alerts: list[Owed]) -> None:
-        """Owe these, each to the destination of its name."""
+        """Queue these alerts, each for the destination that it names."""
         by_name: dict[str, list[Owed]] = {}
         for owed in alerts:
             by_name.setdefault(owed.destination, []).append(owed)
@@ -100,12 +100,12 @@ class Routes:
             self.give_up(some, reason)
 
     def expire(self, before_s: float, reason: str) -> None:
-        """Give up what was made before this, CLOCK_BOOTTIME."""
+        """Give up the alerts that were made before this, CLOCK_BOOTTIME."""
         for route in self._now:
             self.give_up(route.queue.expire(before_s), reason)
 
     def give_up(self, alerts: list[Owed], reason: str) -> None:
-        """Count and name what will not be delivered."""
+        """Count alerts that will not be delivered, and name them in the log."""
         if not alerts:
             return
         self._counters.add("given_up", len(alerts))
@@ -116,7 +116,7 @@ class Routes:
             self._settled(owed)
 
     def owed(self) -> list[Owed]:
-        """Return all that is owed, what is under way included, by n."""
+        """Return all owed alerts, those under way included, by n."""
         return sorted((owed for queue in self._queues() for owed in queue.owed()), key=lambda owed: owed.n)
 
     def depth(self) -> int:
@@ -124,16 +124,16 @@ class Routes:
         return sum(queue.depth() for queue in self._queues())
 
     def oldest_s(self) -> float | None:
-        """Return when the oldest that is owed was made, CLOCK_BOOTTIME."""
+        """Return when the oldest owed alert was made, CLOCK_BOOTTIME."""
         return min((at for queue in self._queues() if (at := queue.oldest_s()) is not None), default=None)
 
     def left_under_way(self) -> int:
-        """Return how many workers of routes that were exchanged have not ended."""
+        """Return how many workers of earlier settings have not ended."""
         with self._changing:
             return sum(route.workers.alive() for route in self._left)
 
     def close(self, deadline_s: float) -> None:
-        """Try what waits once more; return when that has ended, or at the deadline, monotonic seconds."""
+        """Try each owed alert once more; return when all tries have ended, or at the deadline, monotonic seconds."""
         with self._changing:
             routes = (*self._now, *self._left)
         for route in routes:

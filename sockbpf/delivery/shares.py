@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Who has how much of what is owed, so that it is whoever has most that must do without when there is too much."""
+"""How many owed alerts each account and service has: where there are too many, the one with most gives some up."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Whose = tuple[int, str]
 
 
 class Shares:
-    """The numbers of what is owed, by account and service; for one thread at a time."""
+    """The numbers (`n`) of the owed alerts, by account and service; for one thread at a time."""
 
     def __init__(self) -> None:
         self._accounts = Most[int]()
         self._services: dict[int, Most[str]] = {}
         self._numbers: dict[tuple[Whose, bool], dict[int, None]] = {}
-        """(Whose, whether it only repeats that an episode goes on) -> the numbers, oldest first."""
+        """(Whose, whether the alerts are `ongoing`) -> the numbers, oldest first."""
 
     def add(self, owed: Owed) -> None:
         self._accounts.add(owed.account)
@@ -42,10 +42,10 @@ class Shares:
             del self._numbers[_kind(owed)]
 
     def victim(self, spared: Container[int]) -> int | None:
-        """Return the number of what can best be done without, none of those spared.
+        """Return the number of the alert to give up first, none of those spared.
 
-        Of the account that has most, of its service that has most: the oldest that only repeats, else the oldest.
-        None if all of that is spared.
+        Of the account that has most, of its service that has most: the oldest `ongoing`, else the oldest alert.
+        None if all of these are spared.
         """
         account = self._accounts.first()
         if account is None:

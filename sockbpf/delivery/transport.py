@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What a destination is: it takes an alert and returns, or says why not."""
+"""What a destination is: it delivers an alert and returns, or raises TransportError."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class TransportError(Exception):
     """The alert was not delivered; the text is fit for a log: it names no password and no query of a URL.
 
     `permanent` says that the same request can never succeed; `retry_after_s` how many seconds the receiver
-    asked us to stay away, None when it did not ask; `absent` that it is a place on this host where nobody listens.
+    asked us to stay away, None when it did not ask; `absent` that nobody listens there, an address of this host.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Destination(Protocol):
     """Where alerts go. One instance serves one thread."""
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Deliver an alert, given as its parameters (sockbpf/record/alert.py); to return is to have delivered it.
+        """Deliver an alert, given as its fields (sockbpf/record/fields.py); to return is to have delivered it.
 
         Raise TransportError otherwise.
         """
 
     def close(self) -> None:
-        """Let go of connections; `send` is not called again."""
+        """Close connections and files; `send` is not called again."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Whose turn it is, where many want to be told and whom nobody shall crowd out.
+"""The order in which episodes have their alerts delivered, so that no account crowds out another.
 
-Accounts take turns (the users whose sockets the alerts are about), of each account its services, of each service its
-episodes: first those with something new to tell, in the order in which they became ready, then those that only repeat
-that they go on. Who has ten thousand alerts waiting delays another's by one.
+Accounts take turns (the users whose sockets the alerts are about), within an account its services, within a service
+its episodes: first those whose next alert is news, in the order in which they became ready, then those whose next
+alert is an `ongoing`. An account with ten thousand alerts delays another account's alert by one.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Turns:
 
     def __init__(self) -> None:
         self._accounts: OrderedDict[int, OrderedDict[str, _Service]] = OrderedDict()
-        """Whose turn is next stands first; nobody is in it who has nothing ready."""
+        """The account whose turn is next comes first; an account without a ready episode is not in here."""
         self._number = 0
 
     def add(self, episode: str, account: int, service: str, *, repeats: bool) -> None:
-        """Take an episode in; `repeats` says that what it tells next is only that it goes on."""
+        """Add an episode; `repeats` says that its next alert is an `ongoing`."""
         its = self._accounts.setdefault(account, OrderedDict()).setdefault(service, _Service())
         (its.repeats if repeats else its.news).append(episode)
         self._number += 1
@@ -50,7 +50,7 @@ class Turns:
         return next(iter(services.values())).next[0]
 
     def skip(self) -> None:
-        """Drop the first episode; the turn stays where it is."""
+        """Drop the first episode; its service and its account keep the turn."""
         account, services = next(iter(self._accounts.items()))
         service, its = next(iter(services.items()))
         its.next.popleft()
@@ -61,7 +61,7 @@ class Turns:
             del self._accounts[account]
 
     def take(self) -> str | None:
-        """Return the first episode and drop it; its service and its account are last now."""
+        """Return the first episode and drop it; its service and its account come last now."""
         episode = self.first()
         if episode is None:
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The threads that deliver to one destination: each takes what is due, tries it, says what came of it."""
+"""The threads that deliver to one destination: each takes an alert that is due, tries it, and reports the result."""
 
 from __future__ import annotations
 
@@ -30,44 +30,43 @@ log = logging.getLogger(__name__)
 FAILURES_LOGGED_S = 30.0
 
 TRIES = 3
-"""An alert over which a destination fails in a way that no destination should is set aside after so many tries."""
-
+"""An alert over which a destination raises an unexpected exception is set aside after so many tries."""
 
 DEFECTS = 1000
-"""Of as many alerts it is remembered."""
+"""The tries with an unexpected exception are counted for at most so many alerts."""
 
 NOT_CONFIGURED = "their destination is not configured any more"
 
 
 class _Outage:
-    """What the log is told of a destination: when it begins to fail, that it still does, when it works again."""
+    """Logs that a destination begins to fail, still fails, or works again."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
-        self._unsaid = 0
-        self._said = False
-        self._said_at = float("-inf")
+        self._unlogged = 0
+        self._logged = False
+        self._logged_at = float("-inf")
 
     def failed(self, reason: str) -> None:
         with self._lock:
             self._failures += 1
-            self._unsaid += 1
+            self._unlogged += 1
             now = self._clock()
-            # Between outages too: one that comes and goes with every request shall not fill the log.
-            if now - self._said_at < FAILURES_LOGGED_S:
+            # Also from one outage to the next: one that comes and goes with every request must not fill the log.
+            if now - self._logged_at < FAILURES_LOGGED_S:
                 return
-            unsaid, self._unsaid = self._unsaid, 0
-            self._said, self._said_at = True, now
-        if unsaid == 1:
+            unlogged, self._unlogged = self._unlogged, 0
+            self._logged, self._logged_at = True, now
+        if unlogged == 1:
             log.warning("delivery to %s failed: %s", self._name, reason)
         else:
             log.warning(
                 "delivery to %s failed %d times since the last such line, last: %s",
                 self._name,
-                unsaid,
+                unlogged,
                 reason,
             )
 
@@ -76,16 +75,16 @@ class _Outage:
             if not self._failures:
                 return
             failures, self._failures = self._failures, 0
-            said, self._said = self._said, False
-        if said:
+            is_logged, self._logged = self._logged, False
+        if is_logged:
             log.info("delivery to %s works again after %d failed tries", self._name, failures)
 
 
 class Workers:
-    """`number` daemon threads with a destination each, between its queue and who is told what came of it.
+    """`number` daemon threads, each with an instance of the destination: they take from its queue and deliver.
 
-    `delivered` and `refused` are called, from these threads, with what is not owed any more; `delivered` also with
-    its parameters, `refused` with the reason, for what the destination will never take.
+    From these threads `delivered` is called with an alert that was delivered and its fields, `refused` with an alert
+    that the destination will never take and the reason, `settled` with an alert that was set aside.
     """
 
     def __init__(
@@ -110,9 +109,9 @@ class Workers:
         self._settled = settled
         self._outage = _Outage(name)
         self._defects_lock = threading.Lock()
-        self._defects_said: set[str] = set()
+        self._defects_logged: set[str] = set()
         self._defects: dict[int, int] = {}
-        """n of an alert -> how often a destination failed over it in a way that none should."""
+        """n of an alert -> how often the destination raised an unexpected exception over it."""
         self._begun = threading.Event()
         self._cancelled = False
         self._destinations: list[Destination] = []
@@ -143,11 +142,11 @@ class Workers:
             raise
 
     def begin(self) -> None:
-        """Let them take from the queue, whose shift this is."""
+        """Let the threads take from the queue; these workers are its shift."""
         self._begun.set()
 
     def cancel(self) -> None:
-        """Let them end without having begun."""
+        """Let the threads end without having begun."""
         self._cancelled = True
         self._begun.set()
 
@@ -156,9 +155,9 @@ class Workers:
         return sum(thread.is_alive() for thread in self._threads)
 
     def join(self, deadline_s: float) -> None:
-        """Wait for their end, which a closed queue brings; at most until the deadline, monotonic seconds.
+        """Wait until the threads have ended, as they do when the queue is closed, at most until the deadline.
 
-        A try under way then is not waited for: its alert stays owed, and may yet arrive.
+        It is in monotonic seconds. A try under way then is not waited for: its alert stays owed, and may yet arrive.
         """
         for thread in filter(threading.Thread.is_alive, self._threads):
             thread.join(max(0.0, deadline_s - time.monotonic()))
@@ -188,7 +187,7 @@ class Workers:
         except Exception as error:
             if not concerns_one_alert(error):
                 raise
-            self._failed_oddly(owed, error)
+            self._failed_unexpectedly(owed, error)
         else:
             self._queue.worked(owed)
             self._outage.worked()
@@ -205,8 +204,8 @@ class Workers:
             if not self._queue.failed(owed, failed.retry_after_s or 0.0, absent=failed.absent):
                 self._refused(owed, f"{NOT_CONFIGURED}, last: {failed}")
 
-    def _failed_oddly(self, owed: Owed, error: Exception) -> None:
-        """Try again what a destination failed over as none should; not for ever, others wait behind it."""
+    def _failed_unexpectedly(self, owed: Owed, error: Exception) -> None:
+        """Have an alert tried again after an unexpected exception; not for ever, others wait behind it."""
         with self._defects_lock:
             tries = self._defects.pop(owed.n, 0) + 1
         if tries < TRIES and not isinstance(error, SenselessError):
@@ -222,11 +221,14 @@ class Workers:
             self._settled(owed)
 
     def _defect(self, error: Exception) -> None:
-        """Log an error that no destination should raise, once per class; its text may hold secrets."""
+        """Log an unexpected exception of the destination, once per class; its text may hold secrets."""
         name = type(error).__name__
         with self._defects_lock:
-            if name in self._defects_said:
+            if name in self._defects_logged:
                 return
-            self._defects_said.add(name)
+            self._defects_logged.add(name)
         at = traceback.extract_tb(error.__traceback__)[-1]
-        log.error("a destination raised %s at %s:%s, a defect", name, PurePath(at.filename).name, at.lineno)
+        log.error(
+            "%s raised %s at %s:%s, which no destination should: please report it",
+            self._name, name, PurePath(at.filename).name, at.lineno,
+        )  # fmt: skip
