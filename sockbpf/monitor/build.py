@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The monitor put together from its parts, as the settings say and as this kernel can."""
+"""Puts the monitor together from its parts, by the settings and by what this kernel can do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def _dispatch() -> type[Dispatch]:
-    """Import what delivers: HTTP takes a tenth of a second, which the compiler does not need this process for."""
+    """Import what delivers. HTTP's library takes a tenth of a second: this is done while the compiler works."""
     from sockbpf.monitor.dispatch import Dispatch
 
     return Dispatch
@@ -47,10 +47,10 @@ def _dispatch() -> type[Dispatch]:
 def build(
     config: Config, counters: Counters, service: Service, store: StoreProcess, reread: Callable[[], Config]
 ) -> Monitor:
-    """Load and attach, and return the monitor, ready to run.
+    """Load and attach the hooks, and return the monitor, ready to run.
 
-    Where the kernel cannot, the reason is logged and sweeps alone do the work. `reread` returns the settings as
-    they are now written, or raises ConfigError.
+    Where the kernel has no hooks for us, the reason is logged and sweeps do all the work. `reread` returns the
+    settings as the file has them now, or raises ConfigError.
     """
     salt = f"{boot_id()} {os.getpid()} {time.time_ns()}"
     policy = Policy(levels_of(config), counters, salt, Owners().owner)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Hooks that are attached only while an open episode needs them: those that every packet would pass."""
+"""Hooks that are attached only while an open episode needs them, because every packet passes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Demand:
     """One group of hooks on demand; instants are seconds of CLOCK_MONOTONIC."""
 
     def __init__(self, needs: Callable[[Event | Episode], bool], attach: Callable[[bool], None]) -> None:
-        """Begin detached. `needs` tells whose queue needs the hooks; `attach(False)` detaches them."""
+        """Begin detached. `needs` says whether a queue needs the hooks; `attach(False)` detaches them."""
         self._needs = needs
         self._attach = attach
         self._needed_s: float | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""From what is to be told to those who are told: the settings' destinations, put together with outbox and metrics."""
+"""From the judge's notices to alerts that are delivered: destinations, outbox and metrics put together."""
 
 from __future__ import annotations
 
@@ -41,16 +41,15 @@ log = logging.getLogger(__name__)
 UNWRITTEN = 50_000
 """How many alerts may wait for the disk: those of a storm while a commit takes seconds."""
 
-
 LOOKUP_S = 60.0
-"""What the look-up of a name may take (resolv.conf)."""
+"""How long the look-up of a name may take (resolv.conf)."""
 
 LEFT = 64
-"""As many workers of earlier settings may be busy when others are taken: a receiver that hangs holds its own."""
+"""More busy workers of earlier settings, and new settings must wait: a receiver that hangs keeps its workers."""
 
 
 def _wants(its: AnyDestination, fields: Mapping[str, str]) -> bool:
-    """Whether a destination is to be told this; a heartbeat has no direction."""
+    """Whether a destination is to get this alert; a heartbeat has no direction."""
     return fields["event"] in its.events and fields.get("type") in {None, *its.types}
 
 
@@ -60,9 +59,9 @@ def _round_s(its: AnyDestination) -> float:
 
 
 def _late_s(owed: Owed, fields: Mapping[str, str]) -> float | None:
-    """Return how long after its timestamp an alert that is delivered now is; None if it does not say.
+    """Return how many seconds after its timestamp an alert is delivered now; None if it has no valid timestamp.
 
-    However the date was corrected since it was made.
+    Corrections of the date since the alert was made do not count.
     """
     with suppress(ValueError, KeyError):
         return boottime_s() - owed.boot_s + max(0.0, owed.made_s - float(fields["timestamp"]))
@@ -84,12 +83,12 @@ def _log(fields: Mapping[str, str]) -> None:
 
 
 class Dispatch:
-    """Everything behind the monitor's decision to tell. For one thread, but for `delivered`."""
+    """Sends alerts of notices, and heartbeats, to the destinations. For one thread; its workers call `_delivered`."""
 
     def __init__(
         self, config: Config, counters: Counters, open_episodes: Callable[[], int], store: StorePort
     ) -> None:
-        """Open the journal, begin to deliver what it owes, serve the metrics. Raise NoThreadError."""
+        """Open the journal, begin to deliver its alerts, serve the metrics. Raise NoThreadError."""
         self._counters = counters
         self._open_episodes = open_episodes
         self._store = store
@@ -122,9 +121,9 @@ class Dispatch:
         return metrics
 
     def _routes_of(self, config: Config) -> dict[str, Route]:
-        """Return the routes of these settings, those that they do not change as they are, the others ready to begin.
+        """Return the routes of these settings: a route that they do not change as it is, the others ready to begin.
 
-        Whatever it raises, nothing of it is left.
+        If it raises, no worker that it started is left.
         """
         old = self._config
         same = {its.name: its for its in old.destinations} if old.delivery == config.delivery else {}
@@ -145,7 +144,7 @@ class Dispatch:
         return routes
 
     def _route(self, its: AnyDestination, delivery: Delivery, known: Route | None) -> Route:
-        """Make a route, with what is owed to the one known by its name."""
+        """Make a route; if a route of this name is known, with its queue and so the alerts that it is owed."""
         breaker, bucket = Breaker(delivery.retry_first, delivery.retry_max), Bucket(its.rate, its.burst)
         queue = known.queue if known else Queue(capacity=delivery.queue, breaker=breaker, bucket=bucket)
         workers = Workers(
@@ -173,7 +172,7 @@ class Dispatch:
             self._metrics.delivered(owed.destination, late_s)
 
     def alert(self, notices: Iterable[Notice | Folded]) -> None:
-        """Make an alert of each; never waits."""
+        """Make an alert of each notice and give it to the outbox; never waits."""
         offset_ns = time.time_ns() - monotonic_ns()
         alerts = [_new_alert(notice, self._host, offset_ns) for notice in notices]
         if alerts:
@@ -185,7 +184,7 @@ class Dispatch:
         return self._outbox.flush(seconds)
 
     def heartbeat(self) -> None:
-        """Tell that all is well, with the counters and what is owed."""
+        """Send a heartbeat, with the counters and how many alerts are owed."""
         self._counters.add("heartbeats")
         oldest_s = self._outbox.routes.oldest_s()
         numbers = self._counters.snapshot() | {
@@ -197,7 +196,7 @@ class Dispatch:
         self._outbox.put([NewAlert(HEARTBEAT, 0, fields, numbered=False)])
 
     def owes(self) -> bool:
-        """Tell whether something is to be delivered still."""
+        """Tell whether an alert is owed."""
         return self._outbox.routes.depth() > 0
 
     def serves(self) -> tuple[str, int] | None:
@@ -205,14 +204,14 @@ class Dispatch:
         return self._metrics.serves() if self._metrics else None
 
     def is_busy(self) -> bool:
-        """Return whether so many requests by earlier settings are under way that others are to wait for their end."""
+        """Return whether so many requests by earlier settings are under way that new settings must wait."""
         return self._outbox.routes.left_under_way() > LEFT
 
     def reload(self, config: Config) -> Callable[[], None]:
-        """Make everything ready for other settings, and return what has them apply.
+        """Make everything ready for new settings, and return the function that applies them.
 
-        From that call on, nothing is begun by the old ones: what is under way ends, and settles as it ends, all
-        else goes by the new ones. Whatever this raises, the old ones go on.
+        From its call on no request begins by the old settings; one that is under way ends, and its result counts.
+        If this raises, the old settings stay in use.
         """
         routes = self._routes_of(config)
 
@@ -223,7 +222,7 @@ class Dispatch:
         return apply
 
     def close(self, seconds: float) -> int:
-        """Deliver what can be in this time; return how many alerts stay owed."""
+        """Deliver for at most this time; return how many alerts stay owed."""
         owed = self._outbox.close(time.monotonic() + seconds)
         if self._metrics:
             self._metrics.stop()

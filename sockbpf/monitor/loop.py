@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The loop that moves what is seen to what is told; its parts are put together in build.py."""
+"""The loop: events and sweeps go to the judge, its notices to the dispatch; build.py puts the parts together."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FLUSH_S = 3
-"""How long what is owed may still be delivered after the monitor was told to stop."""
+"""How long owed alerts are still delivered after the monitor was asked to stop."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Monitor:
-    """Everything that runs; `run` returns when it was stopped, `stop` may be called from a signal handler."""
+    """The parts and the loop that calls them; `run` returns after `stop`, which a signal handler may call."""
 
     waking: Waking
     probes: Probes | None
-    """None where sweeps alone do the work."""
+    """None where there are no hooks, only sweeps."""
     reap: Reap
     demands: tuple[Demand, ...]
     own: Own
@@ -58,17 +58,17 @@ class Monitor:
     _stopping: bool = field(default=False, init=False)
 
     def stop(self) -> None:
-        """Have `run` return."""
+        """Make `run` return."""
         self._stopping = True
         self.waking.wake()
 
     def show(self) -> None:
-        """Have all counters logged; from a signal handler too, which may not take their lock itself."""
+        """Make the loop log all counters; a signal handler may call this, but must not take their lock itself."""
         self.losses.wanted = True
         self.waking.wake()
 
     def reload(self) -> None:
-        """Have the settings read again; from a signal handler too."""
+        """Make the loop read the settings again; a signal handler may call this."""
         self.settings.wanted = True
         self.waking.wake()
 
@@ -87,17 +87,17 @@ class Monitor:
             self._read()
             if self._take_sweep() and not armed:
                 armed = True
-                self._say_armed(on_armed)
+                self._log_armed(on_armed)
             self._look()
             self._alert_due(woke_ns)
             self.service.alive(lambda: not late())
             self.settings.take_wanted()
             self.losses.show_wanted()
-        self._read()  # what came since the last look: it happened before the monitor was told to stop
+        self._read()  # events since the last round: they came before the stop
 
-    def _say_armed(self, on_armed: Callable[[], None]) -> None:
+    def _log_armed(self, on_armed: Callable[[], None]) -> None:
         self.dispatch.flush(FLUSH_S)
-        self.settings.say_thresholds("armed")
+        self.settings.log_thresholds("armed")
         on_armed()
         self.service.ready("watching by hooks" if self.probes else "watching by polling, mode=poll")
 
@@ -128,25 +128,25 @@ class Monitor:
                 self._alert(self.policy.on_event(event))
 
     def _take_sweep(self) -> bool:
-        """Take a sweep that has ended; tell whether there was one."""
+        """Give a sweep that has ended to the policy; return whether there was one."""
         sweep = self.sweeps.take()
         if sweep is None:
             return False
         self._take_table()
         self.losses.count()
-        readings = tuple(self.own.others(sweep.readings))  # of ours some came and went while it was under way
+        readings = tuple(self.own.others(sweep.readings))  # some of the monitor's came and went during it
         self._alert(self.policy.on_sweep(replace(sweep, readings=readings), self.reap))
         self.schedule.sweep_ended(monotonic_s(), (sweep.ended_ns - sweep.begun_ns) / 1e9)
         return True
 
     def _take_table(self) -> None:
-        """Take the kernel's table; what was read before it can only be older than it."""
+        """Give the kernel's table to the policy, after all events: these can only be older than the table."""
         if self.probes:
             self._read()
             self._alert(self.policy.on_table(self.own.others(self.probes.tables.open_episodes())))
 
     def _look(self) -> None:
-        """Do what is due: forget own sockets that are closed, look at open episodes, say losses, ask for a sweep."""
+        """Do what is due: forget own sockets that are closed, look at open episodes, log losses, ask for a sweep."""
         now_s = monotonic_s()
         if not self.sweeps.busy and self.schedule.take_tidying(now_s):  # a sweep may have seen closed ones
             self.own.forget_closed()
@@ -156,7 +156,7 @@ class Monitor:
             self._take_table()
             for demand in self.demands:
                 demand.rest(self.policy.open.values(), now_s)
-            if self.losses.say():
+            if self.losses.log_new():
                 self.schedule.sweep_at(monotonic_s())
             if self.schedule.has_rested(now_s):
                 self._ask(everywhere=False)
@@ -176,12 +176,12 @@ class Monitor:
             self.dispatch.alert(self.stages.on_notices(notices, monotonic_ns()))
 
     def _alert_due(self, now_ns: int) -> None:
-        """Tell what was held, is to be repeated, or was collected for long enough; and that the monitor lives.
+        """Send the alerts that are due: of holds, repeats and collected notices; and the heartbeat.
 
-        All that happened until `now_ns` must have been read.
+        All events up to `now_ns` must have been read.
         """
         if (held_ns := self.policy.next_due_ns()) is not None and held_ns <= now_ns:
-            self._take_table()  # the size of now, and whether it is over still
+            self._take_table()  # for the present size, and whether the queue is still over
         self._alert(self.policy.on_time(now_ns))
         self.dispatch.alert(self.stages.on_time(now_ns))
         if self.schedule.take_heartbeat(now_ns / 1e9):
@@ -189,7 +189,7 @@ class Monitor:
             self.dispatch.heartbeat()
 
     def close(self) -> None:
-        """Stop looking, deliver what can be delivered in a moment, say what is still owed, and show the counters."""
+        """Detach, deliver for at most `FLUSH_S`, and log how many alerts stay owed, with all counters."""
         self.sweeps.stop()
         if self.probes:
             self.losses.count()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The counters that are kept elsewhere, and the word that is said when something was lost."""
+"""Reads the counters of the kernel side and of the log, and logs losses."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 
 class Losses:
-    """Reads what the kernel side and the log count, and says what is new."""
+    """Brings those counters up to date, and logs each change of a counter of losses."""
 
     def __init__(self, counters: Counters, tables: Tables | None, own: Own) -> None:
-        """Take `tables` where there are hooks."""
+        """`tables` is None where there are no hooks."""
         self._counters = counters
         self._tables = tables
         self._own = own
         self.wanted = False
         """Whether all counters are to be logged; a signal handler may set it."""
-        self._said: dict[str, int] = {}
+        self._logged: dict[str, int] = {}
 
     def count(self) -> None:
         """Bring the counters up to date."""
@@ -43,20 +43,20 @@ class Losses:
         self._counters.set("unreturned", tally.unreturned)
         self._counters.set("untold", tally.untold)
 
-    def say(self) -> bool:
-        """Log what was lost, if that has changed; return whether a sweep would see what was not judged."""
+    def log_new(self) -> bool:
+        """Log the losses, if they have changed; return whether a sweep can find what the hooks did not compare."""
         self.count()
         counts = self._counters.snapshot()
         losses = {name: counts[name] for name in LOSSES if counts[name]}
-        if losses == self._said:
+        if losses == self._logged:
             return False
-        is_unjudged = losses.get("unreturned") != self._said.get("unreturned")
-        self._said = losses
+        is_unjudged = losses.get("unreturned") != self._logged.get("unreturned")
+        self._logged = losses
         log.warning("lost: %s", " ".join(f"{name}={count}" for name, count in losses.items()))
         return is_unjudged
 
     def show_wanted(self) -> None:
-        """Log all counters, if that is wanted."""
+        """Log all counters, if a signal has asked for it."""
         if self.wanted:
             self.wanted = False
             self.count()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What Prometheus may ask: every counter, what is open and owed now, and how late alerts arrive.
+"""The metrics for Prometheus: every counter, how many episodes are open and alerts owed, how late alerts arrive.
 
 Imported only where it is configured. Labels are names of destinations, never their addresses: those can be secret.
 """
@@ -41,23 +41,23 @@ BUCKETS_S = (
 """From a receiver on this host that is quick to one that was down for a while."""
 
 SCRAPES = 8
-"""As many may be under way at once; of more the oldest is hung up on."""
+"""So many scrapes may be under way at once; one more, and the oldest connection is closed."""
 
 SCRAPE_S = 10.0
 """A scrape may take so long, from its connection to the end of its answer."""
 
 REQUEST_BYTES = 16 * 1024
-"""A request may be so long, its headers included."""
+"""The longest request, its headers included."""
 
 AGAIN_S = 30.0
-"""From one try to have the port to the next."""
+"""The interval between two tries to listen, while that fails."""
 
 STOP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """How it stands now; `owed` and `breaker_open` by the name of the destination."""
+    """The values of this moment; `owed` and `breaker_open` by the name of the destination."""
 
     open_episodes: int
     journal_depth: int
@@ -68,14 +68,14 @@ class Gauges:
 
 
 class _Now:
-    """Collects, at each scrape, what is kept elsewhere."""
+    """Collects, at each scrape, the counters and gauges that the monitor's parts keep."""
 
     def __init__(self, counters: Counters, gauges: Callable[[], Gauges]) -> None:
         self._counters = counters
         self._gauges = gauges
 
     def describe(self) -> Iterator[Metric]:
-        """Name what `collect` returns, without asking anybody: the monitor may not be put together yet."""
+        """Return the names that `collect` returns, without values: the monitor's parts may not be there yet."""
         return _families(dict.fromkeys(NAMES, 0), Gauges(0, 0, 0.0, {}, {}))
 
     def collect(self) -> Iterator[Metric]:
@@ -97,7 +97,11 @@ def _families(counts: Mapping[str, int], now: Gauges) -> Iterator[Metric]:
         yield GaugeMetricFamily(f"sockbpf_{name}", text, value=value)
     for name, text, values in (
         ("owed", "alerts that the destination is owed", now.owed),
-        ("breaker_open", "1 while the destination is taken for dead and only probed", now.breaker_open),
+        (
+            "breaker_open",
+            "1 while the destination is taken for dead: one request at a time, after pauses",
+            now.breaker_open,
+        ),
     ):
         family = GaugeMetricFamily(f"sockbpf_{name}", text, labels=["destination"])
         for destination, value in values.items():
@@ -111,7 +115,7 @@ class Metrics:
     def __init__(
         self, counters: Counters, gauges: Callable[[], Gauges], destinations: Iterable[str] = ()
     ) -> None:
-        """Make ready to be asked; `gauges` is called at each scrape, from another thread."""
+        """Make the registry; `gauges` is called at each scrape, from another thread."""
         self._registry = CollectorRegistry()
         self._registry.register(_Now(counters, gauges))
         self._delivered = Histogram(
@@ -139,13 +143,13 @@ class Metrics:
     def start(self, host: str, port: int) -> None:
         """Serve on a name or address of this host, IPv6 without brackets, from a thread; `port` 0 is a free one.
 
-        Where it cannot be had that is counted and said, and tried again from time to time: whoever has it may let go
-        of it, as an earlier monitor does in a moment. Raise NoThreadError.
+        While it cannot listen there that is counted and logged, and tried again from time to time: the process that
+        has the port, such as an earlier monitor, may end. Raise NoThreadError.
         """
         self._thread = start_thread("metrics", partial(self._run, host, port))
 
     def port(self, seconds: float) -> int:
-        """Wait for it to serve; return its port, 0 if that took longer."""
+        """Wait until it serves; return the port, 0 if that took longer."""
         with self._changed:
             self._changed.wait_for(lambda: self._address, seconds)
             return self._address[1] if self._address else 0
@@ -155,7 +159,7 @@ class Metrics:
         return self._address
 
     def stop(self) -> None:
-        """Free the port; it can be started again."""
+        """Close the port; `start` may follow."""
         with self._changed:
             self._changed.wait_for(lambda: self._thread is None or self._ends is not None, STOP_S)
             if self._loop and self._ends:
@@ -211,12 +215,12 @@ class Metrics:
         return server
 
     def _on_fault(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Count and say what is wrong outside of a scrape, such as a connection for which no file is left."""
+        """Count and log a fault outside of a scrape, such as a connection for which no descriptor is left."""
         with passing(self._counters, "metrics_failed", "metrics"):
             raise context.get("exception") or RuntimeError(context["message"])
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, in its time, or hang up; the oldest gives way where there are too many."""
+        """Answer one request within `SCRAPE_S`, or close the connection; of too many the oldest is closed."""
         task = asyncio.current_task()
         assert task  # noqa: S101  this is one
         if len(self._scrapes) >= SCRAPES:
@@ -257,7 +261,7 @@ class Metrics:
             # mypy: the package says nothing of this method
             registry: Any = self._registry
             status, body = "200 OK", encode(registry.restricted_registry(names) if names else registry)
-        writer.transport.set_write_buffer_limits(0)  # to have drained is to have given all to the kernel
+        writer.transport.set_write_buffer_limits(0)  # then `drain` returns only when the kernel has all of it
         writer.write(
             f"HTTP/1.0 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
             "Connection: close\r\n\r\n".encode()

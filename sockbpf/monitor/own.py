@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Which sockets are the monitor's own: of them nothing is told.
+"""Which sockets are the monitor's own: there are no alerts about them.
 
-The hooks mark a socket, by its inode, when a call of this process sends on it. What crosses without that, or before
-it, is looked at again here: an answer can come before the sending call has returned, and a server's sockets are
-there before this process has accepted them.
+The hooks mark a socket, by its inode, when a call of this process sends on it. A crossing of an unmarked socket is
+checked again here: an answer can come before the sending call has returned, and a server's sockets exist before this
+process has accepted them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class HasSocket(Shape):
-    """What says something of a socket: an event, a reading."""
+    """A record about one socket: an event, a reading."""
 
     @property
     def socket(self) -> Socket:
-        """Whose it is."""
+        """The socket that the record is about."""
 
 
 Seen = TypeVar("Seen", bound=HasSocket)
@@ -39,14 +39,14 @@ class Own:
     """Tells the monitor's own sockets from all others."""
 
     def __init__(self, tables: Tables | None, serves: Callable[[], Address | None]) -> None:
-        """Take the marks in `tables`, if there are hooks; `serves` is where this process listens, if it does."""
+        """Use the marks in `tables`, if there are hooks; `serves` returns where this process listens, if it does."""
         self._tables = tables
         self._serves = serves
         self._netns = os.stat("/proc/self/ns/net").st_ino
         self.late = 0
-        """Crossings of these sockets that the kernel side did not know as theirs."""
+        """How many crossings of the monitor's own sockets the kernel side reported, because they were not marked."""
         self._closed: frozenset[int] = frozenset()
-        """Of what is marked, those that were found closed at the last look."""
+        """The marked inodes whose sockets were found closed at the last look."""
 
     def __contains__(self, socket: Socket) -> bool:
         return self._is_served(socket) or bool(
@@ -54,12 +54,12 @@ class Own:
         )
 
     def others(self, seen: Iterable[Seen]) -> list[Seen]:
-        """Return what was seen of other sockets than these; the marks are read once for all."""
+        """Return the records about other sockets than the monitor's own; the marks are read once for all."""
         marked = self._tables.own_inodes() if self._tables else frozenset()
         return [one for one in seen if one.socket.inode not in marked and not self._is_served(one.socket)]
 
     def reap(self, event: Event) -> None:
-        """Have the kernel side forget what it said of one of these sockets."""
+        """Have the kernel side forget the episode of one of the monitor's own sockets."""
         if self._tables:
             self.late += self._tables.reap(event.address, event.direction)
 
@@ -71,10 +71,12 @@ class Own:
         return socket.local_port == port and (ip in WILDCARDS or socket.local_ip in {ip, f"::ffff:{ip}"})
 
     def forget_closed(self) -> None:
-        """Take the marks off sockets that were closed before the last call of this, with all they said read since."""
+        """Take the marks off sockets that the last call found closed: all their events have been read since."""
         if self._tables is None:
             return
-        marked = self._tables.own_inodes()  # first: what is marked and open then has its descriptor now
+        marked = (
+            self._tables.own_inodes()
+        )  # read first: a socket that is marked and open has its descriptor by now
         closed = marked - open_inodes()
         self._tables.forget_own(closed & self._closed)
         self._closed = closed - self._closed

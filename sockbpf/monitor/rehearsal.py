@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Whether every destination can be made and its first request be prepared: tried before anything is told.
+"""Tries whether every destination can be made and its first request be prepared, before any alert is sent.
 
-What the settings alone can tell is told by them (config.py), with its line; this is for what they do not see: the
-environment's proxies and certificates, and what a library thinks otherwise of.
+The faults that the settings alone show have been named already, with their lines (config.py). This finds the others:
+proxies and certificates of the environment, and values that a library refuses.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def maker_of(its: AnyDestination) -> Callable[[], Destination]:
-    """Return what makes a destination of its settings alone."""
+    """Return the function that makes a destination of its settings alone."""
     return partial(MAKERS[its.type], its)
 
 
 def rehearse(config: Config, maker: Maker = maker_of) -> None:
-    """Make each destination and let go of it. Raise ConfigError with all that cannot be made."""
+    """Make each destination and close it. Raise ConfigError that names all that cannot be made."""
     faults = [fault for its in config.destinations if (fault := _fault(its, maker))]
     if faults:
         raise ConfigError(faults)

@@ -30,38 +30,38 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, eq=False)
 class Reload:
-    """Hands other settings to the parts that go by them; all parts were made by those in `config`."""
+    """Gives new settings to the parts of the monitor; all parts were made with the settings in `config`."""
 
     config: Config
     """The settings that apply."""
     reread: Callable[[], Config]
-    """Returns the settings as they are now written, or raises ConfigError."""
+    """Returns the settings as the file has them now, or raises ConfigError."""
     counters: Counters
     tables: Tables | None
-    """Those of the hooks, if there are any."""
+    """The tables of the hooks; None where there are no hooks."""
     policy: Policy
     stages: Stages
     schedule: Schedule
     is_blind: bool
-    """Whether there is something that sweeps alone can see."""
+    """Whether some change of a queue is seen by no hook, so that sweeps must find it."""
     dispatch: Dispatch
     store: StoreProcess
     wanted: bool = False
     """Whether the settings are to be read again; a signal handler may set it."""
-    _is_wait_said: bool = field(default=False, init=False)
+    _is_wait_logged: bool = field(default=False, init=False)
 
     def take_wanted(self) -> None:
-        """Take the settings as they are now written, if that is wanted and can be done yet."""
+        """Take the settings as the file has them now, if that is wanted and need not wait."""
         if self.wanted and not self._must_wait():
             self.wanted = False
             self._take()
 
     def _must_wait(self) -> bool:
-        """Tell whether other settings must wait until requests by earlier ones have ended: they take threads."""
+        """Tell whether new settings must wait until requests by earlier settings, which hold threads, have ended."""
         must = self.dispatch.is_busy()
-        if must and not self._is_wait_said:
+        if must and not self._is_wait_logged:
             log.warning("the settings are read again once earlier requests that hang have ended")
-        self._is_wait_said = must
+        self._is_wait_logged = must
         return must
 
     def _take(self) -> None:
@@ -72,7 +72,7 @@ class Reload:
             apply()
 
     def _ready_for(self, written: Config) -> Callable[[], None]:
-        """Make everything ready for other settings, and return what has them apply."""
+        """Make everything ready for new settings, and return the function that applies them."""
         config, not_taken = taken(self.config, written)
         self.dispatch.rehearse(config)
         try:
@@ -94,9 +94,9 @@ class Reload:
         logging.getLogger().setLevel(config.log.upper())
         if not_taken:
             log.warning("not taken over before the next start: %s", ", ".join(not_taken))
-        self.say_thresholds("new settings")
+        self.log_thresholds("new settings")
 
-    def say_thresholds(self, occasion: str) -> None:
+    def log_thresholds(self, occasion: str) -> None:
         """Log the thresholds that apply."""
         thresholds = self.config.thresholds
         log.info("%s: thresholds send %d, recv %d bytes", occasion, thresholds.send, thresholds.recv)

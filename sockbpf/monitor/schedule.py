@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What is due when. Pure: instants go in, what is due and how long the loop may sleep come out.
+"""Which work of the loop is due, and how long it may sleep until then. Pure: the clock is an argument.
 
-All instants and spans are seconds of CLOCK_MONOTONIC. An instant that has passed stays due until it is taken.
+All instants and spans are seconds of CLOCK_MONOTONIC. Work whose instant has passed stays due until it is taken.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import math
 from dataclasses import dataclass
 
 SWEEP_SHARE = 20
-"""Sweeps may take one part in this many of the time."""
+"""Sweeps take at most one part in this many of the time."""
 
 LOOKS_AFTER = 2
 """So many looks at the open episodes follow the last event."""
 
 TIDY_S = 1
-"""How often sockets of the monitor's own that are closed are forgotten, while it delivers."""
+"""While alerts are delivered: the interval at which the monitor's own closed sockets are forgotten."""
 
 IDLE_S = 60
 """How long the loop may sleep when nothing is due."""
 
 BUSY_S = 0.1
-"""From one look whether the last settings' requests have ended to the next, where too many are under way."""
+"""While a reload waits: the interval between two looks whether requests by earlier settings have ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How often something is done, as the settings say."""
+    """The intervals of the loop's work, as the settings say."""
 
     sweep_s: float
     look_s: float
@@ -37,12 +37,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What the loop finds as it is about to sleep."""
+    """What decides how long the loop may sleep, besides the schedule."""
 
     due_s: float = math.inf
-    """When the service manager is to be told that all is well; infinity: never."""
+    """When the service manager's watchdog must be notified; infinity: never."""
     due_ns: tuple[int | None, ...] = ()
-    """The instants that parts of the monitor ask for, nanoseconds; None: that part asks for none."""
+    """The instants at which parts of the monitor must be called, nanoseconds; None: that part waits for none."""
     sweeping: bool = False
     """A sweep is under way: its end wakes the loop."""
     delivering: bool = False
@@ -50,7 +50,7 @@ class Waits:
     watching: bool = False
     """An episode is open, or hooks on demand are attached."""
     reloading: bool = False
-    """Other settings wait for the end of requests by the last ones."""
+    """New settings wait until requests by earlier settings have ended."""
 
 
 class Schedule:
@@ -62,10 +62,10 @@ class Schedule:
         self._sweep_s = self._look_s = self._tidy_s = self._rested_s = now_s
         self._heartbeat_s = now_s + timing.heartbeat_s
         self._heard_s = -math.inf
-        """When the hooks last said something: what they leave untold stands in the kernel's table."""
+        """When the last event was read: for a while after it the kernel's table may hold episodes without one."""
 
     def use_timing(self, timing: Timing, now_s: float) -> None:
-        """Take other settings: a sweep at once, the next heartbeat a whole interval from now."""
+        """Use other intervals: a sweep is due at once, the next heartbeat a whole interval from now."""
         self._timing = timing
         self._sweep_s = now_s
         self._heartbeat_s = now_s + timing.heartbeat_s
@@ -85,24 +85,24 @@ class Schedule:
         return max(due_s - now_s, 0.0)
 
     def heard(self, now_s: float) -> None:
-        """Take note that the hooks said something."""
+        """Take note that an event was read."""
         self._heard_s = now_s
 
     def look_at(self, now_s: float) -> None:
-        """Have the next look at the open episodes be due now."""
+        """Make the next look at the open episodes due now."""
         self._look_s = now_s
 
     def sweep_at(self, now_s: float) -> None:
-        """Have the next sweep be due now."""
+        """Make the next sweep due now."""
         self._sweep_s = now_s
 
     def sweep_ended(self, now_s: float, cost_s: float) -> None:
-        """Take note that a sweep took this long: none begins before it is a small share of the time."""
+        """Take note that a sweep took this long: the next begins only when that is a small share of the time."""
         self._rested_s = now_s + cost_s * SWEEP_SHARE
         self._sweep_s = max(self._sweep_s, self._rested_s)
 
     def has_rested(self, now_s: float) -> bool:
-        """Tell whether the sweeps have taken little enough of the time for one of the open episodes alone."""
+        """Tell whether a sweep of the open episodes alone may begin: sweeps have taken a small share of the time."""
         return now_s >= self._rested_s
 
     def is_sweep_due(self, now_s: float) -> bool:
@@ -113,21 +113,21 @@ class Schedule:
         self._sweep_s = now_s + self._timing.sweep_s
 
     def take_tidying(self, now_s: float) -> bool:
-        """Tell whether the monitor's own closed sockets are to be forgotten now; then it is due again later."""
+        """Tell whether the monitor's own closed sockets are to be forgotten now; if so, it is due again later."""
         if now_s < self._tidy_s:
             return False
         self._tidy_s = now_s + TIDY_S
         return True
 
     def take_look(self, now_s: float) -> bool:
-        """Tell whether the open episodes are to be looked at now; then it is due again later."""
+        """Tell whether the open episodes are to be looked at now; if so, a look is due again later."""
         if now_s < self._look_s:
             return False
         self._look_s = now_s + self._timing.look_s
         return True
 
     def take_heartbeat(self, now_s: float) -> bool:
-        """Tell whether a heartbeat is to be told now; then it is due again later."""
+        """Tell whether a heartbeat is to be sent now; if so, one is due again later."""
         if now_s < self._heartbeat_s:
             return False
         self._heartbeat_s = now_s + self._timing.heartbeat_s

@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AGAIN_S, AGAIN_MAX_S = 1.0, 60.0
-"""From its end to the next start, longer each time that it did not live for `WELL_S`."""
+"""The pause from the store's end to its next start, longer each time that it did not live for `WELL_S`."""
 WELL_S = 60.0
 HOLD_AGAIN_S = 1.0
-"""From a try to have its address to the next one."""
-HOLD_SAID = 60
-"""One in so many of these tries is told."""
+"""The pause between two tries to listen at the store's address."""
+HOLD_LOGGED = 60
+"""One in so many of these tries is logged, if it fails."""
 REMEDY = """Remedy: end that process; or, if it is to get the alerts, `store: {listen: ""}`"""
 STOP_S = PATIENCE_S + 1
 KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")
-"""What the store is told of the environment: of secrets in there it knows nothing."""
+"""The variables of the environment that the store gets; others can hold secrets."""
 
 
 @contextmanager
 def running_store(config: Config, counters: Counters) -> Iterator[StoreProcess]:
-    """Have the store run, if alerts go there."""
+    """Run the store within this block, if a destination's requests lead to it."""
     store = StoreProcess(config, counters)
     try:
         store.start_if_wanted(config)
@@ -52,7 +52,7 @@ def running_store(config: Config, counters: Counters) -> Iterator[StoreProcess]:
 
 
 class StoreProcess:
-    """The store with the monitor's own settings. What it logs goes where the monitor's log goes."""
+    """The store as a process, with the monitor's own settings. Its log goes where the monitor's log goes."""
 
     def __init__(self, config: Config, counters: Counters) -> None:
         self._log, self._settings, self._counters = config.log, config.store, counters
@@ -63,18 +63,18 @@ class StoreProcess:
         self._thread: threading.Thread | None = None
 
     def start_if_wanted(self, config: Config) -> None:
-        """Start it unless it was started; one that no destination's requests lead to is not.
+        """Start the store, unless it was started or no destination's requests lead to it.
 
         Raise NoThreadError.
         """
         urls = [str(its.url) for its in config.destinations if its.type == "http"]
         if self._thread is None and any(map(self.port.is_meant, urls)):
             self._hold()  # before anything is sent
-            # It waits for the end of a process.
+            # The thread waits for the end of a process, however long that takes.
             self._thread = start_thread("store", self._run, limit_s=math.inf)
 
     def stop(self) -> None:
-        """End it: it writes what it has taken first."""
+        """End the store; before that it writes the alerts that it has taken."""
         with self._lock:
             self._ended.set()
             process = self._process
@@ -83,12 +83,12 @@ class StoreProcess:
         self.port.close()
 
     def _hold(self, tries: int = 0) -> bool:
-        """Return whether the store's address is ours now."""
+        """Return whether the monitor has the store's address now."""
         reason = self.port.hold()
         if reason:
             self._counters.add("store_address_taken")
-            if tries % HOLD_SAID == 0:
-                log.error("the store's address cannot be had, nothing is sent there: %s. %s", reason, REMEDY)
+            if tries % HOLD_LOGGED == 0:
+                log.error("the store's address is not ours, alerts for it wait: %s. %s", reason, REMEDY)
         return not reason
 
     def _run(self, _: Pulse) -> None:
@@ -112,7 +112,7 @@ class StoreProcess:
                 return
 
     def _start(self) -> subprocess.Popen[bytes] | None:
-        """Return the child; None where there cannot be one now: too many processes or files."""
+        """Return the child; None if it cannot be started now: too many processes or files."""
         assert self.port.socket  # noqa: S101  it is held
         listener = self.port.socket.fileno()
         with suppress(OSError):
@@ -122,7 +122,7 @@ class StoreProcess:
                 pass_fds=[listener],
                 env={"PATH": os.defpath} | {name: os.environ[name] for name in KEPT if name in os.environ},
                 cwd="/",
-                # A session of its own: Ctrl-C is for the monitor, which has something to send it yet.
+                # A session of its own: Ctrl-C must end only the monitor, which then still sends alerts to the store.
                 start_new_session=True,
             )
             assert process.stdin  # noqa: S101  a pipe
@@ -134,7 +134,7 @@ class StoreProcess:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close the pipe, which is all that it needs; who does not heed that is killed, where we may do that."""
+    """Close the pipe, at which the store ends; kill it if it does not, where this process may do that."""
     with suppress(OSError):
         assert process.stdin  # noqa: S101  a pipe
         process.stdin.close()

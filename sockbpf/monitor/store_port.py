@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The store's address, held by the monitor: nobody else can listen there while the monitor lives.
+"""The store's address, held by the monitor: no other process can listen there while the monitor lives.
 
-The store is started with this socket, again and again if need be; between two of them, who connects waits. Where
-somebody else was first, nothing is sent there: alerts stay owed until the address is ours.
+The store is started with this listening socket, again whenever it ends; between two stores a connection waits. If
+another process listens there first, nothing is sent there: alerts stay owed until the monitor has the address.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from sockbpf.settings.store import StoreSettings
 
 LISTENS = "0A"
-"""In /proc/net/tcp."""
+"""The state of a listening socket in /proc/net/tcp."""
 
 
 class StorePort:
-    """To be held before anything is sent; `place` may be asked by any thread."""
+    """Call `hold` before anything is sent; any thread may call `place`."""
 
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
         self._place: HostPort | None = None
         self._reason = "the store has not been started"
         self.socket: socket.socket | None = None
-        """The one that listens, once it is held."""
+        """The listening socket, once the address is held."""
 
     def is_meant(self, url: str) -> bool:
         """Whether requests to this url are for the store."""
         return leads_to(url, self._settings.listen)
 
     def hold(self) -> str:
-        """Listen, if that is not done; return "" or why it cannot be done now."""
+        """Listen, unless that is done already; return "" or the reason why it cannot be done now."""
         at = self._settings.listen
         if at is None or self.socket:
             return ""
@@ -68,7 +68,7 @@ class StorePort:
 
 
 def _held_by(port: int) -> str:
-    """Say who listens at this port, as far as that can be seen."""
+    """Return which processes listen at this port, as far as that can be seen, as the end of a sentence."""
     found = []
     for uid, inode in _listeners(port):
         pid, comm = Owners().owner(inode)

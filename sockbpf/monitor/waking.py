@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What the loop sleeps on: the hooks' buffers, and whoever wants it to go round."""
+"""What ends the loop's sleep: the hooks' buffers, and calls of `wake`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Waking:
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def wake(self) -> None:
-        """Have the sleep end now, or the next one at once."""
+        """End the sleep now; if the loop does not sleep, its next sleep ends at once."""
         os.eventfd_write(self._woken, 1)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for this long, or until something wakes it."""
+        """Sleep for this long, or until a descriptor is readable or `wake` is called."""
         self._epoll.poll(seconds)
         with suppress(BlockingIOError):
             os.eventfd_read(self._woken)
