@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The command line: each command's options, which part runs it, and how it ends."""
+"""The command line: the options of each command, the function that runs it, and its exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXITS = (
     "another monitor does, 130 interrupted"
 )
 LOG_S = 1.0
-"""So long the end waits for the log to be written."""
+"""How long the end of the process waits until the log is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Command:
     usage: str
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-    """Returns the exit code. It imports its parts itself: the other commands do not pay for them."""
+    """Returns the exit code. It imports the modules that it needs, so that the other commands do not load them."""
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +129,7 @@ COMMANDS = {
     ),
 }
 OF_ALL = {"-h", "--help", "--version"}
-"""Options that stand without a command; any other is one of `run`."""
+"""Options without a command; any other option without a command belongs to `run`."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -167,7 +167,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; every error leaves by here, as a line and an exit code."""
+    """Run the command line; every error ends here, as a line and an exit code."""
     logs.open_what_is_closed()
     signals.hold()
     arguments = parse(sys.argv[1:] if argv is None else argv)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class SockbpfError(Exception):
-    """Something the operator can act on; `exit_code` is what the command returns."""
+    """A fault that the operator can act on; `exit_code` is that of the command."""
 
     exit_code = 1
 

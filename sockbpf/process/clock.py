@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The clocks that the monitor goes by: those of the kernel's hooks, whatever time namespace it stands in.
+"""The monitor's clocks: the same that the kernel's hooks read, whatever time namespace the monitor is in.
 
-CLOCK_MONOTONIC, of the hooks' instants, stops while the host is suspended: `hold` and an episode's duration do not
-count that time. CLOCK_BOOTTIME goes on: by it an alert grows old. Neither jumps when the date is corrected.
+CLOCK_MONOTONIC, from which the hooks' instants come, stops while the host is suspended: `hold` and the duration of an
+episode do not count that time. CLOCK_BOOTTIME goes on: the age of an alert is counted by it. Neither jumps when the
+date is corrected.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from sockbpf.errors import UnsupportedError
 
 NAMESPACES = ("/proc/self/ns/time", "/proc/self/ns/time_for_children")
-"""The offsets that /proc shows are those of the second one."""
+"""The offsets in `OFFSETS` are those of the second one."""
 
 OFFSETS = Path("/proc/self/timens_offsets")
 
@@ -31,8 +32,8 @@ def offset_ns(name: str) -> int:
         return 0
     if own != childrens:
         raise UnsupportedError(
-            "this process is in one time namespace and its children would be in another: nobody says how far its "
-            "clock is from the kernel's; start sockbpf by `unshare --time`, or without"
+            "this process is in one time namespace and its children would be in another: the kernel does not tell "
+            "how far this process's clock is from its own. Remedy: start sockbpf by `unshare --time`, or without"
         )
     return next((_ns(seconds, ns) for clock, seconds, ns in map(str.split, lines) if clock == name), 0)
 
@@ -56,7 +57,7 @@ def monotonic_s() -> float:
 
 
 def boot_id() -> str:
-    """Return what names this boot of the host."""
+    """Return the id of this boot of the host."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Runs a module of this package as a process that takes no code but ours: `python -I isolated.py MODULE …`.
+"""Runs a module of this package as a process that takes no code from elsewhere: `python -I isolated.py MODULE …`.
 
-`python -m` looks for modules in the folder it is started in, and PYTHONPATH can name that folder too; whoever can
-write there would be root. With -I Python looks at neither, and not for this user's own packages either. This package
-itself is then taken from the folder that this file lies in, wherever that is: the child runs its parent's code.
+`python -m` looks for modules in the folder in which it is started, and PYTHONPATH can name folders too: a user who
+can write there would have code run as root. With -I Python uses neither, nor the user's own packages. This package
+itself is taken from the folder of this file, wherever that is: the child runs its parent's code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs this module of ours; `arguments` are its."""
+    """Return the command that runs this module of the package with these arguments."""
     return [sys.executable, "-I", str(Path(__file__).absolute()), module, *arguments]
 
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Whether the process can go on: the one place that decides what an exception in a long-lived thread means.
 
-What is wrong with one alert sets that alert aside: `setting_aside`. Everything else that leaves a thread ends the
-process: `end` says what and where in one line, the exit code is 1, and what is owed stays in the journal for the next
-start. A thread that does not come round in its time is said, and `late` keeps the watchdog of the service manager
-from being told that all is well.
+If the handling of one alert fails, that alert is set aside: `setting_aside`. Any other exception that leaves a thread
+ends the process: `end` logs one line with the exception and its place, the exit code is 1, and owed alerts stay in
+the journal for the next start. A thread that does not come round within its limit is logged, and while `late` names
+it, the service manager's watchdog is not notified.
 
-What only processes have, one ending and one set of threads, is kept by this module. Where nobody has called `begin`,
-as in a test of a part, an exception leaves its thread as it leaves any other.
+This module keeps what a process has once: its ending and its set of threads. Without a call of `begin`, as in a test
+of a part, an exception leaves its thread as it leaves any other.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REST_S = 10.0
-"""A thread that waits for something to do beats at least so often."""
+"""A thread that waits for work shows at least this often that it lives: `Pulse.beat`."""
 
 ROUND_S = 60.0
-"""So long may a thread's round take, where it does not say otherwise."""
+"""The limit of a thread's round, unless the thread names another one."""
 
 LOOK_S = 1.0
-"""From one look at the threads to the next."""
+"""The interval between two looks at the threads."""
 
 END_S = 0.8
-"""What ends the process may take so long to say so, whatever hangs: a pipe, a disk, a thread."""
+"""The process ends after so long even if its last line cannot be written: a pipe, a disk, a thread hangs."""
 
 PLACES = 3
-"""Of the calls that led to an exception, the innermost so many are named."""
+"""So many of the calls that led to an exception are logged, the innermost."""
 
 
 class NoThreadError(SockbpfError):
@@ -60,9 +60,9 @@ class NoThreadError(SockbpfError):
 
 
 class Pulse:
-    """One long-lived thread, as it tells of itself: it beats at least every `limit_s` seconds.
+    """The sign of life of one long-lived thread, which calls `beat` at least every `limit_s` seconds.
 
-    `restart_helps` says whether a new process would be better off; a disk that hangs, hangs for that one too.
+    `restart_helps` says whether the thread of a new process would work; a disk that hangs, hangs for that one too.
     """
 
     def __init__(self, name: str, limit_s: float = ROUND_S, *, restart_helps: bool = True) -> None:
@@ -72,7 +72,7 @@ class Pulse:
         self._beat_s = time.monotonic()
 
     def beat(self) -> None:
-        """Say that the thread has come round."""
+        """Show that the thread lives: it has come round to its next piece of work."""
         self._beat_s = time.monotonic()
 
     def is_late(self, now_s: float) -> bool:
@@ -80,12 +80,12 @@ class Pulse:
 
 
 class _Ending:
-    """The thread that sees to it that the process ends in time once it has been told to, and looks at the others."""
+    """The thread `lookout`: it watches the other threads, and makes sure that an ending process ends in time."""
 
     def __init__(self, counters: Counters, say: Iterable[Callable[[str], None]]) -> None:
         self.counters = counters
         self._say = tuple(say)
-        self._told = threading.Event()
+        self._is_ending = threading.Event()
         self._by_s = math.inf
         self._stop_line = ""
         self._late: set[str] = set()
@@ -94,7 +94,7 @@ class _Ending:
     def run(self, pulse: Pulse) -> None:
         while True:
             pulse.beat()
-            self._told.wait(max(0.0, min(LOOK_S, self._by_s - time.monotonic())))
+            self._is_ending.wait(max(0.0, min(LOOK_S, self._by_s - time.monotonic())))
             if time.monotonic() < self._by_s:
                 self._look()
             elif self._stop_line:
@@ -103,23 +103,23 @@ class _Ending:
                 os._exit(1)
 
     def stop_by(self, by_s: float, line: str) -> None:
-        """Say the line and end the process at this time, monotonic seconds, if it has not ended before.
+        """End the process at this time, monotonic seconds, with this line, if it has not ended before.
 
-        For a signal handler too: it takes no lock, the thread looks by itself.
+        A signal handler may call this: it takes no lock, the thread sees the new time by itself.
         """
         self._stop_line = line
         self._by_s = by_s
 
     def now(self, line: str) -> NoReturn:
-        """Say the line to everybody who may hear it, and end the process; whoever comes second waits for that."""
+        """Give the line to each of `say`, and end the process; a second thread that calls this waits for the end."""
         if not self._first.acquire(blocking=False):
             while True:
                 time.sleep(END_S)
         try:
-            # Where the thread that looks out is the one that hangs, or is no more.
+            # The kernel ends the process if `lookout` itself hangs or has ended.
             signal.setitimer(signal.ITIMER_REAL, END_S + 0.1)
             self._by_s, self._stop_line = time.monotonic() + END_S, ""
-            self._told.set()
+            self._is_ending.set()
             for say in self._say:
                 with suppress(BaseException):
                     say(line)
@@ -127,7 +127,7 @@ class _Ending:
             os._exit(1)
 
     def _look(self) -> None:
-        if self._told.is_set():
+        if self._is_ending.is_set():
             return
         now_s = time.monotonic()
         late = {pulse.name: pulse for pulse in _threads() if pulse.is_late(now_s)}
@@ -136,7 +136,7 @@ class _Ending:
             log.error(
                 "the thread %s has not come round for %g s%s",
                 name, late[name].limit_s,
-                ": the watchdog is told no more" if late[name].restart_helps else "",
+                ": the watchdog is not notified until it does" if late[name].restart_helps else "",
             )  # fmt: skip
         for name in self._late - late.keys():
             log.warning("the thread %s has come round again, or has ended", name)
@@ -149,7 +149,7 @@ _ending: _Ending | None = None
 
 
 def begin(counters: Counters, say: Iterable[Callable[[str], None]]) -> None:
-    """Have every exception that leaves a thread from now on end the process, told to each of `say`.
+    """From now on every exception that leaves a thread ends the process, with a line given to each of `say`.
 
     Raise NoThreadError.
     """
@@ -161,7 +161,7 @@ def begin(counters: Counters, say: Iterable[Callable[[str], None]]) -> None:
 
 
 def _on_unheard(unheard: sys.UnraisableHookArgs) -> None:
-    """Hear what was raised where nobody can catch it: in a callback from C, in a destructor."""
+    """Take an exception that was raised where no caller can catch it: in a callback from C, in a destructor."""
     error = unheard.exc_value
     if isinstance(error, Exception) and not isinstance(error, MemoryError):
         log.error("ignored: %s", described(error))
@@ -174,9 +174,9 @@ def _on_unheard(unheard: sys.UnraisableHookArgs) -> None:
 def start_thread(
     name: str, run: Callable[[Pulse], None], *, limit_s: float = ROUND_S, restart_helps: bool = True
 ) -> threading.Thread:
-    """Start a daemon thread; whatever leaves `run` but its return ends the process. Raise NoThreadError.
+    """Start a daemon thread; an exception that leaves `run` ends the process. Raise NoThreadError.
 
-    `run` beats the pulse that it is given each time it comes round.
+    `run` is called with a pulse, and must call its `beat` each time it comes round.
     """
     pulse = Pulse(name, limit_s, restart_helps=restart_helps)
     thread = threading.Thread(target=_run, args=(pulse, run), name=name, daemon=True)
@@ -194,7 +194,7 @@ def _run(pulse: Pulse, run: Callable[[Pulse], None]) -> None:
 
 @contextmanager
 def ending(name: str) -> Iterator[None]:
-    """End the process if anything leaves the block but what an operator can act on: a start that fails says so."""
+    """End the process if an exception leaves the block, other than a SockbpfError, which says why a start failed."""
     try:
         yield
     except SockbpfError:
@@ -236,24 +236,24 @@ def end(name: str, error: BaseException | None) -> NoReturn:
 
 
 def end_by(seconds: float) -> None:
-    """End the process with exit code 1 and a word if it still runs in so many seconds: a stop must not hang."""
+    """End the process with exit code 1 and a line if it still runs in so many seconds: a stop must not hang."""
     if _ending is not None:
         _ending.stop_by(
             time.monotonic() + seconds,
-            f"sockbpf ends, exit code 1: it was told to stop {seconds:g} s ago, and what has not ended hangs",
+            f"sockbpf ends, exit code 1: it was asked to stop {seconds:g} s ago, and these threads hang",
         )
 
 
 def concerns_one_alert(error: BaseException) -> bool:
-    """Whether an exception in the handling of one alert can be that alert's fault; else nothing can go on."""
+    """Whether an exception in the handling of one alert can come from that alert; else the process cannot go on."""
     return isinstance(error, Exception) and not isinstance(error, (MemoryError, NoThreadError))
 
 
 @contextmanager
 def setting_aside(counters: Counters, alert: object) -> Iterator[None]:
-    """Set an alert aside, counted and named, if its handling in this block fails by a fault of its own.
+    """Set an alert aside, counted and logged, if its handling in this block raises an exception that concerns it.
 
-    What follows the block is come to only then, where the block ends by `return` or `continue`.
+    A block that ends by `return` or `continue` can have code behind it for this case: it runs only then.
     """
     try:
         yield
@@ -265,7 +265,7 @@ def setting_aside(counters: Counters, alert: object) -> Iterator[None]:
 
 @contextmanager
 def passing(counters: Counters, counter: str, what: str) -> Iterator[None]:
-    """Count and say that one thing failed, which the next try may not; what is no Exception goes on."""
+    """Count and log an exception of this block, whose next try may work; one that is no Exception goes on."""
     try:
         yield
     except Exception as error:  # noqa: BLE001  the one place
@@ -274,20 +274,20 @@ def passing(counters: Counters, counter: str, what: str) -> Iterator[None]:
 
 
 def set_aside(counters: Counters, alert: object, error: BaseException) -> None:
-    """Count and name an alert that cannot be handled."""
+    """Count and log an alert that cannot be handled."""
     counters.add("set_aside")
     log.error("set aside: %s: %s", alert, described(error))
 
 
 def described(error: BaseException | None) -> str:
-    """Return an exception's class, what the system said, and where; its own text may hold a secret."""
+    """Return an exception's class, the system's reason, and the place; its own text may hold a secret."""
     if isinstance(error, SockbpfError):
-        return str(error)  # made to be read
+        return str(error)  # its text is made for the log
     name = type(error).__name__
     said = error.strerror if isinstance(error, OSError) and error.strerror else ""
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         said = "no more threads can be started: ulimit -u, TasksMax=, pids.max"
-    with suppress(Exception):  # what is short of memory may not get as far as this
+    with suppress(Exception):  # when memory is short the places may not be found
         at = " < ".join(_places(error))
         return f"{name}{f': {said}' if said else ''}{f', at {at}' if at else ''}"
     return name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""How much of the system's resources the process may have, and whether that is enough to begin with."""
+"""The limit of open files: raised as far as it goes, and checked before the start."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import resource
 from sockbpf.errors import UnsupportedError
 
 FILES = 64
-"""Open at once beside those for each CPU and each worker: programs and maps, the journal, a sweep, scrapes."""
+"""Open at once, besides those of each CPU and each worker: programs and maps, the journal, a sweep, scrapes."""
 
 WORKERS_FILES = 4
-"""For each worker: its connection, a proxy's, and as many once more while settings are exchanged."""
+"""Open at once for each worker: its connection, a proxy's, and two more while new settings replace the old."""
 
 
 def have_files(workers: int) -> None:
     """Raise the limit of open files as far as it goes; raise UnsupportedError if that is not enough.
 
-    What is short of files in the middle of its work can do none of it.
+    A process that runs out of files in the middle of its work can neither sweep nor deliver.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The log: lines to stderr, by a thread of its own: a pipe that nobody reads and a disk that hangs stop nobody.
+"""The log: lines to stderr, by a thread of its own: a pipe that nobody reads or a disk that hangs stops nothing else.
 
-What does not fit into the memory that waiting lines may take is counted, and said once lines are taken again.
+Lines for which the memory of waiting lines has no room are dropped and counted; a line says so once writing works.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 FORM = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
 
 MOST_BYTES = 4 * 2**20
-"""Of lines that wait."""
+"""The memory for waiting lines."""
 
 KEPT_BYTES = 2**20
-"""Room besides for warnings and errors, when there is none for what is less."""
+"""Memory besides for warnings and errors alone."""
 
 CHUNK_BYTES = 2**16
-"""Written at once."""
+"""About so much is written by one call."""
 
 LAST_S = 0.3
-"""So long the last word waits for the lines before it, and then for room of its own."""
+"""How long the last line waits for the lines before it, and then for room in the pipe."""
 
 SYSLOG = "/dev/log"
 CRITICAL = 3 * 8 + 2
-"""The priority of a daemon's last word, as syslog(3) writes it."""
+"""The priority of a daemon's critical message, as syslog(3) writes it."""
 
 
 class LogWriter:
-    """Writes lines into a descriptor, in their order, as long as it takes them; from any thread."""
+    """Writes lines into a descriptor, in their order; `put` may be called by any thread."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -48,11 +48,11 @@ class LogWriter:
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._is_writing = False
-        self._dropped = self._said = 0
+        self._dropped = self._logged = 0
         self._is_torn = False
 
     def put(self, line: str, *, is_urgent: bool = False) -> None:
-        """Have a line written, without waiting."""
+        """Queue a line, without waiting for its write."""
         data = f"{line}\n".encode(errors="backslashreplace")
         with self._changed:
             if self._bytes + len(data) > MOST_BYTES + (KEPT_BYTES if is_urgent else 0):
@@ -74,7 +74,7 @@ class LogWriter:
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, seconds)
 
     def last_word(self, line: str) -> None:
-        """Write a line after the others; into the system's log if this one is stuck."""
+        """Write a line after the others; to the system's log if the descriptor takes none."""
         self.drain(LAST_S)
         data = f"{line}\n".encode(errors="backslashreplace")
         if self._has_room(LAST_S):
@@ -117,10 +117,12 @@ class LogWriter:
         try:
             self._write_all(b"\n" + data if self._is_torn else data)
             self._is_torn = False
-            if (unsaid := self._dropped - self._said) > 0:
-                self._said += unsaid
-                self._write_all(f"{unsaid} lines of the log were dropped: nobody took them\n".encode())
-        except OSError:  # it is closed, nobody reads it any more, the disk is full
+            if (unlogged := self._dropped - self._logged) > 0:
+                self._logged += unlogged
+                self._write_all(
+                    f"{unlogged} lines of the log were dropped: nobody read them in time\n".encode()
+                )
+        except OSError:  # the descriptor is closed, its pipe has no reader, the disk is full
             with self._changed:
                 self._dropped += len(lines)
 
@@ -128,7 +130,7 @@ class LogWriter:
         while data:
             try:
                 written = os.write(self._descriptor, data)
-            except BlockingIOError:  # somebody who shares it has made it so
+            except BlockingIOError:  # another process that shares the pipe has made it non-blocking
                 self._has_room(REST_S)
                 continue
             data = data[written:]
@@ -143,7 +145,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception as error:  # noqa: BLE001  a line that cannot be made is no reason to end
+        except Exception as error:  # noqa: BLE001  a line that cannot be formatted must not end the process
             line = f"a line of the log could not be made: {record.msg!r}: {described(error)}"
         self._writer.put(line, is_urgent=record.levelno >= logging.WARNING)
 
@@ -152,7 +154,7 @@ _writer: LogWriter | None = None
 
 
 def open_what_is_closed() -> None:
-    """Have descriptors 0 to 2: what was started without them would take the next file that it opens for its log."""
+    """Open those of the descriptors 0 to 2 that are closed: else the next file opened would get the log's number."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -165,7 +167,7 @@ def start(level: str) -> None:
     global _writer  # noqa: PLW0603  a process has one log
     # A descriptor of its own: whatever becomes of descriptor 2, the log goes where stderr led at the start.
     _writer = LogWriter(os.dup(2))
-    # A pipe that is stuck is no reason to start the process again: it would be stuck for the next one too.
+    # A pipe that nobody reads is no reason to start the process again: the next process would have the same pipe.
     start_thread("log", _writer.run, restart_helps=False)
     handler = _Handler(_writer)
     handler.setFormatter(FORM)
@@ -178,7 +180,7 @@ def dropped() -> int:
 
 
 def last_word(line: str) -> None:
-    """Say this last, whatever has become of the log, in less than a second."""
+    """Write the process's last line, in less than a second, even if the log takes none."""
     (_writer or LogWriter(2)).last_word(line)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""One monitor on a host: two would tell everything twice.
+"""Only one monitor on a host: two would send every alert twice.
 
-The lock is the kernel's: whatever ends its process frees it. It lies where root alone can put anything.
+The lock is the kernel's: it is free as soon as its process ends, however that ends. Only root can write its folder.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _taken(lock: Path) -> int | None:
         process = f"process {error.pid}" if error.pid else "its process is not known"
         raise UnsupportedError(
             f"another monitor watches this host, {process}. "
-            "Remedy: stop it; or start this one with --beside, then everything is told by both"
+            "Remedy: stop it; or start this one with --beside, then both send every alert"
         ) from None
     except OSError as error:
-        log.warning("whether another monitor watches this host cannot be told: %s: %s", lock, error.strerror)
+        log.warning("cannot find out whether another monitor watches this host: %s: %s", lock, error.strerror)
         return None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Files that are this process's own: never through a link, never another user's, readable by nobody else.
+"""Files of this user alone: never opened through a link, never another user's, readable by nobody else.
 
-A local user who may write into a folder can put a link, a pipe or a file of his own where ours is to be. None of
-them is opened; nothing is ever truncated on opening.
+A local user who can write into a folder can put a link, a pipe or a file of his own at our file's name. None of
+them is opened, and no file is truncated on opening.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DYING_S = 2.0
 
 
 class NotOursError(OSError):
-    """What is there is no regular file of this user under this one name."""
+    """The file at this name is not a regular file, not this user's, or has a second name."""
 
 
 class HeldError(OSError):
@@ -38,9 +38,9 @@ class HeldError(OSError):
 
 
 def opened(path: Path, flags: int = 0) -> int:
-    """Open the file for reading and writing, whatever the umask is, and take rights of others away.
+    """Open the file for reading and writing, and take all rights of other users away, whatever the umask is.
 
-    `flags` are O_CREAT and such. Raise OSError, NotOursError among them.
+    `flags` are further flags, such as O_CREAT. Raise OSError; NotOursError is one.
     """
     try:
         file = os.open(path, FLAGS | flags, MODE)
@@ -74,9 +74,9 @@ def make_folder(path: Path) -> None:
 
 
 def unsafe_folder(path: Path) -> Path | None:
-    """Return the folder, this one or one above it, in which others could put what they like; None if there is none.
+    """Return the first folder, this one or one above it, in which other users can write; None if there is none.
 
-    Above it a sticky one, such as /tmp, is safe: what is there can only be moved by its owner.
+    A sticky folder above it, such as /tmp, is safe: only the owner of a folder in it can move that.
     """
     real = path.resolve()
     for folder in (real, *real.parents):
@@ -88,9 +88,9 @@ def unsafe_folder(path: Path) -> Path | None:
 
 
 def locked(path: Path) -> int:
-    """Return an open file that keeps others out until it is closed or its process is gone; its text is our pid.
+    """Lock the file and return it open; it stays locked until it is closed or this process ends. Its text is our pid.
 
-    Raise HeldError, or another OSError. One that is dying is waited for, a moment.
+    Raise HeldError, or another OSError. If the process that has the lock is dying, its end is waited for.
     """
     end_s = time.monotonic() + DYING_S
     while True:
@@ -103,7 +103,7 @@ def locked(path: Path) -> int:
 
 
 def _locked_now(path: Path) -> int:
-    """Lock the file. One that others could once open is not trusted: who has it open still could lock it."""
+    """Lock the file. A file that other users could open is replaced: one who has it open still could lock it."""
     loose = _is_loose(path)
     file = opened(path, os.O_CREAT)
     try:
@@ -126,7 +126,7 @@ def _locked_now(path: Path) -> int:
 
 
 def _lives(pid: int) -> bool:
-    """Whether the process is there, and more than the word of its end."""
+    """Whether the process runs; a zombie does not."""
     if not pid:
         return True
     try:
@@ -149,7 +149,7 @@ def _pid_in(file: int) -> int:
 
 
 def _holder(file: int) -> int:
-    """Return the process that holds the lock by the kernel's own list; 0 where it does not say."""
+    """Return the process that holds the lock, from the kernel's list of locks; 0 where that does not name it."""
     inode = os.fstat(file).st_ino
     with open("/proc/locks") as locks:
         for line in locks:
@@ -160,7 +160,7 @@ def _holder(file: int) -> int:
 
 
 def _is_ours(pid: int) -> bool:
-    """Whether the process is this user's, or not to be found: then it had better be taken for one."""
+    """Whether the process is this user's; one that cannot be found counts as this user's, to be safe."""
     try:
         return os.stat(f"/proc/{pid}").st_uid == os.geteuid()
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What signals ask of the monitor, from the process's first line to its end."""
+"""Signals: to stop, to log the counters, to read the settings again; from the process's start to its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Monitor(Protocol):
-        """What can be asked for; each from a signal handler."""
+        """The calls that signals make; a signal handler makes them."""
 
         def stop(self) -> None: ...
         def show(self) -> None: ...
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 
 STOP_S = 15.0
-"""A stop may take so long: what is owed is offered once more, the store writes what it has taken."""
+"""The longest time for a stop: owed alerts are tried once more, the store writes the alerts that it has taken."""
 
 HELD = (signal.SIGHUP, signal.SIGUSR1)
-"""Signals that would end a process that knows nothing of them yet."""
+"""Signals that end a process which has no handlers for them yet."""
 
 
 def hold() -> None:
-    """Have the kernel keep what a starting process is asked until there is a monitor that can be asked."""
+    """Block these signals: the kernel keeps them until there is a monitor that can act on them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
 
 
 def let_go() -> None:
-    """Hear them again, as a process that is no monitor does."""
+    """Unblock these signals."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 class StoppedError(BaseException):
-    """The signal to end came while there was nothing to tell it to."""
+    """The signal to stop came before there was a monitor."""
 
 
 class Signals:
-    """What signals ask for. Those that the start must not hear yet wait in the kernel, see `hold`."""
+    """The handlers of the signals. Those that must not reach the start wait in the kernel, see `hold`."""
 
     def __init__(self) -> None:
         self._monitor: Monitor | None = None
         self.code: int | None = None
-        """What the process is to exit with, once it was told to end."""
+        """The exit code of the process, once a signal to stop came."""
 
     def install(self) -> None:
         signal.signal(signal.SIGTERM, self._on_end)
@@ -55,9 +55,9 @@ class Signals:
         signal.signal(signal.SIGHUP, self._on_reload)
 
     def are_for(self, monitor: Monitor) -> None:
-        """Tell the monitor from now on, also of what came before."""
+        """Hand signals to this monitor from now on, and those that came before."""
         self._monitor = monitor
-        if self.code is not None:  # it came where nothing can be raised
+        if self.code is not None:  # a signal to stop came where StoppedError could not be raised
             monitor.stop()
         let_go()
 
@@ -68,9 +68,8 @@ class Signals:
             life.end_by(STOP_S)
         if self._monitor is not None:
             self._monitor.stop()
-        elif (
-            is_first
-        ):  # what is attached the kernel detaches with us, and what was started is ended on the way out
+        elif is_first:
+            # The kernel detaches hooks as the process ends; child processes are ended on the way out.
             raise StoppedError
 
     def _on_show(self, *_: object) -> None:

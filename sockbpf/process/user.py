@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Who the store is: a user of its own that root becomes for good, with no right that another process could use."""
+"""The user that the store's process becomes: one of its own, for good, without rights that it does not need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWN = "sockbpf-store"
 """The user that `make install` makes."""
 
 UNNAMED = 65_521
-"""Who the store is where that was not made: of the ids that Debian and systemd both keep unused, 65520 to 65533."""
+"""The store's user id where `OWN` was not made: one of 65520 to 65533, which Debian and systemd leave unused."""
 
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
 
@@ -28,7 +28,7 @@ class UserError(SockbpfError):
 
 
 def user_of(name: str) -> pwd.struct_passwd:
-    """Return the user of this name. Without an account for `OWN`, that is one that has no account at all.
+    """Return the user of this name. If `OWN` does not exist, return a user with the id `UNNAMED`, without an account.
 
     Raise UserError.
     """
@@ -46,7 +46,7 @@ def user_of(name: str) -> pwd.struct_passwd:
 
 
 def users_before(user: pwd.struct_passwd) -> frozenset[int]:
-    """Return the ids of whom the store may have been before it was `user`: its files go over to that one."""
+    """Return the ids that the store's process may have had before it was `user`: files of theirs become `user`'s."""
     before = {UNNAMED}
     with suppress(KeyError):
         before.add(pwd.getpwnam("nobody").pw_uid)
@@ -67,15 +67,12 @@ def become(user: pwd.struct_passwd) -> None:
 
 
 def want_no_rights() -> None:
-    """Have this thread, and those it starts, get no rights but those they have, by no program that they might run."""
+    """Keep this thread, and threads that it starts, from getting more rights by running a program (setuid)."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def confine() -> None:
-    """Have this process, whoever it has become, leave nothing of its memory to anybody."""
+    """Keep this process's memory from other processes and from core files."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    for limit in (
-        resource.RLIMIT_CORE,
-        resource.RLIMIT_MEMLOCK,
-    ):  # the monitor locks memory, the store does not
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):  # only the monitor locks memory
         resource.setrlimit(limit, (0, 0))

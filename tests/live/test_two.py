@@ -133,4 +133,4 @@ def test_a_host_where_nothing_can_be_written_is_watched(host: Host) -> None:
     (host.run / "sockbpf").write_text("a file where the folder should be")
     first = host.start(journal="none")
     armed(first)
-    assert "whether another monitor watches this host cannot be told" in first.log()
+    assert "cannot find out whether another monitor watches this host" in first.log()

@@ -133,7 +133,7 @@ def test_what_no_memory_is_left_for_is_counted_and_said_when_lines_are_taken_aga
     os.close(reader)
     said = taken.decode().splitlines()
     assert said.count(line) == lines - dropped
-    assert f"{dropped} lines of the log were dropped: nobody took them" in said
+    assert f"{dropped} lines of the log were dropped: nobody read them in time" in said
     assert "urgent" in said
 
 
