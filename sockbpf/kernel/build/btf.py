@@ -70,7 +70,7 @@ class Btf:
 
     @classmethod
     def of(cls, path: Path) -> Btf:
-        """Read the types in a file; OSError and ValueError as they come."""
+        """Read the types in a file. Raise OSError or ValueError."""
         return cls(path.read_bytes())
 
     def field(self, path: str) -> Member | None:

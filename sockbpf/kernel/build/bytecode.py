@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What the compiler makes of the C: programs and maps as any process can load them, and as bytes to hand on or keep.
+"""The compiler's result: programs and maps that any process can load, also as bytes for a pipe or a file.
 
-BCC writes the descriptors of its own maps into the instructions. Here each such place is known by the map's name.
+BCC writes the descriptors of its own maps into the instructions. Here each such place has the map's name instead.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ INSTRUCTION = struct.Struct("=BBhi")
 
 LOAD_64, FROM_MAP, FROM_VALUE = 0x18, 1, 2
 """BPF_LD | BPF_DW | BPF_IMM, and BPF_PSEUDO_MAP_FD or BPF_PSEUDO_MAP_VALUE as its source: the immediate is a map's
-descriptor. As compiled, values have a number of our own in its place: DIRECT of shortcuts.py."""
+descriptor. In compiled code that loads a value's address it is a number of DIRECT in shortcuts.py."""
 
 CALL = 0x85
 """BPF_JMP | BPF_CALL"""
 
 IMMEDIATE = 4
-"""Where in an instruction it stands, bytes."""
+"""The offset of the immediate in an instruction, bytes."""
 
 
 class NonsenseError(Exception):
-    """Bytes that are no bytecode."""
+    """The bytes are not bytecode."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapKind:
-    """How a map is made: what bpf(2) wants to know; sizes in bytes."""
+    """The arguments with which bpf(2) makes a map; sizes in bytes."""
 
     kind: int
     key_size: int
@@ -46,15 +46,15 @@ class MapKind:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program; `kind` is the value of its hooks' Kind."""
+    """One program; `kind` is the value of its hooks' HookKind."""
 
     kind: str
     code: bytes
     maps: tuple[tuple[int, str], ...]
-    """Where instructions lie that load a map's address, bytes, and which map's."""
+    """The offset, in bytes, of each instruction that loads a map's address, and the name of the map."""
 
     def with_maps(self, descriptors: Mapping[str, int]) -> bytes:
-        """Return the instructions with these maps."""
+        """Return the instructions with the descriptors of these maps."""
         code = bytearray(self.code)
         for at, name in self.maps:
             struct.pack_into("=i", code, at + IMMEDIATE, descriptors[name])
@@ -63,10 +63,10 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Bytecode:
-    """Everything of one compilation, for the kernel that it was made on and no other."""
+    """The result of one compilation, for the kernel on which it was made and no other."""
 
     types: str
-    """A word for where the kernel's types came from."""
+    """Where the kernel's types came from, in a word or two."""
 
     licence: str
     kernel_version: int
@@ -91,7 +91,7 @@ class Bytecode:
 
 
 def program_of(kind: str, code: bytes, names: Mapping[int, Mapping[int, str]]) -> Program:
-    """Return a program whose instructions have numbers for maps in them; `names` are theirs, by source and number."""
+    """Return a program whose instructions have numbers for maps; `names` are the maps' names by source and number."""
     return Program(kind, code, tuple((at, names[source][number]) for at, source, number in maps_in(code)))
 
 
@@ -122,7 +122,10 @@ def _program(row: Any, maps: Mapping[str, MapKind]) -> Program:
 
 
 def maps_in(code: bytes) -> list[tuple[int, int, int]]:
-    """Return where instructions load a map's address, or its value's, bytes; which of both; and of which map."""
+    """Return of each instruction that loads an address of a map or of its value: offset, source, and immediate.
+
+    The offset is in bytes; the source is FROM_MAP or FROM_VALUE.
+    """
     return [
         (number * INSTRUCTION.size, registers >> 4, immediate)
         for number, (operation, registers, _, immediate) in enumerate(INSTRUCTION.iter_unpack(code))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Bytecode that is kept until the next boot, so that a restart compiles nothing.
+"""A file of bytecode that is kept until the next boot, so that a restart compiles nothing.
 
-The file is the monitor's own and nobody else's, or it is not read: what it holds is loaded into the kernel. It is
-found by a key of everything that the bytecode is made of. The addresses of functions are among it, and those are
-others after every boot: the place is /run.
+It is read only if no other user can write it: its content is loaded into the kernel. Its key is a digest of all that
+the bytecode depends on. Addresses of kernel functions are among that, and they change with every boot: so the file
+lies in /run.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def folder() -> Path:
-    """Return where it is kept: as systemd names it, see RuntimeDirectory= in the unit."""
+    """Return the folder of the file: that which systemd names, see RuntimeDirectory= in the unit."""
     return Path(os.environ.get("RUNTIME_DIRECTORY", "/run/sockbpf"))
 
 
 def key_of(order: Order, types: str) -> bytes | None:
-    """Return what the bytecode for this order depends on, in short; None where there are no types."""
+    """Return a digest of all that the bytecode for this order depends on; None where there are no types."""
     kernel = types_in_short(types)
     if kernel is None:
         return None
@@ -55,12 +55,12 @@ def key_of(order: Order, types: str) -> bytes | None:
 
 
 def is_there() -> bool:
-    """Tell whether there is something; what it is worth `read` finds out."""
+    """Tell whether there is a file; whether it can be used `read` finds out."""
     return (folder() / NAME).exists()
 
 
 def read(key: bytes) -> Bytecode | None:
-    """Return what was kept under this key, None if there is nothing, or nothing that can be trusted."""
+    """Return the bytecode that was kept with this key; None if there is none, or none that can be trusted."""
     try:
         raw = _read_own(folder())
     except (FileNotFoundError, NotADirectoryError):
@@ -78,7 +78,7 @@ def read(key: bytes) -> Bytecode | None:
 
 
 def write(key: bytes, bytecode: Bytecode) -> None:
-    """Keep it in place of what was kept before; where that is not possible the next start compiles."""
+    """Keep bytecode in place of what was kept before; if it cannot be written, the next start compiles."""
     raw = bytecode.to_bytes()
     try:
         folder().mkdir(mode=0o700, exist_ok=True)
@@ -107,6 +107,6 @@ def _write_own(place: Path, raw: bytes) -> None:
 
 
 def _demand(is_kind: Callable[[int], bool], found: os.stat_result) -> None:
-    """Raise PermissionError unless it is what it should be, this user's, and nobody else can change it."""
+    """Raise PermissionError unless the file is of this kind, this user's, and no other user can change it."""
     if not is_kind(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise PermissionError("others can change it")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Which hooks to take on this kernel: of each thing the first candidate that the kernel has and does not refuse."""
+"""Chooses this kernel's hooks: for each thing to be seen the first candidate that the kernel has and accepts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 HOOKS = frozenset(hook for row in SEEN.values() for candidate in row for hook in candidate.hooks)
 """Every hook of the table."""
 
-
 ADDRESSES = frozenset(candidate.symbol for row in SEEN.values() for candidate in row if candidate.symbol)
-"""The functions whose address programs compare with."""
+"""The kernel functions whose addresses programs need, for comparisons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Sight:
     thing: str
     candidate: Candidate | None
     refused: tuple[str, ...]
-    """Why no better candidate was taken: its hooks, each with the reason."""
+    """Why no better candidate was chosen: the hooks that this kernel lacks or refuses, each with the reason."""
 
     def __str__(self) -> str:
         return f"{self.thing}, by {self.hooks}"
@@ -38,7 +37,7 @@ class Sight:
 
 
 def _traces(target: str) -> tuple[str, str]:
-    """Return the symbols one of which a tracepoint has: include/linux/tracepoint.h, __DECLARE_TRACE."""
+    """Return two symbols: a tracepoint has one of them, see __DECLARE_TRACE in include/linux/tracepoint.h."""
     return f"__tracepoint_{target}", f"__traceiter_{target}"
 
 
@@ -47,13 +46,13 @@ WANTED_SYMBOLS = frozenset(
     + [symbol for hook in HOOKS for symbol in _traces(hook.target)]
     + list(ADDRESSES)
 )
-"""The names that `lacking` and `choose` ask for, of those in /proc/kallsyms."""
+"""The symbols of /proc/kallsyms that `lacking` and `choose` need."""
 
 
 def lacking(symbols: Mapping[str, int]) -> dict[Hook, str]:
-    """Return the hooks that this kernel does not have, with the reason; `symbols` are its own, name to address.
+    """Return the hooks that this kernel does not have, with the reason; `symbols` are the kernel's, name to address.
 
-    A kernel may keep its symbols to itself, or those of its data; then attaching will tell.
+    A kernel may hide its symbols, or those of its data; then only attaching shows whether it has a hook.
     """
     tells_tracepoints = any(symbol in symbols for hook in HOOKS for symbol in _traces(hook.target))
     missing = {}
@@ -69,7 +68,7 @@ def lacking(symbols: Mapping[str, int]) -> dict[Hook, str]:
 def choose(
     kinds: frozenset[HookKind], symbols: Mapping[str, int], refused: Mapping[Hook, str]
 ) -> tuple[Sight, ...]:
-    """Choose for each thing to be seen, of hooks of these kinds; `refused` are hooks not to be had, and why."""
+    """Choose a candidate for each thing to be seen, with hooks of these kinds; `refused` has the others, and why."""
     sights = []
     for thing, row in SEEN.items():
         reasons: list[str] = []

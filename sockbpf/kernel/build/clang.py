@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The process that compiles: BCC makes bytecode of the C, for another process to load.
 
-It is run by compiler.py: an order comes on stdin, the bytecode or the reason why not goes out on stdout, and LLVM's
-90 MB go with the process. This is the only room that knows BCC's compiling half.
+compiler.py runs it: an order comes on stdin, the bytecode or the fault goes out on stdout, and LLVM's 90 MB are freed
+as the process ends. No other module uses the compiling half of BCC.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def import_bcc() -> ModuleType:
         import bcc
     except ImportError:
         raise UnsupportedError(MISSING_BCC) from None
-    except Exception as fault:  # noqa: BLE001, of another Python, of another LLVM: anything
+    except Exception as fault:  # noqa: BLE001, made for another Python or LLVM it raises anything
         raise UnsupportedError(f"BCC's Python module does not work here: {fault!r}") from None
     bcc_module: ModuleType = bcc
     return bcc_module
@@ -49,7 +49,7 @@ def import_bcc() -> ModuleType:
 def compiled(order: Order, layout: Collection[str]) -> Any:
     """Compile; return BCC's object. `layout` are the compiler's arguments for the types.
 
-    Raise UnsupportedError when BCC or the right to make maps, which it does as well, is missing.
+    Raise UnsupportedError when BCC is missing, or the right to make maps: BCC makes them as it compiles.
     """
     bcc = import_bcc()
     # Without debug information, which nobody reads: a fifth of the time.
@@ -61,7 +61,7 @@ def compiled(order: Order, layout: Collection[str]) -> Any:
 
 
 def bytecode_of(bpf: Any, order: Order, types: str) -> Bytecode:
-    """Return the programs that were asked for and all maps."""
+    """Return the programs of the order and all maps."""
     from bcc import lib
 
     module, tables = bpf.module, {name: bpf[name] for name in MAPS}
@@ -89,7 +89,7 @@ def main(types: str) -> bytes:
 
     `types` is where the kernel's types come from: auto, btf or headers.
     """
-    # The monitor can be killed while this compiles: it would go on, for nobody.
+    # If the monitor is killed while this process compiles, the kernel ends it too.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
         import_bcc()
@@ -102,7 +102,7 @@ def main(types: str) -> bytes:
 
 if __name__ == "__main__":
     answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what BCC may print is no answer
+    os.dup2(2, 1)  # what BCC may print must not be taken for the answer
     answer.write(main(sys.argv[1]))
     answer.flush()
-    os._exit(0)  # without tidying up LLVM
+    os._exit(0)  # without LLVM's own end, which takes time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The process that compiles, as the monitor sees it: started, asked, ended, and whatever may go wrong with it."""
+"""The process that compiles, as the monitor uses it: start, order, answer, end, and every fault in between."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMAND = isolated("sockbpf.kernel.build.clang")
-"""Where the types come from is added."""
+"""The command of the process; a last argument says where the types come from."""
 
 PATIENCE_S = 150.0
 """How long one answer may take: an old kernel's headers cost two minutes under emulation, systemd waits three."""
 
 LINES = 20
-"""How much of what it said last is told when it fails."""
+"""So many of the compiler's last lines are logged when it fails."""
 
 
 class Compiler:
-    """A process for one order, so that the compiler's memory goes with it. To be closed, whatever happens."""
+    """A process for one order: the compiler's memory is freed as it ends. Call `close`, whatever happens."""
 
     def __init__(self, types: str, command: Sequence[str] = COMMAND, patience_s: float = PATIENCE_S) -> None:
-        """Start it; it gets ready while its order is still being thought about.
+        """Start the process; it imports BCC while the monitor still works out the order.
 
         `types` is where the kernel's types come from: auto, btf or headers. Raise UnsupportedError.
         """
@@ -52,49 +52,51 @@ class Compiler:
             raise UnsupportedError(f"the compiler cannot be started: {fault}") from None
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process, whatever it does."""
         with suppress(OSError), self._process:  # closes what is still open, and waits
             self._process.kill()
 
     def ask(self, order: Order) -> None:
-        """Have the programs compiled."""
+        """Send the order to the process."""
         self._order = order
         stdin, self._process.stdin = self._process.stdin, None
         if stdin:
-            with suppress(OSError), stdin:  # it has ended; what it said before is still to be had
+            with suppress(OSError), stdin:  # it has ended; `answer` reads what it wrote before
                 stdin.write(order.to_bytes())
 
     def answer(self) -> Bytecode:
-        """Return what was made of the order.
+        """Wait for the bytecode and return it.
 
-        Raise UnsupportedError, with the reason and what the compiler said of it.
+        Raise UnsupportedError, with the reason and the compiler's last lines.
         """
         try:
-            answer, words = self._process.communicate(timeout=self._patience_s)
+            answer, output = self._process.communicate(timeout=self._patience_s)
         except subprocess.TimeoutExpired as silence:
             raise UnsupportedError(
-                _with_last_words(
+                _with_last_output(
                     f"the compiler has not answered for {self._patience_s:g} s", silence.stderr or b""
                 )
             ) from None
         if self._process.returncode:
-            raise UnsupportedError(_with_last_words(_end(self._process.returncode), words))
+            raise UnsupportedError(_with_last_output(_end(self._process.returncode), output))
         try:
             bytecode = _bytecode(answer)
         except NonsenseError as fault:
             reason = f"the compiler's answer makes no sense: {fault}"
-            raise UnsupportedError(_with_last_words(reason, words)) from None
+            raise UnsupportedError(_with_last_output(reason, output)) from None
         except UnsupportedError as fault:
-            raise UnsupportedError(_with_last_words(str(fault), words)) from None
+            raise UnsupportedError(_with_last_output(str(fault), output)) from None
         if set(bytecode.programs) != set(self._order.programs):
-            raise UnsupportedError(_with_last_words("the compiler did not answer what it was asked", words))
-        if words:
-            log.debug("%s", _with_last_words("the compiler said:", words))
+            raise UnsupportedError(
+                _with_last_output("the compiler made other programs than it was asked for", output)
+            )
+        if output:
+            log.debug("%s", _with_last_output("the compiler said:", output))
         return bytecode
 
 
 def _bytecode(answer: bytes) -> Bytecode:
-    """Return what was answered; raise NonsenseError, or UnsupportedError for a fault that it tells."""
+    """Return the bytecode of an answer; raise NonsenseError, or UnsupportedError if the answer names a fault."""
     with suppress(ValueError):
         said = json.loads(answer)
         if isinstance(said, dict) and isinstance(said.get("fault"), str):
@@ -110,5 +112,5 @@ def _end(code: int) -> str:
     return f"the compiler ended with {code}"
 
 
-def _with_last_words(reason: str, words: bytes) -> str:
-    return "\n".join([reason, *words.decode(errors="replace").splitlines()[-LINES:]])
+def _with_last_output(reason: str, output: bytes) -> str:
+    return "\n".join([reason, *output.decode(errors="replace").splitlines()[-LINES:]])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What must be seen, and by which hooks: for each thing the candidates, best first, with what each leaves unseen.
+"""What must be seen, and by which hooks: for each thing the candidates, best first, and what each does not see.
 
 At start each thing takes the first candidate whose hooks all attach on this kernel, found by trying. The
 programs are in bpf/tracepoints.h and bpf/kprobes.h. To add a hook: a program there, a row here.
@@ -39,7 +39,7 @@ class Hook:
 class Candidate:
     """Hooks that together see one thing.
 
-    `unseen` is what they miss and who makes up for it; `symbol` is a kernel function whose address the
+    `unseen` is what they miss, and until when; `symbol` is a kernel function whose address the
     programs compare with; `on_demand` hooks are hot and attached only while a UDP send episode is open.
     """
 
@@ -66,12 +66,12 @@ _SKB_LEAVES = tuple(
     _tp(target, "tp_skb_leaves") for target in ("net_dev_start_xmit", "consume_skb", "kfree_skb")
 )
 
-# The number is the kernel that a hook came with; without one it is there from 4.4 on.
+# A number in a comment is the first kernel with the hook; a hook without one is in every kernel from 4.4 on.
 SEEN: dict[str, tuple[Candidate, ...]] = {
     "TCP send grows": (
-        # 6.16: ahead of each chunk, and 6.3: as the call returns.
+        # 6.16: before each chunk, and 6.3: as the call returns.
         Candidate((_tp("tcp_sendmsg_locked"), _tp("sock_send_length"))),
-        # Every socket call passes it, also before it falls asleep.
+        # Every call on a socket ends with it, and calls it before it sleeps.
         Candidate((_kp("release_sock"),)),
         Candidate(
             (_tp("sock_send_length"),),
@@ -79,9 +79,9 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
         ),
     ),
     "TCP send shrinks": (
-        # The one place of all acknowledgements, in every state; static, so a compiler might rename it.
+        # Handles all acknowledgements, in every state; a static function, so a compiler might rename it.
         Candidate((_kp("tcp_ack"),)),
-        # 4.9: its last step, when something was acknowledged.
+        # 4.9: the last step of tcp_ack, when data was acknowledged.
         Candidate((_kp("tcp_rate_gen"),)),
         # 4.16
         Candidate(
@@ -89,7 +89,7 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
         ),
     ),
     "TCP receive grows": (
-        # 6.3: in front of the socket's own data_ready, whoever has replaced it.
+        # 6.3: before the socket's data_ready is called, also where that was replaced.
         Candidate((_tp("sk_data_ready"),)),
         # The data_ready that sockets have by default.
         Candidate(
@@ -108,22 +108,22 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
     "UDP receive shrinks": (
         # 6.3: as a receiving call returns.
         Candidate((_tp("sock_recv_length"),)),
-        # 4.10: where a datagram that was read is let go (7c13f97ffde6, "udp: do fwd memory scheduling on dequeue").
+        # 4.10: frees a datagram that was read (7c13f97ffde6, "udp: do fwd memory scheduling on dequeue").
         Candidate((_kp("skb_consume_udp"),)),
-        # Before: the destructor of what was received, which UDP has not called since.
+        # Before 4.10: the destructor of a received datagram, which UDP does not call any more.
         Candidate((_kp("sock_rfree"),)),
     ),
     "UDP send grows": (
         # 6.3: as the call returns.
         Candidate((_tp("sock_send_length"),)),
-        # Two functions, one for each family; a kernel without IPv6, or whose module is not loaded yet, has one.
+        # Two functions, one for each family; a kernel without IPv6, or before that module is loaded, has one.
         Candidate(_call("udp_sendmsg") + _call("udpv6_sendmsg")),
-        Candidate(_call("udp_sendmsg"), unseen="IPv6, which this kernel had not when sockbpf started"),
+        Candidate(_call("udp_sendmsg"), unseen="IPv6, which this kernel did not have when sockbpf started"),
     ),
     "UDP send shrinks": (
-        # The destructor of what was sent.
+        # The destructor of a sent datagram.
         Candidate((_kp("sock_wfree"),)),
-        # Where drivers let go of it.
+        # Where drivers free a sent datagram.
         Candidate(_SKB_LEAVES, symbol="sock_wfree", on_demand=True),
     ),
     "TCP socket ends": (
@@ -136,7 +136,7 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
         Candidate((), unseen="the close of a UDP socket, until the next look"),
     ),
     "socket memory freed": (
-        # The destructor of both, also of sockets that were cloned from a listener.
+        # The destructor of TCP and UDP sockets, also of those that were cloned from a listener.
         Candidate((_kp("inet_sock_destruct"),)),
         # 4.16
         Candidate(

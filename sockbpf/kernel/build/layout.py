@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Where the fields that the C reads lie on this kernel, as -D definitions for the compiler.
+"""The offsets, on this kernel, of the fields that the C reads, as -D definitions for the compiler.
 
-The names are those of bpf/layout.h, which says the same from kernel headers where there is no BTF.
+The names are those of bpf/layout.h, which takes the same offsets from kernel headers where there is no BTF.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What the compiling process is asked for: which programs, with which definitions."""
+"""The order for the compiling process: which programs, with which definitions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Order:
     """One compilation of bpf/monitor.c."""
 
     flags: tuple[str, ...]
-    """For the compiler, besides those that the kernel's types bring."""
+    """The compiler's arguments, besides those for the kernel's types."""
 
     programs: dict[str, str]
-    """The programs to load: name to the value of its HookKind."""
+    """The programs to load: name -> the value of its HookKind."""
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -45,9 +45,9 @@ def order_of(
     max_episodes: int,
     shortcuts: Collection[Shortcut] = (),
 ) -> Order:
-    """Return what to compile for these sights: their programs and no others; `symbols` are addresses by name.
+    """Return the order for these sights: their programs and no others; `symbols` are addresses by name.
 
-    Of `shortcuts` programs take those that the kernel's types allow.
+    Of `shortcuts` the compiler uses those that the kernel's types allow.
     """
     hooks = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
     # A return probe's program is loaded as a kprobe's: the kernel knows no other kind.

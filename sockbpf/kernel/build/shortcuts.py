@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What makes programs cheaper and only newer kernels take; bpf/shortcuts.h is the other half.
+"""Shortcuts: code that makes programs cheaper, and that only newer kernels accept. bpf/shortcuts.h is the C's half.
 
 Each shortcut is turned on by itself: casts need 6.2, direct values only 5.2. docs/kernel-tricks.md says why each is
-there, what happens without it, and which test proves it. Every number that both halves need stands here and reaches
-the C by -D.
+there, what happens without it, and which test proves it. Every number that both halves need is defined here and given
+to the C by -D.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ class Shortcut(Enum):
     """One shortcut; the value is its name in log lines."""
 
     CASTS = "casts"
-    """A pointer is given its type, so that its fields are read by an instruction: 6.2."""
+    """A pointer gets its type, so that one instruction reads a field, without a helper's call: 6.2."""
 
     DIRECT_VALUES = "direct values"
-    """The address of a map's only value is a constant of the program: 5.2."""
+    """The address of a map's only value is a constant in the program, without a look-up: 5.2."""
 
 
 ALL = frozenset(Shortcut)
 
 DIRECT = {"settings": 1, "tally": 2}
-"""The maps of one value each that are reached directly, and the numbers that stand for them in compiled code."""
+"""The maps with one value, read through a direct address, and the number of each in compiled code."""
 
 OF_KERNEL_FUNCTION = 2
 """BPF_PSEUDO_KFUNC_CALL as the source of a call: the immediate is the id of a function in BTF."""
 
 KERNEL_FUNCTION = 0x40000000
-"""What the C adds to such an id to tell it from a helper's number: BCC has no way to say so."""
+"""The C adds this to such an id, to mark it as no helper's number: BCC has no other way for that."""
 
 ARRAY = 2
 """BPF_MAP_TYPE_ARRAY"""
 
 CAST = "bpf_rdonly_cast"
 CAST_TO = ("sock", "tcp_sock", "udp_sock", "sk_buff", "refcount_struct")
-"""The kernel's structs that pointers are given the type of."""
+"""The kernel's structs to whose types pointers are cast."""
 
 
 def definitions(wanted: Collection[Shortcut]) -> list[str]:
@@ -79,7 +79,7 @@ def type_ids(btf: Btf) -> list[str]:
 
 
 def with_kernel_calls(code: bytes) -> bytes:
-    """Return the instructions with the calls of kernel functions as the kernel wants them."""
+    """Return the instructions with the marked calls of kernel functions in the form that the kernel loads."""
     patched = bytearray()
     for operation, registers, offset, immediate in INSTRUCTION.iter_unpack(code):
         is_call = operation == CALL and immediate >= KERNEL_FUNCTION
@@ -93,13 +93,13 @@ def with_kernel_calls(code: bytes) -> bytes:
 
 
 def compiled_program(kind: str, code: bytes, names: Mapping[int, str]) -> Program:
-    """Return a program of the compiler's instructions; `names` are those of the maps by descriptor."""
+    """Return a program of the compiler's instructions; `names` are the names of the maps by descriptor."""
     values = {number: name for name, number in DIRECT.items()}
     return program_of(kind, with_kernel_calls(code), {FROM_MAP: names, FROM_VALUE: values})
 
 
 def taken_by(bytecode: Bytecode) -> frozenset[Shortcut]:
-    """Return the shortcuts that these programs take."""
+    """Return the shortcuts that these programs use."""
     taken = set()
     for program in bytecode.programs.values():
         if any(source == FROM_VALUE for _, source, _ in maps_in(program.code)):
@@ -113,7 +113,7 @@ def taken_by(bytecode: Bytecode) -> frozenset[Shortcut]:
 
 
 def trial_of_direct_values() -> Bytecode:
-    """Return the smallest program with a direct value: a kernel that loads it takes them."""
+    """Return the smallest program with a direct value: a kernel that loads it accepts direct values."""
     place = INSTRUCTION.pack(LOAD_64, FROM_VALUE << 4 | 1, 0, 0) + INSTRUCTION.pack(0, 0, 0, 0)
     end = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)  # return 0
     program = program_of(HookKind.TRACEPOINT.value, place + end, {FROM_VALUE: {0: "trial"}})

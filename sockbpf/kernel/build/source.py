@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What the compiler is given besides the C: where this kernel's types come from, and what it has."""
+"""The compiler's input besides the C: this kernel's types, and the addresses of its symbols."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[2]
 INSTALLED = PACKAGE / "bpf"
 SOURCE = INSTALLED if INSTALLED.is_dir() else PACKAGE.parent / "bpf"
-"""The C: within the package where that was installed, beside it in a checkout."""
+"""The folder of the C: within an installed package, beside the package in a checkout."""
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 HEADERS = Path("/lib/modules") / os.uname().release / "build"
@@ -38,7 +38,7 @@ def kernel_symbols(names: Collection[str]) -> dict[str, int]:
 
 
 def types_in_short(types: str) -> bytes | None:
-    """Return what tells these types from all others, as `type_source` would take them; None if there are none."""
+    """Return a digest of the types that `type_source` would use; None if there are none."""
     if types in ("auto", "btf") and BTF.exists():
         return hashlib.sha256(BTF.read_bytes()).digest()
     if types in ("auto", "headers") and HEADERS.exists():
@@ -49,7 +49,7 @@ def types_in_short(types: str) -> bytes | None:
 def _headers_in_short() -> bytes:
     """Return a digest of name, size and time of every header: 20 ms, where reading all would take a second.
 
-    Some are links to a package that several builds share, on Debian in a second tree beside `build`.
+    Some folders are links to a package that several builds share, on Debian in a second tree beside `build`.
     """
     digest, seen = hashlib.sha256(), set()
     trees = (tree / part for tree in (HEADERS, HEADERS.with_name("source")) for part in ("include", "arch"))
@@ -69,7 +69,7 @@ def _headers_in_short() -> bytes:
 
 
 def type_source(types: str) -> tuple[str, list[str]]:
-    """Return a word for where the kernel's types come from, and the compiler's arguments for it.
+    """Return where the kernel's types come from, in a word or two, and the compiler's arguments for them.
 
     Raise UnsupportedError, with the remedy, when there is neither BTF nor a header package.
     """
@@ -82,6 +82,6 @@ def type_source(types: str) -> tuple[str, list[str]]:
         return "kernel headers", ["-DLAYOUT_FROM_HEADERS"]
     wanted = {"btf": f"no {BTF}", "headers": f"no {HEADERS}"}.get(types, f"neither {BTF} nor {HEADERS}")
     raise UnsupportedError(
-        f"this kernel's types are not to be had: {wanted}. "
+        f"this kernel's types cannot be found: {wanted}. "
         f"Remedy: apt-get install linux-headers-{os.uname().release}, or a kernel with CONFIG_DEBUG_INFO_BTF"
     )
