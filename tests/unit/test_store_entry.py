@@ -14,20 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.store.data.entry import (
-    KNOWN,
-    MOST_INTEGER,
-    MOST_PAIRS,
-    MOST_TEXT,
-    Entry,
-    EntryError,
-    alert_entry,
-    packed_ip,
-    posted_entry,
-    searchable,
-    spelled_in_alert,
-    text_entries,
-)
+from sockbpf.store.data.entry import KNOWN, MOST_PAIRS, Entry, alert_entry, posted_entry, spelled_in_alert
+from sockbpf.store.data.posted_text import text_entries
+from sockbpf.store.data.values import MOST_INTEGER, MOST_TEXT, EntryError, packed_ip, searchable
 
 NOW_S = 1_795_343_123.5
 TOLD = {

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockbpf.store.data.entry import packed_ip
-from sockbpf.store.data.filters import MOST_FILTERS, MOST_ROWS, Filter, FilterError, cursor, parse, time_of
+from sockbpf.store.data.filters import MOST_FILTERS, MOST_ROWS, Filter, cursor, parse
+from sockbpf.store.data.values import EntryError, packed_ip, read_time
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ def or_fault(call: Callable[[], T]) -> T | str:
     """Return what a call returns, or why it refuses."""
     try:
         return call()
-    except FilterError as error:
+    except EntryError as error:
         return str(error)
 
 
@@ -90,13 +90,13 @@ def test_a_time_with_any_offset_is_the_moment_it_says(when: datetime) -> None:
     if offset is None or offset.total_seconds() % 60:
         return  # of times before there were zones
     for text in (when.isoformat(), when.isoformat().replace("+", " "), str(when)):
-        assert time_of("from", text) == when.timestamp()
-    assert time_of("from", repr(when.timestamp())) == when.timestamp()
+        assert read_time("from", text) == when.timestamp()
+    assert read_time("from", repr(when.timestamp())) == when.timestamp()
 
 
 @given(st.text())
 def test_any_text_is_a_time_or_refused_by_name(text: str) -> None:
-    found = or_fault(lambda: time_of("before", text))
+    found = or_fault(lambda: read_time("before", text))
     assert math.isfinite(found) if isinstance(found, float) else found.startswith("before: expected")
 
 
@@ -104,7 +104,7 @@ def test_any_text_is_a_time_or_refused_by_name(text: str) -> None:
     "text", ["nan", "inf", "-inf", "1_000", "", "now", "2026-02-30", "0x10", "2026-01-01T25:00"]
 )
 def test_these_are_no_times(text: str) -> None:
-    with pytest.raises(FilterError, match=r"^from: expected"):
+    with pytest.raises(EntryError, match=r"^from: expected"):
         parse([("from", text)])
 
 
@@ -118,14 +118,14 @@ def test_what_a_filter_means() -> None:
     assert one("cidr", "192.0.2.77/24").ends == {"cidr": (packed_ip("192.0.2.0"), packed_ip("192.0.2.255"))}
     assert one("cidr", "0.0.0.0/0").ends == {"cidr": (packed_ip("0.0.0.0"), packed_ip("255.255.255.255"))}
     assert one("cidr", "::/0").ends == {"cidr": (b"\0" * 16, b"\xff" * 16)}
-    assert one("local_port", "7").plain == {"local_port": 7}
+    assert one("local_port", "7").columns == {"local_port": 7}
     assert one("rack", "r1").pairs == (("rack", "r1"),)
     assert one("open", "true", episodes=True).open is True
     assert one("open", "true").pairs == (("open", "true"),)
 
 
 def test_a_filter_is_given_once_and_not_too_many_are() -> None:
-    with pytest.raises(FilterError, match=r"^port: expected once"):
+    with pytest.raises(EntryError, match=r"^port: expected once"):
         parse([("port", "1"), ("port", "2")])
-    with pytest.raises(FilterError, match=f"at most {MOST_FILTERS}"):
+    with pytest.raises(EntryError, match=f"at most {MOST_FILTERS}"):
         parse([(f"k{n}", "1") for n in range(MOST_FILTERS + 1)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Float, LargeBinary, Text
 
-from sockbpf.store.data.entry import LATER, column_of
+from sockbpf.store.data.columns import LATER_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,6 @@ APART = frozenset({"n", "arrived", "trusted", "digest"})
 """Columns that it does not go by: given by the database, or changed without a look at the rest."""
 SIZE = 8
 """Bytes."""
-LATER_COLUMNS = tuple(map(column_of, LATER))
 
 
 def digest_of(row: Mapping[Any, Any], names: Iterable[str]) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What a request asks for: its parameters read and checked, before any database is asked. Pure."""
+"""The filters of a search, read and checked before a database is asked. Pure."""
 
 from __future__ import annotations
 
@@ -9,182 +9,146 @@ import ipaddress
 import math
 import struct
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from sockbpf.record.fields import Kind
-from sockbpf.store.data.entry import (
-    CHOICES,
-    COLUMNS,
-    MOST_INTEGER,
-    EntryError,
-    packed_ip,
-    searchable,
-)
+from sockbpf.store.data.columns import COLUMNS
+from sockbpf.store.data.entry import CHOICES
+from sockbpf.store.data.values import OF_FILTER, EntryError, packed_ip, read_packed, read_time, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    Reader = Callable[[str, str], object]
+
 MOST_ROWS = 1000
 ROWS = 100
+"""Rows of a page, if there is no `limit`."""
 MOST_FILTERS = 32
 EITHER_END = ("ip", "port", "cidr")
-BOUNDS = ("from", "to", "limit", "cursor")
+"""Filters that either end of a socket may fit."""
 SORTS = ("start", "peak", "last", "size")
 """Columns of an episode."""
 
 
-class FilterError(EntryError):
-    """A filter makes no sense; the text says why and holds nothing of it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is asked for, checked. Times are Unix seconds."""
+    """What is searched for, checked. Times are Unix seconds."""
 
     from_s: float | None
     to_s: float | None
     limit: int
     before: tuple[float, int] | None
-    """Time and n of the last of the page before."""
-    plain: Mapping[str, object]
+    """Time and number of the last entry on the page before; None for the first page."""
+    columns: Mapping[str, object]
+    """Name of a field -> the value that its column must have."""
     min_size: int | None
     ends: Mapping[str, Any]
-    """What either end of a socket is to have: ip, port, cidr."""
+    """Those of EITHER_END that are given; `cidr` is the first and the last address of the network."""
     pairs: tuple[tuple[str, str], ...]
+    """Names that are no filters, and the values that an entry must have under them."""
     open: bool | None = None
     sort: str = "start"
 
 
-def parse(asked: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter:
-    """Read the parameters of a request; raise FilterError."""
-    given: dict[str, str] = {}
-    for name, value in asked:
-        if name in given:
-            raise FilterError(f"{name if name.isidentifier() else 'a filter'}: expected once")
-        given[name] = value
-    if len(given) > MOST_FILTERS:
-        raise FilterError(f"expected at most {MOST_FILTERS} filters")
-    own = {"open", "sort"} if episodes else set()
-    plain = _plain(given)
-    known = {*BOUNDS, *EITHER_END, *COLUMNS, *own, "min_size"}
-    pairs = tuple((n, v) for n, v in given.items() if n not in known)
+def parse(parameters: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter:
+    """Read the parameters of a search, for entries or for episodes; raise EntryError."""
+    given = _once(parameters)
+    further = {**FURTHER, **OF_EPISODES} if episodes else FURTHER
+    columns = _read(given, BY_COLUMN)
+    pairs = tuple(pair for pair in given.items() if pair[0] not in {**BY_COLUMN, **further})
     if episodes:
-        if pairs or "event" in plain or "cursor" in given:
-            raise FilterError("episodes are not found by event, nor by key=value, nor by a cursor")
-        for name, choices in CHOICES.items():  # of what was posted they may be anything
-            if given.get(name, choices[0]) not in choices:
-                raise FilterError(f"{name}: expected one of {', '.join(choices)}")
+        _check_episodes(given, pairs)
+    values = _read(given, further)
     return Filter(
-        from_s=_time("from", given["from"]) if "from" in given else None,
-        to_s=_time("to", given["to"]) if "to" in given else None,
-        limit=_limit(given.get("limit", str(ROWS))),
-        before=_before(given["cursor"]) if "cursor" in given else None,
-        plain=plain,
-        min_size=_whole("min_size", given["min_size"]) if "min_size" in given else None,
-        ends=_ends(given),
+        from_s=values.get("from"),
+        to_s=values.get("to"),
+        limit=values.get("limit", ROWS),
+        before=values.get("cursor"),
+        columns=columns,
+        min_size=values.get("min_size"),
+        ends={name: values[name] for name in EITHER_END if name in values},
         pairs=pairs,
-        open=_flag("open", given["open"]) if episodes and "open" in given else None,
-        sort=_sort(given.get("sort", "start")) if episodes else "start",
+        open=values.get("open"),
+        sort=values.get("sort", "start"),
     )
 
 
 def cursor(at_s: float, n: int) -> str:
-    """Return what names the place behind an entry."""
+    """Return the `cursor` that leads to what follows an entry of this time and number."""
     return base64.urlsafe_b64encode(struct.pack(">dq", at_s, n)).decode().rstrip("=")
 
 
-def _plain(given: Mapping[str, str]) -> dict[str, object]:
-    return {name: AS_FILTER[kind](name, given[name]) for name, kind in COLUMNS.items() if name in given}
+def _once(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name, value in parameters:
+        if name in given:
+            raise EntryError(f"{name if name.isidentifier() else 'a filter'}: expected once")
+        given[name] = value
+    if len(given) > MOST_FILTERS:
+        raise EntryError(f"expected at most {MOST_FILTERS} filters")
+    return given
 
 
-def _text(_: str, text: str) -> str:
-    return searchable(text)
+def _read(given: Mapping[str, str], readers: Mapping[str, Reader]) -> dict[str, Any]:
+    return {name: read(name, given[name]) for name, read in readers.items() if name in given}
 
 
-def _address(name: str, text: str) -> bytes:
-    packed = packed_ip(text)
-    if packed is None:
-        raise FilterError(f"{name}: expected an IP address")
-    return packed
+def _check_episodes(given: Mapping[str, str], pairs: tuple[tuple[str, str], ...]) -> None:
+    if pairs or "event" in given or "cursor" in given:
+        raise EntryError("episodes are not found by event, nor by key=value, nor by a cursor")
+    for name, choices in CHOICES.items():  # entries may have any value: also what was posted has these names
+        if given.get(name, choices[0]) not in choices:
+            raise EntryError(f"{name}: expected one of {', '.join(choices)}")
 
 
-def _ends(given: Mapping[str, str]) -> dict[str, Any]:
-    ends: dict[str, Any] = {}
-    if "ip" in given:
-        ends["ip"] = _address("ip", given["ip"])
-    if "port" in given:
-        ends["port"] = _whole("port", given["port"])
-    if "cidr" in given:
-        try:
-            net = ipaddress.ip_network(given["cidr"], strict=False)
-        except ValueError:
-            raise FilterError("cidr: expected a network such as 192.0.2.0/24") from None
-        ends["cidr"] = (packed_ip(str(net[0])), packed_ip(str(net[-1])))
-    return ends
-
-
-def _time(name: str, text: str) -> float:
-    try:
-        number = float(text.replace("_", "?"))  # Python alone reads 1_000
-    except ValueError:
-        try:
-            when = datetime.fromisoformat(text.replace("Z", "+00:00").replace(" ", "+"))
-        except ValueError:
-            raise FilterError(
-                f"{name}: expected Unix seconds, or a time such as 2026-01-31T12:00:00Z"
-            ) from None
-        when = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
-        return when.timestamp()
-    if not math.isfinite(number):
-        raise FilterError(f"{name}: expected Unix seconds")
-    return number
-
-
-def time_of(name: str, text: str) -> float:
-    """Read a time as filters have it: Unix seconds, or ISO 8601 with UTC unless it says otherwise."""
-    return _time(name, text)
-
-
-def _whole(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= MOST_INTEGER):  # noqa: PLR2004
-        raise FilterError(f"{name}: expected a whole number")
-    return int(text)
-
-
-AS_FILTER: dict[Kind, Callable[[str, str], object]] = {
-    Kind.TEXT: _text,
-    Kind.WHOLE: _whole,
-    Kind.SECONDS: _time,
-    Kind.ADDRESS: _address,
-}
-"""How the value of a filter is read; each raises FilterError."""
-
-
-def _limit(text: str) -> int:
-    limit = _whole("limit", text)
+def _limit(name: str, text: str) -> int:
+    limit = read_whole(name, text)
     if not 1 <= limit <= MOST_ROWS:
-        raise FilterError(f"limit: expected 1 to {MOST_ROWS}")
+        raise EntryError(f"{name}: expected 1 to {MOST_ROWS}")
     return limit
+
+
+def _place(name: str, text: str) -> tuple[float, int]:
+    """Return the time and the number in a cursor."""
+    try:
+        at_s, n = struct.unpack(">dq", base64.urlsafe_b64decode(text + "=="))
+    except (binascii.Error, struct.error, ValueError):
+        at_s, n = math.nan, 0
+    if not math.isfinite(at_s):
+        raise EntryError(f"{name}: expected what a Link header gave")
+    return at_s, n
+
+
+def _network(name: str, text: str) -> tuple[bytes | None, bytes | None]:
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise EntryError(f"{name}: expected a network such as 192.0.2.0/24") from None
+    return packed_ip(str(network[0])), packed_ip(str(network[-1]))
 
 
 def _flag(name: str, text: str) -> bool:
     if text not in {"true", "false"}:
-        raise FilterError(f"{name}: expected true or false")
+        raise EntryError(f"{name}: expected true or false")
     return text == "true"
 
 
-def _sort(text: str) -> str:
+def _sort(name: str, text: str) -> str:
     if text not in SORTS:
-        raise FilterError(f"sort: expected one of {', '.join(SORTS)}")
+        raise EntryError(f"{name}: expected one of {', '.join(SORTS)}")
     return text
 
 
-def _before(text: str) -> tuple[float, int]:
-    try:
-        at_s, n = struct.unpack(">dq", base64.urlsafe_b64decode(text + "=="))
-    except (binascii.Error, struct.error, ValueError):
-        raise FilterError("cursor: expected what a Link header gave") from None
-    if not math.isfinite(at_s):
-        raise FilterError("cursor: expected what a Link header gave")
-    return at_s, n
+BY_COLUMN: dict[str, Reader] = {name: OF_FILTER[kind] for name, kind in COLUMNS.items()}
+FURTHER: dict[str, Reader] = {
+    "from": read_time,
+    "to": read_time,
+    "limit": _limit,
+    "cursor": _place,
+    "min_size": read_whole,
+    "ip": read_packed,
+    "port": read_whole,
+    "cidr": _network,
+}
+OF_EPISODES: dict[str, Reader] = {"open": _flag, "sort": _sort}
+"""Filters of episodes alone."""

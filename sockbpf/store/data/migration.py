@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Column, Connection, Float, LargeBinary, Text, func, inspect, select, text
 
+from sockbpf.store.data.columns import LATER, column_of
 from sockbpf.store.data.engine import SchemaError
-from sockbpf.store.data.entry import LATER, column_of
 from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE, METADATA, PAIR, PARTITIONED
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from sockbpf.record.fields import Kind
-from sockbpf.store.data.entry import COLUMNS, LATER, column_of
+from sockbpf.store.data.columns import COLUMNS, LATER, column_of
 
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine

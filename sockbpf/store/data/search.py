@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, exists, false, func, or_, select
 
+from sockbpf.store.data.columns import LATER, column_of
 from sockbpf.store.data.digest import is_sound
-from sockbpf.store.data.entry import KNOWN, LATER, column_of, searchable, spelled_in_alert
+from sockbpf.store.data.entry import KNOWN, spelled_in_alert
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
 from sockbpf.store.data.sound import is_sound_entry
+from sockbpf.store.data.values import searchable
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select, Table
@@ -145,7 +147,7 @@ def _bounded(statement: Select[Any], table: Table, asked: Filter, sides: dict[st
 
 
 def _conditions(table: Table, asked: Filter, sides: dict[str, str]) -> list[ColumnElement[bool]]:
-    wanted = [_is(table, name, value) for name, value in asked.plain.items()]
+    wanted = [_is(table, name, value) for name, value in asked.columns.items()]
     if asked.min_size is not None:
         wanted.append((table.c.size if table is ENTRY else table.c.peak) >= asked.min_size)
     for name, side in sides.items():

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select, update
 
-from sockbpf.store.data.digest import LATER_COLUMNS, digest_of
-from sockbpf.store.data.entry import Entry, EntryError, alert_entry, posted_entry
+from sockbpf.store.data.columns import LATER_COLUMNS
+from sockbpf.store.data.digest import digest_of
+from sockbpf.store.data.entry import Entry, alert_entry, posted_entry
 from sockbpf.store.data.schema import ENTRY
+from sockbpf.store.data.values import EntryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -28,14 +28,16 @@ from starlette.routing import Route
 
 from sockbpf.settings.fields import DURATIONS, quantity
 from sockbpf.store.data.engine import bound
-from sockbpf.store.data.entry import Entry, EntryError, alert_entry, posted_entry, text_entries
+from sockbpf.store.data.entry import Entry, alert_entry, posted_entry
 from sockbpf.store.data.faults import described, is_damage
-from sockbpf.store.data.filters import cursor, parse, time_of
+from sockbpf.store.data.filters import cursor, parse
 from sockbpf.store.data.lanes import Lane
+from sockbpf.store.data.posted_text import text_entries
 from sockbpf.store.data.probe import probe
 from sockbpf.store.data.retention import Upkeep, delete_before
 from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.search import AlteredError, find, find_episodes, read_something, since
+from sockbpf.store.data.values import EntryError, read_time
 from sockbpf.store.data.writing import Broken, BusyError, Writer
 from sockbpf.store.web.description import document
 from sockbpf.store.web.feed import Feed
@@ -391,7 +393,7 @@ async def _openapi(_: Request) -> Response:
 
 def _before(asked: dict[str, str]) -> float:
     if "before" in asked:
-        return time_of("before", asked["before"])
+        return read_time("before", asked["before"])
     seconds = quantity(asked["older_than"], DURATIONS)
     if seconds is None or seconds < 0:
         raise Problem(422, "older_than: expected a duration such as 30d")

@@ -7,8 +7,9 @@ from typing import Any
 
 from sockbpf import __version__
 from sockbpf.record.fields import FIELDS, Field, Kind, Needed, columns
-from sockbpf.store.data.entry import CHOICES, MOST_INTEGER, NEEDED
+from sockbpf.store.data.entry import CHOICES, NEEDED
 from sockbpf.store.data.filters import MOST_ROWS, ROWS, SORTS
+from sockbpf.store.data.values import MOST_INTEGER
 
 TEXT = {"type": "string"}
 IP = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Which fields of the table of fields are columns of the store, and what of a body stands in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sockbpf.record.fields import PLACES_OF_EDITION_2, Kind, columns
+from sockbpf.store.data.values import OF_COLUMN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COLUMNS = {field.name: field.kind for field in columns()}
+"""The fields by which entries are found, besides their time, and the kind of each."""
+LATER = tuple(field.name for field in columns() if field.column > PLACES_OF_EDITION_2)
+"""Those fields whose columns were added to the tables later: null in entries that are older than the column."""
+
+
+def column_of(name: str) -> str:
+    """Return the name of a field's column: that of an address, which holds its bytes, differs from the field's."""
+    return name.replace("_ip", "_packed") if COLUMNS[name] is Kind.ADDRESS else name
+
+
+LATER_COLUMNS = tuple(map(column_of, LATER))
+_READERS = tuple((name, column_of(name), OF_COLUMN[kind]) for name, kind in COLUMNS.items())
+
+
+def columns_of(body: Mapping[str, Any]) -> dict[str, object]:
+    """Return the values of all columns; what was posted may have any value, or none, under the name of a field."""
+    return {column: read(body.get(name)) for name, column, read in _READERS}
