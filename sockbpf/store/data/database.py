@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The database as the store has it: who writes, who reads, and what becomes of SQLite's file when it makes no sense.
+"""The store's database: the connections that write and read, and what is done with a damaged file of SQLite.
 
-Such a file is set aside, whole, and a new one begun: alerts go on at once. What is sound in the old one is copied
-over by `salvage.py` meanwhile.
+A damaged file is set aside as it is, and a new one is begun, so that alerts are kept at once. Meanwhile `salvage.py`
+copies what is intact in the old file into the new one.
 """
 
 from __future__ import annotations
@@ -35,38 +35,38 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READERS = 8
-"""Connections: for searches, and for those who listen."""
+"""Connections that read, for searches and for streams."""
 INTERRUPTED_S = 10.0
-"""How long those who read may take to hear that they are to end."""
+"""How long readers may take to end once they are interrupted."""
 CHECKED_BYTES = 256 * 2**20
-"""A file up to this size is looked through at the start; of a larger one damage is found where it is come to."""
+"""A file up to this size is checked as a whole at the start. In a larger one damage is found when it is read."""
 MOST_ASIDE = 3
-"""Files that were set aside and are kept; of more the oldest go."""
+"""So many files that were set aside are kept; of more, the oldest are deleted."""
 MOST_TIMES, WITHIN_S = 3, 600.0
-"""So often a file is set aside within this time: a disk that spoils each one is not to be filled with them."""
+"""Within this time a file is set aside at most so often: a disk that damages each file must not fill up with them."""
 ASIDE = re.compile(r"\.(damaged|salvaging|salvaged)-[0-9T]+Z?(-[0-9]+)?$")
 
 
 class DatabaseError(SockbpfError):
-    """The database cannot be had; the text says why, without its place."""
+    """The database cannot be used; the text says why, and does not say where it is."""
 
 
 class Database:
-    """Two engines of one database; `writing` is for one thread."""
+    """Two engines for one database: `writing`, which one thread uses, and `reading`."""
 
     def __init__(self, url: str, path: Path | None, most_bytes: int = 0) -> None:
-        """Take the database at this URL, whose file is `path` where it is SQLite's; nothing is connected yet."""
+        """Use the database at this URL, `path` being its file if it is SQLite's. No connection is opened yet."""
         self._url = url
         self._path = path
         self._most_bytes = most_bytes
-        self._times: list[float] = []
+        self._replaced_at_s: list[float] = []
         self._changed = threading.Condition()
         self._is_closed = False
         self._reading = 0
         self._drivers: set[Any] = set()
         self.set_aside = 0
         self.generation = 0
-        """How often the file has been replaced: who saw an error of an earlier one need not tell it."""
+        """How often the file has been replaced. An error that a reader saw in an earlier file needs no report."""
         self.on_set_aside: Callable[[], None] = lambda: None
         self._open()
 
@@ -76,7 +76,7 @@ class Database:
 
     @contextmanager
     def reader(self) -> Iterator[Connection]:
-        """Give a connection that reads; raise SQLAlchemyError where there is none, as while the file is replaced."""
+        """Give a connection that reads. Raise SQLAlchemyError if there is none, as while the file is replaced."""
         with self._changed:
             if self._is_closed:
                 raise DisconnectionError("the file is replaced")
@@ -96,9 +96,9 @@ class Database:
 
     @contextmanager
     def _nobody_reads(self) -> Iterator[None]:
-        """Have no connection to the file: one that is open while it is renamed would spoil the old and the new.
+        """Keep all connections to the file closed: one that stays open while it is renamed would damage both files.
 
-        Raise DatabaseError where somebody does not end.
+        Raise DatabaseError if a reader does not end.
         """
         with self._changed:
             self._is_closed = True
@@ -107,7 +107,7 @@ class Database:
             is_free = self._changed.wait_for(lambda: not self._reading, INTERRUPTED_S)
         try:
             if not is_free:
-                raise DatabaseError("somebody reads it still")
+                raise DatabaseError("a reader has not ended")
             self.writing.dispose()
             self.reading.dispose()
             yield
@@ -117,13 +117,13 @@ class Database:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other stores may write there too."""
+        """Whether other stores may write into the same database."""
         return self._path is None
 
     def prepare(self, probe: Callable[[Connection], None]) -> None:
-        """Make it one of this edition that takes what `probe` writes; set aside what makes no sense.
+        """Bring the database to this edition and try it with `probe`; set a damaged file aside and begin a new one.
 
-        Raise DatabaseError, or SchemaError where it is a newer store's.
+        Raise DatabaseError if it cannot be used, SchemaError if a newer store made it.
         """
         try:
             self._prepare(probe)
@@ -131,11 +131,11 @@ class Database:
             if not (isinstance(error, DamagedError) or is_damage(error)) or not self.replace(
                 error, self.generation
             ):
-                raise DatabaseError(f"store > database: {_said(error)}") from None
+                raise DatabaseError(f"store > database: {_message(error)}") from None
             try:
                 self._prepare(probe)
             except SQLAlchemyError as again:
-                raise DatabaseError(f"store > database: {_said(again)}") from None
+                raise DatabaseError(f"store > database: {_message(again)}") from None
 
     def _prepare(self, probe: Callable[[Connection], None]) -> None:
         migrate(self.writing)
@@ -146,24 +146,24 @@ class Database:
             self._check()
 
     def _check(self) -> None:
-        """Look through SQLite's file. Raise DamagedError where it makes no sense."""
+        """Check all of SQLite's file; raise DamagedError if it is damaged."""
         with self.reading.connect() as connection:
-            said = connection.exec_driver_sql("pragma quick_check(1)").scalar()
-        if said != "ok":
+            found = connection.exec_driver_sql("pragma quick_check(1)").scalar()
+        if found != "ok":
             raise DamagedError("its pages do not fit together")
 
     def replace(self, error: BaseException, generation: int) -> bool:
-        """Set the file aside and begin a new one, because of this; return whether what failed may be tried again.
+        """Set the file aside because of this error, and begin a new one; return whether it is worth another try.
 
-        For the thread that writes.
+        `generation` is that of the file in which the error occurred. Only the thread that writes may call this.
         """
         if generation != self.generation:
             return True
         now_s = time.monotonic()
-        self._times = [at_s for at_s in self._times if now_s - at_s < WITHIN_S]
-        if self._path is None or len(self._times) >= MOST_TIMES:
+        self._replaced_at_s = [at_s for at_s in self._replaced_at_s if now_s - at_s < WITHIN_S]
+        if self._path is None or len(self._replaced_at_s) >= MOST_TIMES:
             return False
-        self._times.append(now_s)
+        self._replaced_at_s.append(now_s)
         try:
             with self._nobody_reads():
                 kept = _move_aside(self._path)
@@ -171,33 +171,33 @@ class Database:
                 self._open()
                 self.generation += 1
                 self.set_aside += 1
-                log.error("%s (%s): set aside as %s; a new one is begun", DAMAGED, _said(error), kept.name)
+                log.error("%s (%s): set aside as %s; a new one is begun", DAMAGED, _message(error), kept.name)
                 migrate(self.writing)
                 self._begin_numbers()
         except (OSError, SockbpfError, SQLAlchemyError) as fault:
-            why = fault.strerror if isinstance(fault, OSError) else _said(fault)
+            why = fault.strerror if isinstance(fault, OSError) else _message(fault)
             log.error("the damaged database cannot be replaced: %s", why)  # noqa: TRY400
             return False
         self.on_set_aside()
         return True
 
     def _begin_numbers(self) -> None:
-        """Begin to number where no entry of an older file has got: listeners go by it."""
+        """Give new entries higher numbers than any in an older file, since a stream resumes by number."""
         with self.writing.begin() as connection:
             begin_at = {"n": time.time_ns() // 1000}
             connection.execute(text("insert into sqlite_sequence (name, seq) values ('entry', :n)"), begin_at)
 
-    def waiting_aside(self) -> list[Path]:
-        """Return what was set aside and not looked through yet; what was, but not to its end, comes a second time."""
+    def to_salvage(self) -> list[Path]:
+        """Return the files that were set aside and are not salvaged to their end, also those that were begun."""
         if self._path is None:
             return []
         found = sorted(self._path.parent.glob(f"{self._path.name}.*"))
         return [file for file in found if (state := ASIDE.search(file.name)) and state[1] != "salvaged"]
 
 
-def _said(error: BaseException) -> str:
-    said = str(getattr(error, "orig", None) or error).split("\n")[0]
-    return said or type(error).__name__
+def _message(error: BaseException) -> str:
+    message = str(getattr(error, "orig", None) or error).split("\n")[0]
+    return message or type(error).__name__
 
 
 def _move_aside(path: Path) -> Path:
@@ -207,12 +207,9 @@ def _move_aside(path: Path) -> Path:
         number += 1
         kept = Path(f"{path}.damaged-{stamp}-{number}")
     with suppress(FileNotFoundError):
-        os.unlink(f"{path}-shm")  # it is made again from the others
-    for side in (
-        "-journal",
-        "-wal",
-        "",
-    ):  # the database last: until then the next start finds it damaged still
+        os.unlink(f"{path}-shm")  # SQLite makes it anew
+    # The database itself last: if this is interrupted, the next start finds it still damaged.
+    for side in ("-journal", "-wal", ""):
         with suppress(FileNotFoundError):
             os.rename(f"{path}{side}", f"{kept}{side}")
     aside = sorted(
@@ -220,14 +217,14 @@ def _move_aside(path: Path) -> Path:
         key=lambda file: file.name.rpartition(".")[2].partition("-")[2],
     )
     for old in aside[:-MOST_ASIDE]:
-        log.warning("deleted what was set aside before: %s", old.name)
+        log.warning("deleted an older file that was set aside: %s", old.name)
         for side in SIDES:
             Path(f"{old}{side}").unlink(missing_ok=True)
     return kept
 
 
 def renamed(aside: Path, state: str) -> Path:
-    """Return a file that was set aside under the name of another state of it: salvaging, salvaged."""
+    """Rename a file that was set aside for its new state, `salvaging` or `salvaged`; return its new path."""
     name = re.sub(r"\.(damaged|salvaging)-", f".{state}-", aside.name)
     other = aside.with_name(name)
     for side in SIDES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The sum of a row: what tells one that the disk, or whoever writes to it, has altered since."""
+"""The digest of a row, by which a row is recognised that was altered, by the disk or by another program."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Table
 
 APART = frozenset({"n", "arrived", "trusted", "digest"})
-"""Columns that it does not go by: given by the database, or changed without a look at the rest."""
+"""Columns that the digest leaves out: the database sets them, or they are changed while the rest stays."""
 SIZE = 8
 """Bytes."""
 
 
 def digest_of(row: Mapping[Any, Any], names: Iterable[str]) -> bytes:
-    """Return the sum of a row of the columns `names`; those that it lacks count as null.
+    """Return the digest of a row, of its columns `names` in this order; one that the row lacks counts as null.
 
-    What it does not say of a later column leaves the sum as it was before there was that column.
+    A later column counts only where it is not null, so that rows from before that column keep their digest.
     """
     values = [row.get(name) for name in names if name not in APART and name not in LATER_COLUMNS]
     values += [[name, row[name]] for name in LATER_COLUMNS if row.get(name) is not None]
@@ -33,14 +33,14 @@ def digest_of(row: Mapping[Any, Any], names: Iterable[str]) -> bytes:
 
 
 def is_sound(row: Mapping[Any, Any], table: Table) -> bool:
-    """Whether a row is as it was written, as far as can be told: the first edition's have no sum, but kinds."""
+    """Whether a row is as it was written. A row of the first edition has no digest: its types are checked."""
     if row["digest"] is None:
         return all(_is_of_kind(row[column.name], column) for column in table.columns)
     return bool(row["digest"] == digest_of(row, table.c.keys()))
 
 
 def _is_of_kind(value: object, column: Column[Any]) -> bool:
-    """Whether a value can stand in a column: a damaged file may have anything anywhere."""
+    """Whether a value is of the type of its column: in a damaged file it may be of any."""
     if value is None:
         return bool(column.nullable)
     kinds: dict[type, tuple[type, ...]] = {Float: (float,), Text: (str,), LargeBinary: (bytes, memoryview)}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What an error of the database means: its file makes no sense, its disk is full, it is away.
+"""What an error of the database means: its file is damaged, its disk is full, the server is away.
 
-Pure: from an exception to words that tell nothing of the database's place, user or content.
+Pure: from an exception to words that reveal neither place nor user nor content of the database.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ CODES = {
     10: "the disk fails", 13: "the disk is full", 14: "the database's files cannot be opened",
     15: "the database is busy", 18: "it is too large", 23: "the database's files may not be used",
 }  # fmt: skip
-"""SQLite's result codes that are not the fault of the file's content: sqlite3.h."""
+"""Result codes of SQLite (sqlite3.h) with other causes than the content of the file."""
 TEXTS = {
     "locked": 5, "readonly": 8, "read-only": 8, "interrupted": 9, "disk I/O": 10, "full": 13, "unable to open": 14,
     "too big": 18, "out of memory": 7,
 }  # fmt: skip
-"""The same where Python, before 3.11, does not give the code."""
+"""Part of the message -> code: before Python 3.11 an exception has no code."""
 CERTAIN = frozenset({11, 24, 26})
 """SQLITE_CORRUPT, SQLITE_FORMAT, SQLITE_NOTADB."""
 CERTAIN_TEXTS = ("malformed", "not a database", "Could not decode")
 SHORT = frozenset({522, 8458})
-"""SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_CORRUPTFS: the file ends where it should not."""
+"""SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_CORRUPTFS: the file is shorter than it should be."""
 FULL = 13
 DAMAGED = "the database's file makes no sense"
 STATES = {
@@ -32,30 +32,30 @@ STATES = {
     "XX001": "a table of the database is damaged", "XX002": "an index of the database is damaged",
     "57014": "this took too long",
 }  # fmt: skip
-"""PostgreSQL's, by SQLSTATE."""
+"""What PostgreSQL's SQLSTATE means."""
 
 
 def is_damage(error: BaseException, *, certain: bool = False) -> bool:
-    """Whether SQLite's file is at fault; `certain`: whatever statement it was that failed."""
+    """Whether SQLite's file is damaged; with `certain` only if no statement on an intact file fails in this way."""
     original = getattr(error, "orig", None) or error
     if isinstance(original, UnicodeDecodeError):
         return True
     if not isinstance(original, sqlite3.Error):
         return False
     code, text = _code(original), str(original)
-    if code & 0xFF in CERTAIN or code in SHORT or any(said in text for said in CERTAIN_TEXTS):
+    if code & 0xFF in CERTAIN or code in SHORT or any(part in text for part in CERTAIN_TEXTS):
         return True
     return not certain and code & 0xFF not in CODES
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether there is no room for more, on the disk or in SQLite's file."""
+    """Whether the disk is full, or SQLite's file has reached its limit."""
     original = getattr(error, "orig", None) or error
     return isinstance(original, sqlite3.Error) and _code(original) & 0xFF == FULL
 
 
 def described(error: BaseException) -> str:
-    """Return in words what is wrong, for whoever asks."""
+    """Return what is wrong, in words that anybody may read."""
     original = getattr(error, "orig", None) or error
     if is_damage(error):
         return DAMAGED
@@ -71,5 +71,5 @@ def _code(error: sqlite3.Error) -> int:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None:
         return int(code)
-    said = str(error)
-    return next((code for text, code in TEXTS.items() if text in said), 1)
+    message = str(error)
+    return next((code for part, code in TEXTS.items() if part in message), 1)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""SQLite's files and their folder: the store's user has them, nobody else reads them, no link leads elsewhere.
+"""SQLite's files and their folder: they belong to the store's user, nobody else reads them, no link leads elsewhere.
 
-Root makes the folder and gives it away; what is in it is made by the user that the store has become. All is done by
-descriptors of what was looked at, so that what is put in its place meanwhile is not touched.
+Root makes the folder and gives it to the store's user, who makes the files in it. Every change goes through the
+descriptor of what was checked, so that a file which somebody puts in its place meanwhile is never touched.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIDES = ("", "-wal", "-shm", "-journal")
-"""What SQLite adds to the database's name for each of its files."""
+"""What SQLite appends to the name of the database for each of its files."""
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 MOST_LINKS = 40
-"""Symbolic links on the way to the folder."""
+"""So many symbolic links may be on the way to the folder, as in Linux itself."""
 LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 ROOT = 0
 
 
 class FilesError(SockbpfError):
-    """The database's files cannot be had safely; the text says which and why."""
+    """The files of the database cannot be used safely; the text says which and why."""
 
 
 def give_away(path: Path, user: pwd.struct_passwd, before: frozenset[int] = frozenset()) -> None:
-    """Make the database's folder if it is missing; give to `user` what root or those `before` own of it. For root.
+    """Make the folder of the database if it is missing; give it and the files to `user`. To be called by root.
 
-    Raise FilesError where somebody else could lead this elsewhere.
+    Given away is only what belongs to root or to one of the users `before`. Raise FilesError if another user could
+    make this reach other files.
     """
     givers = {ROOT, *before}
     with _folder(path, frozenset({ROOT, user.pw_uid}), {ROOT, user.pw_gid}, last=before) as folder:
@@ -48,9 +49,10 @@ def give_away(path: Path, user: pwd.struct_passwd, before: frozenset[int] = froz
 
 
 def keep_private(path: Path) -> None:
-    """Make folder and database where they are missing; take from others what older ones let them. For the user.
+    """Make folder and database if they are missing; take from other users any right to read or write them.
 
-    Raise FilesError where they are not the user's own. Before SQLite opens them: closing a file loses its locks.
+    To be called by the store's user, before SQLite opens the files, since closing a file drops SQLite's locks. Raise
+    FilesError if a file belongs to somebody else.
     """
     me = os.geteuid()
     with _folder(path, frozenset({ROOT, me}), {ROOT, os.getegid()}) as folder:
@@ -74,10 +76,10 @@ def keep_private(path: Path) -> None:
 def _folder(
     path: Path, owners: frozenset[int], groups: set[int], last: frozenset[int] = frozenset()
 ) -> Iterator[int]:
-    """Open the folder of this file, step by step; make what is missing.
+    """Open the folder of this file, one folder of its path after the other; make those that are missing.
 
-    Nobody but `owners` and `groups` may be able to change the way: by a link of their own, or by writing in between.
-    The folder itself may be one of `last` as well.
+    Only `owners` and `groups` may be able to change where the path leads, by a link or by writing into a folder on
+    it. The last folder may also belong to one of the users `last`.
     """
     at = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     done, links = Path("/"), 0
@@ -130,18 +132,18 @@ def _check_folder(at: int, done: Path, owners: frozenset[int], groups: set[int],
     if not stat.S_ISDIR(found.st_mode):
         raise _refused(done, "it is no folder")
     if os.geteuid() != ROOT and not is_last:
-        return  # who has no more rights than others harms nobody by going astray
+        return  # without root's rights it cannot harm others, wherever the path leads
     if found.st_uid not in owners:
         raise _refused(done, "the folder is another user's, who could lead the store elsewhere")
     by_others = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid not in groups)
-    # In a folder like /tmp nobody takes away what is not theirs.
+    # In a folder with the sticky bit, like /tmp, nobody removes what belongs to others.
     if by_others and (is_last or not found.st_mode & stat.S_ISVTX):
         raise _refused(done, "others may write into this folder: make one for the store alone")
 
 
 @contextmanager
 def _file(folder: int, path: Path, side: str) -> Iterator[int | None]:
-    """Open one of the database's files, None where it is missing; only to look at it."""
+    """Open one of the files of the database to check it; give None if it is missing."""
     try:
         file = os.open(path.name + side, LOOK, dir_fd=folder)
     except FileNotFoundError:
@@ -159,7 +161,7 @@ def _file(folder: int, path: Path, side: str) -> Iterator[int | None]:
 
 
 def _is_ours_alone(folder: int, path: Path) -> bool:
-    """Whether nothing but the database is in there."""
+    """Whether the folder holds nothing but the database."""
     return all(name.startswith(path.name) for name in os.listdir(folder))
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The rows of a table as they stand on the pages of a SQLite file, for one whose way to them is damaged.
+"""Rows read directly from the pages of a SQLite file, for a file that is too damaged for SQLite itself.
 
-https://www.sqlite.org/fileformat2.html: each leaf page of a table holds rows; what is too long goes on in a chain of
-further pages. Nothing here is believed: who asks knows by its sum whether a row is one.
+https://www.sqlite.org/fileformat2.html: each leaf page of a table holds rows; a row that is too long continues on a
+chain of further pages. What is read here may be nonsense: the caller recognises an intact row by its digest.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 LEAF = 0x0D
 PAGE = 4096
-"""Bytes of a page, as SQLite makes them since 2016; ours are no other."""
+"""Bytes of a page: SQLite's default since 2016, which our files have."""
 HEAD = 100
-"""Bytes before the content of the first page."""
+"""Bytes of the file's header, which come before the content of the first page."""
 LOG_HEAD, FRAME_HEAD = 32, 24
 LONGEST = 64 * 2**20
-"""Bytes of a row."""
+"""Bytes; a longer row is not read."""
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 FLOAT, ZERO, ONE, FIRST_BLOB = 7, 8, 9, 12
 
 
 def rows_on_pages(path: Path, columns: tuple[int, int]) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the number and the values of each row with so many columns, at least and at most; texts as bytes.
+    """Yield the number and the values of each row; texts are bytes. Raise OSError.
 
-    Raise OSError.
+    `columns` is how many columns a row has at least and at most: others belong to another table.
     """
     with path.open("rb") as file:
         pages = _Pages(file, _logged(path))
@@ -51,7 +51,7 @@ def rows_on_pages(path: Path, columns: tuple[int, int]) -> Iterator[tuple[int, l
 
 
 def _logged(path: Path) -> dict[int, tuple[Path, int]]:
-    """Return where in the log the last word of each page is."""
+    """Return for each page in the write-ahead log the place of its newest copy."""
     log = path.with_name(f"{path.name}-wal")
     found: dict[int, tuple[Path, int]] = {}
     try:
@@ -59,7 +59,7 @@ def _logged(path: Path) -> dict[int, tuple[Path, int]]:
             head = file.read(LOG_HEAD)
             at = LOG_HEAD
             while len(frame := file.read(FRAME_HEAD)) == FRAME_HEAD:
-                if frame[8:16] != head[16:24]:  # of the log before this one
+                if frame[8:16] != head[16:24]:  # left over from an earlier log
                     break
                 found[struct.unpack_from(">I", frame)[0]] = (log, at + FRAME_HEAD)
                 at += FRAME_HEAD + PAGE

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""PostgreSQL's partitions: a day each, made ahead, dropped as a whole. Other databases have none."""
+"""PostgreSQL's partitions: one for each day, made in advance, dropped as a whole. SQLite has none."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 DAY_S = 86400
 PATIENCE_MS = 500
-"""How long to wait for those who read what is to be dropped; else it is emptied as other tables are."""
+"""How long dropping waits for those who read the partition; after that its rows are deleted one by one."""
 DAYS = 2
-"""From today on so many are made ahead."""
+"""Partitions exist for so many days, today included."""
 
 
 def make_partitions(connection: Connection, now_s: float) -> None:
-    """Make those from today on that are missing; `now_s` is Unix time."""
+    """Make the partitions of today and the next days that are missing; `now_s` is Unix time."""
     if connection.dialect.name != "postgresql":
         return
     connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
@@ -46,13 +46,14 @@ def _make(connection: Connection, name: str, of: str, begin_s: float) -> None:
                 )
             )
     except DBAPIError:
-        return  # the partition of outliers holds some of that day: there they stay
+        return  # some entries of that day are already in the partition for any time, and stay there
 
 
 def drop_partitions(connection: Connection, before_s: float, age: ColumnElement[float]) -> int:
-    """Drop those of days that ended before this, Unix time, with nothing in them whose `age` is counted from later.
+    """Drop the partitions of days before `before_s`, Unix time; return how many entries they held.
 
-    Return how many entries were in them. What is younger has come late: its day goes with it.
+    `age` is the time from which the age of an entry counts. A day that holds a younger one, which arrived late,
+    is not dropped: its entries are deleted one by one.
     """
     if connection.dialect.name != "postgresql":
         return 0
@@ -79,7 +80,7 @@ def _has_young(connection: Connection, begin_s: float, before_s: float, age: Col
 
 
 def _drop(connection: Connection, name: str) -> bool:
-    """Drop a table, or return False: somebody reads, and whoever writes would wait as well."""
+    """Drop a table; return False if somebody reads it: writers must not wait for that reader."""
     try:
         with connection.begin_nested():
             connection.execute(text(f"set local lock_timeout = '{PATIENCE_MS}ms'"))

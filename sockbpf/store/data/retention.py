@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What is too old goes, a little at a time, so that nobody who writes waits for it."""
+"""Deletes what is too old, a little at a time, so that alerts that come in hardly wait for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sockbpf.store.data.partitions import drop_partitions, make_partitions
 from sockbpf.store.data.room import SLICE, delete_entries
 from sockbpf.store.data.salvage import salvage_all
 from sockbpf.store.data.schema import ARRIVED, ENTRY, EPISODE, HEARD
-from sockbpf.store.data.sound import give_sums
+from sockbpf.store.data.sound import give_digests
 from sockbpf.store.data.writing import BusyError
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIRST_S, EVERY_S = 1.0, 60.0
-"""From the start to the first look, and from each to the next."""
+"""From the start to the first round of deleting, and from each round to the next."""
 ROUND_S = 1800.0
-"""How long a look may take before that is said: of a damaged file much may have to be copied."""
+"""A round that takes longer is reported in the log; copying from a damaged file may take long."""
 
 
 @dataclass(frozen=True)
 class Age:
-    """What age is counted from, of entries and of episodes: expressions that have an index."""
+    """From which time the age of entries and episodes counts: expressions that have an index."""
 
     entry: ColumnElement[float]
     episode: ColumnElement[float]
@@ -47,15 +47,15 @@ class Age:
 
 BY_THEIR_OWN_TIME = Age(ENTRY.c.at, EPISODE.c.last)
 BY_ARRIVAL = Age(ARRIVED, HEARD)
-"""What was owed for long, or comes from a host whose clock is wrong, is kept as long as everything else."""
+"""So an alert that was delivered late, or comes from a host with a wrong clock, is kept as long as any other."""
 
 
 def delete_before(
     writer: Writer, before_s: float, until_s: float = math.inf, *, age: Age = BY_THEIR_OWN_TIME
 ) -> tuple[int, bool]:
-    """Delete what is older than this, Unix time; return how many entries, and whether that was all.
+    """Delete what is older than `before_s`, Unix time; return how many entries, and whether that was all.
 
-    It ends at `until_s` of the monotonic clock at the latest. Raise BusyError.
+    It gives up at `until_s` of the monotonic clock. Raise BusyError.
     """
     deleted = writer.call(lambda connection: _drop(connection, before_s, age)).result()
     while time.monotonic() < until_s:
@@ -73,7 +73,7 @@ def _drop(connection: Connection, before_s: float, age: Age) -> int:
 
 
 def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]:
-    """Delete the oldest; return how many entries and how many episodes."""
+    """Delete some of the oldest; return how many entries and how many episodes."""
     oldest = select(ENTRY.c.n, ENTRY.c.at).where(age.entry < before_s).order_by(age.entry).limit(SLICE)
     entries = delete_entries(connection, oldest)
     quiet = select(EPISODE.c.host, EPISODE.c.id).where(age.episode < before_s).limit(SLICE)
@@ -87,40 +87,40 @@ def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]
 
 
 class Upkeep:
-    """A thread that deletes what is older than `keep_s`, makes partitions ahead, and copies what can be salvaged."""
+    """A thread that deletes what is older than `keep_s`, makes partitions in advance, and salvages damaged files."""
 
     def __init__(self, database: Database, writer: Writer, keep_s: float) -> None:
         self._database = database
         self._writer = writer
         self._keep_s = keep_s
         self._ended = threading.Event()
-        self._wanted = threading.Event()
-        self._summed: int | None = 0
+        self._woken = threading.Event()
+        self._digested: int | None = 0
         self.deleted = 0
         self.failures = 0
         self.copied = 0
         self.left_out = 0
-        database.on_set_aside = self._wanted.set
+        database.on_set_aside = self._woken.set
 
     def start(self) -> None:
         life.start_thread("upkeep", self._run, limit_s=ROUND_S)
 
     def stop(self) -> None:
         self._ended.set()
-        self._wanted.set()
+        self._woken.set()
 
     def _run(self, pulse: life.Pulse) -> None:
         next_s = time.monotonic() + FIRST_S
         while not self._ended.is_set():
             pulse.beat()
             self._round(self._salvage)
-            self._round(self._give_sums)
+            self._round(self._give_digests)
             if time.monotonic() >= next_s:
                 next_s = time.monotonic() + EVERY_S
                 self._round(self._delete)
-            self._wanted.wait(max(0.0, min(next_s - time.monotonic(), life.REST_S)))
+            self._woken.wait(max(0.0, min(next_s - time.monotonic(), life.REST_S)))
             if not self._ended.is_set():
-                self._wanted.clear()
+                self._woken.clear()
 
     def _round(self, what: Callable[[], None]) -> None:
         try:
@@ -135,13 +135,13 @@ class Upkeep:
     def _salvage(self) -> None:
         for found in salvage_all(self._database, self._writer, self._ended.is_set):
             self.copied += found.copied
-            self.left_out += found.unsound
+            self.left_out += found.altered
 
-    def _give_sums(self) -> None:
-        """Give a sum to what the first edition has kept, so that it can be told when it is altered from now on."""
-        while self._summed is not None and not self._ended.is_set():
-            after = self._summed
-            self._summed = self._writer.call(lambda c: give_sums(c, after), Lane.BULK).result()  # noqa: B023
+    def _give_digests(self) -> None:
+        """Give a digest to entries of the first edition, so that from now on it shows when one is altered."""
+        while self._digested is not None and not self._ended.is_set():
+            after = self._digested
+            self._digested = self._writer.call(lambda c: give_digests(c, after), Lane.BULK).result()  # noqa: B023
 
     def _delete(self) -> None:
         self._writer.call(lambda connection: make_partitions(connection, time.time())).result()

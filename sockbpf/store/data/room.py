@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Deleting entries: some that were chosen, or the oldest where there is no room for more."""
+"""Deletes entries: those that a query selects, or the oldest, to make room."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Select
 
 SLICE = 1000
-"""Entries deleted in one transaction."""
+"""So many entries are deleted in one transaction."""
 
 
 def delete_entries(connection: Connection, chosen: Select[Any]) -> int:
-    """Delete the entries whose n and at this finds; return how many."""
+    """Delete the entries whose number and time this query returns; return how many."""
     rows = [{"of_n": row[0], "of_at": row[1]} for row in connection.execute(chosen)]
     if rows:
-        for table in (PAIR, ENTRY):  # by time too, by which a database in parts knows where to look
+        for table in (PAIR, ENTRY):  # the time tells PostgreSQL in which partition to look
             connection.execute(
                 delete(table).where(table.c.at == bindparam("of_at"), table.c.n == bindparam("of_n")), rows
             )
@@ -28,14 +28,14 @@ def delete_entries(connection: Connection, chosen: Select[Any]) -> int:
 
 
 def is_at_its_most(connection: Connection) -> bool:
-    """Whether SQLite's file is as large as it may be: else it is the disk that is full."""
+    """Whether SQLite's file has grown to our own limit; if not, the disk is full."""
     pages = connection.exec_driver_sql("pragma page_count").scalar_one()
     most = connection.exec_driver_sql("pragma max_page_count").scalar_one()
     return bool(pages + 8 >= most)
 
 
 def make_room(connection: Connection) -> int:
-    """Delete the oldest entries with their episodes, first those of whoever may ask; return how many."""
+    """Delete the oldest entries with their episodes, those that anybody may have sent first; return how many."""
     for whose in (text(ANYBODY), text("1 = 1")):
         oldest = select(ENTRY.c.n, ENTRY.c.at).where(whose).order_by(ENTRY.c.n).limit(SLICE)
         ids = {

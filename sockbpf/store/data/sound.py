@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Whether an entry is as it was written: by its sum; without one by what columns and body both say."""
+"""Whether an entry is as it was written: by its digest, or if it has none, by comparing its columns with its body."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 AT_ONCE = 500
+"""Entries of one transaction."""
 
 
 def is_sound_entry(row: Mapping[Any, Any]) -> bool:
-    """Whether this row of the table is as it was written, as far as can be told."""
+    """Whether this row of the table is as it was written; without a digest not every change is seen."""
     if row.get("digest") is not None:
         return bool(row["digest"] == digest_of(row, ENTRY.c.keys()))
     try:
-        entry = said_by(row)
+        entry = entry_of_body(row)
     except (ValueError, TypeError, AttributeError, RecursionError):
         return False
     if entry is None:
         return False
-    said = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
+    expected = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
     return all(
         row.get(name) == value or (name in LATER_COLUMNS and row.get(name) is None)
-        for name, value in said.items()
+        for name, value in expected.items()
     )
 
 
-def said_by(row: Mapping[Any, Any]) -> Entry | None:
-    """Return what the body of a row says by itself, None if it could not be kept today."""
+def entry_of_body(row: Mapping[Any, Any]) -> Entry | None:
+    """Return the entry that the body of a row makes by itself; None if it would be refused today."""
     body = json.loads(row["body"])
     with suppress(EntryError):
         if row["key"] is None:
@@ -52,18 +53,18 @@ def said_by(row: Mapping[Any, Any]) -> Entry | None:
     return None
 
 
-def give_sums(connection: Connection, after: int) -> int | None:
-    """Give a sum to some entries behind this number that have none; return how far it came, None at the end."""
+def give_digests(connection: Connection, after: int) -> int | None:
+    """Give a digest to some entries after this number that have none; return the last number, None at the end."""
     lacking = (
         select(ENTRY).where(ENTRY.c.n > after, ENTRY.c.digest.is_(None)).order_by(ENTRY.c.n).limit(AT_ONCE)
     )
     rows = connection.execute(lacking).mappings().all()
-    sums = [
-        {"of_n": row["n"], "of_at": row["at"], "sum": digest_of(row, ENTRY.c.keys())}
+    digests = [
+        {"of_n": row["n"], "of_at": row["at"], "of_digest": digest_of(row, ENTRY.c.keys())}
         for row in rows
         if is_sound_entry(row)
     ]
-    if sums:
+    if digests:
         which = (ENTRY.c.n == bindparam("of_n"), ENTRY.c.at == bindparam("of_at"))
-        connection.execute(update(ENTRY).where(*which).values(digest=bindparam("sum")), sums)
+        connection.execute(update(ENTRY).where(*which).values(digest=bindparam("of_digest")), digests)
     return int(rows[-1]["n"]) if rows else None
