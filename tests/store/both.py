@@ -14,6 +14,7 @@ import requests
 
 from tests.live.monitoring import Monitor, launch, thresholds
 from tests.live.sockets import port, udp_socket
+from tests.live.waiting import until
 
 UNREAD = 30_011
 StartBoth = Callable[..., Monitor]
@@ -84,3 +85,9 @@ def is_alive(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+
+
+def listens(monitor: Monitor) -> int:
+    """Wait until the store listens; return its process id."""
+    until(lambda: "the store listens" in monitor.log(), "it listens")
+    return child(monitor)

@@ -15,8 +15,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -27,22 +27,11 @@ from sockbpf.store.data.engine import open_engine
 from tests.live.waiting import until
 from tests.store.asking import pages
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, first_edition, start_store, tell, told
+from tests.store.damaging import ALERTS, NAME, POSTS, damage, everything, settled, write_all
+from tests.store.serving import first_edition, start_store, tell, told
 
 SEED = 4_711
-ALERTS, POSTS = 211, 23
-NAME = "alerts.sqlite"
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = :n and pid != pg_backend_pid()"
-
-
-def write_all(store: Store) -> None:
-    with requests.Session() as session:
-        for number in range(ALERTS):
-            alert = told(number, comm=f"process-{number}", note="x" * (number % 7 * 900))
-            assert session.get(f"{store.url}/alert", params=alert, timeout=30).json() == {"new": True}
-        for number in range(POSTS):
-            posted = {"posted": number, "text": f"text {number} " * (number * 9)}
-            assert session.post(f"{store.url}/store.json", json=posted, timeout=30).ok
 
 
 @pytest.fixture(scope="module")
@@ -62,83 +51,66 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-def damage(chance: random.Random, folder: Path) -> str:
-    """Damage one of the files; return how."""
-    names = [file for file in sorted(folder.iterdir()) if file.stat().st_size]
-    file = chance.choices(names, [file.stat().st_size for file in names])[0]
-    if chance.random() < 0.1:
-        file = chance.choice(names)
-    content = bytearray(file.read_bytes())
-    kind = chance.choice(
-        ("bytes", "bytes", "bytes", "bytes", "bytes", "head", "cut", "zeroed", "noise", "swapped")
-    )
-    page = 4096
-    at = chance.randrange(len(content)) // page * page
-    if kind == "bytes":
-        for _ in range(chance.randint(1, 20)):
-            content[chance.randrange(len(content))] = chance.randrange(256)
-    elif kind == "head":
-        for _ in range(chance.randint(1, 20)):
-            content[chance.randrange(min(len(content), 200))] = chance.randrange(256)
-    elif kind == "cut":
-        del content[chance.randrange(len(content)) :]
-    elif kind == "zeroed":
-        content[at : at + page] = bytes(len(content[at : at + page]))
-    elif kind == "noise":
-        content[at : at + page] = chance.randbytes(len(content[at : at + page]))
-    else:
-        other = chance.randrange(len(content)) // page * page
-        content[at : at + page], content[other : other + page] = (
-            content[other : other + page], content[at : at + page],
-        )  # fmt: skip
-    file.write_bytes(content)
-    return f"{kind} of {file.name}"
-
-
-def canonical(found: list[dict[str, Any]]) -> Counter[str]:
-    return Counter(json.dumps(each, sort_keys=True) for each in found)
-
-
-def everything(store: Store) -> tuple[Counter[str], Counter[str]]:
-    """Return all entries and episodes; what finds damage is answered 503, then the file is a new one."""
-
-    def found() -> Any:
-        try:
-            entries = [each for page in pages(store) for each in page]
-            answer = requests.get(f"{store.url}/episodes?limit=1000", timeout=30)
-            assert answer.status_code == 200, answer.text
-        except AssertionError:
-            return None
-        return canonical(entries), canonical(answer.json())
-
-    return until(found, "all is read")  # type: ignore[no-any-return]
-
-
-def settled(store: Store, folder: Path) -> bool:
-    return not [file for file in folder.iterdir() if ".damaged-" in file.name or ".salvaging-" in file.name]
-
-
-@pytest.mark.timeout(7200)
-def test_no_damage_stops_it_or_is_shown(
-    whole: dict[str, Path], tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
-    chance = random.Random(SEED)
-    rounds = int(pytestconfig.getoption("--store-damages"))
-    known = {}
+@pytest.fixture
+def known(whole: dict[str, Path], tmp_path: Path) -> dict[str, tuple[Counter[str], Counter[str]]]:
+    """Return the entries and episodes of each whole database, as a store gives them."""
+    found = {}
     for kind, folder in whole.items():
         copied = tmp_path / f"whole-{kind}"
         shutil.copytree(folder, copied / "kept")
         store = start_store(copied / "store", f"sqlite:///{copied}/kept/{NAME}")
-        known[kind] = everything(store)
-        assert (known[kind][0].total(), known[kind][1].total()) == (ALERTS + POSTS, ALERTS)
+        found[kind] = everything(store)
+        assert (found[kind][0].total(), found[kind][1].total()) == (ALERTS + POSTS, ALERTS)
         assert store.stop() == 0
-    figures: Counter[str] = Counter()
-    faults: list[str] = []
+    return found
+
+
+@dataclass
+class Shown:
+    """What stores show of damaged databases."""
+
+    figures: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def judge(
+        self,
+        kind: str,
+        how: str,
+        found: tuple[Counter[str], Counter[str]],
+        known: tuple[Counter[str], Counter[str]],
+    ) -> None:
+        """Compare what a store shows with what was in its database before the damage, and one fresh alert."""
+        entries, episodes = found
+        new = [each for each in entries if json.loads(each).get("host") == "fresh"]
+        heard = [each for each in episodes if json.loads(each).get("host") == "fresh"]
+        altered = [*(entries - known[0] - Counter(new)), *(episodes - known[1] - Counter(heard))]
+        if kind == "first":  # its rows have no digest: what stands in one place alone cannot be checked
+            self.figures["altered shown, of those without a digest"] += len(altered)
+            altered = []
+        if len(new) != 1 or len(heard) != 1 or altered:
+            self.faults.append(f"{kind} {how}: {len(new)} new, altered: {altered}")
+        self.figures["entries"] += ALERTS + POSTS
+        self.figures["found"] += entries.total() - 1
+        self.figures["episodes found"] += episodes.total() - 1
+        self.figures["altered shown"] += len(altered)
+        self.figures[f"of {kind}"] += 1
+
+
+@pytest.mark.timeout(7200)
+def test_no_damage_stops_it_or_is_shown(
+    whole: dict[str, Path],
+    known: dict[str, tuple[Counter[str], Counter[str]]],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> None:
+    chance = random.Random(SEED)
+    rounds = int(pytestconfig.getoption("--store-damages"))
+    shown = Shown()
     for number in range(rounds):
         kind = chance.choice(list(whole))
         folder = tmp_path / f"damaged{number}"
         shutil.copytree(whole[kind], folder / "kept")
-        how = damage(chance, folder / "kept")
+        how = f"{number} {damage(chance, folder / 'kept')}"
         store = start_store(folder / "store", f"sqlite:///{folder}/kept/{NAME}")  # and it is healthy
         try:
             fresh = told(10**6 + number, host="fresh")
@@ -146,34 +118,20 @@ def test_no_damage_stops_it_or_is_shown(
             assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
             everything(store)
             until(lambda: settled(store, folder / "kept"), lambda: f"{how}: {store.log()}")  # noqa: B023
-            entries, episodes = everything(store)
-            new = [each for each in entries if json.loads(each).get("host") == "fresh"]
-            heard = [each for each in episodes if json.loads(each).get("host") == "fresh"]
-            altered = [
-                *(entries - known[kind][0] - Counter(new)),
-                *(episodes - known[kind][1] - Counter(heard)),
-            ]
-            if kind == "first":  # its rows have no sum: of what stands there once alone, nothing can be told
-                figures["altered shown, of those without a sum"] += len(altered)
-                altered = []
-            if len(new) != 1 or len(heard) != 1 or altered:
-                faults.append(f"{number} {kind} {how}: {len(new)} new, altered: {altered}\n{store.log()}")
+            shown.judge(kind, how, everything(store), known[kind])
+            if shown.faults:
+                print(how, store.log())
             assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
-            figures["set aside"] += ".salvaged-" in "".join(os.listdir(folder / "kept"))
-            figures["entries"] += ALERTS + POSTS
-            figures["found"] += entries.total() - 1
-            figures["episodes found"] += episodes.total() - 1
-            figures["altered shown"] += len(altered)
-            figures[f"of {kind}"] += 1
-            figures["rows deleted"] += "are not as they were written" in store.log()
+            shown.figures["set aside"] += ".salvaged-" in "".join(os.listdir(folder / "kept"))
+            shown.figures["rows deleted"] += "are not as they were written" in store.log()
             assert store.stop() == 0, store.log()
             assert "Traceback" not in store.log(), store.log()
         finally:
             store.stop(signal.SIGKILL)
-        if not faults:
+        if not shown.faults:
             shutil.rmtree(folder)
-    print(f"{rounds} damaged databases, all started and kept an alert: {dict(figures)}")
-    assert not faults, f"{len(faults)}: " + "\n".join(faults[:5])
+    print(f"{rounds} damaged databases, all started and kept an alert: {dict(shown.figures)}")
+    assert not shown.faults, f"{len(shown.faults)}: " + "\n".join(shown.faults[:5])
 
 
 def spoil(database: Path, statement: str) -> None:

@@ -20,7 +20,7 @@ from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.partitions import make_partitions
 from sockbpf.store.data.schema import EDITION
 from tests.live.waiting import until
-from tests.store.asking import delete
+from tests.store.asking import delete, get, post
 from tests.store.conftest import StartStore
 from tests.store.serving import TOKEN, find, start_store, tell, told
 
@@ -187,3 +187,14 @@ def test_a_search_by_time_and_port_goes_by_its_index(tmp_path: Path) -> None:
     assert ["entry_local_port (local_port=? AND at>? AND at<?)" in plan for plan in plans] == [True, False]
     assert ["entry_remote_port (remote_port=? AND at>? AND at<?)" in plan for plan in plans] == [False, True]
     assert not any("TEMP B-TREE" in plan for plan in plans)
+
+
+def test_stores_that_start_at_once_on_an_empty_database_make_it_once(
+    start: StartStore, database_of: DatabaseOf
+) -> None:
+    database = database_of("postgresql")
+    stores = [start(database, healthy=False) for _ in range(3)]
+    for number, store in enumerate(stores):
+        store.wait_healthy()
+        post(store, {"n": number})
+    assert [len(get(store)) for store in stores] == [3, 3, 3]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlencode
 
-import pytest
 import requests
 from playwright.sync_api import sync_playwright
 
@@ -17,7 +16,7 @@ from tests.live.waiting import until
 from tests.store.asking import delete, get, is_problem
 from tests.store.conftest import StartStore
 from tests.store.hostile import request
-from tests.store.serving import TOKEN, Store, empty, told
+from tests.store.serving import TOKEN, Store, told
 from tests.store.talking import Talk
 
 SAFARI = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/15.6 Safari/605.1.15"
@@ -64,13 +63,6 @@ PROGRAMS: tuple[dict[str, str], ...] = (
     {"User-Agent": "Wget/1.21.3", "Accept": "*/*", "Accept-Encoding": "identity"},
     {"User-Agent": "Go-http-client/1.1", "Accept-Encoding": "gzip"},
 )  # fmt: skip
-
-
-@pytest.fixture
-def plain(lasting: Callable[..., Store]) -> Store:
-    store = lasting("sqlite")
-    empty(store)
-    return store
 
 
 def said(store: Store, sent: bytes) -> int:

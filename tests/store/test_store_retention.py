@@ -283,17 +283,6 @@ def test_a_database_of_a_newer_store_is_left_alone(start: StartStore, database: 
     assert get(start(database)) == [{"n": 1}]
 
 
-def test_stores_that_start_at_once_on_an_empty_database_make_it_once(
-    start: StartStore, database_of: Callable[[str], str]
-) -> None:
-    database = database_of("postgresql")
-    stores = [start(database, healthy=False) for _ in range(3)]
-    for number, store in enumerate(stores):
-        store.wait_healthy()
-        post(store, {"n": number})
-    assert [len(get(store)) for store in stores] == [3, 3, 3]
-
-
 @pytest.mark.parametrize("keep", ["-1s", "lots", "1y"])
 def test_an_age_that_makes_no_sense_is_a_fault_of_the_settings(start: StartStore, keep: str) -> None:
     store = start("sqlite:////nowhere/x", healthy=False, keep=keep)
