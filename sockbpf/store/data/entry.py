@@ -91,9 +91,10 @@ def posted_entry(value: Mapping[str, Any], now_s: float) -> Entry:
 
 
 def spelled_in_alert(name: str, value: str) -> tuple[str, ...]:
-    """Return the texts of which one stands in the body of each alert whose field `name` has this value.
+    """Return texts by which an alert is found whose field `name` has this value.
 
-    They stand in no other alert's body. There are none if the field cannot have this value.
+    One of them stands in the body of each such alert, and in no other alert's body. There are none if the field
+    cannot have this value.
     """
     if name not in READ or BY_NAME[name].kind is Kind.ADDRESS:
         return (f'"{name}": {json.dumps(value)}',)

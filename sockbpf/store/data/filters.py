@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The filters of a search, read and checked before a database is asked. Pure."""
+"""The filters of a search, read from the parameters of a request and checked. Pure."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Upkeep:
             log.warning("nothing could be deleted or copied, the database is busy or away")
         except Exception as error:  # noqa: BLE001  whatever it is, the next round may do better
             self.failures += 1
-            log.error("upkeep: %s", life.described(error))  # noqa: TRY400
+            log.error("deleting old entries or copying from a damaged file failed: %s", life.described(error))  # noqa: TRY400
 
     def _salvage(self) -> None:
         for found in salvage_all(self._database, self._writer, self._ended.is_set):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAST_COLUMNS = 17
-"""So many columns has an entry of the first edition."""
+"""Columns of an entry in the first edition; each later edition has more."""
 AT_ONCE = 200
 """Rows of one query, and of one transaction."""
 LONGEST_S = 600.0
@@ -149,7 +149,6 @@ class _Walk:
 
     def __init__(self, old: sqlite3.Connection, names: list[str], until_s: float) -> None:
         self._old = old
-        self._names = names
         self._until_s = until_s
         known = [name for name in names if name in ENTRY.c]
         columns = ", ".join(f'"{name}"' for name in known)

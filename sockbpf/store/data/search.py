@@ -120,7 +120,7 @@ def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, 
 
 
 def _places(connection: Connection, statement: Select[Any]) -> list[tuple[int, float, int]]:
-    """Return number, time and length of what is found; raise AlteredError if these are of types that nobody wrote."""
+    """Return number, time and length of what is found; raise AlteredError if the store never wrote these types."""
     rows = [(row.n, row.at, row.length) for row in connection.execute(statement)]
     altered = [n for n, at_s, length in rows if not (isinstance(at_s, float) and isinstance(length, int))]
     if altered:
@@ -129,9 +129,9 @@ def _places(connection: Connection, statement: Select[Any]) -> list[tuple[int, f
 
 
 def _sides(wanted: Filter) -> list[dict[str, str]]:
-    """Return all ways to apply the filters of either end to a local or a remote end.
+    """Return all choices of an end for the filters of either end: {"port": "local"}, then {"port": "remote"}.
 
-    Each way is searched by a query of its own, since only then the database uses an index.
+    Each choice is searched by a query of its own: a query with `or` would not use the index of either column.
     """
     return [
         dict(zip(wanted.ends, ends, strict=True))

@@ -41,7 +41,7 @@ IN_THE_WAY = frozenset({"40001", "40P01"})
 ROUND_S = 120.0
 """A transaction that takes longer than this is reported in the log."""
 PAUSE_S = 0.1
-"""After a failure of the connection: a database that is away need not be asked more often."""
+"""After a failure of the connection, before the next transaction: a database that is away is not asked more often."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Writer:
                 batch = self._lanes.take()
             if not batch:
                 return
-            # From here on no future can be cancelled any more. What was cancelled before, nobody waits for.
+            # Work whose caller has cancelled it is left out; from here on none can be cancelled any more.
             self._try([work for work in batch if work.done.set_running_or_notify_cancel()])
 
     def _try(self, batch: list[Work]) -> None:
@@ -184,7 +184,7 @@ class Writer:
 
     def _give_up(self, batch: list[Work], error: Exception) -> None:
         said = str(getattr(error, "orig", None) or type(error).__name__)
-        log.error("not kept: %s", said.split("\n", maxsplit=1)[0])
+        log.error("entries could not be kept: %s", said.split("\n", maxsplit=1)[0])
         if isinstance(error, SQLAlchemyError):
             self.broken = self.broken or Broken(described(error), time.time())
         for work in batch:
