@@ -3,12 +3,7 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +15,8 @@ from sockbpf.store.data.entry import alert_entry, posted_entry
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import EDITION
-from tests.unit.field_docs import DOCUMENTS, ROOT, rewritten
+from tests.unit.copies import changed, copied, not_named, replace_once, run
+from tests.unit.field_docs import DOCUMENTS, rewritten
 
 PLACE = len(columns()) + 1
 
@@ -115,38 +111,18 @@ def test_the_documents_say_what_the_table_says(path: Path) -> None:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """Return a copy of the tree in which the field `unit` was added."""
-    tree = tmp_path / "tree"
-    for folder in ("sockbpf", "docs", "tests/unit"):
-        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "README.md", tree)
+    tree = copied(tmp_path / "tree", ["sockbpf", "docs", "tests/unit", "README.md"])
     for path, (old, new) in EDITS.items():
-        text = (tree / path).read_text()
-        assert text.count(old) == 1, f"{path}: the place to edit has moved"
-        (tree / path).write_text(text.replace(old, new))
+        replace_once(tree / path, old, new)
     run(tree, "-m", "tests.unit.field_docs")
     return tree
-
-
-def run(tree: Path, *arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-B", *arguments], cwd=tree, capture_output=True, text=True, check=True
-    ).stdout
-
-
-def changed(tree: Path) -> set[str]:
-    files = (path.relative_to(tree) for path in tree.rglob("*") if path.is_file())
-    return {str(path) for path in files if not filecmp.cmp(tree / path, ROOT / path, shallow=False)}
 
 
 def test_a_field_takes_at_most_six_files_and_all_are_named(copy: Path) -> None:
     files = changed(copy)
     assert files == {*EDITS, "README.md", "docs/store.md"}
     assert len(files) + 1 <= 6, "one more for its test"
-    said = re.search(
-        r"## To add a field of the alert\n(.*?)\n## ", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL
-    )
-    assert said
-    assert not [file for file in files if f"`{file}`" not in said[1]]
+    assert not not_named(files, "To add a field of the alert")
 
 
 def test_it_comes_out_everywhere(copy: Path, tmp_path: Path) -> None:
