@@ -170,19 +170,19 @@ static __always_inline u32 sock_netns(const struct sock *sk)
 /*
  * Has the socket queues of this protocol that `ss` would show? Functions of UDP serve UDP-Lite too. A
  * listener counts connections, not bytes; a closed one keeps stale sequence numbers; a minisock is not a
- * struct sock at all.
+ * struct sock at all, so the state is asked first.
  */
 static __always_inline bool sock_has_queues(const struct sock *sk, u8 protocol)
 {
-	u32 kind = protocol == PROTOCOL_TCP ? KIND_TCP : KIND_UDP;
-	u8 state = READ_FIELD(u8, sk, OFF_skc_state);
+	u8 state;
 
-	if (sock_kind(sk) != kind)
-		return false;
 	if (protocol != PROTOCOL_TCP)
-		return true;
-	return state != STATE_CLOSE && state != STATE_LISTEN && state != STATE_TIME_WAIT &&
-	       state != STATE_NEW_SYN_RECV;
+		return sock_kind(sk) == KIND_UDP;
+	state = HOT_FIELD(u8, AS(sock, sk), OFF_skc_state);
+	if (state == STATE_CLOSE || state == STATE_LISTEN || state == STATE_TIME_WAIT ||
+	    state == STATE_NEW_SYN_RECV)
+		return false;
+	return sock_kind(sk) == KIND_TCP;
 }
 
 /*

@@ -18,6 +18,7 @@ NAMES = {
     # sweeps, and what they recovered
     "sweeps": "sweeps, which are looks at all sockets without hooks",
     "sweep_failed": "sweeps that failed, whole or for one network namespace",
+    "look_refused": "times BPF iterators could not be had: sockets are looked at by sock_diag, which costs more",
     "begun_by_sweep": "sockets found over by a sweep that the hooks had not reported",
     "ended_by_sweep": "episodes ended by a sweep that the hooks had left open",
     "recovered": "episodes whose beginning or end was lost as an event and found in the kernel's table",

@@ -41,16 +41,25 @@ def _key(event: Event) -> Key:
 class Policy:
     """Makes notices of what the three sources report."""
 
-    def __init__(self, levels_of: LevelsOf, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
+    def __init__(
+        self,
+        levels_of: LevelsOf,
+        counters: Counters,
+        salt: str,
+        owner_of: OwnerOf,
+        may_be_held: Callable[[int], bool] | None = None,
+    ) -> None:
         """Begin with no open episode.
 
         `levels_of` returns the levels of a queue's episode, which keeps them until `use_levels`. `salt` makes the ids
         of this run's episodes differ from those of other runs; `owner_of` returns pid and comm of the process that
-        holds the socket of this inode now; (0, "") where it is not known.
+        holds the socket of this inode now; (0, "") where it is not known. `may_be_held` returns False if certainly no
+        process holds the socket of this inode; without it, a socket whose owner is not known is not held.
         """
         self.episodes = Episodes(counters, salt, owner_of)
         self._levels_of = levels_of
         self.owner_of = owner_of
+        self.may_be_held = may_be_held or (lambda inode: bool(owner_of(inode)[0]))
         self.counters = counters
         self._early: dict[Key, int] = {}
         """Key of an episode whose BACK event was read before its OVER -> the instant of the BACK."""
@@ -178,7 +187,7 @@ class Policy:
     def _was_looked_at(self, socket: Socket, sweep: Sweep) -> bool:
         """Whether a socket that this sweep does not show is gone."""
         if socket.netns in sweep.not_found:
-            return not self.owner_of(socket.inode)[0]
+            return not self.may_be_held(socket.inode)
         return (socket.netns, socket.protocol) in sweep.looked
 
     def _look(

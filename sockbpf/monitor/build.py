@@ -6,12 +6,14 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.policy import Policy
 from sockbpf.judge.stages import Stages
 from sockbpf.kernel.attach.arm import arm, log_sight
+from sockbpf.kernel.look.choice import Choice
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.sweep import Sweeper, SweepThread
 from sockbpf.monitor.demand import Demand, is_udp_send
@@ -53,10 +55,13 @@ def build(
     settings as the file has them now, or raises ConfigError.
     """
     salt = f"{boot_id()} {os.getpid()} {time.time_ns()}"
-    policy = Policy(levels_of(config), counters, salt, Owners().owner)
+    owners = Owners()
+    policy = Policy(levels_of(config), counters, salt, owners.owner, owners.may_be_held)
     stages = Stages(settings_of(config), counters, policy.is_open)
     waking = Waking()
-    probes = _armed(config, counters)
+    with closing(Choice(config.kernel.look, config.kernel.types)) as choice:  # compiled while the hooks are
+        probes = _armed(config, counters)
+        look = choice.take(counters)
     for descriptor in probes.fds() if probes else ():
         waking.wake_by(descriptor)
     tables = probes.tables if probes else None
@@ -70,7 +75,7 @@ def build(
         reap=tables.reap if tables else lambda _address, _direction: False,
         demands=(Demand(is_udp_send, lambda wanted: probes.demand(wanted=wanted)),) if probes else (),
         own=own,
-        sweeps=SweepThread(Sweeper(counters), waking.wake),
+        sweeps=SweepThread(Sweeper(counters, look), waking.wake),
         policy=policy,
         stages=stages,
         dispatch=dispatch,
@@ -91,7 +96,7 @@ def _armed(config: Config, counters: Counters) -> Probes | None:
         probes = arm(config, kernel_levels_of(config), counters, meanwhile=_dispatch)
     except UnsupportedError as reason:
         log.warning("no hooks: %s", reason)
-        log.warning("polling sock_diag every %g s instead, mode=poll", config.sweep.poll)
+        log.warning("polling every %g s instead, mode=poll", config.sweep.poll)
         return None
     for sight in probes.sights:
         log_sight(sight)

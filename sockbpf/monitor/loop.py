@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.sweep import wanted_of
 from sockbpf.monitor.schedule import IDLE_S, Waits
+from sockbpf.monitor.terms import least_over
 from sockbpf.process.clock import monotonic_ns, monotonic_s
 from sockbpf.process.life import ROUND_S, Pulse, late, living, setting_aside
 
@@ -169,7 +170,7 @@ class Monitor:
             self.schedule.sweep_begins(monotonic_s())
         self.policy.sweep_begins()
         sockets = [episode.socket for episode in self.policy.open.values()]
-        self.sweeps.ask(wanted_of(sockets, everywhere=everywhere))
+        self.sweeps.ask(wanted_of(sockets, least_over(self.settings.config), everywhere=everywhere))
 
     def _alert(self, notices: list[Notice]) -> None:
         if notices:

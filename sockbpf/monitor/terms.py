@@ -44,6 +44,11 @@ def settings_of(config: Config) -> Settings:
     )
 
 
+def least_over(config: Config) -> tuple[int, int]:
+    """Return the least thresholds that any socket can have, SEND and RECV."""
+    return config.thresholds.send, config.thresholds.recv
+
+
 def kernel_levels_of(config: Config) -> KernelLevels:
     """Return the levels that the kernel side compares with: those of the judge."""
     send, recv = map(_levels_by_direction(config).__getitem__, (Direction.SEND, Direction.RECV))

@@ -153,6 +153,7 @@ class Kernel(Section):
 
     hooks: Literal["auto", "tracepoints", "kprobes", "none"] = "auto"
     types: Literal["auto", "btf", "headers"] = "auto"
+    look: Literal["auto", "sock_diag"] = "auto"
     perf_pages: Annotated[int, whole(1, 4096), AfterValidator(power_of_two)] = 256
     max_episodes: Annotated[int, whole(16, 2**20)] = 32768
     risk_panic: Annotated[bool, BeforeValidator(flag)] = False

@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from enum import IntEnum
@@ -30,6 +29,7 @@ from sockbpf.kernel.attach.tables import (
 from sockbpf.monitor import own
 from sockbpf.record.event import FIELDS, WIRE, Direction, Mode, Protocol, Socket, What, decode
 from tests.abi.everything import Everything, every_program
+from tests.abi.layouts import layout, packed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
 
@@ -41,22 +41,6 @@ HEADER = (BPF / "event.h").read_text()
 def everything() -> Iterator[Everything]:
     with every_program() as made:
         yield made
-
-
-def layout(struct_type: Any) -> list[tuple[str, int, int]]:
-    """Return name, offset and size of each field of one of BCC's ctypes classes."""
-    places = [(name, getattr(struct_type, name)) for name, *_ in struct_type._fields_]
-    return [(name, place.offset, place.size) for name, place in places]
-
-
-def packed(table_fields: tuple[tuple[str, str], ...]) -> list[tuple[str, int, int]]:
-    """Return the same of fields as Python reads them, one after the other."""
-    expected, position = [], 0
-    for name, code in table_fields:
-        size = struct.calcsize("=" + code)
-        expected.append((name, position, size))
-        position += size
-    return expected
 
 
 def test_every_field_of_the_wire_lies_where_it_is_read(everything: Everything) -> None:

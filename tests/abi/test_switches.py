@@ -50,8 +50,8 @@ def is_seen() -> bool:
 
 @pytest.fixture
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "read", lambda _key: None)
-    monkeypatch.setattr(cache, "write", lambda _key, _bytecode: None)
+    monkeypatch.setattr(cache, "read", lambda *_: None)
+    monkeypatch.setattr(cache, "write", lambda *_: None)
 
 
 @pytest.mark.usefixtures("nothing_kept")

@@ -109,7 +109,7 @@ def with_bcc(folder: Path, text: str) -> list[str]:
 
 
 def compilers(pid: int) -> list[int]:
-    """Return the compiling processes that this monitor has started and not ended yet: one, or none."""
+    """Return the compiling processes that this monitor has started and not ended yet."""
     found = []
     for entry in Path("/proc").iterdir():
         with suppress(OSError):  # it has ended

@@ -75,7 +75,7 @@ def run(*arguments: str | Path, before: list[str] | None = None) -> subprocess.C
 
 def assert_it_polls(monitor: Monitor, receiver: Receiver, stack: ExitStack) -> None:
     monitor.wait_armed()
-    assert "polling sock_diag every 1 s instead, mode=poll" in monitor.log()
+    assert "polling every 1 s instead, mode=poll" in monitor.log()
     client, server = tcp_pair(stack)
     client.sendall(bytes(UNREAD))
     told = receiver.first(event="exceeded", local_port=port(server), type="RECV")
@@ -175,36 +175,48 @@ def test_signals_and_the_ready_file(config: Path, stack: ExitStack, number: int,
     assert "Traceback" not in monitor.log()
 
 
-def compiler_at_work(monitor: Monitor) -> int:
-    """Wait until the monitor's compiling process has BCC; return its number."""
-    (number,) = until(lambda: compilers(monitor.pid), "a compiler")
-    until(lambda: "libbcc" in Path(f"/proc/{number}/maps").read_text(), "BCC at work")
-    return int(number)
+def compilers_at_work(monitor: Monitor) -> list[int]:
+    """Wait until the monitor's compiling processes have BCC, of the hooks and of the look; return their numbers."""
+
+    def at_work() -> list[int] | None:
+        numbers = compilers(monitor.pid)
+        busy = [number for number in numbers if "libbcc" in Path(f"/proc/{number}/maps").read_text()]
+        return busy if len(busy) == 2 else None
+
+    found: list[int] = until(at_work, "BCC at work, twice")
+    return found
+
+
+def ended(numbers: list[int]) -> bool:
+    return not any(Path(f"/proc/{number}").exists() for number in numbers)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_stopped_while_starting(config: Path, stack: ExitStack, number: int, code: int) -> None:
     monitor = start(config, stack)
-    compiler = compiler_at_work(monitor)
+    numbers = compilers_at_work(monitor)
     assert monitor.stop(number) == code
-    assert not Path(f"/proc/{compiler}").exists()
+    assert ended(numbers)
     assert "Traceback" not in monitor.log()
 
 
 def test_killed_while_starting(config: Path, stack: ExitStack) -> None:
     """What it compiles for nobody is not compiled to the end, and nobody is left."""
     monitor = start(config, stack)
-    compiler = compiler_at_work(monitor)
-    os.kill(compiler, signal.SIGSTOP)  # else it might end by itself
+    numbers = compilers_at_work(monitor)
+    for each in numbers:
+        os.kill(each, signal.SIGSTOP)  # else it might end by itself
     assert monitor.stop(signal.SIGKILL) == -signal.SIGKILL
-    until(lambda: not Path(f"/proc/{compiler}").exists(), "the compiler gone")
+    until(lambda: ended(numbers), "the compilers gone")
 
 
-def test_the_compiler_is_killed(config: Path, receiver: Receiver, stack: ExitStack) -> None:
+def test_the_compilers_are_killed(config: Path, receiver: Receiver, stack: ExitStack) -> None:
     monitor = start(config, stack)
-    os.kill(compiler_at_work(monitor), signal.SIGKILL)
+    for number in compilers_at_work(monitor):
+        os.kill(number, signal.SIGKILL)
     assert_it_polls(monitor, receiver, stack)
     assert "WARNING no hooks: the compiler was killed. Remedy: " in monitor.log()
+    assert "looked at by sock_diag, no BPF iterators: the compiler was killed. Remedy: " in monitor.log()
 
 
 SPOILED = {

@@ -15,7 +15,7 @@ from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
 
 THRESHOLD, UNREAD = 20_011, 30_011
-KEPT = "nothing to compile: the bytecode was kept"
+KEPT = "monitor.c: nothing to compile: the bytecode was kept"
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ PING_GROUPS = Path("/proc/sys/net/ipv4/ping_group_range")
 WAYS: dict[str, dict[str, Any]] = {
     "hooks": {},
     "polling": {"kernel": {"hooks": "none"}, "sweep": {"poll": "100ms"}},
+    "polling by sock_diag": {"kernel": {"hooks": "none", "look": "sock_diag"}, "sweep": {"poll": "100ms"}},
 }
 """The settings of a monitor that sees by hooks, and of one that only polls."""
 

@@ -124,3 +124,18 @@ def test_what_is_gone_is_forgotten_when_there_is_much(
     monkeypatch.setattr(owner, "MOST", len(owners._seen))
     found(owners, second.open())
     assert inode not in owners._seen
+
+
+def test_a_socket_may_be_held_until_all_were_looked_through(stack: ExitStack) -> None:
+    owners = Owners()
+    holder = Holder(stack)
+    theirs, ours = holder.open(), udp_socket(stack)
+    gone = os.fstat(ours.fileno()).st_ino
+    ours.close()
+    owners._next_scan_s = float("inf")  # no time to look
+    assert owners.may_be_held(gone)
+    assert not owners.may_be_held(0)
+    owners._next_scan_s = 0.0
+    assert not owners.may_be_held(gone)
+    owners._next_scan_s = 0.0
+    assert owners.may_be_held(theirs)

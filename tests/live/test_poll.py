@@ -79,10 +79,13 @@ KINDS: dict[str, Callable[[ExitStack], Stalled]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("end", ["drain", "close"])
-def test_poll(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, kind: str, end: str) -> None:
+@pytest.mark.parametrize("look", ["auto", "sock_diag"])
+def test_poll(  # noqa: PLR0917, what it is run with
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, kind: str, end: str, look: str
+) -> None:
     monitor = start_monitor(
         thresholds=thresholds(THRESHOLD),
-        kernel={"hooks": "none"},
+        kernel={"hooks": "none", "look": look},
         sweep={"poll": "100ms", "recheck": "100ms"},
         repeat="1s",
     )
@@ -111,4 +114,7 @@ def test_poll(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack,
     assert monitor.stop() == 0
     events = [alert["event"] for alert in receiver.alerts(**name) if alert["event"] != "ongoing"]
     assert events == ["exceeded", "cleared"]
-    assert monitor.counters()["events"] == 0
+    counts = monitor.counters()
+    assert (counts["events"], counts["sweep_failed"]) == (0, 0)
+    if look == "sock_diag":
+        assert counts["look_refused"] == 1

@@ -28,7 +28,7 @@ def from_map(descriptor: int) -> bytes:
 
 
 CODE = MOVE + from_map(3) + CONSTANT + from_map(5) + from_map(3) + END
-PROGRAM = program_of("kprobe", CODE, {FROM_MAP: {3: "own", 5: "tally"}})
+PROGRAM = program_of("kprobe", CODE, {FROM_MAP: {3: "own", 5: "tally"}}, 1013)
 KINDS = {"own": MapKind(1, 8, 8, 1024, 0), "tally": MapKind(2, 4, 24, 1, 0)}
 BYTECODE = Bytecode("BTF", "GPL", 0x061200, KINDS, {"kp_a": PROGRAM})
 
@@ -49,6 +49,7 @@ def spoiled(**changed: Any) -> bytes:
 def spoiled_program(kind: Any, code: Any, places: Any) -> bytes:
     (good,) = json.loads(BYTECODE.to_bytes())["programs"].values()
     row = [given if given is not None else good[i] for i, given in enumerate((kind, code, places))]
+    row += good[3:]
     return spoiled(programs={"kp_a": row})
 
 
@@ -68,6 +69,7 @@ NONSENSE = {
     "half an instruction": spoiled_program(None, "AAAA", []),
     "a map at another place": spoiled_program(None, None, [[0, "own"], [40, "tally"], [56, "own"]]),
     "a place without a map": spoiled_program(None, None, [[8, "own"], [40, "tally"]]),
+    "a target in words": spoiled(programs={"kp_a": ["iterator", "", [], "tcp"]}),
     "an unknown map": spoiled_program(None, None, [[8, "own"], [40, "other"], [56, "own"]]),
 }
 

@@ -608,7 +608,7 @@ def test_defaults(file: Path) -> None:
             timeout=15.0, workers=4, queue=50_000, retry_first=0.5, retry_max=30.0, rate=0.0, burst=100
         ),
         sweep=SweepSettings(interval=30.0, recheck=1.0, poll=1.0),
-        kernel=Kernel(hooks="auto", types="auto", perf_pages=256, max_episodes=32768),
+        kernel=Kernel(hooks="auto", types="auto", look="auto", perf_pages=256, max_episodes=32768),
         log="info",
     )
     with pytest.raises(ValidationError):
@@ -632,7 +632,7 @@ metrics: {listen: "[::1]:1"}
 journal: {path: none, max_age: 1s}
 delivery: {timeout: 1ms, workers: 1, queue: 1, retry_first: 1ms, retry_max: 1ms, rate: 0, burst: 1}
 sweep: {interval: 1s, recheck: 0.1, poll: 50ms}
-kernel: {hooks: none, types: headers, perf_pages: 1, max_episodes: 16}
+kernel: {hooks: none, types: headers, look: sock_diag, perf_pages: 1, max_episodes: 16}
 log: error
 """,
     )

@@ -27,7 +27,7 @@ FOLDERS = {
     "kernel": "",
     "kernel.build": "kernel process",
     "kernel.attach": "kernel kernel.build record settings",
-    "kernel.look": "process record",
+    "kernel.look": "kernel.attach kernel.build process record",
     "delivery": "process record",
     "delivery.destinations": "delivery process record settings",
     "monitor": "delivery delivery.destinations judge kernel.attach kernel.look process record settings store",

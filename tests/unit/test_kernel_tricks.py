@@ -39,7 +39,7 @@ TRACES = {
     r"\.bpf\.fn\.": {"bpf/hook.h"},
     r"\.syscall\b": {"sockbpf/kernel/attach/bpf.py"},
     r"dup2\(": {"sockbpf/kernel/build/clang.py"},
-    r"\.(lookup|update|insert|delete|perf_submit)\(&": {"bpf/monitor.c"},
+    r"\.(lookup|update|insert|delete|perf_submit)\(&": {"bpf/look.c", "bpf/monitor.c"},
 }
 """What a trick looks like in the C and in what is said to the kernel, and the only files that may look so."""
 

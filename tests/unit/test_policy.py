@@ -759,6 +759,21 @@ def test_a_namespace_that_only_a_socket_holds_is_not_gone() -> None:
         assert rules.on_sweep(sweep(begun_ns * S, netns=(), not_found=(NETNS,)), kernel.reap) == []
 
 
+def test_a_socket_that_may_be_held_in_a_namespace_that_no_sweep_sees_is_not_gone() -> None:
+    """Who holds it was not looked for, for want of time: that is no answer."""
+    held = {TCP.inode: True}
+    rules = Policy(
+        same_for_all(levels_by_direction(**LEVELS)), Counters(), "salt", nobody, lambda inode: held[inode]
+    )
+    rules.on_event(over(5 * S))
+    kernel = Kernel((17, RECV))
+    for begun_ns in (6, 7, 8):
+        assert rules.on_sweep(sweep(begun_ns * S, netns=(), not_found=(NETNS,)), kernel.reap) == []
+    held[TCP.inode] = False
+    told = [rules.on_sweep(sweep(n * S, netns=(), not_found=(NETNS,)), kernel.reap) for n in (9, 10)]
+    assert words(told[0] + told[1]) == [CLEARED]
+
+
 def test_the_hooks_know_better_than_an_older_sweep() -> None:
     rules, kernel = policy(), Kernel((17, RECV))
     rules.on_event(over(5 * S))

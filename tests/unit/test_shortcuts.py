@@ -34,7 +34,7 @@ def value_of(number: int) -> bytes:
 
 def test_a_value_is_found_by_the_number_of_its_map() -> None:
     code = from_map(3) + value_of(DIRECT["settings"]) + value_of(DIRECT["tally"]) + END
-    program = compiled_program("kprobe", code, {3: "own", 1: "no", 2: "no"})
+    program = compiled_program("kprobe", code, {3: "own", 1: "no", 2: "no"}, 0)
     descriptors = {"own": 1009, "settings": 1013, "tally": 1019}
     assert program.with_maps(descriptors) == from_map(1009) + value_of(1013) + value_of(1019) + END
 

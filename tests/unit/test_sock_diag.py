@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockbpf.kernel.look import sock_diag
-from sockbpf.kernel.look.sock_diag import NLMSG_DONE, NLMSG_ERROR, SOCK_DIAG_BY_FAMILY, Row, dump
+from sockbpf.kernel.look.row import Row
+from sockbpf.kernel.look.sock_diag import NLMSG_DONE, NLMSG_ERROR, SOCK_DIAG_BY_FAMILY, dump
 from sockbpf.record.event import Protocol
 
 NLMSG_NOOP = 1

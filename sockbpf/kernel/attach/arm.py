@@ -22,6 +22,7 @@ from sockbpf.kernel.build import cache
 from sockbpf.kernel.build.choice import HOOKS, WANTED_SYMBOLS, choose, lacking
 from sockbpf.kernel.build.compiler import Compiler
 from sockbpf.kernel.build.hooks import KPROBES, TRACEPOINTS
+from sockbpf.kernel.build.making import bytecode_of
 from sockbpf.kernel.build.order import order_of
 from sockbpf.kernel.build.shortcuts import Shortcut, taken_by, trial_of_direct_values
 from sockbpf.kernel.build.source import kernel_symbols
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.kernel.attach.tables import KernelLevels
-    from sockbpf.kernel.build.bytecode import Bytecode
     from sockbpf.kernel.build.choice import Sight
     from sockbpf.kernel.build.hooks import HookKind
-    from sockbpf.kernel.build.order import Order
     from sockbpf.settings.config import Config
 
 log = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ def arm(
             if not any(sight.candidate and sight.candidate.hooks for sight in sights):
                 raise UnsupportedError("no hook can be attached: " + "; ".join(sorted(set(refused.values()))))
             order = order_of(sights, symbols=symbols, max_episodes=kernel.max_episodes, shortcuts=shortcuts)
-            bytecode = _bytecode(order, kernel.types, started, meanwhile)
+            bytecode = bytecode_of(order, kernel.types, started, meanwhile)
             loaded = load(bytecode)
             started = None
             if loaded.refused and (taken := taken_by(bytecode)):
@@ -128,24 +127,6 @@ def shortcuts_here() -> frozenset[Shortcut]:
     trial = load(trial_of_direct_values())
     trial.close()
     return frozenset(Shortcut) - ({Shortcut.DIRECT_VALUES} if trial.refused else set())
-
-
-def _bytecode(
-    order: Order, types: str, started: Compiler | None, meanwhile: Callable[[], object]
-) -> Bytecode:
-    """Return what was kept for this order, or have it compiled, by a compiler that was started if there is one."""
-    key = cache.key_of(order, types)
-    bytecode = cache.read(key) if key else None
-    if bytecode:
-        log.debug("nothing to compile: the bytecode was kept")
-        return bytecode
-    with closing(started or Compiler(types)) as compiler:
-        compiler.ask(order)
-        meanwhile()
-        bytecode = compiler.answer()
-    if key:
-        cache.write(key, bytecode)
-    return bytecode
 
 
 def log_sight(sight: Sight) -> None:

@@ -23,14 +23,23 @@ if TYPE_CHECKING:
 NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361}
 """The number of bpf(2) by machine: __NR_bpf of asm/unistd.h, which neither Python nor libc knows."""
 
-PROG_LOAD, RAW_TRACEPOINT_OPEN = 5, 17
+PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE, ITER_CREATE = 5, 17, 28, 33
 """enum bpf_cmd of include/uapi/linux/bpf.h"""
+
+TRACE_ITER = 28
+"""enum bpf_attach_type"""
 
 PROGRAM = struct.Struct("=IIQQIIQII")
 """union bpf_attr: type, count and address of instructions, address of the licence, the log's level, size and address,
 the kernel's version, flags; that is all that 4.4 knows."""
 NAME = struct.Struct("=15sx")
 """And the program's name, from 4.15 on."""
+ITERATES = struct.Struct("=4xI36xI")
+"""And of an iterator, from 5.9 on: how it is attached; the id of the function that says what it goes through."""
+LINK = struct.Struct("=I4xI4x")
+"""union bpf_attr: the program's descriptor, how it is attached."""
+ITERATOR = struct.Struct("=I4x")
+"""union bpf_attr: the link's descriptor."""
 TRACEPOINT = struct.Struct("=QI4x")
 """union bpf_attr: address of the tracepoint's name, the program's descriptor."""
 
@@ -44,11 +53,14 @@ LINES = 3
 """How many of them are told."""
 
 
-def load_program(kind: int, name: str, code: bytes, licence: str, kernel_version: int) -> int:
+def load_program(
+    kind: int, name: str, code: bytes, licence: str, kernel_version: int, *, iterates: int = 0
+) -> int:
     """Return the descriptor of a loaded program; raise OSError with the verifier's last words.
 
-    `kind` is of enum bpf_prog_type; 4.4 compares `kernel_version` with its own.
+    `kind` is of enum bpf_prog_type; 4.4 compares `kernel_version` with its own. `iterates` is of an iterator.
     """
+    what = NAME.pack(name.encode()) + (ITERATES.pack(TRACE_ITER, iterates) if iterates else b"")
     instructions = ctypes.create_string_buffer(code, len(code))
     terms = ctypes.create_string_buffer(licence.encode())
 
@@ -57,9 +69,9 @@ def load_program(kind: int, name: str, code: bytes, licence: str, kernel_version
         places = ctypes.addressof(instructions), ctypes.addressof(terms)
         attributes = PROGRAM.pack(kind, len(code) // 8, *places, *about_log, kernel_version, 0)
         try:
-            return _bpf(PROG_LOAD, attributes + NAME.pack(name.encode()))
+            return _bpf(PROG_LOAD, attributes + what)
         except OSError as fault:
-            if fault.errno not in (errno.E2BIG, errno.EINVAL):
+            if iterates or fault.errno not in (errno.E2BIG, errno.EINVAL):
                 raise
             return _bpf(PROG_LOAD, attributes)
 
@@ -82,6 +94,16 @@ def open_raw_tracepoint(name: str, program: int) -> int:
     """Attach a program; return the descriptor that keeps it attached, or raise OSError."""
     text = ctypes.create_string_buffer(name.encode())
     return _bpf(RAW_TRACEPOINT_OPEN, TRACEPOINT.pack(ctypes.addressof(text), program))
+
+
+def link_iterator(program: int) -> int:
+    """Return a descriptor by which an iterator can be opened again and again; raise OSError."""
+    return _bpf(LINK_CREATE, LINK.pack(program, TRACE_ITER))
+
+
+def open_iterator(link: int) -> int:
+    """Return a descriptor to read, once through what this thread's network namespace has; raise OSError."""
+    return _bpf(ITER_CREATE, ITERATOR.pack(link))
 
 
 def _bpf(command: int, attributes: bytes) -> int:

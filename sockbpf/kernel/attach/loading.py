@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from sockbpf.kernel.build.bytecode import Bytecode, MapKind, Program
 
-RAW_TRACEPOINT, KPROBE = 17, 2
-"""enum bpf_prog_type; a return probe's program is a kprobe's."""
+RAW_TRACEPOINT, KPROBE, TRACING = 17, 2, 26
+"""enum bpf_prog_type; a return probe's program is a kprobe's, an iterator is one that traces."""
+
+TYPES = {HookKind.TRACEPOINT: RAW_TRACEPOINT, HookKind.ITERATOR: TRACING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +83,6 @@ def _make(name: str, made: MapKind) -> int:
 
 
 def _load(name: str, program: Program, bytecode: Bytecode, maps: Mapping[str, int]) -> int:
-    kind = RAW_TRACEPOINT if HookKind(program.kind) is HookKind.TRACEPOINT else KPROBE
-    return load_program(kind, name, program.with_maps(maps), bytecode.licence, bytecode.kernel_version)
+    kind = TYPES.get(HookKind(program.kind), KPROBE)
+    code, terms = program.with_maps(maps), (bytecode.licence, bytecode.kernel_version)
+    return load_program(kind, name, code, *terms, iterates=program.target)

@@ -53,6 +53,9 @@ class Program:
     maps: tuple[tuple[int, str], ...]
     """The offset, in bytes, of each instruction that loads a map's address, and the name of the map."""
 
+    target: int = 0
+    """Of an iterator: the id, in the kernel's own types, of the function that says what it goes through."""
+
     def with_maps(self, descriptors: Mapping[str, int]) -> bytes:
         """Return the instructions with the descriptors of these maps."""
         code = bytearray(self.code)
@@ -83,16 +86,17 @@ class Bytecode:
                 for name, made in self.maps.items()
             },
             "programs": {
-                name: [program.kind, base64.b64encode(program.code).decode(), program.maps]
+                name: [program.kind, base64.b64encode(program.code).decode(), program.maps, program.target]
                 for name, program in self.programs.items()
             },
         }
         return json.dumps(said).encode()
 
 
-def program_of(kind: str, code: bytes, names: Mapping[int, Mapping[int, str]]) -> Program:
+def program_of(kind: str, code: bytes, names: Mapping[int, Mapping[int, str]], target: int = 0) -> Program:
     """Return a program whose instructions have numbers for maps; `names` are the maps' names by source and number."""
-    return Program(kind, code, tuple((at, names[source][number]) for at, source, number in maps_in(code)))
+    places = tuple((at, names[source][number]) for at, source, number in maps_in(code))
+    return Program(kind, code, places, target)
 
 
 def bytecode_from(raw: bytes) -> Bytecode:
@@ -109,7 +113,7 @@ def bytecode_from(raw: bytes) -> Bytecode:
 
 
 def _program(row: Any, maps: Mapping[str, MapKind]) -> Program:
-    kind, text, places = row
+    kind, text, places, target = row
     code = base64.b64decode(text, validate=True)
     if len(code) % INSTRUCTION.size:
         raise ValueError(f"{len(code)} bytes of instructions")
@@ -118,7 +122,7 @@ def _program(row: Any, maps: Mapping[str, MapKind]) -> Program:
         name for _, name in named
     } <= set(maps):
         raise ValueError(f"other maps: {places}")
-    return Program(_text(kind), code, named)
+    return Program(_text(kind), code, named, _number(target))
 
 
 def maps_in(code: bytes) -> list[tuple[int, int, int]]:

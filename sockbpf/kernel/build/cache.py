@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf import __version__
 from sockbpf.kernel.build.bytecode import Bytecode, NonsenseError, bytecode_from
+from sockbpf.kernel.build.order import MONITOR
 from sockbpf.kernel.build.source import SOURCE, types_in_short
 from sockbpf.kernel.libbcc import library_file
 
@@ -28,12 +29,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NAME = "bytecode"
+"""Where that of the hooks is kept."""
 DIGEST = hashlib.sha256().digest_size
 
 
 def folder() -> Path:
     """Return the folder of the file: that which systemd names, see RuntimeDirectory= in the unit."""
     return Path(os.environ.get("RUNTIME_DIRECTORY", "/run/sockbpf"))
+
+
+def name_of(order: Order) -> str:
+    """Return where what this order makes is kept: one for each source."""
+    return NAME if order.source == MONITOR else f"{NAME}.{order.source}"
 
 
 def key_of(order: Order, types: str) -> bytes | None:
@@ -54,15 +61,15 @@ def key_of(order: Order, types: str) -> bytes | None:
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
 
-def is_there() -> bool:
+def is_there(name: str = NAME) -> bool:
     """Tell whether there is a file; whether it can be used `read` finds out."""
-    return (folder() / NAME).exists()
+    return (folder() / name).exists()
 
 
-def read(key: bytes) -> Bytecode | None:
+def read(key: bytes, name: str = NAME) -> Bytecode | None:
     """Return the bytecode that was kept with this key; None if there is none, or none that can be trusted."""
     try:
-        raw = _read_own(folder())
+        raw = _read_own(folder(), name)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as fault:
@@ -77,31 +84,31 @@ def read(key: bytes) -> Bytecode | None:
         return None
 
 
-def write(key: bytes, bytecode: Bytecode) -> None:
+def write(key: bytes, bytecode: Bytecode, name: str = NAME) -> None:
     """Keep bytecode in place of what was kept before; if it cannot be written, the next start compiles."""
     raw = bytecode.to_bytes()
     try:
         folder().mkdir(mode=0o700, exist_ok=True)
-        _write_own(folder(), key + hashlib.sha256(raw).digest() + raw)
+        _write_own(folder(), name, key + hashlib.sha256(raw).digest() + raw)
     except OSError as fault:
         log.debug("the bytecode is not kept: %s", fault)
 
 
-def _read_own(place: Path) -> bytes:
+def _read_own(place: Path, name: str) -> bytes:
     _demand(stat.S_ISDIR, os.stat(place, follow_symlinks=False))
-    descriptor = os.open(place / NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = os.open(place / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
         _demand(stat.S_ISREG, os.fstat(descriptor))
         return file.read()
 
 
-def _write_own(place: Path, raw: bytes) -> None:
+def _write_own(place: Path, name: str, raw: bytes) -> None:
     _demand(stat.S_ISDIR, os.stat(place, follow_symlinks=False))
-    new = place / f"{NAME}.{os.getpid()}"
+    new = place / f"{name}.{os.getpid()}"
     try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(raw)
-        new.rename(place / NAME)
+        new.rename(place / name)
     finally:
         new.unlink(missing_ok=True)
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.build.bytecode import Bytecode, MapKind
-from sockbpf.kernel.build.order import Order, order_from
+from sockbpf.kernel.build.order import ITERATED, MAPS, Order, order_from
 from sockbpf.kernel.build.shortcuts import compiled_program
-from sockbpf.kernel.build.source import SOURCE, type_source
+from sockbpf.kernel.build.source import BTF, SOURCE, kernel_types, type_source
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,9 +28,6 @@ MISSING_BCC = (
     "BCC's Python module is missing: apt-get install python3-bpfcc, and a virtual environment "
     "made from /usr/bin/python3 with --system-site-packages (make setup does both)"
 )
-MAPS = ("settings", "tally", "episodes", "own", "sending", "paid", "events")
-"""The maps of bpf/monitor.c."""
-
 PR_SET_PDEATHSIG = 1
 
 
@@ -55,7 +52,7 @@ def compiled(order: Order, layout: Collection[str]) -> Any:
     # Without debug information, which nobody reads: a fifth of the time.
     flags = [f"-I{SOURCE}", "-g0", *order.flags, *layout]
     try:
-        return bcc.BPF(src_file=str(SOURCE / "monitor.c"), cflags=flags)
+        return bcc.BPF(src_file=str(SOURCE / order.source), cflags=flags)
     except Exception as fault:  # noqa: BLE001, BCC raises nothing narrower
         raise UnsupportedError(f"BCC cannot compile the probes: {fault}") from None
 
@@ -64,7 +61,7 @@ def bytecode_of(bpf: Any, order: Order, types: str) -> Bytecode:
     """Return the programs of the order and all maps."""
     from bcc import lib
 
-    module, tables = bpf.module, {name: bpf[name] for name in MAPS}
+    module, tables = bpf.module, {name: bpf[name] for name in MAPS[order.source]}
     names = {table.map_fd: name for name, table in tables.items()}
     maps = {
         name: MapKind(
@@ -77,11 +74,16 @@ def bytecode_of(bpf: Any, order: Order, types: str) -> Bytecode:
         for name, table in tables.items()
     }
     programs = {
-        name: compiled_program(kind, bpf.dump_func(name.encode()), names)
+        name: compiled_program(kind, bpf.dump_func(name.encode()), names, _target(name))
         for name, kind in order.programs.items()
     }
     licence = lib.bpf_module_license(module).decode()
     return Bytecode(types, licence, int(lib.bpf_module_kern_version(module)), maps, programs)
+
+
+def _target(program: str) -> int:
+    """Return what an iterator goes through, as the kernel's types number it; 0 for a hook's program."""
+    return kernel_types(BTF).function(ITERATED[program]) if program in ITERATED else 0
 
 
 def main(types: str) -> bytes:

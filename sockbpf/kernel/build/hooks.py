@@ -17,6 +17,8 @@ class HookKind(Enum):
     TRACEPOINT = "raw tracepoint"
     KPROBE = "kprobe"
     KRETPROBE = "kretprobe"
+    ITERATOR = "iterator"
+    """No hook: it runs when all sockets are looked at."""
 
 
 TRACEPOINTS = frozenset({HookKind.TRACEPOINT})

@@ -48,13 +48,29 @@ OPTIONAL = {
     "udp_forward_deficit": "udp_sock.forward_deficit",  # 4.10
 }
 
+LOOKED_AT = {
+    "skc_cookie": "sock_common.skc_cookie",
+    "sk_rcvbuf": "sock.sk_rcvbuf",
+    "sk_sndbuf": "sock.sk_sndbuf",
+    "sk_wmem_queued": "sock.sk_wmem_queued",
+    "sk_drops": "sock.sk_drops",
+    "sk_drop_counters": "sock.sk_drop_counters",  # 6.18
+    "drops0": "numa_drop_counters.drops0",
+    "drops1": "numa_drop_counters.drops1",
+    "sk_cgroup": "sock.sk_cgrp_data.cgroup",  # 5.15, CONFIG_SOCK_CGROUP_DATA
+    "sk_cgroup_word": "sock.sk_cgrp_data.val",  # before
+    "cgroup_kn": "cgroup.kn",
+    "kernfs_id": "kernfs_node.id",
+}
+"""What only bpf/look.c reads, which needs BTF, so that layout.h has none of it; those with a number are optional."""
+
 
 def definitions(btf: Btf) -> list[str]:
     """Return the compiler's arguments, `-DOFF_<field>=<bytes>`.
 
     Raise UnsupportedError when the kernel has no such field.
     """
-    found = {name: btf.field(path) for name, path in (FIELDS | OPTIONAL).items()}
+    found = {name: btf.field(path) for name, path in (FIELDS | OPTIONAL | LOOKED_AT).items()}
     missing = [FIELDS[name] for name in FIELDS if found[name] is None]
     callback, ack = btf.field("sk_buff.cb"), btf.field("tcp_skb_cb.ack_seq")
     protocol = found["sk_protocol"]

@@ -17,16 +17,30 @@ if TYPE_CHECKING:
     from sockbpf.kernel.build.choice import Sight
     from sockbpf.kernel.build.shortcuts import Shortcut
 
+MONITOR, LOOK = "monitor.c", "look.c"
+"""What can be compiled, of bpf/."""
+
+MAPS = {
+    MONITOR: ("settings", "tally", "episodes", "own", "sending", "paid", "events"),
+    LOOK: ("terms",),
+}
+"""The maps of each."""
+
+ITERATED = {"look_tcp": "bpf_iter_tcp", "look_udp": "bpf_iter_udp"}
+"""The iterators of bpf/look.c, and the kernel's function that stands for what each goes through."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One compilation of bpf/monitor.c."""
+    """One compilation."""
 
     flags: tuple[str, ...]
     """The compiler's arguments, besides those for the kernel's types."""
 
     programs: dict[str, str]
     """The programs to load: name -> the value of its HookKind."""
+
+    source: str = MONITOR
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -35,7 +49,7 @@ class Order:
 def order_from(raw: bytes) -> Order:
     """Read what `Order.to_bytes` wrote."""
     said = json.loads(raw)
-    return Order(tuple(said["flags"]), said["programs"])
+    return Order(tuple(said["flags"]), said["programs"], said["source"])
 
 
 def order_of(
@@ -60,3 +74,9 @@ def order_of(
         *(f"-DSYM_{name}={symbols.get(name, 0):#x}ULL" for name in sorted(ADDRESSES)),
     )
     return Order(flags, {program: kind.value for program, kind in sorted(kinds.items())})
+
+
+def order_of_look(shortcuts: Collection[Shortcut]) -> Order:
+    """Return what to compile for a look at all sockets."""
+    kinds = dict.fromkeys(ITERATED, HookKind.ITERATOR.value)
+    return Order(tuple(definitions(shortcuts)), kinds, LOOK)

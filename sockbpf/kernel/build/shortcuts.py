@@ -92,10 +92,10 @@ def with_kernel_calls(code: bytes) -> bytes:
     return bytes(patched)
 
 
-def compiled_program(kind: str, code: bytes, names: Mapping[int, str]) -> Program:
+def compiled_program(kind: str, code: bytes, names: Mapping[int, str], target: int) -> Program:
     """Return a program of the compiler's instructions; `names` are the names of the maps by descriptor."""
     values = {number: name for name, number in DIRECT.items()}
-    return program_of(kind, with_kernel_calls(code), {FROM_MAP: names, FROM_VALUE: values})
+    return program_of(kind, with_kernel_calls(code), {FROM_MAP: names, FROM_VALUE: values}, target)
 
 
 def taken_by(bytecode: Bytecode) -> frozenset[Shortcut]:

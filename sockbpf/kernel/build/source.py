@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,12 @@ def _headers_in_short() -> bytes:
     return digest.digest()
 
 
+@cache
+def kernel_types(path: Path) -> Btf:
+    """Return the types in a file, read once."""
+    return Btf.of(path)
+
+
 def type_source(types: str) -> tuple[str, list[str]]:
     """Return where the kernel's types come from, in a word or two, and the compiler's arguments for them.
 
@@ -75,7 +82,7 @@ def type_source(types: str) -> tuple[str, list[str]]:
     """
     if types in ("auto", "btf") and BTF.exists():
         os.environ["BCC_KERNEL_SOURCE"] = str(SOURCE / "shim")
-        btf = Btf.of(BTF)
+        btf = kernel_types(BTF)
         return "BTF", definitions(btf) + type_ids(btf)
     os.environ.pop("BCC_KERNEL_SOURCE", None)
     if types in ("auto", "headers") and HEADERS.exists():

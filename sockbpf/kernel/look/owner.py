@@ -59,6 +59,13 @@ class Owners:
                 return int(process), Path(f"/proc/{process}/comm").read_text(errors="replace").rstrip("\n")
         return 0, ""
 
+    def may_be_held(self, inode: int) -> bool:
+        """Tell whether a process may hold the socket: False only after all were looked through for it."""
+        if not inode:
+            return False
+        name = f"socket:[{inode}]"
+        return self._holds(inode, name) or not self._scan(inode) or self._holds(inode, name)
+
     def _holds(self, inode: int, name: str) -> bool:
         try:
             return os.readlink(self._seen[inode]) == name

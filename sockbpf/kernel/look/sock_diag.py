@@ -13,10 +13,10 @@ import os
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sockbpf.kernel.look.row import Row
 from sockbpf.record.event import NO_UID, Protocol
 
 if TYPE_CHECKING:
@@ -49,30 +49,6 @@ STATES = {
     Protocol.UDP: ANY_STATE,
 }
 """States asked for: a listener's numbers are connections, minisocks and closed sockets have no queues."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One socket of a dump: queues in bytes, ports and addresses as the kernel has them, network order.
-
-    Of `recv`, up to `unsure` bytes may have been read already.
-    """
-
-    family: int
-    local_port: bytes
-    remote_port: bytes
-    local_ip: bytes
-    remote_ip: bytes
-    recv: int
-    send: int
-    inode: int
-    uid: int = NO_UID
-    unsure: int = 0
-
-    @property
-    def ends(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """Addresses and ports, local first."""
-        return self.local_ip, self.local_port, self.remote_ip, self.remote_port
 
 
 def shows_what_was_read() -> bool:

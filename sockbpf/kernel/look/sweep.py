@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Sweeps: what sock_diag says of all sockets in all network namespaces, taken by a thread of its own."""
+"""Sweeps: a look at all sockets in all network namespaces, taken by a thread of its own."""
 
 from __future__ import annotations
 
 import errno
 import logging
-import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.netns import inside, namespaces
 from sockbpf.kernel.look.owner import open_inodes
-from sockbpf.kernel.look.sock_diag import Row, dump, dump_mptcp, had_mptcp, shows_what_was_read
+from sockbpf.kernel.look.row import Row, Terms, Which
 from sockbpf.process.clock import monotonic_ns
 from sockbpf.process.life import REST_S, described, start_thread
 from sockbpf.record.event import Direction, Protocol, Socket, ip_text
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from sockbpf.counters import Counters
+    from sockbpf.kernel.look.row import Look
     from sockbpf.process.life import Pulse
 
 log = logging.getLogger(__name__)
@@ -29,35 +29,33 @@ log = logging.getLogger(__name__)
 STOP_S = 2.0
 """So long the end of a sweep is waited for."""
 
-FAMILIES = (socket.AF_INET, socket.AF_INET6)
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a sweep is to look at: these namespaces, or all if None; these inodes also if their queues are empty."""
+    """What a sweep is to look at: these namespaces, or all if None; and which sockets there it is to read."""
 
     namespaces: frozenset[int] | None = None
-    inodes: frozenset[int] = frozenset()
+    terms: Terms = field(default_factory=Terms)
 
 
-def wanted_of(sockets: Collection[Socket], *, everywhere: bool) -> Wanted:
-    """Return what a sweep that is to find these sockets looks at: their namespaces, or all."""
-    inodes = frozenset(socket.inode for socket in sockets if socket.inode)
-    return Wanted(None if everywhere else frozenset(socket.netns for socket in sockets), inodes)
+def wanted_of(sockets: Collection[Socket], over: tuple[int, int], *, everywhere: bool) -> Wanted:
+    """Return what a sweep that is to find these sockets looks at, in their namespaces or in all.
+
+    Besides them it finds what is over: `over` is the least that any socket's thresholds can be, SEND and RECV.
+    One of them may have lost its inode since, or have none yet.
+    """
+    inodes = frozenset(socket.inode for socket in sockets) - {0}
+    namespaces = None if everywhere else frozenset(socket.netns for socket in sockets)
+    return Wanted(namespaces, Terms(Which.OVER_ONLY, *over, inodes, orphans=bool(sockets)))
 
 
 class Sweeper:
     """Takes one sweep at a time; the sockets of this process are left out."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, look: Look) -> None:
         self._counters = counters
+        self._look = look
         self._said: set[str] = set()
-        self._udp_unsure = shows_what_was_read()
-        if self._udp_unsure:
-            log.info(
-                "this kernel counts UDP datagrams that were read as unread, up to a quarter of the receive buffer: "
-                "so much more must stand in a queue for a sweep to find it over"
-            )
 
     def try_to_sweep(self, wanted: Wanted, beat: Callable[[], None]) -> Sweep | None:
         """Look at the sockets; None if that failed as a whole, which is counted and said: the next one may not."""
@@ -81,7 +79,7 @@ class Sweeper:
                 beat()
                 try:
                     with inside(places[number]) as entered:
-                        rows = self._rows(protocol, wanted.inodes)
+                        rows = self._look.rows(protocol, wanted.terms)
                         seen += [(row, protocol, entered) for row in rows]
                 except OSError as fault:  # one protocol's module may be missing, or the namespace just went
                     self._note_failure(number, protocol, fault)
@@ -93,21 +91,6 @@ class Sweeper:
         )
         self._counters.add("sweeps")
         return Sweep(begun_ns, monotonic_ns(), frozenset(looked), numbers - places.keys(), readings)
-
-    def _rows(self, protocol: Protocol, inodes: frozenset[int]) -> list[Row]:
-        """Return the sockets of the calling thread's namespace that hold something or are wanted by inode."""
-        unsure = self._udp_unsure and protocol is Protocol.UDP
-        paths = _MptcpPaths() if protocol is Protocol.TCP else None
-        rows = [
-            row
-            for family in FAMILIES
-            for row in dump(family, protocol, unsure=unsure)
-            if row.recv or row.send or row.inode in inodes
-        ]
-        if paths is None or not rows:
-            return rows
-        paths.look()  # at those that came meanwhile
-        return [row for row in rows if row not in paths]
 
     def _note_failure(self, number: int, protocol: Protocol, fault: OSError) -> None:
         self._counters.add("sweep_failed")
@@ -134,27 +117,6 @@ def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
         {Direction.SEND: row.send, Direction.RECV: row.recv},
         row.unsure,
     )
-
-
-class _MptcpPaths:
-    """The TCP sockets that are paths of an MPTCP connection: what they receive is moved to its own queue at once."""
-
-    def __init__(self) -> None:
-        """Look at the connections of the calling thread's namespace; raise OSError."""
-        self._inodes: set[int] = set()
-        self._ends: set[tuple[bytes, ...]] = set()
-        self.look()
-
-    def look(self) -> None:
-        """Add those that there are now."""
-        for family in FAMILIES if had_mptcp() else ():
-            for row in dump_mptcp(family):
-                self._inodes.add(row.inode)
-                self._ends.add(row.ends)
-        self._inodes.discard(0)  # a connection that was closed or not accepted is told by its ends alone
-
-    def __contains__(self, row: Row) -> bool:
-        return row.inode in self._inodes or row.ends in self._ends
 
 
 class SweepThread:

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * A look at all sockets of one network namespace, by BPF iterators (5.9, with BTF): each socket is judged
+ * here and only what is wanted is handed over. What the kernel does for each socket around these programs
+ * takes longer than they do, as long as they read a few fields.
+ */
+#include "look.h"
+#include "event.h"
+#include "sock.h"
+
+BPF_ARRAY(terms, struct look_terms, 1);
+
+/* include/linux/bpf.h: struct bpf_iter_meta, as far as it is read */
+struct iterator {
+	struct seq_file *seq;
+};
+
+/* net/ipv4/tcp_ipv4.c: struct bpf_iter__tcp; net/ipv4/udp.c: struct bpf_iter__udp begins alike */
+struct visit {
+	struct iterator *iterator;
+	const struct sock *sk; /* NULL once all have been shown */
+};
+
+static __always_inline u64 sock_cgroup(const struct sock *sk)
+{
+#ifdef OFF_sk_cgroup
+	const void *cgroup = READ_FIELD(const void *, sk, OFF_sk_cgroup);
+#elif defined(OFF_sk_cgroup_word) /* before 5.15 a pointer, or what cgroup v1 keeps there, marked by its \
+				     lowest bit */
+	u64 word = READ_FIELD(u64, sk, OFF_sk_cgroup_word);
+	const void *cgroup = (const void *)(word & 1 ? 0 : word & ~3ULL);
+#else
+	const void *cgroup = 0;
+#endif
+#if defined(OFF_cgroup_kn) && defined(OFF_kernfs_id)
+	return cgroup ? READ_FIELD(u64, READ_FIELD(const void *, cgroup, OFF_cgroup_kn), OFF_kernfs_id) : 0;
+#else
+	return 0;
+#endif
+}
+
+/* include/net/sock.h: sk_drops_read */
+static __always_inline u32 sock_drops(const struct sock *sk)
+{
+#ifdef OFF_sk_drop_counters /* 6.18: one for each of two NUMA nodes, where the protocol has them */
+	const void *counters = READ_FIELD(const void *, sk, OFF_sk_drop_counters);
+
+	if (counters)
+		return READ_FIELD(u32, counters, OFF_drops0) + READ_FIELD(u32, counters, OFF_drops1);
+#endif
+	return READ_FIELD(u32, sk, OFF_sk_drops);
+}
+
+static __always_inline void read_who(const struct sock *sk, struct look_record *record)
+{
+	struct queue_event who = {};
+
+	sock_identity(sk, &who);
+	record->inode = who.inode;
+	record->uid = who.uid;
+	record->netns = who.netns;
+	record->local_port = who.local_port;
+	record->remote_port = who.remote_port;
+	record->family = who.family;
+	__builtin_memcpy(record->local_ip, who.local_ip, sizeof(record->local_ip));
+	__builtin_memcpy(record->remote_ip, who.remote_ip, sizeof(record->remote_ip));
+}
+
+static __always_inline void read_buffers(const struct sock *sk, struct look_record *record)
+{
+	record->rcvbuf = READ_FIELD(u32, sk, OFF_sk_rcvbuf);
+	record->rcv_charged = READ_FIELD(u32, sk, OFF_sk_rmem_alloc);
+	record->sndbuf = READ_FIELD(u32, sk, OFF_sk_sndbuf);
+	if (record->protocol == PROTOCOL_TCP)
+		record->snd_charged = READ_FIELD(u32, sk, OFF_sk_wmem_queued);
+	else
+		record->snd_charged = record->send;
+	record->drops = sock_drops(sk);
+}
+
+static __always_inline void read_progress(const struct sock *sk, struct look_record *record)
+{
+	if (record->protocol != PROTOCOL_TCP)
+		return;
+	record->rcv_nxt = READ_FIELD(u32, sk, OFF_tcp_rcv_nxt);
+	record->copied_seq = READ_FIELD(u32, sk, OFF_tcp_copied_seq);
+	record->write_seq = READ_FIELD(u32, sk, OFF_tcp_write_seq);
+	record->snd_una = READ_FIELD(u32, sk, OFF_tcp_snd_una);
+	record->snd_nxt = READ_FIELD(u32, sk, OFF_tcp_snd_nxt);
+}
+
+/*
+ * Is it one of those that are handed over besides? A bit stands for its inode, and for others; a socket that
+ * no file holds, of a connection that was closed or not accepted, has none to be known by.
+ */
+static __always_inline bool is_wanted(const struct look_terms *terms, const struct sock *sk, bool holds)
+{
+	u64 inode = sock_inode(sk);
+	u32 bit = inode & (WANTED_BITS - 1);
+
+	return inode ? terms->wanted[bit / 64] >> bit % 64 & 1 : holds;
+}
+
+static __always_inline int look_at(struct seq_file *seq, const struct sock *sk, u8 protocol,
+				   const struct look_terms *terms)
+{
+	struct look_record record = {.protocol = protocol};
+	bool holds, told;
+
+	if (!sock_has_queues(sk, protocol))
+		return 0;
+	record.recv = queue_size(sk, protocol, RECV);
+	record.send = queue_size(sk, protocol, SEND);
+	record.over = (record.send > terms->threshold[SEND]) | (record.recv > terms->threshold[RECV]) << 1;
+	holds = record.recv || record.send;
+	told = terms->which == ALL || (terms->which == OVER_ONLY ? record.over : holds);
+	if (!told && !(terms->besides && is_wanted(terms, sk, holds)))
+		return 0;
+	if (is_mptcp_path(sk, protocol))
+		return 0;
+	record.address = (u64)sk;
+	record.cookie = READ_FIELD(u64, sk, OFF_skc_cookie);
+	record.cgroup = sock_cgroup(sk);
+	record.state = READ_FIELD(u8, sk, OFF_skc_state);
+	read_who(sk, &record);
+	read_buffers(sk, &record);
+	read_progress(sk, &record);
+	/* What does not fit is shown again at the next read: no record is ever cut. */
+	bpf_seq_write(seq, &record, sizeof(record));
+	return 0;
+}
+
+static __always_inline int look(struct visit *visit, u8 protocol)
+{
+	const struct sock *sk = visit->sk;
+	int first = 0;
+	struct look_terms *found;
+
+	if (!sk)
+		return 0;
+	found = terms.lookup(&first);
+	return found ? look_at(visit->iterator->seq, sk, protocol, found) : 0;
+}
+
+int look_tcp(struct visit *visit)
+{
+	return look(visit, PROTOCOL_TCP);
+}
+
+int look_udp(struct visit *visit)
+{
+	return look(visit, PROTOCOL_UDP);
+}
