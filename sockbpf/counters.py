@@ -33,7 +33,7 @@ NAMES = {
     "recovered_owed": "alerts found in the journal at the start, counted for each destination that is owed them",
     "given_up": "alerts not delivered: too old, too many, or refused for good; counted for each destination",
     "set_aside": "alerts set aside, each named in the log: damaged in the journal, or their handling failed",
-    "late": "times a thread took longer than its limit: until it comes round the watchdog is not notified",
+    "late": "times a thread gave no sign of life in time: until it does the watchdog is not notified",
     "journal_failed": "times the journal could not be written: alerts were in memory only",
     "journal_slow": "writes to the journal of more than a second: alerts went on from memory meanwhile",
     "dropped": "alerts dropped because too many waited to be written to the journal",

@@ -17,7 +17,7 @@ ABSENT_MAX_S = 0.75
 """The longest pause while nobody listens at an address of this host: a receiver that starts waits for a second."""
 
 TRIPS_AFTER = 3
-"""Failures in a row, of whatever alerts, after which a destination is taken for dead."""
+"""Failures in a row, of one alert or of several, after which a destination is taken for dead."""
 
 
 def backoff_s(

@@ -92,10 +92,12 @@ class Routes:
         given_up = []
         with self._changing:
             for route in self._now:
-                mine = by_name.pop(route.name, None)
-                if mine:
-                    given_up.append((route.queue.offer(mine), f"more than {route.queue.capacity} are owed"))
-        given_up += [(nobodys, NOT_CONFIGURED) for nobodys in by_name.values()]
+                offered = by_name.pop(route.name, None)
+                if offered:
+                    given_up.append(
+                        (route.queue.offer(offered), f"more than {route.queue.capacity} are owed")
+                    )
+        given_up += [(unconfigured, NOT_CONFIGURED) for unconfigured in by_name.values()]
         for some, reason in given_up:
             self.give_up(some, reason)
 

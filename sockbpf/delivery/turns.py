@@ -38,8 +38,8 @@ class Turns:
 
     def add(self, episode: str, account: int, service: str, *, repeats: bool) -> None:
         """Add an episode; `repeats` says that its next alert is an `ongoing`."""
-        its = self._accounts.setdefault(account, OrderedDict()).setdefault(service, _Service())
-        (its.repeats if repeats else its.news).append(episode)
+        episodes = self._accounts.setdefault(account, OrderedDict()).setdefault(service, _Service())
+        (episodes.repeats if repeats else episodes.news).append(episode)
         self._number += 1
 
     def first(self) -> str | None:
@@ -52,10 +52,10 @@ class Turns:
     def skip(self) -> None:
         """Drop the first episode; its service and its account keep the turn."""
         account, services = next(iter(self._accounts.items()))
-        service, its = next(iter(services.items()))
-        its.next.popleft()
+        service, episodes = next(iter(services.items()))
+        episodes.next.popleft()
         self._number -= 1
-        if not its.next:
+        if not episodes.next:
             del services[service]
         if not services:
             del self._accounts[account]
@@ -77,17 +77,17 @@ class Turns:
     def keep(self, wanted: Callable[[str], bool]) -> None:
         """Drop every episode that is not wanted any more."""
         for account, services in list(self._accounts.items()):
-            for service, its in list(services.items()):
-                its.news = deque(filter(wanted, its.news))
-                its.repeats = deque(filter(wanted, its.repeats))
-                if not its.next:
+            for service, episodes in list(services.items()):
+                episodes.news = deque(filter(wanted, episodes.news))
+                episodes.repeats = deque(filter(wanted, episodes.repeats))
+                if not episodes.next:
                     del services[service]
             if not services:
                 del self._accounts[account]
         self._number = sum(
-            len(its.news) + len(its.repeats)
+            len(episodes.news) + len(episodes.repeats)
             for services in self._accounts.values()
-            for its in services.values()
+            for episodes in services.values()
         )
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ KEPT_S = 60
 
 
 def is_udp_send(queue: Event | Episode) -> bool:
-    """Tell a UDP socket's send queue, the one that needs the hot hooks to be seen draining."""
+    """Return whether this is the send queue of a UDP socket: only the hot hooks see such a queue drain."""
     return queue.socket.protocol is Protocol.UDP and queue.direction is Direction.SEND
 
 

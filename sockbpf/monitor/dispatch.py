@@ -48,14 +48,16 @@ LEFT = 64
 """More busy workers of earlier settings, and new settings must wait: a receiver that hangs keeps its workers."""
 
 
-def _wants(its: AnyDestination, fields: Mapping[str, str]) -> bool:
+def _wants(settings: AnyDestination, fields: Mapping[str, str]) -> bool:
     """Whether a destination is to get this alert; a heartbeat has no direction."""
-    return fields["event"] in its.events and fields.get("type") in {None, *its.types}
+    return fields["event"] in settings.events and fields.get("type") in {None, *settings.types}
 
 
-def _round_s(its: AnyDestination) -> float:
+def _round_s(settings: AnyDestination) -> float:
     """Return how long one try may take at the very most: the look-up of a name, many addresses, redirects."""
-    return math.inf if its.type == "file" else LOOKUP_S + 20 * its.timeout  # a disk that hangs has no timeout
+    return (
+        math.inf if settings.type == "file" else LOOKUP_S + 20 * settings.timeout
+    )  # a disk that hangs has no timeout
 
 
 def _late_s(owed: Owed, fields: Mapping[str, str]) -> float | None:
@@ -116,7 +118,7 @@ class Dispatch:
             return None
         from sockbpf.monitor.metrics import Metrics  # what it needs is wanted only here
 
-        metrics = Metrics(self._counters, self._gauges, [its.name for its in config.destinations])
+        metrics = Metrics(self._counters, self._gauges, [settings.name for settings in config.destinations])
         metrics.start(*config.metrics.listen)
         return metrics
 
@@ -126,15 +128,19 @@ class Dispatch:
         If it raises, no worker that it started is left.
         """
         old = self._config
-        same = {its.name: its for its in old.destinations} if old.delivery == config.delivery else {}
+        same = (
+            {settings.name: settings for settings in old.destinations}
+            if old.delivery == config.delivery
+            else {}
+        )
         routes: dict[str, Route] = {}
         try:
-            for its in config.destinations:
-                known = self._routes.get(its.name)
-                if known and same.get(its.name) == its:
-                    routes[its.name] = known
+            for settings in config.destinations:
+                known = self._routes.get(settings.name)
+                if known and same.get(settings.name) == settings:
+                    routes[settings.name] = known
                 else:
-                    routes[its.name] = made = self._route(its, config.delivery, known)
+                    routes[settings.name] = made = self._route(settings, config.delivery, known)
                     made.workers.start()
         except BaseException:
             for route in routes.values():
@@ -143,28 +149,31 @@ class Dispatch:
             raise
         return routes
 
-    def _route(self, its: AnyDestination, delivery: Delivery, known: Route | None) -> Route:
+    def _route(self, settings: AnyDestination, delivery: Delivery, known: Route | None) -> Route:
         """Make a route; if a route of this name is known, with its queue and so the alerts that it is owed."""
-        breaker, bucket = Breaker(delivery.retry_first, delivery.retry_max), Bucket(its.rate, its.burst)
+        breaker, bucket = (
+            Breaker(delivery.retry_first, delivery.retry_max),
+            Bucket(settings.rate, settings.burst),
+        )
         queue = known.queue if known else Queue(capacity=delivery.queue, breaker=breaker, bucket=bucket)
         workers = Workers(
-            its.name,
+            settings.name,
             queue,
-            self._maker(its),
-            number=1 if its.type in ONE_WRITER else delivery.workers,
+            self._maker(settings),
+            number=1 if settings.type in ONE_WRITER else delivery.workers,
             counters=self._counters,
             delivered=self._delivered,
             refused=self._outbox.refused,
             settled=self._outbox.settled,
-            round_s=_round_s(its),
+            round_s=_round_s(settings),
         )
         take_over = partial(queue.hand_over, workers, capacity=delivery.queue, breaker=breaker, bucket=bucket)
-        return Route(its.name, partial(_wants, its), queue, workers, take_over)
+        return Route(settings.name, partial(_wants, settings), queue, workers, take_over)
 
-    def _maker(self, its: AnyDestination) -> Callable[[], Destination]:
-        if its.type == "http" and self._store.is_meant(str(its.url)):
-            return partial(HttpGet, its, self._store.place)
-        return maker_of(its)
+    def _maker(self, settings: AnyDestination) -> Callable[[], Destination]:
+        if settings.type == "http" and self._store.is_meant(str(settings.url)):
+            return partial(HttpGet, settings, self._store.place)
+        return maker_of(settings)
 
     def _delivered(self, owed: Owed, fields: Mapping[str, str]) -> None:
         self._outbox.settled(owed)

@@ -199,12 +199,12 @@ class Metrics:
             listener = socket.create_server(address[:2], family=family, backlog=SCRAPES)
             server = await asyncio.start_server(self._answer, sock=listener, limit=REQUEST_BYTES)
         except OSError as error:
-            who = f"; who has it: ss -ltnp 'sport = :{port}'" if error.errno == errno.EADDRINUSE else ""
+            hint = f"; who has it: ss -ltnp 'sport = :{port}'" if error.errno == errno.EADDRINUSE else ""
             reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
             self._counters.add("metrics_failed")
             log.warning(
                 "metrics > listen: cannot serve on %s port %d, tried again in %g s: %s%s",
-                host, port, AGAIN_S, reason, who,
+                host, port, AGAIN_S, reason, hint,
             )  # fmt: skip
             return None
         with self._changed:

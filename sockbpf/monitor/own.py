@@ -36,7 +36,7 @@ Address = tuple[str, int]
 
 
 class Own:
-    """Tells the monitor's own sockets from all others."""
+    """Knows which sockets are the monitor's own: `socket in own`."""
 
     def __init__(self, tables: Tables | None, serves: Callable[[], Address | None]) -> None:
         """Use the marks in `tables`, if there are hooks; `serves` returns where this process listens, if it does."""

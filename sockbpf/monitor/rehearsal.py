@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     Maker = Callable[[AnyDestination], Callable[[], Destination]]
 
 
-def maker_of(its: AnyDestination) -> Callable[[], Destination]:
+def maker_of(settings: AnyDestination) -> Callable[[], Destination]:
     """Return the function that makes a destination of its settings alone."""
-    return partial(MAKERS[its.type], its)
+    return partial(MAKERS[settings.type], settings)
 
 
 def rehearse(config: Config, maker: Maker = maker_of) -> None:
     """Make each destination and close it. Raise ConfigError that names all that cannot be made."""
-    faults = [fault for its in config.destinations if (fault := _fault(its, maker))]
+    faults = [fault for settings in config.destinations if (fault := _fault(settings, maker))]
     if faults:
         raise ConfigError(faults)
 
 
-def _fault(its: AnyDestination, maker: Maker) -> str | None:
+def _fault(settings: AnyDestination, maker: Maker) -> str | None:
     try:
-        maker(its)().close()
+        maker(settings)().close()
     except (MemoryError, NoThreadError):
         raise
     except UnusableError as error:
-        return f"the destination {its.name} cannot be used: {error}"
+        return f"the destination {settings.name} cannot be used: {error}"
     except Exception as error:  # noqa: BLE001  whatever a library finds; its text may hold a secret
-        return f"the destination {its.name} cannot be made: {type(error).__name__}"
+        return f"the destination {settings.name} cannot be made: {type(error).__name__}"
     return None

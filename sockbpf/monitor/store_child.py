@@ -67,7 +67,7 @@ class StoreProcess:
 
         Raise NoThreadError.
         """
-        urls = [str(its.url) for its in config.destinations if its.type == "http"]
+        urls = [str(settings.url) for settings in config.destinations if settings.type == "http"]
         if self._thread is None and any(map(self.port.is_meant, urls)):
             self._hold()  # before anything is sent
             # The thread waits for the end of a process, however long that takes.

@@ -3,8 +3,8 @@
 
 If the handling of one alert fails, that alert is set aside: `setting_aside`. Any other exception that leaves a thread
 ends the process: `end` logs one line with the exception and its place, the exit code is 1, and owed alerts stay in
-the journal for the next start. A thread that does not come round within its limit is logged, and while `late` names
-it, the service manager's watchdog is not notified.
+the journal for the next start. A thread without a sign of life within its limit is logged, and while `late` names it,
+the service manager's watchdog is not notified.
 
 This module keeps what a process has once: its ending and its set of threads. Without a call of `begin`, as in a test
 of a part, an exception leaves its thread as it leaves any other.
@@ -37,7 +37,7 @@ REST_S = 10.0
 """A thread that waits for work shows at least this often that it lives: `Pulse.beat`."""
 
 ROUND_S = 60.0
-"""The limit of a thread's round, unless the thread names another one."""
+"""The longest time from one sign of life of a thread to the next, unless the thread names another one."""
 
 LOOK_S = 1.0
 """The interval between two looks at the threads."""
@@ -72,7 +72,7 @@ class Pulse:
         self._beat_s = time.monotonic()
 
     def beat(self) -> None:
-        """Show that the thread lives: it has come round to its next piece of work."""
+        """Give a sign of life: the thread goes on to its next piece of work."""
         self._beat_s = time.monotonic()
 
     def is_late(self, now_s: float) -> bool:
@@ -134,12 +134,14 @@ class _Ending:
         for name in late.keys() - self._late:
             self.counters.add("late")
             log.error(
-                "the thread %s has not come round for %g s%s",
+                "the thread %s hangs: no sign of life for %g s%s",
                 name, late[name].limit_s,
-                ": the watchdog is not notified until it does" if late[name].restart_helps else "",
+                "; until there is one the service manager's watchdog is not notified, and may restart sockbpf"
+                if late[name].restart_helps
+                else "",
             )  # fmt: skip
         for name in self._late - late.keys():
-            log.warning("the thread %s has come round again, or has ended", name)
+            log.warning("the thread %s goes on, or has ended", name)
         self._late = set(late)
 
 
@@ -176,7 +178,7 @@ def start_thread(
 ) -> threading.Thread:
     """Start a daemon thread; an exception that leaves `run` ends the process. Raise NoThreadError.
 
-    `run` is called with a pulse, and must call its `beat` each time it comes round.
+    `run` is called with a pulse, and must call its `beat` again and again, at least every `limit_s` seconds.
     """
     pulse = Pulse(name, limit_s, restart_helps=restart_helps)
     thread = threading.Thread(target=_run, args=(pulse, run), name=name, daemon=True)
@@ -223,7 +225,7 @@ def _threads() -> list[Pulse]:
 
 
 def late() -> list[str]:
-    """Return the names of the threads that have not come round in time, where a restart would help."""
+    """Return the names of the threads without a sign of life in time, where a restart would help."""
     now_s = time.monotonic()
     return [pulse.name for pulse in _threads() if pulse.restart_helps and pulse.is_late(now_s)]
 
@@ -284,12 +286,12 @@ def described(error: BaseException | None) -> str:
     if isinstance(error, SockbpfError):
         return str(error)  # its text is made for the log
     name = type(error).__name__
-    said = error.strerror if isinstance(error, OSError) and error.strerror else ""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
-        said = "no more threads can be started: ulimit -u, TasksMax=, pids.max"
+        reason = "no more threads can be started: ulimit -u, TasksMax=, pids.max"
     with suppress(Exception):  # when memory is short the places may not be found
         at = " < ".join(_places(error))
-        return f"{name}{f': {said}' if said else ''}{f', at {at}' if at else ''}"
+        return f"{name}{f': {reason}' if reason else ''}{f', at {at}' if at else ''}"
     return name
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
-SAID = {
+PHRASES = {
     EXCEEDED: "holds {size} bytes, over {threshold}",
     ONGOING: "still holds {size} bytes, over {threshold} for {duration} s, peak {peak}",
     CLEARED: "is back at {size} bytes after {duration} s over {threshold}, peak {peak}",
@@ -31,19 +31,19 @@ class _Fields(dict[str, str]):
 def sentence(fields: Mapping[str, str]) -> str:
     """Return an alert as one line for people; all of it is printable, whatever name a process has given itself."""
     known = _Fields(fields)
-    if known["event"] not in SAID:
+    if known["event"] not in PHRASES:
         return printable(f"{known['event']}, last alert {known['seq']}")
-    said = SAID[known["event"]].format_map(known)
+    phrase = PHRASES[known["event"]].format_map(known)
     if "count" in fields:
-        what = "{type} queues of {count} {protocol} sockets on local port {local_port}: the worst {said}"
+        what = "{type} queues of {count} {protocol} sockets on local port {local_port}: the worst {phrase}"
         ends = " ({worst})" if "worst" in fields else ""
     else:
-        what = "{type} queue of {protocol} {local}{remote} {said}"
+        what = "{type} queue of {protocol} {local}{remote} {phrase}"
         ends = " ({comm}, pid {pid})" if "pid" in fields else ""
     if "crossings" in fields:
-        said += ", crossed {crossings} times since the last alert".format_map(known)
+        phrase += ", crossed {crossings} times since the last alert".format_map(known)
     remote = "" if known["remote_port"] == "0" else f" to {_endpoint(known, 'remote')}"
-    known |= {"said": said, "local": _endpoint(known, "local"), "remote": remote}
+    known |= {"phrase": phrase, "local": _endpoint(known, "local"), "remote": remote}
     return printable((what + ends).format_map(known))
 
 

@@ -338,7 +338,7 @@ def test_a_thread_that_hangs_is_said_and_the_watchdog_is_told_no_more(
             try:
                 threading.Thread(target=listen, daemon=True).start()
                 monitor.wait_armed()
-                until(lambda: "the thread sweep has not come round" in monitor.log(), "it is said")
+                until(lambda: "the thread sweep hangs" in monitor.log(), "it is said")
                 fed = sum(words == b"WATCHDOG=1" for _, words in told)
                 assert fed > 3, "until then it was told"
                 said_s = time.monotonic()

@@ -77,7 +77,7 @@ class Bytecode:
     programs: dict[str, Program]
 
     def to_bytes(self) -> bytes:
-        said = {
+        content = {
             "types": self.types,
             "licence": self.licence,
             "kernel_version": self.kernel_version,
@@ -90,7 +90,7 @@ class Bytecode:
                 for name, program in self.programs.items()
             },
         }
-        return json.dumps(said).encode()
+        return json.dumps(content).encode()
 
 
 def program_of(kind: str, code: bytes, names: Mapping[int, Mapping[int, str]], target: int = 0) -> Program:
@@ -102,11 +102,15 @@ def program_of(kind: str, code: bytes, names: Mapping[int, Mapping[int, str]], t
 def bytecode_from(raw: bytes) -> Bytecode:
     """Read what `Bytecode.to_bytes` wrote; raise NonsenseError."""
     try:
-        said = json.loads(raw)
-        maps = {_text(name): MapKind(*map(_number, row)) for name, row in said["maps"].items()}
-        programs = {_text(name): _program(row, maps) for name, row in said["programs"].items()}
+        content = json.loads(raw)
+        maps = {_text(name): MapKind(*map(_number, row)) for name, row in content["maps"].items()}
+        programs = {_text(name): _program(row, maps) for name, row in content["programs"].items()}
         return Bytecode(
-            _text(said["types"]), _text(said["licence"]), _number(said["kernel_version"]), maps, programs
+            _text(content["types"]),
+            _text(content["licence"]),
+            _number(content["kernel_version"]),
+            maps,
+            programs,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise NonsenseError(f"{raw[:80]!r} ({fault!r})") from None
@@ -137,13 +141,13 @@ def maps_in(code: bytes) -> list[tuple[int, int, int]]:
     ]
 
 
-def _text(said: Any) -> str:
-    if not isinstance(said, str):
-        raise TypeError(f"no text: {said!r}")
-    return said
+def _text(content: Any) -> str:
+    if not isinstance(content, str):
+        raise TypeError(f"no text: {content!r}")
+    return content
 
 
-def _number(said: Any) -> int:
-    if not isinstance(said, int):
-        raise TypeError(f"no number: {said!r}")
-    return said
+def _number(content: Any) -> int:
+    if not isinstance(content, int):
+        raise TypeError(f"no number: {content!r}")
+    return content

@@ -98,9 +98,9 @@ class Compiler:
 def _bytecode(answer: bytes) -> Bytecode:
     """Return the bytecode of an answer; raise NonsenseError, or UnsupportedError if the answer names a fault."""
     with suppress(ValueError):
-        said = json.loads(answer)
-        if isinstance(said, dict) and isinstance(said.get("fault"), str):
-            raise UnsupportedError(said["fault"])
+        content = json.loads(answer)
+        if isinstance(content, dict) and isinstance(content.get("fault"), str):
+            raise UnsupportedError(content["fault"])
     return bytecode_from(answer)
 
 

@@ -142,7 +142,8 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
         Candidate((_kp("inet_sock_destruct"),)),
         # 4.16
         Candidate(
-            (_tp("tcp_destroy_sock"),), unseen="UDP sockets; a new one in the place is told by its inode"
+            (_tp("tcp_destroy_sock"),),
+            unseen="UDP sockets; a new one at the same address is known by its inode",
         ),
     ),
 }

@@ -48,8 +48,8 @@ class Order:
 
 def order_from(raw: bytes) -> Order:
     """Read what `Order.to_bytes` wrote."""
-    said = json.loads(raw)
-    return Order(tuple(said["flags"]), said["programs"], said["source"])
+    content = json.loads(raw)
+    return Order(tuple(content["flags"]), content["programs"], content["source"])
 
 
 def order_of(
