@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""A value that is no good is told with its line, its key, what was expected and what was got."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.written_settings import KEYS, PORT, URL, faults
+
+HOST_PORT = "expected a host and a port such as 127.0.0.1:9464 or [::1]:9464"
+ABSOLUTE = "expected the absolute path of a file"
+TAG = "expected a value without a tag, got one (!...): if it is the value itself, quote it"
+EVENT_LIST = "expected a list with exceeded in it and no event twice"
+OPEN_QUOTE = "while scanning a quoted scalar that begins on line"
+A_NODE = "while parsing a node that begins on line"
+OPEN_BRACKET = "while parsing a flow sequence that begins on line"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("config") / "config.yaml"
+
+
+BAD_VALUES = {
+    # sizes
+    "size-word": (
+        "thresholds:\n  send: lots",
+        "3: thresholds > send: expected a size such as 64KiB, got 'lots'",
+    ),
+    "size-second-key": (
+        "thresholds:\n  send: 1\n  recv: +1",
+        "4: thresholds > recv: expected a size such as 64KiB, got '+1'",
+    ),
+    "size-unit": (
+        "thresholds: {recv: 5TB}",
+        "2: thresholds > recv: expected a size such as 64KiB, got '5TB'",
+    ),
+    "size-ambiguous-unit": (
+        "thresholds: {recv: 64K}",
+        "2: thresholds > recv: expected a size such as 64KiB, got '64K'",
+    ),
+    "size-octal": (
+        "thresholds: {recv: 017}",
+        "2: thresholds > recv: expected a size such as 64KiB, got '017'",
+    ),
+    "size-hex": (
+        "thresholds: {recv: 0x10}",
+        "2: thresholds > recv: expected a size such as 64KiB, got '0x10'",
+    ),
+    "size-underscore": (
+        "thresholds: {recv: 1_000}",
+        "2: thresholds > recv: expected a size such as 64KiB, got '1_000'",
+    ),
+    "size-arabic-digit": (
+        "thresholds: {recv: ٣}",
+        "2: thresholds > recv: expected a size such as 64KiB, got '٣'",
+    ),
+    "size-bare-fraction": (
+        "thresholds: {recv: 1.5}",
+        "2: thresholds > recv: expected a size such as 64KiB, got '1.5'",
+    ),
+    "size-bool": (
+        "thresholds: {recv: true}",
+        "2: thresholds > recv: expected a size such as 64KiB, got 'true'",
+    ),
+    "size-empty": ("thresholds:\n  recv:", "3: thresholds > recv: expected a size such as 64KiB, got ''"),
+    "size-list": (
+        "thresholds: {recv: [1]}",
+        "2: thresholds > recv: expected a size such as 64KiB, got ['1']",
+    ),
+    "size-infinite": (
+        "thresholds: {recv: .inf}",
+        "2: thresholds > recv: expected a size such as 64KiB, got '.inf'",
+    ),
+    "size-negative": (
+        "thresholds: {recv: -1}",
+        "2: thresholds > recv: expected a size from 0 to 2147483647, got '-1'",
+    ),
+    "size-over": (
+        "thresholds: {recv: 2147483648}",
+        "2: thresholds > recv: expected a size from 0 to 2147483647, got '2147483648'",
+    ),
+    "size-over-unit": (
+        "thresholds: {recv: 2GiB}",
+        "2: thresholds > recv: expected a size from 0 to 2147483647, got '2GiB'",
+    ),
+    # durations
+    "duration-word": ("repeat: often", "2: repeat: expected a duration such as 30s, got 'often'"),
+    "duration-unit": ("repeat: 2w", "2: repeat: expected a duration such as 30s, got '2w'"),
+    "duration-sexagesimal": ("repeat: 1:30", "2: repeat: expected a duration such as 30s, got '1:30'"),
+    "duration-two": ("repeat: 1m30s", "2: repeat: expected a duration such as 30s, got '1m30s'"),
+    "duration-nan": ("repeat: .nan", "2: repeat: expected a duration such as 30s, got '.nan'"),
+    "duration-exponent": ("repeat: 1e3", "2: repeat: expected a duration such as 30s, got '1e3'"),
+    "duration-date": ("repeat: 2026-01-01", "2: repeat: expected a duration such as 30s, got '2026-01-01'"),
+    "repeat-short": ("repeat: 999ms", "2: repeat: expected a duration from 1s to 8760h, got '999ms'"),
+    "repeat-long": ("repeat: 8761h", "2: repeat: expected a duration from 1s to 8760h, got '8761h'"),
+    "timeout-zero": (
+        "delivery:\n  timeout: 0",
+        "3: delivery > timeout: expected a duration from 1ms to 10m, got '0'",
+    ),
+    "timeout-long": (
+        "delivery:\n  timeout: 601s",
+        "3: delivery > timeout: expected a duration from 1ms to 10m, got '601s'",
+    ),
+    "retry-first-zero": (
+        "delivery:\n  retry_first: 0s",
+        "3: delivery > retry_first: expected a duration from 1ms to 8760h, got '0s'",
+    ),
+    "retry-max-below": (
+        "delivery:\n  retry_first: 2s\n  retry_max: 1999ms",
+        "4: delivery > retry_max: expected at least retry_first, 2s, got '1999ms'",
+    ),
+    "retry-max-below-first-in-file": (
+        "delivery:\n  retry_max: 400ms",
+        "3: delivery > retry_max: expected at least retry_first, 0.5s, got '400ms'",
+    ),
+    "retry-max-default-below": (
+        "delivery:\n  workers: 1\n  retry_first: 31s",
+        "2: delivery > retry_max: expected at least retry_first, 31s, got 30.0",
+    ),
+    "interval-short": (
+        "sweep:\n  interval: 0.9",
+        "3: sweep > interval: expected a duration from 1s to 8760h, got '0.9'",
+    ),
+    "recheck-short": (
+        "sweep:\n  recheck: 99ms",
+        "3: sweep > recheck: expected a duration from 100ms to 8760h, got '99ms'",
+    ),
+    "poll-short": (
+        "sweep:\n  poll: 49ms",
+        "3: sweep > poll: expected a duration from 50ms to 8760h, got '49ms'",
+    ),
+    # numbers
+    "ratio-over": ("clear_ratio: 1.01", "2: clear_ratio: expected a number from 0 to 1, got '1.01'"),
+    "ratio-negative": ("clear_ratio: -0.1", "2: clear_ratio: expected a number from 0 to 1, got '-0.1'"),
+    "ratio-percent": ("clear_ratio: 80%", "2: clear_ratio: expected a number such as 0.8, got '80%'"),
+    "ratio-nan": ("clear_ratio: .NaN", "2: clear_ratio: expected a number such as 0.8, got '.NaN'"),
+    "ratio-bool": ("clear_ratio: yes", "2: clear_ratio: expected a number such as 0.8, got 'yes'"),
+    "workers-none": (
+        "delivery: {workers: 0}",
+        "2: delivery > workers: expected a whole number from 1 to 64, got '0'",
+    ),
+    "workers-many": (
+        "delivery: {workers: 65}",
+        "2: delivery > workers: expected a whole number from 1 to 64, got '65'",
+    ),
+    "workers-fraction": (
+        "delivery: {workers: 1.0}",
+        "2: delivery > workers: expected a whole number such as 1, got '1.0'",
+    ),
+    "workers-size": (
+        "delivery: {workers: 1KiB}",
+        "2: delivery > workers: expected a whole number such as 1, got '1KiB'",
+    ),
+    "queue-over": (
+        "delivery: {queue: 1000001}",
+        "2: delivery > queue: expected a whole number from 1 to 1000000, got '1000001'",
+    ),
+    "rate-negative": (
+        "delivery: {rate: -1}",
+        "2: delivery > rate: expected a number from 0 to 1000000, got '-1'",
+    ),
+    "rate-unit": ("delivery: {rate: 5/s}", "2: delivery > rate: expected a number such as 10, got '5/s'"),
+    "burst-none": (
+        "delivery: {burst: 0}",
+        "2: delivery > burst: expected a whole number from 1 to 1000000, got '0'",
+    ),
+    "hold-negative": ("hold: -1s", "2: hold: expected a duration from 0s to 8760h, got '-1s'"),
+    "flapping-above": (
+        "flapping: {above: -1}",
+        "2: flapping > above: expected a whole number from 0 to 1000000, got '-1'",
+    ),
+    "flapping-window": (
+        "flapping: {window: 999ms}",
+        "2: flapping > window: expected a duration from 1s to 24h, got '999ms'",
+    ),
+    "fold-above": (
+        "fold: {above: 1000001}",
+        "2: fold > above: expected a whole number from 0 to 1000000, got '1000001'",
+    ),
+    "fold-window": (
+        "fold: {window: 9ms}",
+        "2: fold > window: expected a duration from 10ms to 1h, got '9ms'",
+    ),
+    "fold-word": ("fold: no", "2: fold: expected keys (above, window) with their values, got 'no'"),
+    "heartbeat-short": (
+        "heartbeat: 999ms",
+        "2: heartbeat: expected 0s for none, or at least 1s, got '999ms'",
+    ),
+    "heartbeat-negative": (
+        "heartbeat: -1s",
+        "2: heartbeat: expected a duration from 0s to 8760h, got '-1s'",
+    ),
+    # places
+    "listen-host": ("metrics: {listen: localhost}", f"2: metrics > listen: {HOST_PORT}, got 'localhost'"),
+    "listen-port": ("metrics: {listen: ':9464'}", f"2: metrics > listen: {HOST_PORT}, got ':9464'"),
+    "listen-bare-ipv6": (
+        "metrics: {listen: '::1:9464'}",
+        f"2: metrics > listen: {HOST_PORT}, got '::1:9464'",
+    ),
+    "listen-url": ("metrics: {listen: 'http://h:1'}", f"2: metrics > listen: {HOST_PORT}, got 'http://h:1'"),
+    "listen-path": (
+        "metrics: {listen: 'h:1/metrics'}",
+        f"2: metrics > listen: {HOST_PORT}, got 'h:1/metrics'",
+    ),
+    "listen-user": ("metrics: {listen: 'u@h:1'}", f"2: metrics > listen: {HOST_PORT}, got '***'"),
+    "listen-port-zero": ("metrics: {listen: 'h:0'}", f"2: metrics > listen: {PORT}, got 'h:0'"),
+    "listen-port-over": ("metrics: {listen: 'h:65536'}", f"2: metrics > listen: {PORT}, got 'h:65536'"),
+    "listen-list": ("metrics: {listen: []}", f"2: metrics > listen: {HOST_PORT}, got []"),
+    "journal-relative": ("journal: {path: j.db}", f"2: journal > path: {ABSOLUTE}, got 'j.db'"),
+    "journal-folder": ("journal: {path: /var/lib/}", f"2: journal > path: {ABSOLUTE}, got '/var/lib/'"),
+    "journal-empty": ("journal: {path: }", f"2: journal > path: {ABSOLUTE}, got ''"),
+    "journal-nul": ('journal: {path: "/j\\0"}', f"2: journal > path: {ABSOLUTE}, got '/j\\x00'"),
+    "journal-age": (
+        "journal: {max_age: 0s}",
+        "2: journal > max_age: expected a duration from 1s to 8760h, got '0s'",
+    ),
+    "pages-not-power": (
+        "kernel: {perf_pages: 48}",
+        "2: kernel > perf_pages: expected a power of two such as 64, got '48'",
+    ),
+    "pages-over": (
+        "kernel: {perf_pages: 8192}",
+        "2: kernel > perf_pages: expected a whole number from 1 to 4096, got '8192'",
+    ),
+    "risk": (
+        "kernel: {risk_panic: yes}",
+        "2: kernel > risk_panic: expected true or false, got 'yes'",
+    ),
+    "episodes-under": (
+        "kernel: {max_episodes: 15}",
+        "2: kernel > max_episodes: expected a whole number from 16 to 1048576, got '15'",
+    ),
+    "episodes-over": (
+        "kernel: {max_episodes: 1048577}",
+        "2: kernel > max_episodes: expected a whole number from 16 to 1048576, got '1048577'",
+    ),
+    # choices
+    "hooks": (
+        "kernel:\n  hooks: bpf",
+        "3: kernel > hooks: expected one of auto, tracepoints, kprobes, none, got 'bpf'",
+    ),
+    "hooks-case": (
+        "kernel:\n  hooks: Auto",
+        "3: kernel > hooks: expected one of auto, tracepoints, kprobes, none, got 'Auto'",
+    ),
+    "types": ("kernel:\n  types: 1", "3: kernel > types: expected one of auto, btf, headers, got '1'"),
+    "log": ("log: verbose", "2: log: expected one of debug, info, warning, error, got 'verbose'"),
+    "log-list": ("log: [info]", "2: log: expected one of debug, info, warning, error, got ['info']"),
+    # events
+    "events-word": (
+        "events: exceeded",
+        "2: events: expected a list such as [exceeded, ongoing], got 'exceeded'",
+    ),
+    "events-keys": (
+        "events: {exceeded: 1}",
+        "2: events: expected a list such as [exceeded, ongoing], got {'exceeded': ...}",
+    ),
+    "events-empty": ("events: []", f"2: events: {EVENT_LIST}, got []"),
+    "events-twice": (
+        "events: [exceeded, exceeded]",
+        f"2: events: {EVENT_LIST}, got ['exceeded', 'exceeded']",
+    ),
+    "events-no-exceeded": ("events: [ongoing]", f"2: events: {EVENT_LIST}, got ['ongoing']"),
+    "events-unknown": (
+        "events:\n  - exceeded\n  - over",
+        "4: events > item 2: expected one of exceeded, ongoing, cleared, got 'over'",
+    ),
+    # keys
+    "key-near": ("thresholds:\n  recvv: 1", "3: thresholds > recvv: unknown key, did you mean 'recv'?"),
+    "key-case": ("REPEAT: 1s", "2: REPEAT: unknown key, did you mean 'repeat'?"),
+    "key-dash": (
+        "kernel:\n  perf-pages: 1",
+        "3: kernel > perf-pages: unknown key, did you mean 'perf_pages'?",
+    ),
+    "key-far": ("webhook: x", f"2: webhook: unknown key, expected one of {KEYS}"),
+    "key-far-below": (
+        "sweep:\n  zzz: x",
+        "3: sweep > zzz: unknown key, expected one of interval, recheck, poll",
+    ),
+    "key-number": ("7: x", f"2: 7: unknown key, expected one of {KEYS}"),
+    "key-null": ("~: x", f"2: '~': unknown key, expected one of {KEYS}"),
+    "key-merge": ("<<: {log: info}", f"2: '<<': unknown key, expected one of {KEYS}"),
+    "key-control": ('"a\\nb": x', f"2: 'a\\nb': unknown key, expected one of {KEYS}"),
+    "key-list": ("? [log]\n: info", "2: expected a plain word as key"),
+    "key-tag": ("!!int 7: x", "2: expected a plain word as key"),
+    "key-alias": ("*a : x", "2: expected a plain word as key"),
+    "key-surrogate": ('"\\udfff": x', "2: expected a plain word as key"),
+    "key-twice": ("log: info\nrepeat: 1s\nlog: info", "4: log: given twice, first on line 2"),
+    "key-twice-below": (
+        "thresholds:\n  send: 1\n  send: 1",
+        "4: thresholds > send: given twice, first on line 3",
+    ),
+    "section-empty": ("thresholds:", "2: thresholds: expected keys (send, recv) with their values, got ''"),
+    "section-word": (
+        "sweep: fast",
+        "2: sweep: expected keys (interval, recheck, poll) with their values, got 'fast'",
+    ),
+    "section-list": (
+        "thresholds:\n- send: 1",
+        "2: thresholds: expected keys (send, recv) with their values, got [{'send': ...}]",
+    ),
+    # what YAML can do beyond plain values
+    "tag-python": ("log: !!python/object/apply:os.system [id]", f"2: log: {TAG}"),
+    "tag-plain": ("repeat: !!int 7", f"2: repeat: {TAG}"),
+    "tag-section": ("kernel: !x {hooks: auto}", f"2: kernel: {TAG}"),
+    "tag-handle": ("log: !a!b c", f"2: not valid YAML: found undefined tag handle ({A_NODE} 2)"),
+    "alias-undefined": ("log: *log", "2: log: expected the value itself, got an alias (*name)"),
+    "alias-of-itself": (
+        "kernel: &k\n  hooks: *k",
+        "3: kernel > hooks: expected the value itself, got an alias (*name)",
+    ),
+    "surrogate": ('log: "\\ud800"', "2: log: expected Unicode text, got half of a surrogate pair"),
+    "documents": ("---\nlog: loud", "2: expected one document, got a second one"),
+    "syntax": (
+        "log: info\nrepeat: 1s: 2",
+        "3: not valid YAML: mapping values are not allowed here",
+    ),
+    "syntax-tab": (
+        "sweep:\n\tpoll: 1s",
+        "3: not valid YAML: found character '\\t' that cannot start any token",
+    ),
+    "syntax-open-quote": (
+        'repeat: 1s\nlog: "info\n\n',
+        f"3: not valid YAML: found unexpected end of stream ({OPEN_QUOTE} 3)",
+    ),
+    "syntax-open-bracket": (
+        "events: [exceeded",
+        f"2: not valid YAML: expected ',' or ']', but got '<stream end>' ({OPEN_BRACKET} 2)",
+    ),
+    "character-too-large": ('log: "\\UFFFFFFFF"', "2: not valid YAML: a number too large"),
+    "control-character": ("log: info\nrepeat: \x01", "3: expected printable text, got '\\x01'"),
+    "deep": ("events:\n  " + "[" * 30_000, "3: not valid YAML: more than 8 levels deep"),
+    "long-value": (
+        "log: " + "x" * 999,
+        f"2: log: expected one of debug, info, warning, error, got '{'x' * 57}...'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "fault"), BAD_VALUES.values(), ids=BAD_VALUES.keys())
+def test_bad_value(file: Path, content: str, fault: str) -> None:
+    assert faults(file, f"url: {URL}\n{content}") == [f":{fault}"]
