@@ -13,17 +13,15 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from sockbpf.errors import ConfigError
 from sockbpf.monitor.rehearsal import rehearse
 from sockbpf.settings.config import Config, load
 from sockbpf.settings.destinations import MODELS
+from tests.unit.written_settings import URL
 
-FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
-URL = "http://127.0.0.1:8080/alert"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True)
@@ -260,48 +258,3 @@ def test_a_bundle_of_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch
     file.write_text("url: https://127.0.0.1/")
     with pytest.raises(ConfigError, match=r"the destination http cannot be used: .*_CA_BUNDLE"):
         rehearse(load(file))
-
-
-# what is required
-
-
-def models(section: type[BaseModel]) -> list[type[BaseModel]]:
-    found = [section]
-    for field in section.model_fields.values():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found += models(field.annotation)
-    return found
-
-
-REQUIRED = [
-    (model, key, field)
-    for model in [*models(Config), *MODELS.values()]
-    for key, field in model.model_fields.items()
-    if field.is_required()
-]
-
-
-def test_there_are_required_keys() -> None:
-    assert {key for _, key, _ in REQUIRED} >= {"url", "path"}
-
-
-@pytest.mark.parametrize(("model", "key", "field"), REQUIRED)
-def test_each_required_key_is_told_in_its_own_words(
-    file: Path, model: type[BaseModel], key: str, field: FieldInfo
-) -> None:
-    assert field.description
-    names = [name for name, its in MODELS.items() if its is model]
-    file.write_text(f"url: {URL}\ndestinations: [{{type: {names[0]}, name: it}}]" if names else "log: info")
-    with pytest.raises(ConfigError) as refused:
-        load(file)
-    where = f"destinations > item 1 > {key}" if names else key
-    assert f"{where}: required, {field.description}" in str(refused.value)
-
-
-def test_a_required_key_without_words_is_told_all_the_same(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Config.model_fields["url"], "description", None)
-    file.write_text("log: info")
-    with pytest.raises(ConfigError, match=r":1: url: required$"):
-        load(file)

@@ -82,8 +82,8 @@ def test_it_takes_three_files_of_code_and_all_are_named(copy: Path) -> None:
 
 def test_its_own_test_and_those_of_the_settings_pass(copy: Path) -> None:
     selected = "spool or shipped or required or one_run or no-type"
-    files = ("test_spool", "test_config", "test_config_fuzz", "test_destination_settings")
-    paths = [f"tests/unit/{name}.py" for name in files]
+    names = ("spool", "config", "config_required", "destination_settings", "destination_options")
+    paths = [f"tests/unit/test_{name}.py" for name in names]
     out = run(
         copy, "-m", "pytest", "-q", "-p", "no:schemathesis", "-p", "no:cacheprovider", "-k", selected, *paths
     )

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""A queue with a clock that is moved by hand."""
+
+from __future__ import annotations
+
+from sockbpf.delivery.breaker import Breaker, Bucket
+from sockbpf.delivery.owed import Owed
+from sockbpf.delivery.queue import Queue
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def queue(clock: Clock, capacity: int = 1000, rate: float = 0, burst: int = 1) -> Queue:
+    return Queue(capacity=capacity, breaker=Breaker(1, 8), bucket=Bucket(rate, burst), clock=clock)
+
+
+def owed(n: int, episode: str = "", made_s: float = 0) -> Owed:
+    return Owed(n, "http", episode or f"episode {n}", 0.0, "{}", boot="boot", boot_s=made_s)
+
+
+def ready(asked: Queue, clock: Clock) -> Owed | None:
+    """Take what is due now, without waiting."""
+    with asked._changed:
+        due_s = asked._due_s(clock.now_s)
+        return asked._begin() if due_s is not None and due_s <= clock.now_s else None
