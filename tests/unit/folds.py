@@ -33,7 +33,7 @@ def notice(number: int, ns: int, event: str = EXCEEDED, **changed: Any) -> Notic
 
 
 def said(passed_on: list[Notice | Folded]) -> list[tuple[str, int]]:
-    """Return event and count of each, 0 for what is told singly."""
+    """Return event and count of each, 0 for a single notice."""
     return [(one.notice.event, one.count) if isinstance(one, Folded) else (one.event, 0) for one in passed_on]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The clocks are the kernel's own; where that cannot be told, it is said."""
+"""The clocks are the kernel's own; where the process cannot know that, it does not start."""
 
 from __future__ import annotations
 

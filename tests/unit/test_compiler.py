@@ -86,12 +86,12 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("what", FAILURES)
-def test_a_failure_is_told(what: str) -> None:
+def test_a_failure_is_named(what: str) -> None:
     program, said = FAILURES[what]
     assert re.search(said, failure(TAKEN + program))
 
 
-def test_one_that_ends_before_it_is_asked_is_told() -> None:
+def test_one_that_ends_before_it_is_asked_is_named() -> None:
     with closing(compiler(f"{BEGIN}sys.exit(7)")) as made:
         made._process.wait(30)
         made.ask(ORDER)
@@ -106,11 +106,11 @@ def test_one_that_hangs_is_waited_for_and_no_longer(program: str) -> None:
     assert SILENT_S <= time.monotonic() - begun_s < 30
 
 
-def test_one_that_is_not_there_is_told() -> None:
+def test_one_that_is_not_there_is_named() -> None:
     with pytest.raises(UnsupportedError, match=r"cannot be started: .*No such file"):
         Compiler("auto", ["/nonexistent/python"])
 
 
-def test_only_the_last_of_what_it_said_is_told() -> None:
+def test_only_its_last_lines_are_named() -> None:
     said = failure(f"{TAKEN}print(*range(1009), sep='\\n', file=sys.stderr); sys.exit(3)")
     assert said.splitlines() == ["the compiler ended with 3", *map(str, range(989, 1009))]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Flapping: the first words of a queue are told, the rest is counted, and the counts add up."""
+"""Flapping: the first notices of a queue are passed on, the rest is counted, and the counts add up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.notices import MINUTE, S, flapping, notice
 
 
 def cross(stage: Flapping, times: int, ns: int, queue: int = 0, first: int = 0) -> list[Notice]:
-    """Have a queue cross and come back so often, a millisecond each; return what is told."""
+    """Have a queue cross and come back so often, a millisecond each; return the notices that are passed on."""
     notices: list[Notice] = []
     for number in range(first, first + times):
         notices += stage.on_notices([notice(EXCEEDED, number, ns, queue)], ns)
@@ -28,7 +28,7 @@ def words(notices: list[Notice]) -> list[str]:
 
 
 def until(stage: Flapping, ns: int) -> list[Notice]:
-    """Return what is told until then by a loop that wakes when something is due."""
+    """Return the notices that are passed on until then, to a loop that wakes when one is due."""
     notices: list[Notice] = []
     while (due_ns := stage.next_due_ns()) is not None and due_ns <= ns:
         notices += stage.on_time(due_ns)
@@ -45,18 +45,18 @@ def test_10007_crossings_of_one_queue_are_seven_words_and_the_count_adds_up() ->
 
 
 @pytest.mark.parametrize(("above", "at_once"), [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (9, 9)])
-def test_no_more_than_above_words_are_told_at_once(above: int, at_once: int) -> None:
+def test_no_more_than_above_notices_are_passed_on_at_once(above: int, at_once: int) -> None:
     stage = flapping(above)
     assert len(cross(stage, 101, S)) == at_once <= above
 
 
-def test_above_0_each_crossing_is_told() -> None:
+def test_above_0_each_crossing_is_passed_on() -> None:
     stage = flapping(0)
     assert len(cross(stage, 101, S)) == 202
     assert stage.next_due_ns() is None
 
 
-def test_few_crossings_are_told_singly_for_ever() -> None:
+def test_few_crossings_are_passed_on_singly_for_ever() -> None:
     stage = flapping()
     notices = [one for n in range(101) for one in cross(stage, 1, n * 31 * S, first=n)]
     assert words(notices) == [EXCEEDED, CLEARED] * 101
@@ -72,7 +72,7 @@ def test_a_flap_is_one_episode_from_its_first_word_to_its_last() -> None:
     assert (ended.peak, ended.crossings) == (3006, 4)
 
 
-def test_a_queue_that_hangs_while_it_flaps_goes_on_being_told() -> None:
+def test_a_queue_that_hangs_while_it_flaps_has_ongoing_for_ever() -> None:
     stage = flapping()
     cross(stage, 7, S)
     assert stage.on_notices([notice(EXCEEDED, 7, 2 * S)], 2 * S) == []
@@ -107,7 +107,7 @@ def test_queues_flap_apart() -> None:
     assert words(cross(stage, 1, S, queue=21)) == [EXCEEDED, CLEARED]
 
 
-def test_at_the_stop_what_is_back_is_told() -> None:
+def test_at_the_stop_what_is_back_is_cleared() -> None:
     stage = flapping()
     cross(stage, 7, S)
     cross(stage, 7, S, queue=1)

@@ -34,7 +34,7 @@ def test_above_0_everything_passes_untouched() -> None:
 
 
 @pytest.mark.parametrize("above", [1, 2, 3, 7])
-def test_the_first_are_told_at_once_and_the_rest_when_the_window_has_passed(above: int) -> None:
+def test_the_first_pass_at_once_and_the_rest_when_the_window_has_passed(above: int) -> None:
     stage = fold(above)
     assert stage.on_notices(crossings(*range(above)), 5 * S) == crossings(*range(above))
     assert stage.next_due_ns() is None
@@ -47,7 +47,7 @@ def test_the_first_are_told_at_once_and_the_rest_when_the_window_has_passed(abov
     assert stage._counters.snapshot()["folded"] == 24
 
 
-def test_what_is_told_together_is_told_by_its_worst() -> None:
+def test_what_is_folded_is_described_by_its_worst() -> None:
     stage = fold(above=1)
     stage.on_notices(crossings(0), 5 * S)
     sizes = [2003, 5003, 2011, 7001, 2017, 5003, 2027, 9001]
@@ -65,7 +65,7 @@ def test_what_is_told_together_is_told_by_its_worst() -> None:
     assert (one.notice.socket.local_port, one.notice.direction) == (443, RECV)
 
 
-def test_what_comes_later_of_a_fold_is_told_with_its_id() -> None:
+def test_what_comes_later_of_a_fold_has_its_id() -> None:
     stage = fold(above=1)
     (single,) = stage.on_notices(crossings(0), 5 * S)
     stage.on_notices(crossings(1, 2, 3), 5 * S)
@@ -109,7 +109,7 @@ def test_whatever_the_address_a_service_is_its_port() -> None:
     assert len(stage.on_notices([notice(1, 5 * S), notice(2, 5 * S, socket=elsewhere)], 5 * S)) == 1
 
 
-def test_few_at_a_time_are_told_singly_for_ever() -> None:
+def test_few_at_a_time_are_passed_on_singly_for_ever() -> None:
     stage = fold()
     for number in range(1009):
         now_ns = 5 * S + number * S // ABOVE + number % 3
@@ -117,7 +117,7 @@ def test_few_at_a_time_are_told_singly_for_ever() -> None:
     assert stage._counters.snapshot()["folded"] == 0
 
 
-def test_a_storm_that_lasts_is_one_fold_and_none_of_it_is_told_singly() -> None:
+def test_a_storm_that_lasts_is_one_fold_and_none_of_it_is_passed_on_singly() -> None:
     stage = fold()
     passed_on = []
     for number in range(40):  # ten in each second
@@ -168,7 +168,7 @@ def test_an_episode_that_is_repeated_within_a_window_is_counted_once_in_each() -
     assert said(passed_on) == [(EXCEEDED, 2), (ONGOING, 2), (ONGOING, 2), (ONGOING, 2)]
 
 
-def test_what_is_due_is_told_before_what_comes_after_it() -> None:
+def test_what_is_due_is_passed_on_before_what_comes_after_it() -> None:
     stage = fold(above=1)
     stage.on_notices(crossings(1, 2), 5 * S)
     passed_on = stage.on_notices([notice(2, 6 * S, CLEARED)], 6 * S)
@@ -176,7 +176,7 @@ def test_what_is_due_is_told_before_what_comes_after_it() -> None:
     assert said(stage.flush()) == [(CLEARED, 1)]  # type: ignore[arg-type]
 
 
-def test_at_the_stop_all_is_told() -> None:
+def test_at_the_stop_all_is_passed_on() -> None:
     stage = fold(above=1)
     stage.on_notices([*crossings(1, 2, 3), notice(2, 5 * S, CLEARED), notice(3, 5 * S, ONGOING)], 5 * S)
     assert [(one.notice.event, one.count) for one in stage.flush()] == [
@@ -186,7 +186,7 @@ def test_at_the_stop_all_is_told() -> None:
     assert stage.flush() == []
 
 
-def test_ends_that_are_not_told_are_looked_for() -> None:
+def test_ends_without_a_notice_are_looked_for() -> None:
     open_ = {f"id-{number}" for number in range(10)}
     stage = Fold(1, S, counters=Counters(), is_open=open_.__contains__)
     stage.on_notices(crossings(*range(10)), 5 * S)
@@ -200,7 +200,7 @@ def test_ends_that_are_not_told_are_looked_for() -> None:
     assert_forgotten(stage, 5 * S + 3 * FORGET_NS)
 
 
-def test_an_end_that_is_told_stays_with_its_fold_whenever_it_comes() -> None:
+def test_an_end_with_a_notice_stays_with_its_fold_whenever_it_comes() -> None:
     """It is closed in the books before it is noticed."""
     open_ = {"id-0", "id-1"}
     stage = Fold(1, S, counters=Counters(), is_open=open_.__contains__)

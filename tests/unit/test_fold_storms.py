@@ -86,11 +86,11 @@ class Loop:
     crossed: dict[int, list[int]] = field(default_factory=dict)
     """When the sockets of a service crossed."""
     single: dict[str, list[str]] = field(default_factory=dict)
-    """Id of each episode that is to be told singly -> its events so far."""
+    """Id of each episode whose notices are to be passed on singly -> its events so far."""
     open: list[tuple[int, str]] = field(default_factory=list)
     """(service, id) of each episode that goes on."""
     collected: dict[str, int] = field(default_factory=dict)
-    """Id of an open episode that is not told singly -> its service."""
+    """Id of an open episode whose notices are collected -> its service."""
     oldest_ns: dict[int, int] = field(default_factory=dict)
     """Since when something of a service must have been waiting."""
 
@@ -203,7 +203,7 @@ STEPS = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(STEPS, st.integers(1, 4))
-def test_all_is_told_in_time_and_in_order(steps: list[tuple[Any, ...]], above: int) -> None:
+def test_all_is_passed_on_in_time_and_in_order(steps: list[tuple[Any, ...]], above: int) -> None:
     loop = Loop(fold(above))
     for name, *rest in steps:
         getattr(loop, name)(*rest)

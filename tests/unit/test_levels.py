@@ -26,7 +26,7 @@ NETNS = 4026531840
 SEND, RECV = Direction.SEND, Direction.RECV
 TCP = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, NETNS, 8191)
 EAGER, PATIENT = TCP, replace(TCP, local_port=8443, inode=8209)
-"""Two sockets; the first one's episodes are told at once and often, the other's late and rarely."""
+"""Two sockets; the first one's episodes are alerts at once and often, the other's late and rarely."""
 
 AT_ONCE = Levels(threshold=1009, clear=504, hold_ns=0, repeat_ns=5 * S)
 LATER = Levels(threshold=2003, clear=2000, hold_ns=S, repeat_ns=60 * S)
@@ -147,7 +147,7 @@ def test_what_is_open_goes_by_new_levels_and_keeps_the_threshold_it_crossed() ->
     assert said(rules.on_time(17 * S)) == [(ONGOING, 8443), (ONGOING, 443)]
 
 
-def test_what_was_open_and_has_ended_is_not_told_by_new_levels() -> None:
+def test_what_was_open_and_has_ended_has_no_notice_by_new_levels() -> None:
     rules = two()
     for socket in (EAGER, PATIENT):
         rules.on_event(over(socket, 5 * S))
@@ -258,7 +258,7 @@ STEP = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(first=EACH, history=st.lists(STEP, max_size=60))
-def test_each_is_told_when_its_own_levels_say(
+def test_each_has_notices_when_its_own_levels_say(
     first: list[Levels], history: list[tuple[str, Socket | int | list[Levels] | None]]
 ) -> None:
     books = Books(dict(zip(SOCKETS, first, strict=True)))
@@ -281,7 +281,7 @@ def test_each_is_told_when_its_own_levels_say(
 
 
 def cross(rules: Policy, books: Books, socket: Socket, now_ns: int) -> None:
-    """Let a queue go over, or back if it is over, and compare what is told at once."""
+    """Let a queue go over, or back if it is over, and compare the notices."""
     levels, port = books.levels[socket], socket.local_port
     since_ns = books.since.get(socket)
     if since_ns is None:

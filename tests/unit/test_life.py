@@ -50,7 +50,7 @@ def test_what_makes_going_on_impossible_is_not_kept_back(error: BaseException) -
     assert counters.snapshot()["set_aside"] == 0
 
 
-def test_an_exceptions_own_text_is_not_told() -> None:
+def test_an_exceptions_own_text_is_not_logged() -> None:
     for error in (ValueError("s3cret"), KeyError("s3cret"), OSError("s3cret")):
         assert "s3cret" not in life.described(error)
     assert "Too many open files" in life.described(OSError(errno.EMFILE, "Too many open files"))

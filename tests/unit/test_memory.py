@@ -89,7 +89,7 @@ def test_a_journal_that_is_made_dense_does_not_stand_in_memory(
 
 
 @pytest.mark.usefixtures("traced")
-def test_a_queue_that_was_told_of_once_takes_half_a_kilobyte() -> None:
+def test_a_queue_with_one_notice_takes_half_a_kilobyte() -> None:
     stage = flapping()
     before, _ = now_and_peak()
     for queue in range(ALERTS):

@@ -29,7 +29,7 @@ from tests.unit.policies import (
 # one episode
 
 
-def test_an_episode_is_told_when_it_begins_and_when_it_ends() -> None:
+def test_an_episode_has_a_notice_when_it_begins_and_when_it_ends() -> None:
     rules = policy()
     (begun,) = rules.on_event(over(5 * S))
     (ended,) = rules.on_event(back(5 * S, 7 * S, size=401, peak=3001))
@@ -50,7 +50,7 @@ def test_the_two_directions_of_a_socket_are_two_episodes() -> None:
     assert notices[0].id != notices[1].id
 
 
-def test_the_size_told_at_the_beginning_is_the_size_at_the_crossing() -> None:
+def test_the_size_of_exceeded_is_the_size_at_the_crossing() -> None:
     (begun,) = policy().on_table([event(What.OVER, 5 * S, 6 * S, 5003, 7001)])
     assert (begun.size, begun.peak, begun.ns) == (2003, 2003, 5 * S)
 
@@ -78,7 +78,7 @@ def test_the_clear_level_is_a_share_of_the_threshold(ratio: float, level: int) -
 # repeated
 
 
-def test_what_goes_on_is_told_once_per_interval() -> None:
+def test_what_goes_on_has_one_ongoing_per_interval() -> None:
     rules = policy()
     rules.on_event(over(5 * S))
     assert rules.on_time(35 * S - 1) == []
@@ -118,7 +118,7 @@ def test_the_owner_is_looked_for_again_while_it_goes_on_and_remembered_at_the_en
     assert owners == [(4001, "reader"), (4003, "child"), (4003, "child"), (4003, "child")]
 
 
-def test_an_owner_found_late_is_told_at_the_end() -> None:
+def test_an_owner_found_late_is_in_cleared() -> None:
     holders: dict[int, tuple[int, str]] = {}
     rules = policy(owner_of=lambda inode: holders.get(inode, (0, "")))
     (begun,) = rules.on_event(over(5 * S))
@@ -193,7 +193,7 @@ def test_the_table_says_nothing_new_of_what_is_known() -> None:
     assert counted(rules) == {}
 
 
-def test_a_beginning_read_after_the_table_is_not_told_again() -> None:
+def test_a_beginning_read_after_the_table_is_not_exceeded_again() -> None:
     rules = policy()
     assert words(rules.on_table([over(5 * S)])) == [EXCEEDED]
     assert rules.on_event(over(5 * S)) == []
@@ -201,7 +201,7 @@ def test_a_beginning_read_after_the_table_is_not_told_again() -> None:
     assert_forgotten(rules)
 
 
-def test_a_beginning_read_after_the_table_and_the_end_is_not_told_again() -> None:
+def test_a_beginning_read_after_the_table_and_the_end_is_not_exceeded_again() -> None:
     rules = policy()
     notices = [
         *rules.on_table([over(5 * S)]),
@@ -226,7 +226,7 @@ def test_a_lost_beginning_is_found_in_the_table() -> None:
     assert_forgotten(rules)
 
 
-def test_a_lost_end_is_told_at_the_second_look_that_misses_it() -> None:
+def test_a_lost_end_is_cleared_at_the_second_look_that_misses_it() -> None:
     rules = policy()
     rules.on_event(over(5 * S))
     rules.on_table([event(What.OVER, 5 * S, 6 * S, 1511, 4001)])

@@ -67,7 +67,7 @@ def finish(model: Model) -> None:
         model.look()
 
 
-def assert_told_once(model: Model) -> None:
+def assert_each_begun_and_ended_once(model: Model) -> None:
     by_episode: dict[tuple[object, ...], list[Notice]] = {}
     for notice in model.notices:
         by_episode.setdefault((notice.socket, notice.direction, notice.since_ns), []).append(notice)
@@ -89,24 +89,24 @@ def assert_told_once(model: Model) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(steps(st.just(value=False)))
-def test_without_loss_every_true_episode_is_told_once(history: list[tuple[object, ...]]) -> None:
+def test_without_loss_every_true_episode_begins_and_ends_once(history: list[tuple[object, ...]]) -> None:
     model = Model()
     play(model, history)
     finish(model)
     assert all(truth.known for truth in model.truths)
     assert all(truth.back for truth in model.truths)
-    assert_told_once(model)
+    assert_each_begun_and_ended_once(model)
     assert counted(model.policy) == {}
     assert_forgotten(model.policy)
 
 
 @settings(max_examples=150, deadline=None)
 @given(steps(st.booleans()))
-def test_with_loss_every_episode_heard_of_is_told_once(history: list[tuple[object, ...]]) -> None:
+def test_with_loss_every_episode_heard_of_begins_and_ends_once(history: list[tuple[object, ...]]) -> None:
     model = Model()
     play(model, history)
     finish(model)
-    assert_told_once(model)
+    assert_each_begun_and_ended_once(model)
     assert counted(model.policy) == ({"recovered": model.recovered} if model.recovered else {})
     assert_forgotten(model.policy)
 
@@ -196,7 +196,7 @@ def held_steps() -> st.SearchStrategy[list[tuple[object, ...]]]:
     hold_ns=st.sampled_from([1, 1009, 1010, 3 * 1009, 10**5]),
     some_are_lost=st.booleans(),
 )
-def test_what_is_held_is_told_if_and_only_if_it_lasted(
+def test_what_is_held_has_notices_if_and_only_if_it_lasted(
     history: list[tuple[Any, ...]], hold_ns: int, *, some_are_lost: bool
 ) -> None:
     model = Loop(policy(hold_ns=hold_ns))

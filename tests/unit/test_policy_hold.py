@@ -31,7 +31,7 @@ from tests.unit.policies import (
 HOLD = S // 4
 
 
-def test_nothing_is_told_before_the_hold_has_passed() -> None:
+def test_there_is_no_notice_before_the_hold_has_passed() -> None:
     rules = policy(hold_ns=HOLD)
     assert rules.next_due_ns() is None
     assert rules.on_event(over(5 * S)) == []
@@ -50,7 +50,7 @@ def test_nothing_is_told_before_the_hold_has_passed() -> None:
 
 
 @pytest.mark.parametrize("lasted_ns", [1, HOLD - 1])
-def test_what_ends_while_it_is_held_is_not_told_at_all(lasted_ns: int) -> None:
+def test_what_ends_while_it_is_held_has_no_notice(lasted_ns: int) -> None:
     rules = policy(hold_ns=HOLD)
     assert rules.on_event(over(5 * S)) + rules.on_event(back(5 * S, 5 * S + lasted_ns)) == []
     assert counted(rules) == {"held_back": 1}
@@ -59,7 +59,7 @@ def test_what_ends_while_it_is_held_is_not_told_at_all(lasted_ns: int) -> None:
 
 
 @pytest.mark.parametrize("end_is_first", [True, False])
-def test_what_was_over_for_long_enough_is_told_however_late_that_is_read(*, end_is_first: bool) -> None:
+def test_what_was_over_for_long_enough_has_notices_however_late_it_is_read(*, end_is_first: bool) -> None:
     rules = policy(hold_ns=HOLD)
     notices = [] if end_is_first else rules.on_event(over(5 * S))
     notices += rules.on_event(back(5 * S, 5 * S + HOLD, size=401, peak=3001))
@@ -70,7 +70,7 @@ def test_what_was_over_for_long_enough_is_told_however_late_that_is_read(*, end_
     assert_forgotten(rules)
 
 
-def test_what_was_held_is_repeated_from_when_it_was_told() -> None:
+def test_what_was_held_is_repeated_from_its_exceeded_on() -> None:
     rules = policy(hold_ns=HOLD)
     rules.on_event(over(5 * S))
     assert words(rules.on_time(6 * S)) == [EXCEEDED]
@@ -78,7 +78,7 @@ def test_what_was_held_is_repeated_from_when_it_was_told() -> None:
     assert words(rules.on_time(36 * S)) == [ONGOING]
 
 
-def test_what_was_held_for_very_long_is_told_before_it_is_repeated() -> None:
+def test_what_was_held_for_very_long_is_exceeded_before_it_is_repeated() -> None:
     rules = policy(hold_ns=HOLD)
     rules.on_event(over(5 * S))
     assert words(rules.on_time(500 * S)) == [EXCEEDED]
@@ -124,7 +124,7 @@ def test_sweeps_alone_hold_too() -> None:
     assert (begun.ns, begun.size, begun.peak) == (8 * S, 4001, 4001)
 
 
-def test_what_the_table_misses_is_not_told_until_its_end_is_read() -> None:
+def test_what_the_table_misses_has_no_notice_until_its_end_is_read() -> None:
     """It is over no more; whether it was for long enough, its end will say."""
     rules = policy(hold_ns=HOLD)
     rules.on_event(over(5 * S))
@@ -136,7 +136,7 @@ def test_what_the_table_misses_is_not_told_until_its_end_is_read() -> None:
     assert_forgotten(rules)
 
 
-def test_what_the_table_misses_and_holds_again_is_told_once() -> None:
+def test_what_the_table_misses_and_holds_again_is_exceeded_once() -> None:
     rules = policy(hold_ns=HOLD)
     rules.on_event(over(5 * S))
     for entries in ([], [over(5 * S)], [], [over(5 * S)]):
@@ -145,7 +145,7 @@ def test_what_the_table_misses_and_holds_again_is_told_once() -> None:
     assert rules.on_time(6 * S) == []
 
 
-def test_what_the_table_missed_when_it_was_due_is_told_when_it_is_found() -> None:
+def test_what_the_table_missed_when_it_was_due_is_exceeded_when_it_is_found() -> None:
     """A look can skip an entry while its neighbours change."""
     rules = policy(hold_ns=HOLD)
     rules.on_event(over(5 * S))
@@ -157,7 +157,7 @@ def test_what_the_table_missed_when_it_was_due_is_told_when_it_is_found() -> Non
     assert (begun.event, begun.ns, begun.size) == (EXCEEDED, 5 * S, 1511)
 
 
-def test_a_held_episode_whose_end_is_lost_is_told_if_it_is_known_to_have_lasted() -> None:
+def test_a_held_episode_whose_end_is_lost_has_notices_if_it_is_known_to_have_lasted() -> None:
     for known_ns, expected in ((HOLD - 1, []), (HOLD, [EXCEEDED, CLEARED])):
         rules = policy(hold_ns=HOLD)
         rules.on_event(over(5 * S))
@@ -179,7 +179,7 @@ def test_many_that_end_while_they_are_held_leave_nothing_behind() -> None:
     assert len(rules.open) == 1
 
 
-def test_many_that_were_told_leave_nothing_behind() -> None:
+def test_many_episodes_that_have_ended_leave_nothing_behind() -> None:
     rules = policy()
     for number in range(1009):
         rules.on_event(over(5 * S + number))
@@ -230,7 +230,7 @@ def test_what_is_held_waits_as_long_as_the_new_rules_say(hold_ns: int) -> None:
     assert words(rules.on_time(5 * S + hold_ns)) == [EXCEEDED]
 
 
-def test_what_was_told_is_not_held_by_new_rules() -> None:
+def test_what_was_exceeded_is_not_held_by_new_levels() -> None:
     rules = policy()
     rules.on_event(over(5 * S))
     changed(rules, hold_ns=HOLD)

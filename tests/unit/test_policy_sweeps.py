@@ -221,8 +221,8 @@ def test_a_socket_that_may_be_held_in_a_namespace_that_no_sweep_sees_is_not_gone
     for begun_ns in (6, 7, 8):
         assert rules.on_sweep(sweep(begun_ns * S, netns=(), not_found=(NETNS,)), kernel.reap) == []
     held[TCP.inode] = False
-    told = [rules.on_sweep(sweep(n * S, netns=(), not_found=(NETNS,)), kernel.reap) for n in (9, 10)]
-    assert words(told[0] + told[1]) == [CLEARED]
+    by_sweep = [rules.on_sweep(sweep(n * S, netns=(), not_found=(NETNS,)), kernel.reap) for n in (9, 10)]
+    assert words(by_sweep[0] + by_sweep[1]) == [CLEARED]
 
 
 def test_the_hooks_know_better_than_an_older_sweep() -> None:

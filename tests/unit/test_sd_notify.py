@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What a service manager is told, in the words of sd_notify(3); and that whatever it does, the monitor goes on."""
+"""The messages to a service manager, by sd_notify(3); and that whatever it does, the monitor goes on."""
 
 from __future__ import annotations
 
