@@ -22,12 +22,13 @@ from sockbpf.store.data.database import Database
 from sockbpf.store.data.files import give_away, keep_private
 from sockbpf.store.data.probe import probe
 from sockbpf.store.listener import BACKLOG, listen
-from sockbpf.store.web.app import OPEN_PATHS, Shared, make_app
+from sockbpf.store.web.app import OPEN_PATHS, make_app
 from sockbpf.store.web.crowd import Crowd
 from sockbpf.store.web.guard import Guard
 from sockbpf.store.web.metrics import StoreMetrics
 from sockbpf.store.web.page_files import page_routes
-from sockbpf.store.web.patience import impatient
+from sockbpf.store.web.patience import ImpatientProtocol, impatient
+from sockbpf.store.web.running_store import RunningStore
 
 if TYPE_CHECKING:
     import socket
@@ -72,45 +73,25 @@ def serve(
     `when_confined` is called once root is given up, before anything that may take long. Raise SockbpfError where
     that cannot be, such as a port that is taken.
     """
-    os.umask(0o077)  # what is made, also by SQLite, is nobody else's
+    os.umask(0o077)  # files that are made, also by SQLite, are the store's user's alone
     if settings.listen is None:
         raise StoreError("the configuration says so: store > listen is empty")
     listener = listener or _listener(settings)
     context = _tls(settings)
-    # All that is imported and read is so before root is given up: the code may lie in root's own folder.
+    # All modules are imported and all files are read before root is given up: the code may lie in root's own folder.
     database = Database(settings.database, settings.sqlite_path, settings.max_size)
     for late in IMPORTED_LATE:
         import_module(late)
     crowd = Crowd(_allow_files())
     counters = Counters()
-    store = Shared(
-        database,
-        crowd,
-        keep_s=settings.keep,
-        metrics=lambda store: StoreMetrics(store, counters, logs.dropped),
-    )
-    config = uvicorn.Config(
-        _guarded(settings, store),
-        http=impatient(settings.patience, crowd, context),
-        loop="uvloop",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        log_level="error",  # or everybody could fill the log with nonsense
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=STOP_S,
-        backlog=BACKLOG,
-    )
-    config.load()
-    server = _Server(config, store.let_go)
+    store = RunningStore(database, crowd, keep_s=settings.keep)
+    app = _guarded(settings, make_app(store, StoreMetrics(store, counters, logs.dropped)))
+    server = _Server(_server_config(app, impatient(settings.patience, crowd, context)), store.end_streams)
     _become(settings)
     when_confined()
     life.begin(counters, (log.critical,))
     database.prepare(probe)
-    scheme = "https" if context else "http"
-    log.info("the store listens: %s://%s:%d", scheme, *settings.listen)
+    log.info("the store listens: %s://%s:%d", "https" if context else "http", *settings.listen)
 
     def on_sigterm(*_: object) -> None:
         server.should_exit = True
@@ -122,10 +103,29 @@ def serve(
     return 0
 
 
-def _guarded(settings: StoreSettings, store: Shared) -> ASGIApp:
+def _server_config(app: ASGIApp, protocol: type[ImpatientProtocol]) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        log_level="error",  # uvicorn's warnings are about malformed requests: any client could fill the log
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=STOP_S,
+        backlog=BACKLOG,
+    )
+    config.load()
+    return config
+
+
+def _guarded(settings: StoreSettings, app: ASGIApp) -> ASGIApp:
     assert settings.listen  # noqa: S101  checked by serve
     return Guard(
-        make_app(store),
+        app,
         token=settings.token,
         max_body=settings.max_body,
         body_s=settings.patience,

@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sockbpf.store.web.guard import Problem
+from sockbpf.store.web.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

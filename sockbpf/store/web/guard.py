@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.store.web.origin import host_of, is_browser, is_foreign
+from sockbpf.store.web.problem import UNEXPECTED, Problem, last_answer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
@@ -32,7 +31,6 @@ ANSWER_S = 20.0
 MOST_QUERY = 16 * 1024
 """Bytes."""
 
-UNEXPECTED = "unexpected; the log of the store says more"
 BODIES = 2
 """So many bodies of the greatest size may be under way at once; of smaller ones more."""
 SLOW_S = 30.0
@@ -56,31 +54,6 @@ HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-
-
-class Problem(Exception):  # noqa: N818  the name of RFC 9457
-    """An answer that is no success: its status, a reason for people, and headers."""
-
-    def __init__(self, status: int, detail: str, **headers: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = headers
-
-
-def problem(status: int, detail: str) -> bytes:
-    """Return the body of an answer that is no success: RFC 9457, application/problem+json."""
-    return json.dumps(
-        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    ).encode()
-
-
-def told(error: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the headers, but for those of every answer, and the body of the last answer of a connection."""
-    body = problem(error.status, error.detail)
-    headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in error.headers.items()]
-    headers += [(b"content-type", b"application/problem+json"), (b"connection", b"close")]
-    return [*headers, (b"content-length", b"%d" % len(body))], body
 
 
 class Guard:
@@ -150,7 +123,7 @@ class Guard:
     async def _say(error: Problem, answer: Send, *, begun: bool) -> None:
         if begun:
             return
-        headers, body = told(error)
+        headers, body = last_answer(error)
         await answer({"type": "http.response.start", "status": error.status, "headers": headers})
         await answer({"type": "http.response.body", "body": body})
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from sockbpf.store.web.app import Shared
+    from sockbpf.store.web.running_store import RunningStore
 
 
 OF_EVERY_PROCESS = ("late", "ignored")
@@ -26,7 +26,9 @@ OF_EVERY_PROCESS = ("late", "ignored")
 class StoreMetrics(Collector):
     """Reads the store's counters when it is asked."""
 
-    def __init__(self, store: Shared, counted: counters.Counters, lines_dropped: Callable[[], int]) -> None:
+    def __init__(
+        self, store: RunningStore, counted: counters.Counters, lines_dropped: Callable[[], int]
+    ) -> None:
         self._store = store
         self._counted = counted
         self._lines_dropped = lines_dropped

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sockbpf.store.web.crowd import Crowd, Standing
-from sockbpf.store.web.guard import AUTHORIZED, ENDLESS, HEADERS, PEER, TRUSTED, Problem, told
+from sockbpf.store.web.guard import AUTHORIZED, ENDLESS, HEADERS, PEER, TRUSTED
 from sockbpf.store.web.handshake import begin_tls
+from sockbpf.store.web.problem import Problem, last_answer
 
 if TYPE_CHECKING:
     import asyncio
@@ -91,7 +92,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._nobody_listens()
 
     def _say(self, error: Problem) -> None:
-        headers, body = told(error)
+        headers, body = last_answer(error)
         lines = b"".join(b"%s: %s\r\n" % header for header in [*headers, *HEADERS])
         status = HTTPStatus(error.status)
         self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, status.phrase.encode(), lines, body))

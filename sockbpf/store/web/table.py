@@ -10,7 +10,7 @@ import re
 import sys
 from typing import Any
 
-from sockbpf.store.web.guard import Problem
+from sockbpf.store.web.problem import Problem
 
 ESCAPE = None if sys.version_info >= (3, 11) else "\U0010ffff"
 """No text has it. Before Python 3.11 csv takes a NUL for the escape character where there is none, and gives up."""

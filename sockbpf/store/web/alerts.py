@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The routes of alerts: `/alert` keeps one, `/episodes` answers what became of them, `/stream` sends new ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from sockbpf.store.data.entry import alert_entry
+from sockbpf.store.data.filters import parse
+from sockbpf.store.data.lanes import Lane
+from sockbpf.store.data.search import find_episodes
+from sockbpf.store.web.guard import PEER, TRUSTED
+from sockbpf.store.web.problem import Problem
+from sockbpf.store.web.query import parameters
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from sockbpf.store.web.running_store import RunningStore
+
+
+class AlertRoute:
+    """`GET /alert`, in bare ASGI without Starlette's request and response: thousands of alerts come in a second."""
+
+    NEW, KNOWN = b'{"new":true}', b'{"new":false}'
+    HEADERS = ((b"content-type", b"application/json"),)
+
+    def __init__(self, store: RunningStore) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            raise Problem(405, "expected GET", allow="GET")
+        is_trusted = bool(scope.get(TRUSTED))
+        entry = replace(alert_entry(dict(parameters(scope))), trusted=is_trusted)
+        (is_new,) = await self._store.keep([entry], Lane.OURS if is_trusted else Lane.ANYBODY)
+        body = self.NEW if is_new else self.KNOWN
+        headers = [*self.HEADERS, (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class StreamRoute:
+    """`GET /stream`: takes one of the feed's places for as long as it lasts."""
+
+    def __init__(self, store: RunningStore) -> None:
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "GET":
+            raise Problem(405, "expected GET", allow="GET")
+        given = Headers(scope=scope).get("last-event-id", "")
+        after = int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else None  # noqa: PLR2004
+        feed = self._store.feed
+        assert feed is not None  # noqa: S101  it is made before the server takes requests
+        with feed.seat(scope[PEER], is_trusted=bool(scope.get(TRUSTED))):
+            events = feed.events(await feed.last(after))
+            headers = {"Cache-Control": "no-store"}
+            await StreamingResponse(events, media_type="text/event-stream", headers=headers)(
+                scope, receive, send
+            )
+
+
+async def episodes(store: RunningStore, request: Request) -> Response:
+    """Answer `GET /episodes`."""
+    filters = parse(parameters(request.scope), episodes=True)
+    rows = await store.search(
+        lambda connection: find_episodes(connection, filters), is_trusted=bool(request.scope.get(TRUSTED))
+    )
+    return JSONResponse(rows, headers={"Cache-Control": "no-store"})
