@@ -44,18 +44,18 @@ REMEDY = {
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One part of the self-test: what was expected of the probes and what they said."""
+    """One part of the self-test, and what came of it."""
 
     name: str
     thing: str
-    """Of kernel/build/hooks.py SEEN: what was to be seen when the trial ended."""
+    """What the hooks had to see when the trial ended: a name of SEEN in kernel/build/hooks.py."""
 
     passed: bool
-    said: str
+    report: str
 
 
 def check(config: Config) -> int:
-    """Load, attach, try on loopback sockets, report.
+    """Load the programs, attach them, try them on loopback sockets, and report.
 
     Return 0 when every trial passed. Raise UnsupportedError when nothing can load or a trial failed.
     """
@@ -75,15 +75,15 @@ def check(config: Config) -> int:
             result = trial(probes)
             failed |= not result.passed
             mark = "[green]ok[/]" if result.passed else f"[red]FAILED[/] {escape(seen_by[result.thing])}:"
-            out.print(f"self-test {result.name}: {mark} {escape(result.said)}", soft_wrap=True)
+            out.print(f"self-test {result.name}: {mark} {escape(result.report)}", soft_wrap=True)
     finally:
         probes.close()
     blind = [sight.thing for sight in sights if sight.candidate is None]
     if blind:
         out.print(f"[yellow]not seen by any hook, left to the sweeps:[/] {', '.join(blind)}")
-    for mark, said in (("costs more", what_costs()), ("left out", what_is_left_out())):
-        if said:
-            out.print(f"[yellow]{mark}:[/] {escape(said)}", soft_wrap=True)
+    for mark, text in (("costs more", what_costs()), ("left out", what_is_left_out())):
+        if text:
+            out.print(f"[yellow]{mark}:[/] {escape(text)}", soft_wrap=True)
     if failed:
         raise UnsupportedError(
             "the probes do not report what the self-test did; " + REMEDY[config.kernel.hooks == "auto"]
@@ -106,7 +106,7 @@ def _report(out: Console, sights: Collection[Sight]) -> None:
 
 
 def _await(probes: Probes, wanted: Callable[[Event], bool]) -> Event | None:
-    """Return the next event that is wanted, or None after a while."""
+    """Return the next event that is wanted, None if none comes within WAIT_S."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         for event in probes.read():
@@ -118,23 +118,26 @@ def _await(probes: Probes, wanted: Callable[[Event], bool]) -> Event | None:
 def _episode(
     probes: Probes, name: str, sock: socket.socket, direction: Direction, expected: int | None
 ) -> Trial:
-    """Expect that the queue of `sock` was reported over, by `expected` bytes where the size is known."""
+    """Expect that the queue of `sock` is reported as over, with `expected` bytes if the size is known."""
     inode = os.fstat(sock.fileno()).st_ino
     over = _await(
         probes, lambda e: e.what is What.OVER and e.socket.inode == inode and e.direction is direction
     )
     if over is None:
-        return Trial(name, f"{name} grows", passed=False, said="no event")
+        return Trial(name, f"{name} grows", passed=False, report="no event")
     size = over.size if expected is None else _settled(probes, over, expected)
     if expected is not None and size != expected:
-        return Trial(name, f"{name} grows", passed=False, said=f"reported {size} bytes, expected {expected}")
-    return Trial(name, f"{name} grows", passed=True, said=f"{size} bytes reported")
+        return Trial(
+            name, f"{name} grows", passed=False, report=f"reported {size} bytes, expected {expected}"
+        )
+    return Trial(name, f"{name} grows", passed=True, report=f"{size} bytes reported")
 
 
 def _settled(probes: Probes, over: Event, expected: int) -> int:
-    """Return the episode's size once it is as expected, or what it is after a while.
+    """Return the episode's size once it is as expected, or what it is after WAIT_S.
 
-    Loopback may deliver one write in several segments (4.4, 4.15): the crossing is told at the first that is over.
+    Loopback may deliver one write in several segments (4.4, 4.15): the crossing is reported at the first
+    segment that is over.
     """
     size, deadline = over.size, time.monotonic() + WAIT_S
     while size != expected and time.monotonic() < deadline:
@@ -150,8 +153,10 @@ def _ended(probes: Probes, trial: Trial, sock: socket.socket, direction: Directi
         probes, lambda e: e.what is What.BACK and e.socket.inode == inode and e.direction is direction
     )
     if back is None:
-        return Trial(trial.name, f"{trial.name} shrinks", passed=False, said=f"{trial.said}, but not its end")
-    return Trial(trial.name, f"{trial.name} shrinks", passed=True, said=f"{trial.said}, and its end")
+        return Trial(
+            trial.name, f"{trial.name} shrinks", passed=False, report=f"{trial.report}, but not its end"
+        )
+    return Trial(trial.name, f"{trial.name} shrinks", passed=True, report=f"{trial.report}, and its end")
 
 
 def _pair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:

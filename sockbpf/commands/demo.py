@@ -29,9 +29,9 @@ THRESHOLD = 32 * 1024
 STALL = 50_000  # less than the window of a fresh connection: all of it reaches the reader's queue
 ALERT_S = 10
 ARMED_S = PATIENCE_S + 60
-"""As long as the compiler may take, two minutes on an old kernel under emulation, and for what is besides it."""
-PATIENT_S = 5
-"""After that is said what is waited for."""
+"""How long the monitor may take to arm: what its compiler may take, as on an old kernel under emulation, and more."""
+SILENT_S = 5
+"""After so long the demo says what it waits for."""
 
 CONFIG = """\
 url: http://127.0.0.1:{port}/alert
@@ -40,28 +40,29 @@ events: [exceeded, ongoing, cleared]
 journal: {{path: none}}
 """
 
-Told = dict[str, str]
+Parameters = dict[str, str]
+"""The query of one request: an alert."""
 
 
 class _Receiver(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    told: SimpleQueue[Told]
+    alerts: SimpleQueue[Parameters]
 
     def do_GET(self) -> None:
-        self.told.put(dict(parse_qsl(urlsplit(self.path).query)))
+        self.alerts.put(dict(parse_qsl(urlsplit(self.path).query)))
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the alerts are shown."""
+        """Print nothing: the demo shows the alerts itself."""
 
 
 def demo() -> int:
     """Show an alert arrive and clear; return 0 when it did."""
     need_root()
     out = Console()
-    told: SimpleQueue[Told] = SimpleQueue()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Receiver", (_Receiver,), {"told": told}))
+    alerts: SimpleQueue[Parameters] = SimpleQueue()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Receiver", (_Receiver,), {"alerts": alerts}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="sockbpf-demo-") as folder:
         config, ready = Path(folder, "config.yaml"), Path(folder, "ready")
@@ -70,13 +71,14 @@ def demo() -> int:
         monitor = subprocess.Popen(
             isolated("sockbpf", "-c", str(config), "--ready-file", str(ready), "--beside"),
             stderr=subprocess.PIPE,
-            env=os.environ | {"RUNTIME_DIRECTORY": folder},  # what it compiles goes with it
+            env=os.environ
+            | {"RUNTIME_DIRECTORY": folder},  # what the monitor compiles is deleted with the folder
             text=True,
         )
         try:
             _wait_until_armed(out, monitor, ready)
             out.print(f"[bold]2.[/] the monitor is armed: thresholds {THRESHOLD} bytes")
-            _stall(out, told)
+            _stall(out, alerts)
         finally:
             monitor.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -88,38 +90,38 @@ def demo() -> int:
 
 
 def _wait_until_armed(out: Console, monitor: subprocess.Popen[str], ready: Path) -> None:
-    """Wait while the monitor lives, as long as its start may take at all."""
-    waited, begun_s, said = threading.Event(), time.monotonic(), False
+    """Return once the monitor is armed; raise SockbpfError if it has ended, or after ARMED_S."""
+    pause, begun_s, is_announced = threading.Event(), time.monotonic(), False
     while (so_far_s := time.monotonic() - begun_s) < ARMED_S and monitor.poll() is None:
         if ready.exists():
             return
-        if so_far_s > PATIENT_S and not said:
-            said = True
+        if so_far_s > SILENT_S and not is_announced:
+            is_announced = True
             out.print(f"   the monitor compiles its programs for this kernel: {ARMED_S:g} s at the most")
-        waited.wait(0.05)
+        pause.wait(0.05)
     monitor.kill()
     raise SockbpfError("the monitor did not arm:\n" + monitor.communicate()[1])
 
 
-def _stall(out: Console, told: SimpleQueue[Told]) -> None:
+def _stall(out: Console, alerts: SimpleQueue[Parameters]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as reader:
             out.print(f"[bold]3.[/] a client sends {STALL} bytes to port {port}, whose reader hangs")
             client.sendall(bytes(STALL))
-            _show(out, _next(told, EXCEEDED, port))
+            _show(out, _next(alerts, EXCEEDED, port))
             out.print("[bold]4.[/] the reader wakes up and reads it all")
             left = STALL
             while left:
                 left -= len(reader.recv(left))
-            _show(out, _next(told, CLEARED, port))
+            _show(out, _next(alerts, CLEARED, port))
 
 
-def _next(told: SimpleQueue[Told], event: str, port: int) -> Told:
+def _next(alerts: SimpleQueue[Parameters], event: str, port: int) -> Parameters:
     """Return the next such alert about the demo's own reader; other sockets of the host may be over too."""
     with suppress(Empty):
         while True:
-            alert = told.get(timeout=ALERT_S)
+            alert = alerts.get(timeout=ALERT_S)
             if alert["event"] == event and alert["type"] == "RECV" and alert["local_port"] == str(port):
                 return alert
     raise SockbpfError(
@@ -127,7 +129,7 @@ def _next(told: SimpleQueue[Told], event: str, port: int) -> Told:
     )
 
 
-def _show(out: Console, alert: Told) -> None:
+def _show(out: Console, alert: Parameters) -> None:
     table = Table(title=f"GET /alert …&event={alert['event']}", title_justify="left", show_header=False)
     for name, value in alert.items():
         table.add_row(name, value)

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from sockbpf.settings.config import Config
 
 SWITCH_S = 0.0005
-"""How long one thread may keep the others waiting: the default, 5 ms, is what a request would be late."""
+"""How long one thread may keep the others waiting: with the default, 5 ms, requests would be late by as much."""
 
 
 def watch(config: Config, config_file: Path, ready_file: Path | None, *, beside: bool = False) -> int:
     """Run the monitor, and the store if alerts go there, until SIGTERM (return 0) or SIGINT (return 130).
 
-    SIGHUP has the monitor read its settings again, once it has read them at all. Raise UnsupportedError when another
+    SIGHUP makes the monitor read its settings again, once its start is over. Raise UnsupportedError when another
     monitor watches this host, unless this one is to run `beside` it.
     """
     need_root()

@@ -16,35 +16,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LABELS = tuple(field.name for field in FIELDS if field.label)
-"""What stays the same from `exceeded` to `cleared`: labels name the alert, and only its name resolves it. The owner
-is none of them, it may become known later."""
+"""The fields that stay the same from `exceeded` to `cleared`: by its labels Alertmanager knows an alert again, to
+resolve it. The owner is not among them, since it may become known during the episode."""
 
 
 def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the alert as the API wants it.
+    """Return the alert in the form of the API.
 
-    `endsAt` stands only in what cleared: without it Alertmanager holds the alert for its `resolve_timeout`, 5 minutes
-    as it is shipped, from the last word of it; `repeat` should be shorter.
+    Only `cleared` has `endsAt`. Without it Alertmanager resolves the alert itself when it was not posted again for
+    `resolve_timeout`, 5 minutes by default; `repeat` should be shorter.
     """
     at = Decimal(fields["timestamp"])
-    made: dict[str, Any] = {
+    posted: dict[str, Any] = {
         "labels": {"alertname": "SocketQueue"} | {key: fields[key] for key in LABELS if key in fields},
         "annotations": {"summary": sentence(without_markup(fields))}
         | {key: text for key, text in fields.items() if key not in LABELS},
         "startsAt": rfc3339(at - Decimal(fields.get("duration", "0"))),
     }
     if fields["event"] == CLEARED:
-        made["endsAt"] = rfc3339(at)
-    return made
+        posted["endsAt"] = rfc3339(at)
+    return posted
 
 
 class Alertmanager:
-    """Posts each alert to the Alertmanager at `url`, of which errors show no user and password.
+    """Posts each alert to the Alertmanager at `url`.
 
-    With `hide_path` they show its host alone.
+    Errors show the url without user and password, with `hide_path` its host alone.
 
-    Heartbeats are not sent, nor is the `cleared` of a fold: it tells of some of its sockets, the others may still be
-    over. A fold is resolved when nothing is said of it any more.
+    Heartbeats are not posted, nor is the `cleared` of a folded alert: some of its sockets have cleared, others may
+    still be over. Alertmanager resolves a folded alert when it was not posted again for `resolve_timeout`.
     """
 
     def __init__(self, *, url: str, timeout_s: float, hide_path: bool = False) -> None:
@@ -52,7 +52,7 @@ class Alertmanager:
         self._post = HttpPost(whole, timeout_s, shown=redacted(whole, path=not hide_path))
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Post the alert. Raise TransportError; one that Alertmanager will never take is permanent."""
+        """Post the alert. Raise TransportError, a permanent one if Alertmanager will never take the alert."""
         is_part = fields["event"] == CLEARED and "count" in fields
         if fields["event"] in EVENTS and not is_part:
             self._post.post([alert_of(fields)])

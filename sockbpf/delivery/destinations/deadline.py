@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""A bound on a whole exchange of a requests session.
+"""A deadline for a whole request of a requests session, its answer included.
 
 A timeout of requests bounds one read: a receiver that sends a byte now and then, in its headers or in its body,
 would hold a worker for ever.
@@ -31,18 +31,20 @@ if TYPE_CHECKING:
     from sockbpf.process.life import Pulse
 
 CUT_AGAIN_S = 0.1
+"""From one cut of the connections to the next, until the request has ended."""
 
 CLOSE_GENTLY, CLOSE_AT_ONCE = (
     (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0)) for linger in (0, 1)
 )
-"""A request given up leaves no orphan that goes on sending it, and that nobody could tell for ours."""
+"""What a close does. At once, for a request that is given up: else the kernel goes on sending it from a socket that
+belongs to no process, and that nobody could recognise as the monitor's own."""
 
 
 class Deadline:
     """Knows the connections and sockets of one session, and has a thread that cuts them when time is up.
 
-    The thread lives until `close_gently`. It sleeps to the deadline of an
-    exchange even if that has ended long before, and looks then for the next: under load nobody wakes it.
+    The thread runs until `close_gently`. It sleeps until the deadline of a request, even if the answer came long
+    before, and looks then for the next deadline: under load it need not be woken for each request.
     """
 
     def __init__(self, session: requests.Session, place: Callable[[], tuple[str, int]] | None = None) -> None:
@@ -51,21 +53,21 @@ class Deadline:
         Raise NoThreadError.
         """
         self._changed = threading.Condition(threading.Lock())
-        """Guards what follows: whoever holds it knows that nothing is being cut."""
+        """Held to use the attributes below; while it is held, no connection is cut."""
         self._all: weakref.WeakSet[Any] = weakref.WeakSet()
         self._late: threading.Event | None = None
-        """The exchange under way: set when its time is up."""
+        """Of the request under way: set when its time is up."""
         self._due_s = 0.0
         self._wakes_s = float("inf")
-        """When the thread looks next, of itself."""
+        """When the thread wakes up by itself, monotonic seconds."""
         self._thread: threading.Thread | None = None
         for scheme in ("http://", "https://"):
             session.mount(scheme, _Adapter(self._add, place))
         with self._changed:
-            self._start()  # now: when there is an alert to send, it may be too late for another thread
+            self._start()  # now: when there is an alert to send, the system may have no thread left
 
     def _start(self) -> None:
-        # It waits for as long as nothing is asked for; a worker that nobody cuts is late itself.
+        # No limit: it waits as long as there is no request. If it hangs in one, the worker is found late.
         self._thread = start_thread("http-deadline", self._watch, limit_s=math.inf)
 
     def _add(self, connection_or_socket: Any) -> None:
@@ -74,9 +76,9 @@ class Deadline:
 
     @contextmanager
     def bounded(self, timeout_s: float) -> Iterator[threading.Event]:
-        """Cut every connection `timeout_s` from now, unless left before; the event says it came to that.
+        """Cut every connection `timeout_s` from now, unless the block has ended; the event is set by that.
 
-        One exchange at a time. Raise NoThreadError.
+        One request at a time. Raise NoThreadError.
         """
         late = threading.Event()
         with self._changed:
@@ -102,14 +104,14 @@ class Deadline:
                 else:
                     self._late.set()
                     self._cut()
-                    # Again: what was still connecting had nothing to cut yet.
+                    # And again: a connection that was not made yet had no socket to cut.
                     self._wakes_s = now_s + CUT_AGAIN_S
                 self._changed.wait(None if self._late is None else self._wakes_s - now_s)
 
     def close_gently(self) -> None:
         """Let the connections that are idle now be closed by FIN, which no receiver takes for a failure.
 
-        The thread ends; another exchange would start a new one.
+        The thread ends; another request would start a new one.
         """
         with self._changed:
             for sock in self._sockets():
@@ -135,7 +137,7 @@ class Deadline:
 
 
 class _Adapter(HTTPAdapter):
-    """The adapter of requests, telling `opened` of connections and sockets: it is made to be extended so."""
+    """The adapter of requests, which is made to be extended: calls `opened` with each connection and socket."""
 
     def __init__(
         self, opened: Callable[[Any], None], place: Callable[[], tuple[str, int]] | None = None
@@ -180,7 +182,7 @@ def _telling_pool(
         made.socket_options = [*(made.socket_options or []), CLOSE_AT_ONCE]
         connect = made.connect
         if place:
-            # The host goes on naming whom TLS is to be with, and no name is looked up.
+            # TLS goes on checking the certificate against the URL's host; no name is looked up.
             made._new_conn = lambda: create_connection(  # noqa: SLF001
                 place(), made.timeout, socket_options=made.socket_options
             )
@@ -189,8 +191,8 @@ def _telling_pool(
             connect()
             opened(made.sock)
 
-        # Both: a connection has a socket before it is through its proxy, and none any more once the headers of
-        # an answer without a length are read, though its body still comes from there.
+        # Both are needed: the connection has its socket before it has passed its proxy. It forgets the socket once
+        # the headers of an answer without a length are read, though the body still comes from that socket.
         made.connect = connect_and_tell
         opened(made)
         return made

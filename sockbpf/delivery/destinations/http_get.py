@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The HTTP GET: the alert as query parameters, any 2xx is delivered."""
+"""The HTTP GET, with the alert as query parameters; any answer 2xx means that it is delivered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies
 
 from sockbpf import __version__
 from sockbpf.delivery.destinations.deadline import Deadline
-from sockbpf.delivery.destinations.surroundings import bundle, check_bundle, check_proxy
+from sockbpf.delivery.destinations.environment import bundle, check_bundle, check_proxy
 from sockbpf.delivery.transport import TransportError
 from sockbpf.settings.secret import Secret
 
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from sockbpf.settings.destinations import HttpSettings
 
 BODY_BYTES = 64 * 1024
-"""The most of an answer's body that is read; it is read only so that the connection can serve again."""
+"""The most of an answer's body that is read; it is read only so that the connection can be used again."""
 
 AGENT = f"sockbpf/{__version__}"
 
 ORIGINS = 64
-"""Of how many hosts the proxy is remembered; a receiver may redirect to ever new ones."""
+"""How many hosts' proxies are remembered at once: a receiver may redirect to new hosts without end."""
 
 PERMANENT = frozenset({400, 401, 403, 404, 410, 422})
-"""The statuses that say: this request, as it is, will never do."""
+"""The statuses after which the same request can never succeed."""
 
 # urllib3 writes whole URLs into its warnings and debug lines, query and all.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -64,7 +64,7 @@ def redacted(url: str, *, path: bool = True) -> str:
 def retry_after_s(value: str | None, now: float) -> float | None:
     """Return the seconds a Retry-After header asks for: it holds seconds or an HTTP-date, `now` is Unix time.
 
-    None when there is no header or it makes no sense; a date gone by is 0.
+    None when there is no header or it makes no sense; a date in the past gives 0.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdecimal():
@@ -78,7 +78,7 @@ def retry_after_s(value: str | None, now: float) -> float | None:
 
 
 def plain_reason(error: BaseException) -> str:
-    """Return the error's class and what the system said of its cause.
+    """Return the error's class and the system's own text of its cause.
 
     The text of the errors of requests and urllib3 is never used: it holds the URL.
     """
@@ -91,13 +91,13 @@ def plain_reason(error: BaseException) -> str:
         return f"{name}: not an HTTP answer"
     if isinstance(cause, OSError) and cause.strerror:
         return f"{name}: {cause.strerror}"
-    if type(error) is OSError:  # only requests raises that itself, of a path that is no file
+    if type(error) is OSError:  # only requests raises that itself, for a path that leads to no file
         return f"{name}: a certificate, key or CA file is not there"
     return name
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """Return the innermost error that the system, TLS or HTTP raised, None when only libraries spoke."""
+    """Return the innermost error that the system, TLS or HTTP raised, None if only libraries raised any."""
     found, at = None, error.__cause__ or error.__context__
     while at is not None:
         foreign = isinstance(at, (OSError, http.client.HTTPException))
@@ -108,7 +108,7 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 def is_absent(url: str, error: BaseException) -> bool:
-    """Tell whether nobody listens where the url leads, a place on this host."""
+    """Return whether the url leads to this host, and no process listens there."""
     try:
         here = ip_address(urlsplit(url).hostname or "").is_loopback
     except ValueError:
@@ -117,10 +117,10 @@ def is_absent(url: str, error: BaseException) -> bool:
 
 
 def drain(late: threading.Event, response: requests.Response, *_: object, **__: object) -> None:
-    """Read a short body to its end, so that the connection can serve again; else close the connection.
+    """Read a short body to its end, so that the connection can be used again; else close the connection.
 
-    What goes wrong here is no failure: the status has been said. Unless it was already late: cut off in the
-    middle of its headers, an answer looks as if they ended there.
+    An error here is no failure, since the status is known. But if the time was up before (`late`), it is one: an
+    answer that was cut in the middle of its headers looks as if the headers ended there.
     """
     if late.is_set():
         raise requests.Timeout
@@ -129,30 +129,30 @@ def drain(late: threading.Event, response: requests.Response, *_: object, **__: 
 
 
 class HttpGet:
-    """GETs the `url` of its settings, the alert's parameters behind its own query, on connections kept alive.
+    """GETs the `url` of its settings, the alert's parameters after the url's own, on connections that are kept alive.
 
     The timeout bounds the connecting, each read and the whole try, redirects and body included. Only what
     opens a connection may take longer, by bounds of its own: the name look-up (resolv.conf), each address
     of the name and the TLS handshake (the timeout each). Proxies and CA bundles come from the environment,
-    as is the custom with requests; it is read once, here or when a redirect first leads to a host.
+    as with requests itself; the environment is read once, here or when a redirect first leads to a host.
 
     Headers, token, password and client certificate are for the scheme, host and port of `url`: what a redirect
-    leads to elsewhere gets none of them. Port 443 of a host whose port 80 it was is the same to requests.
+    leads to elsewhere gets none of them. To requests port 443 of a host is the same place as port 80.
     """
 
     def __init__(self, settings: HttpSettings, place: Callable[[], tuple[str, int]] | None = None) -> None:
         """Prepare the first request. `place`, where given, returns the address and port that everything is sent to.
 
-        It raises TransportError as long as there is none. Raise UnusableError if the environment allows no request.
+        As long as there is none, it raises TransportError. Raise UnusableError if the environment allows no request.
         """
         self._settings = settings
         self._place = place
         self._session = requests.Session()
         self._deadline = Deadline(self._session, place)
-        # With trust_env requests would send what ~/.netrc holds for the host; the rest of it is done here.
+        # With trust_env requests would send the login that ~/.netrc has for the host. What else it does is done here.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = AGENT
-        # Not as Secret: older requests want plain text.
+        # Not as Secret: older versions of requests take plain `str` only.
         self._session.headers.update({name: str(value) for name, value in settings.headers.items()})
         if settings.token:
             self._session.headers["Authorization"] = f"Bearer {settings.token}"
@@ -166,7 +166,7 @@ class HttpGet:
         check_proxy(self._session, str(self._request.url), self._proxies(_origin(self._request)))
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Return on 2xx. Raise TransportError on any other status and on every failure on the way to one."""
+        """Return on 2xx. Raise TransportError on any other status and on every failure before an answer."""
         if self._place:
             self._place()
         try:
@@ -190,12 +190,14 @@ class HttpGet:
         return redacted(url, path=not isinstance(self._settings.url, Secret))
 
     def _follow(self, fields: Mapping[str, str], late: threading.Event) -> requests.Response:
-        """Return the last answer of the redirects.
+        """Return the answer after all redirects.
 
-        They are followed one by one and not by requests, which reads their bodies without a bound.
+        They are followed here and not by requests, which reads their bodies without a bound.
         """
         request = copy(self._request)
-        request.hooks = {"response": [partial(drain, late)]}  # those it leads to have them too
+        request.hooks = {
+            "response": [partial(drain, late)]
+        }  # the requests to which it is redirected have them too
         url = str(request.url)
         cert = self._cert
         try:
@@ -206,8 +208,8 @@ class HttpGet:
                 if answer.next is None:
                     return answer
                 request = answer.next
-                # That of the last request, which may have gone through a proxy where this one will not; the
-                # adapter adds it where it is wanted.
+                # The request before may have gone through a proxy where this one will not; the adapter adds
+                # the header where a proxy wants it.
                 request.headers.pop("Proxy-Authorization", None)
                 if self._session.should_strip_auth(url, str(request.url)):  # type: ignore[no-untyped-call]
                     cert = None
@@ -215,13 +217,13 @@ class HttpGet:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             timed_out = late.is_set() or isinstance(error, requests.Timeout)
             reason = f"no answer within {self._settings.timeout:g} s" if timed_out else plain_reason(error)
-            # Not even as the cause: its text holds the URL.
+            # From None: the text of the cause would show the URL.
             absent = is_absent(url, error)
             raise TransportError(f"GET {self._shown(url)}: {reason}", absent=absent) from None
         raise TransportError(f"GET {self._shown(url)}: more than {self._session.max_redirects} redirects")
 
     def _strip(self, request: requests.PreparedRequest) -> None:
-        """Take from a request what another host must not see; requests itself knows of Authorization only."""
+        """Remove the headers that another host must not see; requests itself removes Authorization only."""
         for name in ("Authorization", *self._settings.headers):
             request.headers.pop(name, None)
         request.headers.setdefault("User-Agent", AGENT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The HTTP POST of a JSON value, any 2xx is delivered."""
+"""The HTTP POST of a JSON value; any answer 2xx means that it is delivered."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from requests.utils import get_environ_proxies
 
 from sockbpf import __version__
 from sockbpf.delivery.destinations.deadline import Deadline
+from sockbpf.delivery.destinations.environment import bundle, check_bundle, check_proxy
 from sockbpf.delivery.destinations.http_get import PERMANENT, drain, is_absent, plain_reason, retry_after_s
-from sockbpf.delivery.destinations.surroundings import bundle, check_bundle, check_proxy
 from sockbpf.delivery.transport import TransportError
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class HttpPost:
-    """POSTs to `url`, which errors call `shown`, on connections kept alive; times are bounded as in HttpGet.
+    """POSTs to `url` on connections that are kept alive; times are bounded as in HttpGet. Errors show `shown`.
 
-    Redirects are not followed: most of them would make a GET of it, whose 2xx says nothing.
+    Redirects are not followed: most of them would turn the POST into a GET, whose answer 2xx proves nothing.
     """
 
     def __init__(self, url: str, timeout_s: float, *, shown: str) -> None:
@@ -34,7 +34,7 @@ class HttpPost:
         self._shown = shown
         self._session = requests.Session()
         self._deadline = Deadline(self._session)
-        # With trust_env requests would send what ~/.netrc holds for the host; the rest of it is done below.
+        # With trust_env requests would send the login that ~/.netrc has for the host. The rest of it is done below.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = f"sockbpf/{__version__}"
         self._session.prepare_request(requests.Request("POST", url, json={}))
@@ -44,7 +44,7 @@ class HttpPost:
         check_proxy(self._session, url, self._proxies)
 
     def post(self, value: Any) -> None:
-        """Return on 2xx. Raise TransportError on any other status and on every failure on the way to one."""
+        """Return on 2xx. Raise TransportError on any other status and on every failure before an answer."""
         try:
             with self._deadline.bounded(self._timeout_s) as late:
                 try:
@@ -57,7 +57,7 @@ class HttpPost:
                 ) as error:
                     timed_out = late.is_set() or isinstance(error, requests.Timeout)
                     reason = f"no answer within {self._timeout_s:g} s" if timed_out else plain_reason(error)
-                    # Not even as the cause: its text holds the URL.
+                    # From None: the text of the cause would show the URL.
                     absent = is_absent(self._url, error)
                     raise TransportError(f"POST {self._shown}: {reason}", absent=absent) from None
         finally:

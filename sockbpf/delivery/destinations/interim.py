@@ -6,15 +6,15 @@ from __future__ import annotations
 import http.client
 
 SWITCHING_PROTOCOLS = 101
-"""Final: what follows it is no HTTP any more, and nobody has asked for it."""
+"""A final answer, though below 200: what follows it is not HTTP any more. Our requests never ask for it."""
 
 FINAL = 200
 MOST = 100
-"""So many are read; a receiver that has more to say before it answers is given up."""
+"""Interim answers that are read before the answer itself; a receiver that sends more has failed."""
 
 
 class Answer(http.client.HTTPResponse):
-    """http.client by itself passes over 100 alone, and takes another 1xx for the answer."""
+    """Skips all interim answers. http.client skips 100 alone, and takes another 1xx for the answer."""
 
     def begin(self) -> None:
         """Read the status and the headers of the answer."""
@@ -22,5 +22,5 @@ class Answer(http.client.HTTPResponse):
             super().begin()
             if self.status >= FINAL or self.status == SWITCHING_PROTOCOLS:
                 return
-            self.headers = self.msg = None  # type: ignore[assignment]  # as before the first
+            self.headers = self.msg = None  # type: ignore[assignment]  # as they were before `begin`
         raise http.client.HTTPException("nothing but interim answers")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""A file with one JSON object per line and alert."""
+"""A file that gets each alert as one line with a JSON object."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXT = frozenset(field.name for field in FIELDS if field.kind in {Kind.TEXT, Kind.ADDRESS})
-"""What is text, though it may look like a number: a process can be called 1e5. All else that looks so is one."""
+"""Fields that are text, whatever they look like: a process can be called 1e5. In all others a number is a number."""
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 _writing: dict[str, threading.Lock] = {}
-"""By path. No lock of the file itself: whoever may read it could hold one for ever."""
+"""A lock for each path. The file itself is not locked: whoever may read a file can hold its lock for ever."""
 
 
 def line_of(fields: Mapping[str, str]) -> str:
-    """Return an alert as one line of ASCII. Its numbers stand there digit by digit as they were told."""
+    """Return an alert as one line of ASCII. Its numbers keep all the digits that the alert has."""
     return "{" + ",".join(f"{json.dumps(key)}:{_value(key, text)}" for key, text in fields.items()) + "}"
 
 
@@ -41,9 +41,9 @@ def _value(key: str, text: str) -> str:
 class JsonLines:
     """Appends to the file at `path`, which it makes (mode 0640) if its folder is there.
 
-    On return of `send` the line is on the disk. A file that was moved away is left for a new one at `path`, so
-    that logrotate needs no word with us; a line that it was written into while it moved stands in both. What
-    copytruncate loses between its copy and its cut nobody can mend.
+    When `send` returns, the line is on the disk. Once the file was moved away, as by logrotate, a new one is made at
+    `path`, without a signal; a line that was written at that moment is in both files. Lines that are written while
+    logrotate's copytruncate copies and cuts the file may be lost.
     """
 
     def __init__(self, *, path: str | Path) -> None:
@@ -52,7 +52,7 @@ class JsonLines:
         self._file: int | None = None
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Append the alert. Raise TransportError, passing, for whatever the disk says."""
+        """Append the alert. Raise TransportError, never a permanent one, for every error of the disk."""
         try:
             line = f"{line_of(fields)}\n".encode("ascii")
             with self._lock:
@@ -69,13 +69,13 @@ class JsonLines:
                 os.close(file)
 
     def _append(self, line: bytes) -> int:
-        """Return the file that was at `path` before the line was written into it and after."""
+        """Write the line; return a file that was at `path` both before and after that."""
         while True:
             if self._file is None or not self._is_at_path(self._file):
                 self.close()
                 self._file = self._opened()
             self._write(self._file, line)
-            # Moved in between, it may have been compressed and removed already.
+            # A file that was moved in between may have been compressed and removed already: write again.
             if self._is_at_path(self._file):
                 return self._file
 
@@ -93,7 +93,7 @@ class JsonLines:
             return False
 
     def _write(self, file: int, line: bytes) -> None:
-        """Append in one write; what was cut short, by whomever, does not take the line with it."""
+        """Append by one write; where the file ends in the middle of a line, begin a new line."""
         size = os.fstat(file).st_size
         if size and os.pread(file, 1, size - 1) != b"\n":
             line = b"\n" + line
@@ -101,6 +101,6 @@ class JsonLines:
         if written == len(line):
             return
         end = os.lseek(file, 0, os.SEEK_CUR)
-        if os.fstat(file).st_size == end:  # nobody has written behind it
+        if os.fstat(file).st_size == end:  # no other process has written after it
             os.ftruncate(file, end - written)
         raise TransportError(f"{self._path}: room for {written} of {len(line)} bytes")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""An incoming webhook of Slack, and of whatever takes the same: Mattermost, Rocket.Chat."""
+"""An incoming webhook of Slack, or of a chat that takes the same messages: Mattermost, Rocket.Chat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def text_of(fields: Mapping[str, str]) -> str:
     """Return the message, in Slack's mrkdwn; the reader's client shows the time in the reader's zone.
 
-    Nobody is called and nothing is formatted by what a process or a host is called.
+    The name of a process or a host can neither call anybody (@channel) nor format the text.
     """
     fields = without_markup(fields)
     seconds = Decimal(fields["timestamp"])
@@ -29,18 +29,18 @@ def text_of(fields: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return the text with the three characters escaped that Slack reads."""
+    """Return the text with the three characters escaped that mean something to Slack."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class Slack:
-    """Posts a line for each alert to `url`, all of which is a secret but its host. Heartbeats are not for people."""
+    """Posts a message for each alert to `url`, of which all but the host is secret. Heartbeats are not posted."""
 
     def __init__(self, *, url: str, timeout_s: float) -> None:
         self._post = HttpPost(url, timeout_s, shown=redacted(url, path=False))
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Post the alert. Raise TransportError; one that Slack will never take is permanent."""
+        """Post the alert. Raise TransportError, a permanent one if Slack will never take the alert."""
         if fields["event"] in EVENTS:
             self._post.post({"text": text_of(fields)})
 

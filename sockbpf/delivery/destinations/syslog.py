@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 UDP_BYTES, STREAM_BYTES = 2048, 8192
-"""The most that every receiver should take (RFC 5424, 6.1), and what rsyslog takes as it is shipped."""
+"""The longest message that every receiver should take (RFC 5424, 6.1), and that rsyslog takes by its default."""
 
 
 class _Wire(Protocol):
@@ -28,10 +28,10 @@ class _Wire(Protocol):
 class Syslog:
     """Sends to `address`: ("unix", path, 0), ("udp", host, port) or ("tcp", host, port), IPv6 without brackets.
 
-    A path is told in the form of syslog(3), all else in that of RFC 5424. To return is to have put the message
-    into the local daemon's socket, to have sent it by UDP, which tells nobody what it loses, or to have the host
-    behind TCP acknowledge it: more there is none, syslog has no answers. `timeout_s` bounds the connecting to each
-    address of a name, and the sending; the name look-up has bounds of its own (resolv.conf).
+    A local socket gets the form of syslog(3), UDP and TCP that of RFC 5424. syslog has no answers: when `send`
+    returns, the message is in the local daemon's socket, or was sent by UDP, which reports no loss, or the host at
+    the other end of TCP has acknowledged it. `timeout_s` bounds the connecting to each address of a name, and the
+    sending; the name look-up has bounds of its own (resolv.conf).
     """
 
     def __init__(self, *, address: tuple[str, str, int], timeout_s: float, facility: str = "daemon") -> None:
@@ -47,7 +47,7 @@ class Syslog:
         )
 
     def send(self, fields: Mapping[str, str]) -> None:
-        """Send the alert. Raise TransportError, passing, for whatever the system says."""
+        """Send the alert. Raise TransportError, never a permanent one, for every error of the system."""
         message = self._form(fields, facility=self._facility, pid=os.getpid(), limit=self._limit)
         try:
             self._wire.send(message)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What syslog daemons are told: the forms of RFC 5424 and of syslog(3). Pure."""
+"""The text of a syslog message, in the forms of RFC 5424 and of syslog(3). Pure functions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FACILITIES = (
     "ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6",
     "local7",
 )  # fmt: skip
-"""By number."""
+"""The names of the facilities; the place in the list is the number."""
 
 WARNING, NOTICE, INFO = 4, 5, 6
 SEVERITIES = {EXCEEDED: WARNING, ONGOING: WARNING, CLEARED: NOTICE}
 
 ELEMENT = "sockbpf@32473"
-"""The name of our structured data. The number stands for an enterprise, and this project has none of its own:
-32473 is the one that RFC 5612 keeps for examples, as in those of RFC 5424."""
+"""The name of our structured data. Its number is an enterprise's, and this project has none of its own: 32473 is the
+one that RFC 5612 reserves for examples, as in those of RFC 5424."""
 
 BOM = b"\xef\xbb\xbf"
 
@@ -34,28 +34,31 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 
 
 def priority(event: str, facility: int) -> int:
-    """Return the PRI: what is over is a warning, what is back a notice, all else is for information."""
+    """Return the PRI: a queue that is over is a warning, one that has cleared a notice, the rest is information."""
     return facility * 8 + SEVERITIES.get(event, INFO)
 
 
 def rfc5424(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
-    """Return the message of RFC 5424, at most `limit` bytes: the sentence is cut first, then go parameters."""
+    """Return the message in the form of RFC 5424, at most `limit` bytes.
+
+    Where it is longer the sentence is cut first; where that is not enough, parameters are left out.
+    """
     when = rfc3339(Decimal(fields["timestamp"]))
     host, event = _header(fields["host"], 255), _header(fields["event"], 32)
     head = f"<{priority(fields['event'], facility)}>1 {when} {host} sockbpf {pid} {event} ".encode("ascii")
     head += element(fields, limit - len(head))
     text = sentence(fields)
-    # Without one the text is ASCII: most daemons would show the mark.
+    # ASCII is sent without a byte order mark: most daemons would show the mark.
     mark = b" " if text.isascii() else b" " + BOM
-    said = _cut(text, limit - len(head) - len(mark))
-    return head + mark + said if said else head
+    shortened = _cut(text, limit - len(head) - len(mark))
+    return head + mark + shortened if shortened else head
 
 
 def syslog3(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
-    """Return the message as syslog(3) forms it, at most `limit` bytes; the structured data stand at its end.
+    """Return the message as syslog(3) forms it, at most `limit` bytes; the structured data are at its end.
 
-    Daemons expect this form on /dev/log and no other: rsyslog, as it is shipped, takes a message of RFC 5424 for one
-    of a program called 1, and journald does not read it either.
+    Daemons expect this form on /dev/log, and no other: rsyslog, by its default settings, takes a message of RFC 5424
+    for one of a program called 1, and journald cannot read it either.
     """
     at = time.localtime(int(Decimal(fields["timestamp"])))
     when = f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
@@ -65,9 +68,9 @@ def syslog3(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -
 
 
 def element(fields: Mapping[str, str], limit: int) -> bytes:
-    """Return an SD-ELEMENT of the parameters that find room in `limit` bytes.
+    """Return an SD-ELEMENT of the alert's parameters, without those for which `limit` bytes have no room.
 
-    Values hold no control characters: daemons write them into files of lines.
+    Control characters of the values are escaped: daemons write one message on each line of a file.
     """
     made, room = [f"[{ELEMENT}".encode("ascii")], limit - len(f"[{ELEMENT}]")
     for key, value in fields.items():

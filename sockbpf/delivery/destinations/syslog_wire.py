@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""How a message gets to a syslog daemon: datagrams or a stream, of the local host or of another."""
+"""How a message gets to a syslog daemon, on this host or another: by datagrams or by a stream."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOK_UP_S = 60.0
-"""How long the address that a name stood for is good for UDP, which does not tell that nobody is there."""
+"""How long UDP uses the address of a name: then the name is looked up again, since UDP reports no dead host."""
 
 LOOK_FIRST_MS, LOOK_MAX_MS = 1, 50
-"""From one look at what is acknowledged to the next."""
+"""The first, and the longest, pause from one look at what is acknowledged to the next."""
 
 ABORT = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: `close` drops what was not acknowledged, and resets the connection."""
 
 
 class Udp:
@@ -42,7 +43,7 @@ class Udp:
             self._socket = _connected_udp(self._host, self._port)
             self._until_s = self._clock() + LOOK_UP_S
         self._socket.send(message)
-        # What ICMP has said by now; a host nearby answers at once that nobody listens.
+        # An ICMP error that is here by now: a host nearby reports at once that no process listens.
         _raise_pending(self._socket)
 
     def close(self) -> None:
@@ -52,7 +53,7 @@ class Udp:
 
 
 def _connected_udp(host: str, port: int) -> socket.socket:
-    """Return a socket to the first address of the name to which there is a way."""
+    """Return a socket to the first address of the name that has a route; raise OSError."""
     failed = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     for family, kind, protocol, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
         try:
@@ -71,7 +72,7 @@ def _connected_udp(host: str, port: int) -> socket.socket:
 
 
 class Stream:
-    """Whole messages, each framed by `framed`, on a connection that is kept; `connect` makes one."""
+    """Sends messages, framed by `framed`, on one connection, which `connect` opens and which is kept."""
 
     def __init__(
         self, connect: Callable[[], socket.socket], framed: Callable[[bytes], bytes], timeout_s: float
@@ -82,7 +83,7 @@ class Stream:
         self._socket: socket.socket | None = None
 
     def send(self, message: bytes) -> None:
-        """Return when the other side has it. Raise OSError: it may have it or not, the connection is to be closed."""
+        """Return when the other side has the message. Raise OSError if that is not sure: the caller closes then."""
         if self._socket is not None and _is_over(self._socket, 0):
             self.close()
         if self._socket is None:
@@ -93,7 +94,7 @@ class Stream:
             self._socket.sendall(self._framed(message))
             _wait_acknowledged(self._socket, end_s)
         except OSError:
-            # What is not acknowledged is sent again, on another connection.
+            # The message is sent again, on another connection: of this one nothing more may arrive.
             with suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
             raise
@@ -105,7 +106,7 @@ class Stream:
 
 
 def _is_over(connection: socket.socket, wait_ms: int) -> bool:
-    """Whether the other side has closed, now or within `wait_ms`: what is sent then is lost without a word."""
+    """Whether the other side has closed, now or within `wait_ms`: what is sent then is lost without an error."""
     poll = select.poll()
     poll.register(connection, select.POLLRDHUP)
     return bool(poll.poll(wait_ms))
@@ -114,8 +115,8 @@ def _is_over(connection: socket.socket, wait_ms: int) -> bool:
 def _wait_acknowledged(connection: socket.socket, end_s: float) -> None:
     """Return when the other host has acknowledged all that was sent; with AF_UNIX, when the other side has read it.
 
-    Raise OSError when it closes before, or when it is later than `end_s`, monotonic seconds. A Linux host
-    acknowledges what comes one by one when it is read.
+    Raise OSError when the other side closes before, or at `end_s`, monotonic seconds. A Linux host acknowledges a
+    single small segment when it is read.
     """
     wait_ms, over = LOOK_FIRST_MS, False
     while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0]:  # SIOCOUTQ
@@ -125,18 +126,18 @@ def _wait_acknowledged(connection: socket.socket, end_s: float) -> None:
             raise TimeoutError
         over = _is_over(connection, wait_ms)
         wait_ms = min(LOOK_MAX_MS, 2 * wait_ms)
-    _raise_pending(connection)  # it had it, and closed without having read it
+    _raise_pending(connection)  # an error if the other side closed without having read the message
 
 
 def _raise_pending(connection: socket.socket) -> None:
-    """Raise what the kernel has learned of the connection since it was last asked."""
+    """Raise the error that the kernel has noted for the socket since the last call, if there is one."""
     failed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if failed:
         raise OSError(failed, os.strerror(failed))
 
 
 class Local:
-    """The daemon's own socket: of datagrams nearly everywhere, of streams where it refuses those."""
+    """The local daemon's socket: it takes datagrams on nearly all systems, and a stream on the others."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
         self._path = path
@@ -148,12 +149,12 @@ class Local:
         """Send, or raise OSError."""
         if self._datagrams is None:
             self._datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            # Not Python's timeout: it would poll a socket without a peer, which can always be written to.
+            # Not Python's timeout, which polls: without a peer a socket can always be written to, says poll.
             whole, part = divmod(self._timeout_s, 1)
             limit = struct.pack("ll", int(whole), int(part * 10**6))
             self._datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         try:
-            # Not connected: a daemon that starts anew makes a new socket at the path.
+            # The socket is not connected: a daemon that restarts makes a new one at the path.
             self._datagrams.sendto(message, self._path)
         except BlockingIOError:
             raise TimeoutError from None

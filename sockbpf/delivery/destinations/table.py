@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The places alerts go to: the literal table. To add one: its file, its settings, its row."""
+"""The table of destinations. A new one needs its file in this folder, its settings, and a row here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAKERS: Mapping[str, Callable[[Any], Destination]] = {
         url=its.url, timeout_s=its.timeout, hide_path=isinstance(its.url, Secret)
     ),
 }
-"""Type, as in the settings -> from its settings to a destination."""
+"""Type, as in the settings -> what makes a destination of its settings."""
 
 ONE_WRITER = frozenset({"file", "syslog"})
-"""Where more than one worker would gain nothing."""
+"""The types for which more than one worker would gain nothing."""

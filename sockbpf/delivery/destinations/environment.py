@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What the environment adds to a request: a proxy, a bundle of authorities. Tried before the first one is sent."""
+"""What environment variables add to a request, tried before the first one: a proxy, a bundle of authorities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def bundle() -> str | None:
-    """Return the file or folder of authorities that takes the place of the public ones, as requests does."""
+    """Return the file or folder of authorities to use in place of the public ones, by the rule of requests."""
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
 
 
@@ -39,7 +39,7 @@ def check_bundle(url: str, path: str | None) -> None:
 
 
 def check_proxy(session: requests.Session, url: str, proxies: Mapping[str, str]) -> None:
-    """Raise UnusableError if the environment's proxy for this url is none."""
+    """Raise UnusableError if the environment's proxy for this url cannot be used."""
     proxy = select_proxy(url, proxies)
     if not proxy:
         return
