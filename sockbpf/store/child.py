@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The store as the monitor's child: what it is to do comes on stdin, a pipe that stays open as long as it may live.
+"""The store as the monitor's child: its order comes on stdin, a pipe that stays open as long as the monitor runs.
 
-The first line holds the settings, so that none of their secrets is in a command line or an environment, and the
-number of a descriptor, the listening socket that the monitor holds. When the pipe closes, by whatever end the monitor
-had, the store ends too: nobody needs the right to signal it.
+The first line has the settings, so that none of their secrets is in a command line or an environment, and the number
+of a descriptor: the listening socket, which the monitor has opened. When the pipe closes, however the monitor ended,
+the store ends too: so the monitor needs no right to signal the store.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ PATIENCE_S = 6.0
 
 
 class OrphanError(SockbpfError):
-    """Nobody is there for whom the store would run."""
+    """The monitor has ended before the store began."""
 
     exit_code = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StoreOrder:
-    """What the monitor wants: a level of the log, settings, the listening socket's descriptor."""
+    """What the monitor sends: the level of the log, the settings, the descriptor of the listening socket."""
 
     log: str
     settings: StoreSettings
@@ -39,14 +39,14 @@ class StoreOrder:
 
     def to_bytes(self) -> bytes:
         settings = self.settings.model_dump(mode="json", exclude={"listen"})
-        assert self.settings.listen  # noqa: S101  there is a socket
+        assert self.settings.listen  # noqa: S101  a socket listens there
         host, port = self.settings.listen
         settings["listen"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return json.dumps({"log": self.log, "listener": self.listener, "store": settings}).encode() + b"\n"
 
 
 def take_order() -> StoreOrder:
-    """Read what is to be done; raise OrphanError if the monitor has gone."""
+    """Read the order from stdin; raise OrphanError if the monitor has ended."""
     with open(PIPE, "rb", buffering=0, closefd=False) as pipe:
         line = pipe.readline(MOST_BYTES)
     if not line.endswith(b"\n"):
@@ -56,7 +56,7 @@ def take_order() -> StoreOrder:
 
 
 def end_with_the_monitor() -> None:
-    """From now on end when the pipe closes: by SIGTERM, and at once where that does not do."""
+    """Start a thread that ends the process when the pipe closes: by SIGTERM, and after PATIENCE_S at once."""
     threading.Thread(target=_end, name="monitor", daemon=True).start()
 
 

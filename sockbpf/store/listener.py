@@ -13,14 +13,15 @@ BACKLOG = 2048
 
 
 def listen(at: HostPort, patience_s: float) -> socket.socket:
-    """Listen there: bound and not listening yet, the address could still be taken by another. Raise OSError.
+    """Open a socket that listens there; raise OSError.
 
-    `::` is every address, IPv4 too. `patience_s` is how long who connects may take for the end of an answer.
+    It listens at once: another process could still take an address that is only bound. `::` is every address, IPv4
+    too. `patience_s` is how long a client may take to receive the end of an answer.
     """
     found = socket.getaddrinfo(at.host, at.port, type=socket.SOCK_STREAM)
-    family, _, _, _, address = min(found)  # of a name's addresses, IPv4
+    family, _, _, _, address = min(found)  # IPv4, where a name has both
     every = family == socket.AF_INET6 and address[0] == "::"
     listener = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=every)
-    # What connects takes it over: who does not take the end of an answer is let go by the kernel.
+    # Accepted sockets inherit the option: the kernel closes one whose client does not receive the end of an answer.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(patience_s * 1000))
     return listener

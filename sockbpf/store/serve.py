@@ -44,11 +44,11 @@ MOST_FILES = 8192
 STOP_S = 5
 """How long requests under way may take when the store is to end."""
 IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.uvloop", "uvloop")
-"""What our libraries import when they first want it."""
+"""Modules that our libraries import only when they first need them."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn waits for answers under way before it says that the end has come: streams must be told earlier."""
+    """Calls `before_end` first of all: uvicorn waits for the answers under way, and no stream ends by itself."""
 
     def __init__(self, config: uvicorn.Config, before_end: Callable[[], None]) -> None:
         super().__init__(config)
@@ -68,14 +68,14 @@ def serve(
     listener: socket.socket | None = None,
     when_confined: Callable[[], object] = tuple,
 ) -> int:
-    """Serve until SIGTERM, return 0; on the socket given, if there is one, which must listen.
+    """Serve until SIGTERM, return 0. Without a `listener`, a socket that listens, one is opened.
 
-    `when_confined` is called once root is given up, before anything that may take long. Raise SockbpfError where
-    that cannot be, such as a port that is taken.
+    `when_confined` is called once root is given up, before anything that may take long. Raise SockbpfError if the
+    store cannot run, as when its port is taken.
     """
     os.umask(0o077)  # files that are made, also by SQLite, are the store's user's alone
     if settings.listen is None:
-        raise StoreError("the configuration says so: store > listen is empty")
+        raise StoreError("no address to listen on: store > listen is empty in the configuration")
     listener = listener or _listener(settings)
     context = _tls(settings)
     # All modules are imported and all files are read before root is given up: the code may lie in root's own folder.
@@ -96,7 +96,7 @@ def serve(
     def on_sigterm(*_: object) -> None:
         server.should_exit = True
 
-    # It comes here before uvicorn has its own handler, and again once uvicorn has ended and raises it anew.
+    # For a SIGTERM before uvicorn has its own handler, and for the one that uvicorn raises again when it has ended.
     signal.signal(signal.SIGTERM, on_sigterm)
     server.run(sockets=[listener])
     log.info("the store has ended")
@@ -157,7 +157,7 @@ def _tls(settings: StoreSettings) -> ssl.SSLContext | None:
 
 
 def _become(settings: StoreSettings) -> None:
-    """Give up root for good, once what only root may do is done."""
+    """Do what only root may do, then give up root for good."""
     path = settings.sqlite_path
     if os.geteuid() == 0:
         user = user_of(settings.user)
@@ -171,7 +171,7 @@ def _become(settings: StoreSettings) -> None:
 
 
 def _allow_files() -> int:
-    """Have room for all connections, and for those that are sent away; return for how many files there is."""
+    """Allow as many open files as the connections need, refused ones included; return how many are allowed."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

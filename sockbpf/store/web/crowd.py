@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Who is connected, and who is let go when there are too many: never who waits for an answer, nor the monitor.
+"""All open connections, and which of them is closed when there are too many: none that waits for its answer.
 
-Connections are counted for each peer: a user of this host, or a host elsewhere. When there is no room for one more,
-the peer that has the most loses one: who has asked nothing yet first, the oldest of them, then who has been quiet for
-longest. So those who open thousands push out each other. The monitor, which is root, and who has sent the token have
-places of their own.
+Connections are counted for each peer: a user of this host, or another host. When there is no room for a new one, the
+peer with the most connections loses one: the oldest on which nothing was asked yet, else the one that is quiet for
+longest. So a client that opens thousands loses its own. The monitor, which is root, and clients that have sent the
+token have places of their own.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ if TYPE_CHECKING:
 
 MOST_OTHERS, MOST_OURS = 1000, 500
 SPARE_FILES = 100
-"""Descriptors for all else: the database, the log, connections that are just being closed."""
+"""Descriptors left for everything else: the database, the log, connections that are just being closed."""
 OURS = "ours"
+"""The peer under which the monitor, root, and clients that have sent the token are counted."""
 
 
 class Standing(Enum):
-    """Whose turn it is on a connection."""
+    """What a connection is doing."""
 
-    MUTE = "nothing was asked yet"
-    QUIET = "the client's, who has asked before"
-    BUSY = "the store's"
+    MUTE = "its client has asked nothing yet"
+    QUIET = "its client has asked before, and may ask again"
+    BUSY = "the store has to answer"
 
 
 class Connection(Protocol):
-    def let_go(self) -> None:
-        """Close at once; nobody waits for anything."""
+    def drop(self) -> None:
+        """Close the connection at once."""
 
 
 @dataclass(eq=False)
 class _Group:
-    """The connections of one peer; those of each state, the first to change to it first."""
+    """The connections of one peer, by state; of each state that one first which has been in it for longest."""
 
     count: int = 0
     of: dict[Standing, dict[Connection, None]] = field(
@@ -49,11 +50,12 @@ class _Group:
     )
 
     def victim(self) -> Connection | None:
+        """Return the connection to close first, None if each waits for its answer."""
         return next((each for state in (Standing.MUTE, Standing.QUIET) for each in self.of[state]), None)
 
 
 class Crowd:
-    """For the event loop; `files` is how many descriptors this process may have."""
+    """Used in the event loop only; `files` is how many descriptors this process may have."""
 
     def __init__(self, files: int) -> None:
         room = max(files - SPARE_FILES, 30)
@@ -70,7 +72,7 @@ class Crowd:
         return len(self._where)
 
     def peer_of(self, theirs: tuple[str, int | None] | None, ours: tuple[str, int | None] | None) -> str:
-        """Return the name of who is at the other end."""
+        """Return the name of the peer at the other end: OURS, a user of this host, a host, an IPv6 network of /64."""
         if not theirs or not ours or not theirs[1] or not ours[1]:
             return "unknown"
         address = ipaddress.ip_address(theirs[0].partition("%")[0])
@@ -83,12 +85,12 @@ class Crowd:
         return str(mapped)
 
     def is_ours(self, connection: Connection) -> bool:
-        """Whether it is the monitor's, or of who has sent the token."""
+        """Whether a connection is the monitor's, root's, or of a client that has sent the token."""
         where = self._where.get(connection)
         return where is not None and where[0] == OURS
 
     def enter(self, connection: Connection, peer: str) -> bool:
-        """Take a connection in, if need be in another one's place; return whether there is a place."""
+        """Add a connection, if need be by closing another one; return whether there is a place."""
         is_ours = peer == OURS
         most = self._most_ours if is_ours else self._most_others
         while self._count(is_ours=is_ours) >= most:
@@ -98,12 +100,12 @@ class Crowd:
                 return False
             self.shed += 1
             self.leave(victim)
-            victim.let_go()
+            victim.drop()
         self._put(connection, peer, Standing.MUTE)
         return True
 
     def place(self, connection: Connection, state: Standing) -> None:
-        """Say whose turn it is now; the last to be quiet is the last to be let go."""
+        """Note what a connection is doing now; the last to become quiet is the last to be closed."""
         where = self._where.get(connection)
         if where is None or (where[1] is state and state is not Standing.QUIET):
             return
@@ -111,13 +113,14 @@ class Crowd:
         self._put(connection, where[0], state)
 
     def trust(self, connection: Connection) -> None:
-        """Count a connection among ours, if there is room: it has sent the token."""
+        """Count a connection under OURS, if there is room: its client has sent the token."""
         where = self._where.get(connection)
         if where and where[0] != OURS and self._groups[OURS].count < self._most_ours:
             self.leave(connection)
             self._put(connection, OURS, where[1])
 
     def leave(self, connection: Connection) -> None:
+        """Forget a connection that is closed."""
         peer, state = self._where.pop(connection, (None, Standing.MUTE))
         if peer is None:
             return

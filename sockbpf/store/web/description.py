@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The OpenAPI description of what can be asked, and what is answered."""
+"""The OpenAPI description of all requests and their answers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ V6 = "^([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$"
 CIDR = {
     "type": "string",
     "anyOf": [{"pattern": V4}, {"pattern": V6}],
-    "description": "a network, of either end; of IPv6 the short forms too",
+    "description": "a network that has the local or the remote address in it; of IPv6 the short forms too",
     "example": "192.0.2.0/24",
 }
-CURSOR = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$", "description": "as a Link header gave it"}
+CURSOR = {"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$", "description": "from a Link header"}
 WHOLE = {"type": "integer", "minimum": 0, "maximum": MOST_INTEGER}
 SECONDS = {"type": "number", "minimum": 0, "maximum": 253402300799}
 KINDS: dict[Kind, dict[str, Any]] = {
@@ -55,13 +55,13 @@ PROBLEM = {
 }
 SAYS = {
     400: "The request cannot be read.",
-    401: "A token is wanted.",
-    403: "A page of another origin may not do this; without a token nothing is deleted.",
+    401: "The token is missing or wrong.",
+    403: "A page of another origin may not do this; without the token nothing is deleted.",
     408: "The body took too long.",
     413: "The body is too large.",
     414: "The parameters are too long.",
-    421: "Another host was asked for.",
-    422: "What came makes no sense.",
+    421: "The Host header names another host.",
+    422: "A parameter or the body is not valid.",
     503: "The database is busy or away; try again.",
 }
 
@@ -102,8 +102,8 @@ NEW = {"type": "object", "required": ["new"], "properties": {"new": {"type": "bo
 OBJECTS = {"type": "array", "items": {"type": "object"}}
 
 ALERT: dict[str, Any] = {
-    "summary": "Keep an alert; answered once it is on disk, the same one twice does no harm.",
-    "description": f"But for a heartbeat all of {', '.join(NEEDED)} are wanted.",
+    "summary": "Keep an alert; answered once it is on disk. The same alert is kept once, however often it comes.",
+    "description": f"All of {', '.join(NEEDED)} are required, except of a heartbeat.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
@@ -112,25 +112,25 @@ ALERT: dict[str, Any] = {
     "parameters": _query(**{field.name: _parameter(field) for field in FIELDS}),
 }
 COLUMNS = {field.name: KINDS[field.kind] for field in columns()}
-"""The filters by a field; of what was posted it may have any value."""
+"""The filters by a field of alerts; in objects that were posted the field may have any value."""
 FILTERS: dict[str, dict[str, Any]] = {
     "from": TIME,
     "to": TIME,
-    "ip": {**IP, "description": "of either end"},
-    "port": {**WHOLE, "description": "of either end"},
+    "ip": {**IP, "description": "local or remote"},
+    "port": {**WHOLE, "description": "local or remote"},
     "cidr": CIDR,
     **{name: schema for name, schema in COLUMNS.items() if name not in CHOSEN},
     "min_size": WHOLE,
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS},
 }
 FIND: dict[str, Any] = {
-    "summary": "What was kept, newest first; any further parameter is key=value of the object.",
+    "summary": "What was kept, newest first; any further parameter is a key of the objects and its value.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
         "200": {
             "headers": {"Link": {"schema": {"type": "string"}, "description": "the next page, if any"}},
-            "description": "Objects as they came; Link, rel=next, leads to the following ones.",
+            "description": "Objects as they were sent; the Link header, rel=next, leads to the next page.",
             "content": {"application/json": {"schema": OBJECTS}, "text/csv": {"schema": {"type": "string"}}},
         },
     },
@@ -141,7 +141,7 @@ FIND: dict[str, Any] = {
     ),
 }
 EPISODES: dict[str, Any] = {
-    "summary": "Episodes as they stand: when they began, their peak, when they ended.",
+    "summary": "Episodes: when each began, its peak, when it ended.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
@@ -189,8 +189,8 @@ DELETED = {
     "properties": {"deleted": {"type": "integer"}, "more": {"type": "boolean"}},
 }
 DELETE: dict[str, Any] = {
-    "summary": "Delete what is older; one of both parameters.",
-    "description": "It always wants the token: a store that has none deletes nothing by request.",
+    "summary": "Delete older entries; exactly one of the two parameters.",
+    "description": "The token is always required: a store that has none deletes nothing by request.",
     "security": [{"token": []}],
     "tags": ["store"],
     "responses": {
@@ -210,7 +210,7 @@ DELETE: dict[str, Any] = {
     ),
 }
 STREAM: dict[str, Any] = {
-    "summary": "What comes in, as server-sent events; Last-Event-ID resumes.",
+    "summary": "New entries as they come, as server-sent events; Last-Event-ID resumes.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
@@ -218,7 +218,7 @@ STREAM: dict[str, Any] = {
     },
 }
 STATE: dict[str, Any] = {
-    "summary": "200 if it can write.",
+    "summary": "Whether the database can be written and read.",
     "tags": ["state"],
     "responses": {
         **_answers(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The stream of what comes in, to whoever listens: each from where it left off, none holding up another."""
+"""The streams of new entries: each listener goes on where it left off, and a slow one delays no other."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 MOST_LISTENERS = 50
 SHARE = MOST_LISTENERS // 5
-"""Of one peer; and so many places are kept for who is trusted."""
+"""Listeners of one peer at most; and as many places are reserved for clients that are trusted."""
 PAGE = 500
-"""Entries of one look."""
+"""Entries of one read of the database."""
 REST_S = 0.2
-"""From one look that found something to the next: what many listeners cost stays bounded."""
-LOOK_S = 0.5
-"""From one look to the next, where others write too."""
+"""From a read that found entries to the next one: so many listeners do not cost too much."""
+SHARED_S = 0.5
+"""From a read that found none to the next one, where other stores write to the same database."""
 ALIVE_S = 15.0
-"""From one sign of life to the next while nothing comes."""
+"""After so long without an entry a listener gets a comment, and knows that its stream still stands."""
 RETRY = b"retry: 2000\n\n"
 
 
 class Feed:
-    """For the event loop that made it; `kick` may be called from any thread."""
+    """Used in the event loop that made it; only `kick` may be called from any thread."""
 
     def __init__(self, since: Callable[[int, int], Rows], newest: Callable[[], int], *, shared: bool) -> None:
-        """`since(n, limit)` and `newest()` look into the database; `shared` is whether others write there too."""
+        """`since(n, limit)` and `newest()` read the database; `shared` is whether other stores write to it too."""
         self._since = since
         self._newest = newest
         self._shared = shared
@@ -44,12 +44,12 @@ class Feed:
         self.listeners = 0
 
     def end(self) -> None:
-        """Let all listeners go; in the event loop."""
+        """End all streams; called in the event loop."""
         self._ended = True
         self._wake()
 
     def kick(self) -> None:
-        """Say that something has come."""
+        """Wake all listeners up: there are new entries."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -76,13 +76,13 @@ class Feed:
                 del self._of_peer[peer]
 
     async def last(self, after: int | None) -> int:
-        """Return where to go on: after that entry, or from now on; raise Problem."""
+        """Return the entry after which a stream begins: `after`, or the newest where that is None; raise Problem."""
         newest = await asyncio.to_thread(self._newest)
-        # Of a database that was made anew a listener may know numbers that are still to come.
+        # A listener may know a higher number, of a database that was replaced by a new one.
         return newest if after is None else min(after, newest)
 
     async def events(self, last: int) -> AsyncIterator[bytes]:
-        """Yield server-sent events until the end: what comes after an entry, and signs of life."""
+        """Yield server-sent events until the feed ends: the entries after `last`, comments while there are none."""
         yield RETRY
         alive_s = self._loop.time() + ALIVE_S
         while not self._ended:
@@ -90,7 +90,7 @@ class Feed:
             try:
                 rows = await asyncio.to_thread(self._since, last, PAGE)
             except Problem:
-                return  # who listens comes again, and then hears why
+                return  # the listener connects again, and is then answered why
             if rows:
                 yield b"".join(
                     b"id: %d\nevent: alert\ndata: %s\n\n" % (n, body.encode()) for n, _, body in rows
@@ -102,6 +102,6 @@ class Feed:
                 yield b": alive\n\n"
             else:
                 with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(kicked.wait(), LOOK_S if self._shared else ALIVE_S)
+                    await asyncio.wait_for(kicked.wait(), SHARED_S if self._shared else ALIVE_S)
                 continue
             alive_s = self._loop.time() + ALIVE_S

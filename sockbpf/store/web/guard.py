@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What every request passes before anything looks at it, and every answer on its way out.
+"""What every request passes before its route, and every answer after it.
 
-Sizes, times, who may ask and from where; security headers; and that whatever goes wrong inside leaves as a problem
-without a traceback.
+Limits of size and time, who may ask, and security headers. Whatever exception a route raises, the client gets a
+problem without a traceback.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ANSWER_S = 20.0
-"""How long an answer may take, but for a stream's."""
+"""How long an answer may take; only a stream may take longer."""
 MOST_QUERY = 16 * 1024
-"""Bytes."""
+"""Bytes of a query string."""
 
 BODIES = 2
-"""So many bodies of the greatest size may be under way at once; of smaller ones more."""
+"""How many bodies of the greatest size may be in memory at once; of smaller ones more."""
 SLOW_S = 30.0
-"""How long a listener may take for what it is sent."""
+"""How long a listener may take to receive what a stream sends to it."""
 
 HOT = "/alert"
-"""Waits for nothing but the commit, and has no body that anybody reads."""
+"""The path of alerts. Its route waits for the commit alone and reads no body, so it needs no limits here."""
 ENDLESS = "/stream"
+"""The path whose answer has no end."""
 
 AUTHORIZED, TRUSTED, PEER = "sockbpf.authorized", "sockbpf.trusted", "sockbpf.peer"
-"""In the scope: whether the request came with the token; whether with it, or from the monitor's user; who asks."""
+"""Keys of the ASGI scope: whether the request has the token; whether it has it or is of a trusted user; its peer."""
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -57,9 +58,10 @@ HEADERS = [
 
 
 class Guard:
-    """ASGI in front of the application. `open_paths` need no token; `hosts` are the names we go by, none: any.
+    """ASGI in front of the application.
 
-    A body may have `max_body` bytes and may take `body_s` seconds to come.
+    `open_paths` need no token. `hosts` are the hosts that a request may name, any if it is empty. A body may have
+    `max_body` bytes, and take `body_s` seconds to arrive.
     """
 
     def __init__(
@@ -101,12 +103,12 @@ class Guard:
             with self._counted() as taken:
                 await self._bounded(scope, self._body(scope, receive, taken), answer)
         except Problem as error:
-            await self._say(error, answer, begun=begun)
+            await self._refuse(error, answer, begun=begun)
         except asyncio.TimeoutError:
-            await self._say(Problem(503, "this took too long", retry_after="1"), answer, begun=begun)
+            await self._refuse(Problem(503, "this took too long", retry_after="1"), answer, begun=begun)
         except Exception:
             log.exception("unexpected")
-            await self._say(Problem(500, UNEXPECTED), answer, begun=begun)
+            await self._refuse(Problem(500, UNEXPECTED), answer, begun=begun)
 
     async def _bounded(self, scope: Message, receive: Receive, answer: Send) -> None:
         if scope["path"] == ENDLESS:
@@ -114,13 +116,13 @@ class Guard:
             async def in_time(message: Message) -> None:
                 await asyncio.wait_for(answer(message), SLOW_S)
 
-            with suppress(asyncio.TimeoutError):  # who does not read is let go
+            with suppress(asyncio.TimeoutError):  # a listener that does not read is disconnected
                 await self._app(scope, receive, in_time)
         else:
             await asyncio.wait_for(self._app(scope, receive, answer), ANSWER_S)
 
     @staticmethod
-    async def _say(error: Problem, answer: Send, *, begun: bool) -> None:
+    async def _refuse(error: Problem, answer: Send, *, begun: bool) -> None:
         if begun:
             return
         headers, body = last_answer(error)
@@ -132,28 +134,30 @@ class Guard:
         if len(scope["query_string"]) > MOST_QUERY:
             raise Problem(414, f"expected parameters of at most {MOST_QUERY} bytes")
         if self._hosts and host_of(headers.get(b"host", b"")) not in self._hosts:
-            # A page elsewhere may have its own name lead here.
-            raise Problem(421, "this is not the host that was asked for")
+            # A page of another site may make its own host name lead to this address (DNS rebinding).
+            raise Problem(421, "this store is not the host that the request names")
         writes = scope["path"] == HOT or scope["method"] not in {"GET", "HEAD"}
         is_page = not writes and scope["path"] in self._open_paths
-        if not is_page and is_foreign(headers):  # a GET keeps an alert: an image's address would do
-            raise Problem(403, "a page of another origin may ask nothing here")
+        if not is_page and is_foreign(
+            headers
+        ):  # a GET writes an alert: the address of an image would be enough
+            raise Problem(403, "a page of another origin may not use this store")
         scope[AUTHORIZED] = False
         if self._token and scope["path"] not in self._open_paths:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):
                 raise Problem(401, "expected Authorization: Bearer and the token", www_authenticate="Bearer")
             scope[AUTHORIZED] = scope[TRUSTED] = True
-        # No page can have a browser send the token. Our own page only reads.
+        # No other page can make a browser send the token. Our own page only reads.
         if writes and not scope[AUTHORIZED] and is_browser(headers):
-            raise Problem(403, "a browser sends this, for a page that is not of here: it may write nothing")
+            raise Problem(403, "a browser sends this, and not for the store's own page: it may not write")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._max_body:
             raise Problem(413, f"expected at most {self._max_body} bytes")
 
     @contextmanager
     def _counted(self) -> Iterator[list[int]]:
-        """Count what the bodies of all requests take until they are answered."""
+        """Count the bytes that bodies take in memory, each until its request is answered."""
         taken = [0]
         try:
             yield taken
@@ -167,7 +171,7 @@ class Guard:
         async def bounded() -> Message:
             nonlocal over
             if over:
-                return await receive()  # waits for the client to go away
+                return await receive()  # returns when the client disconnects
             left_s = end_s - asyncio.get_running_loop().time()
             try:
                 message = await asyncio.wait_for(receive(), max(left_s, 0.001))
@@ -180,9 +184,9 @@ class Guard:
             if taken[0] > self._max_body:
                 raise Problem(413, f"expected at most {self._max_body} bytes")
             if self._held > self._max_body * BODIES:
-                self._held -= taken[0]  # at once, or the next ones would be sent away for its sake
+                self._held -= taken[0]  # at once: else the next requests would be refused because of this one
                 taken[0] = 0
-                raise Problem(503, "too much is being sent at once", retry_after="2")
+                raise Problem(503, "too many bodies are being sent at once", retry_after="2")
             return message
 
         return bounded

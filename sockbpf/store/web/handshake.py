@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""TLS on a connection that was accepted without it, so that it is counted before the client says anything."""
+"""TLS that begins after a connection was accepted, so that the connection is counted before the handshake."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def begin_tls(
     """Begin the handshake of a server; the loop must be uvloop's.
 
     `ended` is called with the transport of TLS before the protocol is given any data, or with None where the
-    handshake failed. The handshake may take `patience_s`, and so may the client for its part of the end of TLS.
+    handshake failed. The handshake may take `patience_s`, and so may the client's part of the end of TLS.
     """
-    # The first step is done here and now. A task would do it in the loop's next turn: what the client says before
-    # that would be read as HTTP, for uvloop begins to read once `connection_made` returns.
+    # The first step is done here and now. A task would do it in the loop's next turn: what the client sends
+    # before that would be read as HTTP, for uvloop begins to read once `connection_made` returns.
     steps = loop.start_tls(
         transport,
         transport.get_protocol(),
@@ -38,9 +38,9 @@ def begin_tls(
         try:
             steps.send(None)
         except StopIteration as over:
-            # A connection that was broken off by us ends the handshake without an error.
+            # If we have aborted the connection, the handshake ends without an error.
             ended(None if over.value.is_closing() else over.value)
-        except OSError:  # every error of TLS is one
+        except OSError:  # every error of TLS is an OSError
             ended(None)
 
     steps.send(None).add_done_callback(go_on)

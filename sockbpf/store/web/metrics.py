@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What Prometheus may ask of the store."""
+"""The store's counters, for Prometheus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 OF_EVERY_PROCESS = ("late", "ignored")
-"""What is counted for any of our processes, by `life`."""
+"""Counters that `life` keeps in each of our processes."""
 
 
 class StoreMetrics(Collector):
@@ -38,34 +38,34 @@ class StoreMetrics(Collector):
         writer, feed, upkeep, database = store.writer, store.feed, store.upkeep, store.database
         counts = self._counted.snapshot() | {"log_dropped": self._lines_dropped()}
         shown = {
-            "kept": ("Entries on disk since the start.", writer.kept),
-            "duplicates": ("Alerts that were there already.", writer.duplicates),
-            "commits": ("Transactions.", writer.commits),
-            "refused": ("Requests sent away: busy.", writer.refused),
-            "not_kept": ("Entries that the database did not take; who sent them was told.", writer.not_kept),
+            "kept": ("Entries written to disk since the start.", writer.kept),
+            "duplicates": ("Alerts that came once more, and were stored already.", writer.duplicates),
+            "commits": ("Transactions committed.", writer.commits),
+            "refused": ("Requests refused because too many entries waited to be written.", writer.refused),
+            "not_kept": ("Entries that the database refused; the sender got an error.", writer.not_kept),
             "crowded_out": (
-                "Oldest entries deleted, for the file is as large as it may be.",
+                "Oldest entries deleted because the file has its greatest size.",
                 writer.crowded_out,
             ),
-            "shed": ("Connections closed to make room for others.", store.crowd.shed),
-            "turned_away": ("Connections for which there was no room.", store.crowd.turned_away),
-            "set_aside": ("Database files that made no sense and were set aside.", database.set_aside),
-            "salvaged": ("Entries copied from such files.", upkeep.copied),
-            "left_out": ("Entries of such files that were altered.", upkeep.left_out),
-            "altered": ("Rows that were not as they were written, and were deleted.", store.altered),
-            "deleted": ("Entries deleted for their age.", upkeep.deleted),
-            "upkeep_failures": ("Rounds of deleting and copying that failed.", upkeep.failures),
+            "shed": ("Connections closed to make room for new ones.", store.crowd.shed),
+            "turned_away": ("New connections closed because there was no room.", store.crowd.turned_away),
+            "set_aside": ("Damaged database files that were renamed and replaced.", database.set_aside),
+            "salvaged": ("Entries copied from damaged files into the new one.", upkeep.copied),
+            "left_out": ("Entries of damaged files not copied because they were altered.", upkeep.left_out),
+            "altered": ("Rows deleted because they were not as they were written.", store.altered),
+            "deleted": ("Entries deleted because of their age.", upkeep.deleted),
+            "upkeep_failures": ("Attempts to delete or to copy entries that failed.", upkeep.failures),
         }
         shown |= {name: (counters.NAMES[name], counts[name]) for name in (*OF_EVERY_PROCESS, "log_dropped")}
         for name, (text, value) in shown.items():
             yield CounterMetricFamily(f"sockbpf_store_{name}", text, value)
-        yield GaugeMetricFamily(
-            "sockbpf_store_waiting", "Entries that wait for their commit.", writer.waiting
-        )
+        yield GaugeMetricFamily("sockbpf_store_waiting", "Entries that wait to be written.", writer.waiting)
         yield GaugeMetricFamily("sockbpf_store_connections", "Open connections.", len(store.crowd))
         yield GaugeMetricFamily("sockbpf_store_listeners", "Open streams.", feed.listeners if feed else 0)
         broken = writer.broken
         since_s = time.time() - broken.since_s if broken else 0.0
         yield GaugeMetricFamily(
-            "sockbpf_store_broken_seconds", "Since when nothing is kept, 0 if it is.", since_s
+            "sockbpf_store_broken_seconds",
+            "Seconds since the database takes no entries, 0 while it does.",
+            since_s,
         )

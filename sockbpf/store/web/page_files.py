@@ -23,7 +23,7 @@ TEXT = {".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 def page_routes() -> list[Route]:
-    """Read the files; return a route for each, and `/` for the first of them."""
+    """Read the files; return a route for each; index.html is at `/`."""
     files = [file for file in FOLDER.iterdir() if file.suffix in SHOWN]
     return [Route("/" if file.name == INDEX else f"/{file.name}", _server_of(file)) for file in files]
 

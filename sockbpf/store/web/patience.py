@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""How long a client may take, and how much it may send without saying anything.
+"""How long a client may take, and how many bytes it may send before its request is whole.
 
-uvicorn's own times only a connection that is idle after an answer. Here who connects and says nothing, does not end
-its TLS handshake, sends half of a head, or of a body that nobody waits for, or does not take its answer, is let go
-after `patience_s`.
+uvicorn itself closes only a connection that is idle after an answer. Here a connection is closed after `patience_s`
+if its client sends nothing, does not end its TLS handshake, sends half of a head, or half of a body for which no
+route waits, or does not receive its answer.
 """
 
 from __future__ import annotations
@@ -25,18 +25,21 @@ if TYPE_CHECKING:
     import ssl
 
 MOST_MUTE = 64 * 1024
-"""Most bytes of a request line with its headers, besides what one read may add."""
+"""The most bytes of a request line with its headers; one read may add more."""
 MOST_AHEAD = 32
 """Requests that may wait on one connection for the answer of one before them."""
 GRACE_S = 2.0
-"""The guard in front of the application says 408 first, where it waits for the body."""
+"""Added to the time for a body: the guard, where it waits for the body, answers 408 before that."""
 TOO_MUCH = Problem(431, f"expected a head of at most {MOST_MUTE} bytes")
 MALFORMED = Problem(400, "expected HTTP/1.1")
-CROWDED = Problem(503, "too many are connected", retry_after="2")
+CROWDED = Problem(503, "there are too many connections", retry_after="2")
 
 
 class ImpatientProtocol(HttpToolsProtocol):
-    """A connection that is given up; timers are made only for a request that does not come in one piece."""
+    """A connection that is closed if its client is too slow.
+
+    A timer is made only for a request that does not arrive in one piece.
+    """
 
     patience_s = 15.0
     crowd: Crowd
@@ -54,10 +57,10 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._peer = self.crowd.peer_of(self.client, self.server)
         if not self.crowd.enter(self, self._peer):
             if self.tls is None:
-                self._say(CROWDED)
+                self._refuse(CROWDED)
             self.transport.close()
             return
-        self._mind()
+        self._set_alarm()
         if self.tls is not None:
             begin_tls(self.loop, transport, self.tls, self.patience_s, self._on_handshake_end)
 
@@ -68,30 +71,30 @@ class ImpatientProtocol(HttpToolsProtocol):
         self.transport.abort()
         self.connection_lost(None)  # the loop calls it for some failures only
 
-    def let_go(self) -> None:
-        self._nobody_listens()
+    def drop(self) -> None:
+        self._end_answer()
         made = self.transport.get_extra_info("socket")
-        if made is not None:  # nothing of it is left in the kernel either, however many there are
+        if made is not None:  # by a reset: nothing stays in the kernel, not even of thousands
             made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._mute_bytes += len(data)
         if self._mute_bytes > MOST_MUTE + len(data):
-            if self._is_unasked():
-                self._say(TOO_MUCH)
+            if self._is_idle():
+                self._refuse(TOO_MUCH)
             self.transport.close()
-            self._nobody_listens()
+            self._end_answer()
             return
         super().data_received(data)
-        self._mind()
+        self._set_alarm()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  it tells of our parser
-        self._say(MALFORMED)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the text is about our parser
+        self._refuse(MALFORMED)
         self.transport.close()
-        self._nobody_listens()
+        self._end_answer()
 
-    def _say(self, error: Problem) -> None:
+    def _refuse(self, error: Problem) -> None:
         headers, body = last_answer(error)
         lines = b"".join(b"%s: %s\r\n" % header for header in [*headers, *HEADERS])
         status = HTTPStatus(error.status)
@@ -108,32 +111,37 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().on_response_complete()
         self._place()
 
-    def _nobody_listens(self) -> None:
-        """Have the answer under way end quietly; uvicorn knows only of the last request's, not of one before it."""
+    def _end_answer(self) -> None:
+        """End the answer under way as if the client had disconnected.
+
+        uvicorn itself does that to the answer of the last request alone, not to one before it.
+        """
         if self._answering is not None:
             self._answering.disconnected = True
             self._answering.message_event.set()
 
-    def _is_unasked(self) -> bool:
+    def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _is_its_turn(self) -> bool:
-        """Whether the client is waited for, which is not so while a whole request is under way."""
-        return self._in_head or self._in_body or self._is_unasked()
+    def _waits_for_client(self) -> bool:
+        """Whether the store waits for the client, as it does unless it has a whole request to answer."""
+        return self._in_head or self._in_body or self._is_idle()
 
     def _place(self) -> None:
-        """Tell the crowd whose turn it is; who listens to a stream, or does not read, holds a place and waits."""
+        """Note in the crowd what the connection is doing.
+
+        One that listens to a stream, or whose client does not read, may be closed to make room.
+        """
         is_listener = self.scope is not None and self.scope.get("path") == ENDLESS
-        if not (self._is_its_turn() or self._writing_alarm or is_listener):
+        if not (self._waits_for_client() or self._writing_alarm or is_listener):
             self.crowd.place(self, Standing.BUSY)
         else:
             self.crowd.place(self, Standing.QUIET if self._has_asked else Standing.MUTE)
 
-    def _mind(self) -> None:
-        """Set the alarm if it is the client's turn."""
+    def _set_alarm(self) -> None:
+        """Set the alarm if the store waits for the client, else take it away."""
         self._place()
-        is_its_turn = self._is_its_turn()
-        if not is_its_turn or self.timeout_keep_alive_task:
+        if not self._waits_for_client() or self.timeout_keep_alive_task:
             self._disarm()
         elif self._reading_alarm is None:
             patience_s = self.patience_s + (GRACE_S if self._in_body else 0)
@@ -147,7 +155,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._disarm()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # what comes behind a body is no header
+        if self._in_head:  # what comes after a body is a trailer
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -155,7 +163,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._mute_bytes = 0
         self._disarm()
         if len(self.pipeline) >= MOST_AHEAD:
-            raise ValueError  # the rest of what was read is not looked at any more
+            raise ValueError  # the parser then drops the rest of what was read
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -183,7 +191,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self.crowd.leave(self)
         self._disarm()
         self.resume_writing()
-        self._nobody_listens()
+        self._end_answer()
         super().connection_lost(exc)
 
     def _disarm(self) -> None:
@@ -192,9 +200,9 @@ class ImpatientProtocol(HttpToolsProtocol):
             self._reading_alarm = None
 
     def _give_up(self) -> None:
-        self.transport.abort()  # also what closes, but waits for a client that takes nothing
+        self.transport.abort()  # `close` would wait until the client has received everything
 
 
 def impatient(patience_s: float, crowd: Crowd, tls: ssl.SSLContext | None) -> type[ImpatientProtocol]:
-    """Return the protocol with this patience, seconds, for those of this crowd; it speaks TLS if `tls` is given."""
+    """Return the protocol for connections of this crowd; it uses TLS if `tls` is given."""
     return type("Impatient", (ImpatientProtocol,), {"patience_s": patience_s, "crowd": crowd, "tls": tls})

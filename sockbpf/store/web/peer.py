@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Whose process is at the other end of a connection: the kernel is asked, by sock_diag, where that is this host."""
+"""Which user is at the other end of a connection from this host; the kernel answers that, by sock_diag."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Peers:
             )
             self._kernel.settimeout(WAIT_S)
         except OSError:
-            self._kernel = None  # a sandbox that has none: everybody is anybody, then
+            self._kernel = None  # a sandbox without netlink: no user can be known
         self._asked = 0
 
     def user_of(self, theirs: tuple[str, int], ours: tuple[str, int]) -> int | None:
-        """Return the user id that made the socket at the other end, None if that is not known for sure."""
+        """Return the id of the user that made the socket at the other end, None if that is not certain."""
         if self._kernel is None:
             return None
         try:
@@ -46,11 +46,11 @@ class Peers:
                 if number == self._asked:
                     break
             if kind != SOCK_DIAG_BY_FAMILY:
-                return None  # an error: it is gone
+                return None  # an error: the socket is gone
             user, inode = MESSAGE.unpack_from(answer, HEADER.size)[-2:]
         except (OSError, ValueError, struct.error):
             return None
-        # A socket that its process has closed has no inode, and on older kernels root for a user.
+        # A socket that its process has closed has no inode, and on older kernels root as its user.
         return int(user) if inode else None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What was kept as a table: CSV that a spreadsheet may open."""
+"""Stored objects as a table: CSV that is safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 from sockbpf.store.web.problem import Problem
 
 ESCAPE = None if sys.version_info >= (3, 11) else "\U0010ffff"
-"""No text has it. Before Python 3.11 csv takes a NUL for the escape character where there is none, and gives up."""
+"""A character that no text has. Before 3.11 Python's csv takes NUL for the escape character if it is given none."""
 
 MOST_CELLS = 1_000_000
-"""Of a table that is answered: objects that share no name make a column for each."""
+"""The most cells of one answer: objects without common names make a column for each name."""
 FORMULA = re.compile(r"[\s\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n\0]").match
-"""How a text begins that a spreadsheet would take for a formula and run; also in the wide characters of Japanese."""
+"""The beginning of a text that a spreadsheet would run as a formula, also in full-width characters."""
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?").fullmatch
 
 
@@ -26,7 +26,7 @@ def table_of(bodies: list[str]) -> bytes:
     """Return objects as CSV, one column for each name that any of them has; raise Problem.
 
     Texts are in quotes. One that a spreadsheet would run as a formula gets an apostrophe in front of it, as OWASP
-    advises. Half a surrogate, which no encoding has, is written as JSON would.
+    advises. Half of a surrogate pair, which UTF-8 cannot hold, is written as JSON does it.
     """
     objects = [json.loads(body) for body in bodies]
     names = list(dict.fromkeys(name for each in objects for name in each))
@@ -40,7 +40,7 @@ def table_of(bodies: list[str]) -> bytes:
 
 
 def harmless(text: str) -> str:
-    """Return a text as a cell that no spreadsheet runs; what is a number stays one."""
+    """Return a text as a cell that no spreadsheet runs as a formula; a number stays a number."""
     return f"'{text}" if FORMULA(text) and not NUMBER(text) else text
 
 
