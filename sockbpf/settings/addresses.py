@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Places on the net as config.yaml writes them: a url, a host with its port, a syslog address.
+"""Network addresses as config.yaml writes them: a url, a host with its port, a syslog address.
 
-Every fault is a ValueError that says what was expected and holds nothing of the value.
+Every fault is a ValueError that says what was expected and shows nothing of the value.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SyslogAddress(NamedTuple):
 
 
 def web_url(text: str) -> str:
-    """Check what the HTTP client would trip over later."""
+    """Check a url for all that the HTTP client would refuse later."""
     if not text.isprintable() or " " in text or "\\" in text:
         raise ValueError("expected a url without spaces, control characters and backslashes")
     if "#" in text:
@@ -60,18 +60,18 @@ def web_url(text: str) -> str:
 
 
 def _check_login(parts: SplitResult) -> None:
-    """HTTP's user and password are Latin-1 (RFC 7617), as nearly all that speak it take them."""
+    """HTTP's user and password are Latin-1 (RFC 7617), as nearly all servers read them."""
     try:
         for part in (parts.username, parts.password):
             unquote(part or "").encode("latin-1")
     except ValueError:
         raise ValueError(
-            "expected a user and a password in the url of Latin-1 alone, others as a token"
+            "expected only characters of Latin-1 in the user and the password of the url; else use a token"
         ) from None
 
 
 def base_url(text: str) -> str:
-    """Check a url that paths are put behind."""
+    """Check a url to which a path is appended."""
     if "?" in web_url(text):
         raise ValueError("expected a url without a query (?...)")
     return text

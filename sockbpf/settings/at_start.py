@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Which settings are read at the start only: said once, beside the key, by `AtStart`; a reload takes all others."""
+"""Which settings are read at the start only: those that `AtStart` marks. A reload takes all others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def at_start_keys(section: type[Section], under: str = "") -> Iterator[str]:
 
 
 def taken(running: S, written: S, under: str = "") -> tuple[S, list[str]]:
-    """Return what applies once a reload has taken what is written, and the paths of the keys that it cannot take."""
+    """Return the settings after a reload of those written, and the paths of changed keys that it cannot take."""
     kept: dict[str, object] = {}
     paths: list[str] = []
     for name, key in type(written).model_fields.items():

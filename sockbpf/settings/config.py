@@ -71,7 +71,7 @@ def _journal(value: object) -> Path | None:
     path = absolute_path(value)
     if len(os.fsencode(path.name)) > JOURNAL_NAME_BYTES:
         raise ValueError(
-            f"expected a file name of at most {JOURNAL_NAME_BYTES} bytes: others beside it are longer"
+            f"expected a file name of at most {JOURNAL_NAME_BYTES} bytes: files beside the journal have longer ones"
         )
     return path
 
@@ -84,36 +84,37 @@ class Thresholds(Section):
 
 
 class FoldSettings(Section):
-    """When crossings of one local service are told as one: more than `above` (0: never) in `window` seconds."""
+    """When crossings of one local service become one alert: more than `above` (0: never) in `window` seconds."""
 
     above: Annotated[int, whole(0, 1_000_000)] = 0
     window: Annotated[float, duration("10ms", "1h")] = 1.0
 
 
 class FlappingSettings(Section):
-    """When a queue is counted and not told each time: so many words of it in `window` seconds; `above` 0: never."""
+    """When crossings of a queue are only counted: after `above` alerts of it in `window` seconds; 0: never."""
 
     above: Annotated[int, whole(0, 1_000_000)] = 5
     window: Annotated[float, duration("1s", "24h")] = 60.0
 
 
 class MetricsSettings(Section):
-    """Where the counters are served; None is nowhere."""
+    """Where the counters are served; `listen` None: nowhere."""
 
     listen: Annotated[HostPort | None, PlainValidator(_listen)] = None
 
 
 class JournalSettings(Section):
-    """Where alerts are kept until they are delivered; `path` None is in memory only, `max_age` seconds."""
+    """Where alerts are kept until they are delivered; `path` None: in memory only. `max_age` is seconds."""
 
     path: Annotated[Path | None, PlainValidator(_journal)] = Path("/var/lib/sockbpf/journal")
     max_age: Annotated[float, duration("1s")] = 24 * 3600.0
 
 
 class Delivery(Section):
-    """How alerts are sent; `timeout`, `retry_first` and `retry_max` are seconds, `queue` alerts owed to each.
+    """How alerts are sent; `timeout`, `retry_first` and `retry_max` are seconds.
 
-    `rate` and `burst` are those of the destinations that do not say their own.
+    `queue` is how many alerts one destination may be owed. `rate` and `burst` are for destinations that have none of
+    their own.
     """
 
     timeout: Timeout = 15.0
@@ -133,7 +134,7 @@ class Delivery(Section):
 
 
 class SweepSettings(Section):
-    """Looking without hooks, all in seconds.
+    """How often sockets are looked at without hooks, all in seconds.
 
     `interval` is from one dump of all sockets to the next, `recheck` from one look at the open episodes to
     the next; `poll` takes the place of `interval` when no hook can load.
@@ -166,8 +167,8 @@ def _destinations(value: object, info: ValidationInfo) -> tuple[AnyDestination, 
 class Config(Section):
     """All settings. `clear_ratio` is the part of the threshold at which an episode ends.
 
-    `repeat`, `hold` and `heartbeat` (0: none) are seconds. `destinations` are all there are: first the one of
-    `url` and `http`, named http, then those of the list; each says all that it needs, the defaults of
+    `repeat`, `hold` and `heartbeat` (0: none) are seconds. `destinations` are all of them: first the one of
+    `url` and `http`, named http, then those of the list; each has all its settings, the defaults of
     `delivery` included.
 
     `url` may hold a password: it stays out of the repr and must stay out of every message.
@@ -209,7 +210,7 @@ def load(path: Path) -> Config:
         config = Config.model_validate(source.value)
     except ValidationError as error:
         faults += [fault for each in error.errors() if (fault := fault_of(each, source, Config))]
-        raise ConfigError(yaml_source.told(path, faults)) from None
+        raise ConfigError(yaml_source.messages(path, faults)) from None
     if faults:
-        raise ConfigError(yaml_source.told(path, faults))
+        raise ConfigError(yaml_source.messages(path, faults))
     return config

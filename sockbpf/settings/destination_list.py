@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The list of destinations: each item by its type, its defaults filled in, every fault of every item."""
+"""The list of destinations: each item is read by its type, with its defaults; every fault of every item is found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
 from sockbpf.record.alert import HEARTBEAT
-from sockbpf.settings.destinations import MODELS, TOLD, AnyDestination, HttpSettings
+from sockbpf.settings.destinations import ALL_EVENTS, MODELS, AnyDestination, HttpSettings
 from sockbpf.settings.secret import HIDDEN, hidden
 
 if TYPE_CHECKING:
@@ -22,21 +22,21 @@ OF_URL = "http"
 """The name of the destination that `url` is."""
 
 LIMITS = ("rate", "burst", "timeout")
-"""What a destination has from `delivery` where it does not say its own."""
+"""Keys that a destination has from `delivery` where it has none of its own."""
 
 
-def every_destination(value: object, said: Mapping[str, Any]) -> tuple[AnyDestination, ...]:
+def every_destination(value: object, settings: Mapping[str, Any]) -> tuple[AnyDestination, ...]:
     """Return the destination of `url`, then those of the list `value`.
 
-    `said` are the settings before the list, without those that are faulty. Raise ValidationError.
+    `settings` are those before the list in the model, without the faulty ones. Raise ValidationError.
     """
     if not isinstance(value, (list, tuple)):
         raise hidden("expected a list of destinations, each with its type")
-    limits = {key: getattr(said["delivery"], key) for key in LIMITS if "delivery" in said}
-    faults = [*_strangers(value), *_namesakes(value), *_never_told(value, said)]
+    limits = {key: getattr(settings["delivery"], key) for key in LIMITS if "delivery" in settings}
+    faults = [*_unknown_types(value), *_repeated_names(value), *_never_sent(value, settings)]
     found: list[AnyDestination] = []
-    if "url" in said and "http" in said:
-        found.append(HttpSettings(name=OF_URL, url=said["url"], **dict(said["http"]), **limits))
+    if "url" in settings and "http" in settings:
+        found.append(HttpSettings(name=OF_URL, url=settings["url"], **dict(settings["http"]), **limits))
     for place, item in enumerate(value):
         if model := MODELS.get(_type(item) or ""):
             try:
@@ -53,8 +53,8 @@ def _type(item: object) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-def _strangers(items: Sequence[object]) -> Iterator[InitErrorDetails]:
-    """Yield the items whose type is not known: which keys they may have nobody can say."""
+def _unknown_types(items: Sequence[object]) -> Iterator[InitErrorDetails]:
+    """Yield a fault for each item of no known type: its other keys cannot be checked."""
     types = ", ".join(MODELS)
     for place, item in enumerate(items):
         if not isinstance(item, Mapping):
@@ -65,7 +65,8 @@ def _strangers(items: Sequence[object]) -> Iterator[InitErrorDetails]:
             yield _expected((place, "type"), item["type"], f"one of {types}")
 
 
-def _namesakes(items: Sequence[object]) -> Iterator[InitErrorDetails]:
+def _repeated_names(items: Sequence[object]) -> Iterator[InitErrorDetails]:
+    """Yield a fault for each item with the name of one before it."""
     taken = {OF_URL}
     for place, item in enumerate(items):
         name = item.get("name", _type(item)) if isinstance(item, Mapping) else None
@@ -75,16 +76,16 @@ def _namesakes(items: Sequence[object]) -> Iterator[InitErrorDetails]:
             taken.add(name)
 
 
-def _never_told(items: Sequence[object], said: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-    """Yield the items that wait for what is not made."""
-    made = {*said.get("events", TOLD), *([HEARTBEAT] if said.get("heartbeat", 1) else [])}
+def _never_sent(items: Sequence[object], settings: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+    """Yield a fault for each event that an item wants, and that by the settings above the list never happens."""
+    sent = {*settings.get("events", ALL_EVENTS), *([HEARTBEAT] if settings.get("heartbeat", 1) else [])}
     for place, item in enumerate(items):
         events = item.get("events") if isinstance(item, Mapping) else None
         for event in events if isinstance(events, list) else ():
-            if event in TOLD and event not in made:
+            if event in ALL_EVENTS and event not in sent:
                 key = "heartbeat" if event == HEARTBEAT else "events"
-                told = hidden(f"expected what is made at all, which {event} is not: see the key {key!r}")
-                yield _at((place, "events"), event, told)
+                fault = hidden(f"expected events that are sent at all, {event} is not: see the key {key!r}")
+                yield _at((place, "events"), event, fault)
 
 
 def _expected(where: tuple[int | str, ...], value: object, what: str) -> InitErrorDetails:

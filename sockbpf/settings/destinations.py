@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The settings of the places alerts go to: a model for each type of destination.
+"""The settings of the destinations: a model for each type.
 
-Another type is its model and its row in MODELS.
+A new type needs its model and its row in MODELS.
 """
 
 import re
@@ -17,8 +17,8 @@ from sockbpf.settings.fields import Section, absolute_path, duration, number, on
 from sockbpf.settings.http import HttpOptions, one_login
 from sockbpf.settings.secret import secret, unless_plain
 
-TOLD = (*EVENTS, HEARTBEAT)
-"""The events that a destination can be told."""
+ALL_EVENTS = (*EVENTS, HEARTBEAT)
+"""The events that a destination can get."""
 
 DIRECTIONS = ("SEND", "RECV")
 FACILITIES = (
@@ -48,19 +48,19 @@ Name = Annotated[str, BeforeValidator(_name)]
 Rate = Annotated[float, number("0", "1000000", "10")]
 Burst = Annotated[int, whole(1, 1_000_000)]
 Timeout = Annotated[float, duration("1ms", "10m")]
-Events = Annotated[frozenset[Annotated[str, one_of(TOLD)]], BeforeValidator(_some_once)]
+Events = Annotated[frozenset[Annotated[str, one_of(ALL_EVENTS)]], BeforeValidator(_some_once)]
 Directions = Annotated[frozenset[Annotated[str, one_of(DIRECTIONS)]], BeforeValidator(_some_once)]
 
 
 class DestinationSettings(Section):
-    """What each has: which alerts it gets and how fast.
+    """The keys of every type: which alerts it gets and how fast.
 
-    `rate` is alerts per second (0: no limit) after the first `burst`, `timeout` the seconds one may take.
+    `rate` is alerts per second (0: no limit) after the first `burst`, `timeout` the seconds that one may take.
     """
 
     type: str = Field(description="what it is, such as http")
     name: Name
-    events: Events = frozenset(TOLD)
+    events: Events = frozenset(ALL_EVENTS)
     types: Directions = frozenset(DIRECTIONS)
     rate: Rate = 0.0
     burst: Burst = 100
@@ -68,7 +68,7 @@ class DestinationSettings(Section):
 
 
 class HttpSettings(HttpOptions, DestinationSettings):
-    """The HTTP GET; of a `url` that is a Secret, logs show no path."""
+    """The HTTP GET; where `url` is a Secret, logs show no path of it."""
 
     type: Literal["http"] = "http"
     name: Name = "http"
@@ -122,4 +122,4 @@ MODELS: Mapping[str, type[AnyDestination]] = {
     "slack": SlackSettings,
     "alertmanager": AlertmanagerSettings,
 }
-"""Type -> its settings."""
+"""Type -> the model of its settings."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What is told of a fault in config.yaml: pydantic's errors in our words, without anything that may be secret."""
+"""The message of a fault in config.yaml: pydantic's errors in our words, without anything that may be secret."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from sockbpf.settings.yaml_source import Source, Where
 
 SECRETIVE = ("url", "http", "destinations", "store")
-"""The keys with secrets below them: what has the wrong shape there is not shown, a secret may be in it."""
+"""The keys with secrets below them: a value of the wrong kind is not shown there, a secret may be in it."""
 
 LISTS = {"events": f"[{EXCEEDED}, {ONGOING}]", "types": "[SEND, RECV]"}
 
 
 def fault_of(error: ErrorDetails, source: Source, config: type[BaseModel]) -> Fault | None:
-    """Return the fault; None when the value was refused, and that told, before."""
+    """Return the fault; None when the value was refused before, and has its fault already."""
     kind, where, value = error["type"], error["loc"], error["input"]
     if kind == "missing":
         line = source.line(where) if where[1:] else 1
@@ -40,7 +40,7 @@ def fault_of(error: ErrorDetails, source: Source, config: type[BaseModel]) -> Fa
         return None
     if kind == HIDDEN:
         exactly = (*where, *error["ctx"]["below"])
-        # A faulty name of a header is told by its line only.
+        # A faulty name of a header is not shown, only its line is.
         named = where[:-2] if where[-1:] == ("[key]",) else exactly
         return Fault(source.line(exactly), named, error["ctx"]["message"])
     if kind == "value_error":
@@ -65,7 +65,9 @@ def _got(kind: str, where: Where, value: object) -> str:
             return ""
         if where[-1] == "url":
             return f", got {without_secrets(value)}"
-        if where[-1] in {"name", "type"} and re.search(r"[/:@?&=]", value):  # a url that lost its key, say
+        if where[-1] in {"name", "type"} and re.search(
+            r"[/:@?&=]", value
+        ):  # such as a url under the wrong key
             return ""
     return f", got {shown(value)}"
 

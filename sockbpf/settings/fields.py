@@ -100,7 +100,7 @@ def flag(value: object) -> bool:
 
 
 def _fits(text: str) -> bool:
-    """Whether a path is none too long to be opened, nor a name in it, and is text that this system can write."""
+    """Whether a path, and each name in it, is short enough to be opened, and can be encoded by this system."""
     try:
         raw = os.fsencode(text)
     except UnicodeEncodeError:
@@ -109,7 +109,7 @@ def _fits(text: str) -> bool:
 
 
 def absolute_path(value: object) -> Path:
-    """Check that this can be the path of a file; whether there is one is not looked at."""
+    """Check that this can be the path of a file, which need not be there."""
     text = str(value) if isinstance(value, (str, Path)) else ""
     if not text.startswith("/") or text.endswith("/") or not text.isprintable() or not _fits(text):
         raise ValueError("expected the absolute path of a file")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""How an HTTP receiver is spoken to: TLS, headers, token. Everything that can be tried at the start is tried."""
+"""The options of requests to an HTTP receiver: TLS, headers, token. What can be tried at the start is tried."""
 
 import re
 import ssl
@@ -22,7 +22,7 @@ from sockbpf.settings.fields import Section, absolute_path
 from sockbpf.settings.secret import hidden, secret
 
 FRAMING = ("connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade")
-"""Headers that are not for a receiver to read but say how the request itself is sent."""
+"""Headers that say how the request itself is sent: the HTTP client sets them."""
 
 PEM_BYTES = 16 * 2**20
 
@@ -49,7 +49,7 @@ def _need_file(path: Path, what: str) -> None:
         status = path.stat()
     except OSError as error:
         raise ValueError(f"expected {what}, it cannot be read: {error.strerror}") from None
-    is_folder = stat.S_ISDIR(status.st_mode)  # which says so itself
+    is_folder = stat.S_ISDIR(status.st_mode)  # opening it fails with a better message
     if not (is_folder or stat.S_ISREG(status.st_mode)) or status.st_size > PEM_BYTES:
         raise ValueError(f"expected {what}")
 
@@ -98,7 +98,7 @@ Certificates = Annotated[Path | None, _unless_empty(_certificates)]
 
 
 class HttpOptions(Section):
-    """`ca_file` takes the place of the public authorities; `client_cert` may hold its key itself.
+    """`ca_file` takes the place of the public authorities; the file of `client_cert` may have its key in it too.
 
     `token` is sent as `Authorization: Bearer`. The values of the headers and the token are secret.
     """
@@ -121,7 +121,7 @@ class HttpOptions(Section):
             if key:
                 _need_file(key, KEY)
             load = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain
-            _load(KEY, load, certificate, key, password=lambda: "")  # a prompt would wait for ever
+            _load(KEY, load, certificate, key, password=lambda: "")  # else OpenSSL asks the terminal for one
         elif key and "client_cert" in info.data:
             raise ValueError("expected client_cert beside it")
         return key
@@ -135,6 +135,6 @@ class HttpOptions(Section):
 
 
 def one_login(url: str, token: str | None, headers: Iterable[str]) -> None:
-    """Raise when the url and the options both say who we are."""
+    """Raise an error when both the url and the options have a login."""
     if (token or authorizes(headers)) and urlsplit(url).username is not None:
         raise hidden("expected no user in the url beside a token or a header Authorization")

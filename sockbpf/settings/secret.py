@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Secrets of config.yaml: written there, or in an environment variable or a file that it names.
 
-Nothing of a secret is ever told: neither the text nor, since somebody will put the text there, the name of the
-variable or of the file; a fault names the line.
+Nothing of a secret is ever shown: neither its text nor the name of the variable or the file, since somebody will
+write the text there by mistake. A fault shows the line alone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 MAX_BYTES = 16 * 1024
 FORMS = "expected text, {env: NAME} or {file: PATH}"
 HIDDEN = "hidden"
-"""The type of the errors of pydantic that must be told without the value."""
+"""The type of those errors of pydantic whose message must not show the value."""
 
 
 class Secret(str):
-    """Text that stays out of everything shown, as far as a text can see to that itself."""
+    """A text that its repr does not show."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ def hidden(message: str, *below: str) -> PydanticCustomError:
 
 
 def secret(check: Callable[[str], str]) -> Callable[[object], Secret]:
-    """Return what makes a Secret of a value: reads it where it is kept and has `check` look at its text."""
+    """Return a function that makes a Secret of a value: it reads the text from where it is kept, and checks it."""
 
     def opened(value: object) -> Secret:
         text, below = _read(value)
@@ -52,7 +52,7 @@ def secret(check: Callable[[str], str]) -> Callable[[object], Secret]:
 
 
 def unless_plain(check: Callable[[str], str]) -> Callable[[object], str]:
-    """Return the same for a value that is a secret unless it stands in config.yaml itself."""
+    """Return the same as `secret`, but that a text which stands in config.yaml itself is no Secret."""
     opened = secret(check)
 
     def plain_or_opened(value: object) -> str:
@@ -63,7 +63,7 @@ def unless_plain(check: Callable[[str], str]) -> Callable[[object], str]:
 
 
 def _read(value: object) -> tuple[str, tuple[str, ...]]:
-    """Return the secret's text, and the keys under which a fault of it belongs."""
+    """Return the secret's text, and the keys below which a fault of it is."""
     if isinstance(value, str):
         return value, ()
     if not isinstance(value, dict) or len(value) != 1:
@@ -89,7 +89,7 @@ def _from_env(name: str) -> str:
 
 def _from_file(name: str) -> str:
     path = absolute_path(name)
-    # Opening a pipe that nobody writes to would wait for ever.
+    # Without O_NONBLOCK, opening a pipe that no process writes to would wait for ever.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         raw = file.read(MAX_BYTES + 1) or b""
     line, rest = re.fullmatch(rb"([^\r\n]*)\r?\n?(.*)", raw, re.DOTALL).groups()  # type: ignore[union-attr]

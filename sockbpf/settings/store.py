@@ -59,7 +59,7 @@ def _file(value: object) -> Path | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this host is reached from itself alone."""
+    """Whether `host` is an address or name that only this host itself reaches."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -105,7 +105,7 @@ class StoreSettings(Section):
 
 
 def names_of(listen: HostPort) -> frozenset[str]:
-    """Return the hosts that mean a store which listens on loopback; of others we do not know all names."""
+    """Return the hosts that a request to a store on loopback may name; empty for others, which may have any name."""
     if not is_loopback(listen.host):
         return frozenset()
     return frozenset({"localhost", "127.0.0.1", "::1", listen.host.lower().rstrip(".")})

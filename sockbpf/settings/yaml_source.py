@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """A YAML file as plain text values, with the line of every key and the faults met on the way.
 
-YAML's guesses are left out: a scalar stays the text that was written, so `017`, `1:30`, `yes` or `.nan`
-never turn into something else, and what a value means is for the one who knows its key to say. Tags, aliases
+YAML's guesses are not made: a scalar stays the text that was written, so `017`, `1:30`, `yes` or `.nan`
+never turn into something else; what a value means is decided by the settings' models. Tags, aliases
 and deep nesting are refused, so no file can run code, refer to itself or grow when read.
 """
 
@@ -33,7 +33,7 @@ WAIT_S = 5.0
 
 
 class Refused:
-    """Stands where a value was refused; the fault is told already."""
+    """Stands where a value was refused, for which there is a fault already."""
 
     def __repr__(self) -> str:
         return "(refused)"
@@ -52,14 +52,14 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a file says, as str, list, dict with str keys, and REFUSED; `lines` is where each of them is."""
+    """The content of a file, as str, list, dict with str keys, and REFUSED; `lines` has the line of each."""
 
     value: object
     lines: dict[Where, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def line(self, where: Where) -> int:
-        """Return the line of a value, or of the nearest thing around it that is written down."""
+        """Return the line of a value, or of the innermost value around it that has one."""
         while where and where not in self.lines:
             where = where[:-1]
         return self.lines.get(where, 1)
@@ -73,7 +73,7 @@ PLAIN = re.compile(
 def plain_url(text: str) -> str:
     """Return a url that a message may show: its scheme and `***`, unless all of it is a plain host, port and path.
 
-    A password stands before an `@`, or where a port should be; whatever else is odd may be left of a query.
+    A password stands before an `@`, or where a port should be; other unusual characters may be part of a query.
     """
     scheme = re.match(r"\w+://", text)
     return text if PLAIN.fullmatch(text) else f"{scheme[0] if scheme else ''}***"
@@ -96,14 +96,14 @@ def _outline(value: object) -> str:
     return repr(value)
 
 
-def told(file: Path, faults: list[Fault]) -> list[str]:
+def messages(file: Path, faults: list[Fault]) -> list[str]:
     """Return one message per fault, by line: `config.yaml:7: thresholds > send: expected ..., got ...`."""
-    messages = []
+    lines = []
     for line, where, message in sorted(faults, key=lambda fault: fault.line):
         place = f"{file}:{line}" if line else str(file)
         keys = (f"item {key + 1}" if isinstance(key, int) else _key(key) for key in where)
-        messages.append(": ".join(part for part in (place, " > ".join(keys), message) if part))
-    return messages
+        lines.append(": ".join(part for part in (place, " > ".join(keys), message) if part))
+    return lines
 
 
 def _key(key: str) -> str:
@@ -127,9 +127,9 @@ def read(path: Path) -> Source:
 
 
 def _content(path: Path) -> bytes:
-    """Return what is in the file, a byte more than the most that it may hold at the most. Raise OSError, ValueError.
+    """Return the content of the file, at most a byte more than is allowed. Raise OSError, ValueError.
 
-    A pipe that nobody writes to, or a terminal, is not waited for without end.
+    A pipe that no process writes to, or a terminal, is given up after WAIT_S.
     """
     raw = b""
     end_s = time.monotonic() + WAIT_S
@@ -178,7 +178,9 @@ def _parsed(text: str) -> Source:
 def _syntax_fault(error: Exception, loader: yaml.SafeLoader, text: str) -> Fault:
     at, problem = loader.line, "a number too large"  # "\UFFFFFFFF": PyYAML lets int() and chr() raise
     if isinstance(error, yaml.MarkedYAMLError):
-        problem = re.sub(r"(tag handle) .*", r"\1", str(error.problem))  # it may be the start of a secret
+        problem = re.sub(
+            r"(tag handle) .*", r"\1", str(error.problem)
+        )  # the handle may be the start of a secret
         at = error.problem_mark.line if error.problem_mark else at
         if error.context and error.context_mark:
             problem += f" ({error.context} that begins on line {error.context_mark.line + 1})"

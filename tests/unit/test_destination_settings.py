@@ -204,7 +204,7 @@ BAD_ITEMS = {
     ),
     "heartbeat-not-made": (
         "- {type: syslog, events: [heartbeat]}",
-        " > events: expected what is made at all, which heartbeat is not: see the key 'heartbeat'",
+        " > events: expected events that are sent at all, heartbeat is not: see the key 'heartbeat'",
     ),
     "types-case": (
         "- {type: syslog, types: [send]}",

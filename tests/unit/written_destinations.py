@@ -21,7 +21,7 @@ TYPES = ", ".join(MODELS)
 NAMESAKE = "expected a name that no destination before it has"
 SYSLOG = "expected /dev/log, or an address such as udp://192.0.2.1:514 or tcp://192.0.2.1:601"
 ABSOLUTE = "expected the absolute path of a file"
-NOT_MADE = "expected what is made at all, which cleared is not: see the key 'events'"
+NOT_MADE = "expected events that are sent at all, cleared is not: see the key 'events'"
 SHOWN = 57
 
 
