@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { after, alertKey, episodeKey, tellsEpisode } from "../../sockbpf/store/page/episodes.js";
+import { after, alertKey, episodeKey, isOfEpisode } from "../../sockbpf/store/page/episodes.js";
 
 const ALERT = {
   host: "web1", id: "e1", seq: 5, event: "exceeded", timestamp: 1000, duration: 0, protocol: "tcp", type: "RECV",
@@ -38,10 +38,10 @@ test("its end is taken even if it comes late", () => {
   assert.equal(after(known, { ...ALERT, event: "cleared", timestamp: 1005 }).end, 1005);
 });
 
-test("what tells of no episode is told apart", () => {
-  assert.ok(tellsEpisode(ALERT));
+test("an object that is about no episode is known", () => {
+  assert.ok(isOfEpisode(ALERT));
   for (const other of [{}, { ...ALERT, id: null }, { ...ALERT, event: "heartbeat" }, { ...ALERT, timestamp: "soon" }])
-    assert.ok(!tellsEpisode(other));
+    assert.ok(!isOfEpisode(other));
 });
 
 test("keys tell episodes of two hosts apart, and alerts of one episode", () => {

@@ -14,7 +14,7 @@ function rows(run, ...table) {
 
 test("characters that are not seen are written out", () => {
   rows(
-    words.said,
+    words.visible,
     ["plain ü €", "plain ü €"],
     ["a\nb\0", "a\\u{a}b\\u{0}"],
     ["user\u202egnp.exe", "user\\u{202e}gnp.exe"],
@@ -29,8 +29,8 @@ test("characters that are not seen are written out", () => {
 });
 
 test("long texts are cut, and then still show every character", () => {
-  assert.equal(words.said("x".repeat(2000)), "x".repeat(2000));
-  assert.equal(words.said("x".repeat(2001)), `${"x".repeat(2000)}…`);
+  assert.equal(words.visible("x".repeat(2000)), "x".repeat(2000));
+  assert.equal(words.visible("x".repeat(2001)), `${"x".repeat(2000)}…`);
   assert.equal(words.brief("y".repeat(500)).length, 121);
   assert.ok(!words.brief("\u202e".repeat(500)).includes("\u202e"));
 });

@@ -3,7 +3,7 @@
 
 const V4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/;
 
-/** Return an address as { bits, value }, or null if it is none. */
+/** Return an address as { bits, value }, or null if the text is none. */
 export function address(text) {
   const four = v4(text);
   if (four !== null) return { bits: 32, value: four };
@@ -11,7 +11,7 @@ export function address(text) {
   return six === null ? null : { bits: 128, value: six };
 }
 
-/** Return a network as { bits, value, prefix }, or null if it is none. */
+/** Return a network as { bits, value, prefix }, or null if the text is none. */
 export function network(text) {
   const slash = text.indexOf("/");
   const inner = slash < 0 ? null : address(text.slice(0, slash));
@@ -20,7 +20,7 @@ export function network(text) {
   return { ...inner, prefix: Number(prefix) };
 }
 
-/** Say whether a network holds an address; a v4-mapped one counts as IPv4 too. */
+/** Return whether an address is in a network; a v4-mapped address counts as IPv4 too. */
 export function holds(net, text) {
   const one = address(String(text));
   if (one === null) return false;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** Asking the store. The token is added where there is one, and asked for when the store wants one. */
+/** Requests to the store. The token is added where there is one, and asked for when the store requires it. */
 
 import { askForToken, token } from "./token.js";
 
-/** What the store said no to, in its own words. */
+/** The store refused a request; the message is the store's. */
 export class Refused extends Error {
   constructor(status, reason, retryAfterS) {
     super(reason);
@@ -12,7 +12,7 @@ export class Refused extends Error {
   }
 }
 
-/** Fetch a path of the store with parameters, a list of [name, value]; raises Refused, or TypeError when it is away. */
+/** Fetch a path of the store with parameters, a list of [name, value]; raises Refused, or TypeError when the store cannot be reached. */
 export async function ask(path, parameters = [], { signal, headers = {} } = {}) {
   const query = new URLSearchParams(parameters).toString();
   const url = query ? `${path}?${query}` : path;
@@ -38,12 +38,12 @@ async function refused(answer) {
     const problem = await answer.json();
     reason = String(problem.detail || problem.title || reason);
   } catch {
-    // not a problem document: a proxy, say
+    // no problem document, as of a proxy
   }
   return new Refused(answer.status, reason, Number(answer.headers.get("Retry-After")) || null);
 }
 
-/** The parameters alone: behind a proxy the store does not know the address that it is reached by. */
+/** Only the parameters are taken: behind a proxy the store does not know its own address. */
 function nextOf(link) {
   const found = /<([^>]*)>\s*;\s*rel="?next"?/.exec(link ?? "");
   return found ? [...new URL(found[1], document.baseURI).searchParams] : null;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** What both charts share: colours of the scheme, times as the clock says, as wide as there is room. */
+/** What both charts share: colours, the axis of time, a width that follows the page. */
 
 import uPlot from "./uPlot.esm.js";
 import { clock } from "./words.js";
@@ -33,7 +33,7 @@ function tick(at, step, before) {
   return midnight ? `${day} ${fine}` : fine;
 }
 
-/** Keep a chart as wide as its place, and draw it anew when the scheme changes. */
+/** Keep a chart as wide as its place, and draw it again when the page changes between light and dark. */
 export function fit(place, chart) {
   const watch = new ResizeObserver(() => {
     const width = Math.floor(place.clientWidth);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** The chosen socket: what is known of it, its size over time, live. */
+/** The chosen socket: its facts, and its size over time, live. */
 
 import { page } from "./api.js";
 import { alertKey } from "./episodes.js";
 import { parametersOf, range, sameSocket, socketOf } from "./filter.js";
 import { KEPT, makeSeries } from "./series.js";
-import { ago, brief, bytes, clock, ends, number, owner, said, service, size, utc } from "./words.js";
+import { ago, brief, bytes, clock, ends, number, owner, service, size, utc, visible } from "./words.js";
 
-/** Alerts asked for at once; further pages only while other sockets of the service crowd it out. */
+/** Alerts of one page; further pages are asked for only while too few alerts are of the chosen socket itself. */
 const PAGE = 300;
 const PAGES = 4;
 const ENOUGH = 30;
@@ -43,7 +43,7 @@ export function makeChosen(changed) {
     changed();
   }
 
-  /** Take an alert, from the store or just arrived; say whether it is about the chosen socket. */
+  /** Keep an alert, from the store or just arrived, if it is about the chosen socket; return whether it is. */
   function take(alert) {
     if (socket === null || !sameSocket(socket, socketOf(alert))) return false;
     alerts.set(alertKey(alert), alert);
@@ -60,7 +60,7 @@ export function makeChosen(changed) {
     fillFacts(byId("socket-facts"), facts(row));
     byId("series").hidden = known.length === 0;
     byId("series-empty").hidden = known.length > 0;
-    byId("series-empty").textContent = "The store has no alert of it within the time that is looked at. Choose a longer time.";
+    byId("series-empty").textContent = "The store has no alert of this socket within this time. Choose a longer time.";
     if (known.length) series.show(known);
   }
 
@@ -75,22 +75,22 @@ function rowOf([host, protocol, type, localIp, localPort, remoteIp, remotePort])
 
 function facts(row) {
   return [
-    ["Host", brief(row.host), said(row.host)],
-    ["Process", owner(row), said(row.comm)],
+    ["Host", brief(row.host), visible(row.host)],
+    ["Process", owner(row), visible(row.comm)],
     ["Now", row.end === null ? `${size(row.size)} of ${size(row.threshold)}` : "", bytes(row.size)],
     ["Peak", size(row.peak), bytes(row.peak)],
     ["Threshold", size(row.threshold), bytes(row.threshold)],
     ["Start", number(row.start) === null ? "" : clock(row.start), utc(row.start)],
     ["End", row.end ? clock(row.end) : row.end === null ? "still over" : "", row.end ? utc(row.end) : ""],
-    ["Last word", number(row.last) === null ? "" : ago(row.last), utc(row.last)],
+    ["Last alert", number(row.last) === null ? "" : ago(row.last), utc(row.last)],
     ["Namespace", brief(row.netns), ""],
     ["Seen by", brief(row.mode), ""],
-    ["Worst", brief(row.worst), said(row.worst)],
-    ["Episode", brief(row.id), said(row.id)],
+    ["Worst", brief(row.worst), visible(row.worst)],
+    ["Episode", brief(row.id), visible(row.id)],
   ].filter(([, text]) => text);
 }
 
-/** Only what changed is touched, so that a text being selected stays so. */
+/** Change only what differs, so that a text which the operator has selected stays selected. */
 function fillFacts(list, pairs) {
   while (list.children.length > pairs.length) list.lastChild.remove();
   for (const [place, [name, text, title]] of pairs.entries()) {

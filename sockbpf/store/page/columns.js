@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** What the table says of an episode, and of an alert: a row of this list for each column. */
+/** The columns of the table, for episodes and for alerts: one entry for each. */
 
-import { ago, brief, bytes, clock, ends, lasted, number, owner, said, service, size, times, timesText, utc } from "./words.js";
+import { ago, brief, bytes, clock, ends, lasted, number, owner, service, size, times, timesText, utc, visible } from "./words.js";
 
 /**
- * `text` and `title` of a cell; `by` what it is sorted by; `store` what the store can sort it by, over all it has;
- * `wide`: left out on narrow screens; `since`: the time from which the cell counts on.
+ * `text` and `title` of a cell; `by`: the value that rows are sorted by; `store`: the name by which the store itself can
+ * sort all that it has; `wide`: left out on narrow screens; `since`: the time from which the cell goes on counting.
  */
 const start = { key: "start", name: "Start", text: (r) => clock(r.start), title: (r) => utc(r.start), by: (r) => number(r.start), store: "start" };
 const when = { key: "start", name: "Time", text: (r) => clock(r.timestamp), title: (r) => utc(r.timestamp), by: (r) => number(r.timestamp), store: "start" };
 const serviceOf = { key: "service", name: "Type", text: (r) => [r.protocol, r.type].map(brief).join(" "), title: (r) => (r.protocol ? service(r) : ""), by: serviceOrder };
-const socket = { key: "socket", name: "Socket", text: (r) => said(named(r), 160), title: (r) => said(named(r)), by: named, chooses: true, grows: true };
-const host = { key: "host", name: "Host", text: (r) => brief(r.host), title: (r) => said(r.host), by: (r) => said(r.host), wide: true };
-const process = { key: "comm", name: "Process", text: owner, title: (r) => said(r.comm), by: (r) => said(r.comm), wide: true };
+const socket = { key: "socket", name: "Socket", text: (r) => visible(named(r), 160), title: (r) => visible(named(r)), by: named, chooses: true, grows: true };
+const host = { key: "host", name: "Host", text: (r) => brief(r.host), title: (r) => visible(r.host), by: (r) => visible(r.host), wide: true };
+const process = { key: "comm", name: "Process", text: owner, title: (r) => visible(r.comm), by: (r) => visible(r.comm), wide: true };
 const bytesOf = (key, name, wide) => ({ key, name, text: (r) => size(r[key]), title: (r) => bytes(r[key]), by: (r) => number(r[key]), numeric: true, wide });
 const peak = { ...bytesOf("peak", "Peak", false), store: "peak" };
 const threshold = bytesOf("threshold", "Threshold", true);
@@ -22,7 +22,7 @@ const state = {
   key: "state",
   name: "State",
   text: (r) => (r.end === null || r.end === undefined ? "over" : "ended"),
-  title: (r) => (r.end ? `ended ${utc(r.end)}` : `last word ${ago(r.last)}, ${utc(r.last)}`),
+  title: (r) => (r.end ? `ended ${utc(r.end)}` : `last alert ${ago(r.last)}, ${utc(r.last)}`),
   by: (r) => number(r.end) ?? Infinity,
   look: (r) => (r.end ? "ended" : "over"),
 };
@@ -35,7 +35,7 @@ const duration = {
   numeric: true,
   wide: true,
 };
-const event = { key: "event", name: "Event", text: (r) => brief(r.event), by: (r) => said(r.event), look: (r) => (EVENTS.includes(r.event) ? r.event : "other") };
+const event = { key: "event", name: "Event", text: (r) => brief(r.event), by: (r) => visible(r.event), look: (r) => (EVENTS.includes(r.event) ? r.event : "other") };
 const EVENTS = ["exceeded", "ongoing", "cleared", "heartbeat"];
 
 export const COLUMNS = {
@@ -43,7 +43,7 @@ export const COLUMNS = {
   alerts: [when, event, serviceOf, socket, host, process, bytesOf("size", "Size", false), bytesOf("peak", "Peak", true), threshold, ratio("size")],
 };
 
-/** The two ends, or all that an object says which is not about a socket. */
+/** The two ends of a socket; of an object that is not about a socket, its fields. */
 function named(row) {
   if (row.local_ip !== undefined || row.count !== undefined || row.local_port !== undefined) return ends(row);
   const rest = Object.entries(row).filter(([name]) => !["event", "timestamp", "host"].includes(name));
@@ -51,10 +51,10 @@ function named(row) {
 }
 
 function serviceOrder(row) {
-  return `${said(row.protocol)} ${String(number(row.local_port) ?? "").padStart(5, "0")} ${said(row.type)}`;
+  return `${visible(row.protocol)} ${String(number(row.local_port) ?? "").padStart(5, "0")} ${visible(row.type)}`;
 }
 
-/** Return rows sorted by a column, `-` before its key for the largest first; equal ones newest first. */
+/** Return rows sorted by a column, with `-` before its key the largest first; equal rows the newest first. */
 export function sorted(rows, columns, sort) {
   const down = sort.startsWith("-");
   const column = columns.find((each) => each.key === sort.replace(/^-/, "")) ?? columns[0];

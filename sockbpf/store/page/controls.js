@@ -15,8 +15,8 @@ const byId = (id) => document.getElementById(id);
 /**
  * Make the controls.
  *
- * `on.typing()` at once at every key, `on.changed()` when the store should be asked anew, `on.looked()` when only the
- * looks changed. `get()` gives the settings, `set(change, how)` changes some of them, `how` naming what is called.
+ * `on.typing()` is called at every key, `on.changed()` when the store must be asked again, `on.looked()` when only what is
+ * shown changes. `get()` returns the settings, `set(change, how)` changes some, and calls the function of `on` named `how`.
  */
 export function makeControls(on) {
   let held = fromFragment(location.hash.slice(1));
@@ -78,7 +78,7 @@ export function makeControls(on) {
     show();
     on.changed();
   });
-  // Without changing the fragment, which is the settings'.
+  // The fragment stays as it is, since it has the settings.
   byId("skip").addEventListener("click", (event) => {
     event.preventDefault();
     byId("table-title").focus();
@@ -87,7 +87,7 @@ export function makeControls(on) {
   return { get: () => held, set };
 }
 
-/** Unix seconds as a datetime-local field wants them. */
+/** Unix seconds in the form of a datetime-local field. */
 function local(seconds) {
   if (number(seconds) === null) return "";
   const at = new Date(Math.floor(seconds) * 1000);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** What an alert makes of its episode, as the store itself would tell it. */
+/** How an alert changes its episode, by the same rules as in the store. */
 
 import { number } from "./words.js";
 
@@ -8,7 +8,7 @@ const OF_THE_SOCKET = [
   ...["pid", "comm", "netns", "count", "worst"],
 ];
 
-/** The name of an episode, and of an alert: the same however often it is told. */
+/** What names an episode, and an alert: the same however often the alert comes. */
 export function episodeKey(row) {
   return `${row.host}\n${row.id}`;
 }
@@ -17,8 +17,8 @@ export function alertKey(row) {
   return [row.host, row.id, row.event, row.seq ?? row.timestamp].join("\n");
 }
 
-/** Say whether an object is about an episode: the store keeps others too. */
-export function tellsEpisode(row) {
+/** Return whether an object is about an episode: the store keeps other objects too. */
+export function isOfEpisode(row) {
   return row.id !== undefined && row.id !== null && row.event !== "heartbeat" && number(row.timestamp) !== null;
 }
 
@@ -32,7 +32,7 @@ export function after(known, alert) {
     const made = Object.fromEntries(OF_THE_SOCKET.filter((name) => name in alert).map((name) => [name, alert[name]]));
     return { ...made, start: began, end: ended, last: at, size: number(alert.size) ?? 0, peak, threshold: number(alert.threshold), alerts: 1 };
   }
-  if (at <= known.last && ended === null) return known; // told already, or late
+  if (at <= known.last && ended === null) return known; // a repetition, or an older alert
   return {
     ...known,
     start: Math.min(known.start, began),

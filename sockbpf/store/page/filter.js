@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** From what is typed and chosen to what the store is asked, to which alerts that arrive fit, and to the link. */
+/** The filter: what is typed and chosen, as parameters for the store, as a test of a row, and as a link. */
 
 import { address, holds, network } from "./address.js";
 import { number } from "./words.js";
 
-/** What the operator has set. `text` as typed, times in Unix seconds, `socket` the chosen one or null. */
+/** The settings at first. `text` as typed, times in Unix seconds, `socket` the chosen one or null. */
 export const NOTHING = Object.freeze({
   view: "episodes",
   text: "",
@@ -18,11 +18,11 @@ export const NOTHING = Object.freeze({
   socket: null,
 });
 
-/** Names that the page itself needs: nobody types them as a filter. */
+/** Parameters that the page itself sets: they cannot be typed as a filter. */
 const OURS = new Set(["limit", "cursor", "sort", "from", "to", "q"]);
 const ANY_IP = new Set(["0.0.0.0", "::"]);
 
-/** Return what is typed as a list of [name, value], all of which must fit; free words are named q. */
+/** Return what is typed as a list of [name, value], all of which a row must fit; free words are named q. */
 export function conditions(text) {
   return [...text.matchAll(/(?:[^\s"]|"[^"]*"?)+/g)].flatMap(([token]) => condition(token));
 }
@@ -44,7 +44,7 @@ function condition(token) {
   return [["q", plain]];
 }
 
-/** Return all that must fit, but the time. */
+/** Return all conditions that a row must fit, except the time. */
 export function wanted(set) {
   const typed = conditions(set.text);
   const names = new Set(typed.map(([name]) => name));
@@ -52,13 +52,13 @@ export function wanted(set) {
   return [...typed, ...chosen.filter(([name, value]) => value && !names.has(name))];
 }
 
-/** Return the time that is looked at as [from, to] in Unix seconds, null where it is open. */
+/** Return the chosen time as [from, to] in Unix seconds, null at an open end. */
 export function range(set, now = Date.now() / 1000) {
   if (set.span === "between") return [set.from, set.to];
   return set.span === "all" ? [null, null] : [now - Number(set.span), null];
 }
 
-/** Return the parameters that the store is asked by. */
+/** Return the parameters of a request to the store. */
 export function parameters(set) {
   const [from, to] = range(set);
   const asked = wanted(set);
@@ -67,7 +67,7 @@ export function parameters(set) {
   return asked;
 }
 
-/** Say whether an alert or an episode fits; `loosely` while a port is still being typed. */
+/** Return whether an alert or an episode fits; `loosely`: the first digits of a port are enough. */
 export function fits(row, list, loosely = false) {
   return list.every(([name, value]) => fitsOne(row, name, value, loosely));
 }
@@ -87,7 +87,7 @@ function fitsOne(row, name, value, loosely) {
   return row[name] !== undefined && String(row[name]) === value;
 }
 
-/** The texts that free words are looked for in. */
+/** The texts in which free words are searched. */
 function searched(row) {
   return [row.comm, row.host, row.local_ip, row.remote_ip].map((each) => String(each ?? "").toLowerCase()).join("\n");
 }
@@ -99,7 +99,7 @@ function same(ip, value) {
   return one !== null && other !== null && one.bits === other.bits && one.value === other.value;
 }
 
-/** What names a socket, apart from its episodes; a fold's has no addresses. */
+/** The fields that name a socket, whatever its episode; a folded alert has no addresses. */
 export const SOCKET = ["host", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port"];
 
 export function socketOf(row) {
@@ -110,7 +110,7 @@ export function sameSocket(one, other) {
   return one.every((value, place) => value === other[place]);
 }
 
-/** Return the parameters that find a socket's alerts, by what the store has indexed, finest first. */
+/** Return the parameters that find a socket's alerts, by fields that the store has indexed. */
 export function parametersOf(socket) {
   const [host, protocol, type, localIp, localPort, remoteIp] = socket;
   const asked = [["host", host], ["protocol", protocol], ["type", type], ["port", localPort]];
@@ -119,30 +119,30 @@ export function parametersOf(socket) {
   return asked.filter(([, value]) => value !== "");
 }
 
-/** Write what is set as the fragment of a link; what is not set is left out. */
+/** Return the settings as the fragment of a link, without those that are as at first. */
 export function fragment(set) {
-  const said = new URLSearchParams();
+  const link = new URLSearchParams();
   for (const [name, usual] of Object.entries(NOTHING)) {
     if (name === "socket") {
-      if (set.socket) said.set(name, JSON.stringify(set.socket));
-    } else if (set[name] !== usual && set[name] !== null) said.set(name, String(set[name]));
+      if (set.socket) link.set(name, JSON.stringify(set.socket));
+    } else if (set[name] !== usual && set[name] !== null) link.set(name, String(set[name]));
   }
-  return said.toString();
+  return link.toString();
 }
 
-/** Read a fragment; what makes no sense is left out, since anybody may write a link. */
+/** Return the settings in a fragment, without values that are not valid: anybody may write a link. */
 export function fromFragment(text) {
-  const said = new URLSearchParams(text);
+  const link = new URLSearchParams(text);
   const set = { ...NOTHING };
-  for (const name of ["text", "protocol", "type", "event", "sort"]) set[name] = (said.get(name) ?? NOTHING[name]).slice(0, 200);
-  if (said.get("view") === "alerts") set.view = "alerts";
-  if (/^(\d{1,9}|all|between)$/.test(said.get("span") ?? "")) set.span = said.get("span");
-  for (const name of ["from", "to"]) set[name] = number(said.get(name));
+  for (const name of ["text", "protocol", "type", "event", "sort"]) set[name] = (link.get(name) ?? NOTHING[name]).slice(0, 200);
+  if (link.get("view") === "alerts") set.view = "alerts";
+  if (/^(\d{1,9}|all|between)$/.test(link.get("span") ?? "")) set.span = link.get("span");
+  for (const name of ["from", "to"]) set[name] = number(link.get(name));
   try {
-    const socket = JSON.parse(said.get("socket"));
+    const socket = JSON.parse(link.get("socket"));
     if (Array.isArray(socket) && socket.length === SOCKET.length) set.socket = socket.map((each) => String(each).slice(0, 300));
   } catch {
-    // not ours
+    // no link of this page
   }
   return set;
 }

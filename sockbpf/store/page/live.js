@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** The stream of alerts: read by fetch, since EventSource can send no token. Resumed where it broke off. */
+/** The stream of alerts: read by fetch, since EventSource cannot send a token. It is resumed where it broke off. */
 
 import { ask } from "./api.js";
 
-/** The store says something every 15 s: after so long without a word the connection is taken for dead. */
+/** The store sends at least a comment every 15 s: after so long without one the connection is taken for dead. */
 const SILENT_MS = 40_000;
 const FIRST_MS = 500;
 const LONGEST_MS = 30_000;
@@ -11,7 +11,7 @@ const LONGEST_MS = 30_000;
 /**
  * Follow the stream for ever.
  *
- * `on.alert(object)` for each alert, `on.live(resumed)` when the stream stands, `on.waiting(reason)` when it broke.
+ * `on.alert(object)` for each alert, `on.live(resumed)` when the stream is connected, `on.waiting(reason)` when it broke off.
  */
 export async function follow(path, on) {
   let last = "";
@@ -60,7 +60,7 @@ function rest(ms) {
   });
 }
 
-/** Yield the events of a body as { type, data, id }; `alive` is called at every word, comments too. */
+/** Yield the events of a body as { type, data, id }; `alive` is called whenever something arrives, comments too. */
 async function* events(body, alive) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** What the page keeps in memory, all of it bounded, and what an alert that arrives changes of it. */
+/** The rows that the page keeps in memory, up to a bound, and how an alert that arrives changes them. */
 
 import { page } from "./api.js";
-import { after, alertKey, episodeKey, tellsEpisode } from "./episodes.js";
+import { after, alertKey, episodeKey, isOfEpisode } from "./episodes.js";
 import { conditions, fits, parameters, range, wanted } from "./filter.js";
 import { number } from "./words.js";
 
-/** Rows asked for at once, and kept at most, of each kind. */
+/** Rows of one page, and rows that are kept at most, of each kind. */
 const PAGE = { episodes: 300, alerts: 100 };
 export const KEPT = 3000;
 const OPEN_ASKED = 50;
@@ -14,7 +14,7 @@ const OPEN_ASKED = 50;
 /** The most rows that the store gives at once. */
 const MOST = "1000";
 
-/** What the store finds episodes by; the rest is looked for in what is loaded. */
+/** The filters of episodes that the store has; by others only the loaded rows are filtered. */
 const OF_EPISODES = new Set([
   ...["from", "to", "protocol", "type", "ip", "port", "cidr", "host", "pid", "comm", "min_size", "id", "size"],
   ...["local_ip", "local_port", "remote_ip", "remote_port"],
@@ -24,14 +24,14 @@ function isAsked(kind, name) {
   return name !== "q" && (kind === "alerts" || OF_EPISODES.has(name));
 }
 
-/** The episodes and alerts that are loaded; `next` is how to go on for each, null where that is all. */
+/** The episodes and alerts that are loaded; `next` has the parameters of each next page, null where there is none. */
 export function makeLoaded() {
   const held = { open: new Map(), episodes: new Map(), alerts: new Map() };
   const next = { episodes: null, alerts: null };
   let stop = new AbortController();
   let set = null;
 
-  /** Ask for the first pages of what the settings want; what was asked before is given up. */
+  /** Ask for the first pages by the settings; requests before that are aborted. */
   async function load(wantedSet) {
     stop.abort();
     stop = new AbortController();
@@ -43,7 +43,7 @@ export function makeLoaded() {
 
   async function first(kind, signal) {
     const { word, list } = asked(kind, set);
-    // The store knows a process and a host by their whole names; parts of names are looked for in what is loaded.
+    // The store finds a process and a host by the whole name; parts of names are searched in the loaded rows.
     const names = new Set(list.map(([name]) => name));
     const whole = word ? ["comm", "host"].filter((name) => !names.has(name)) : [];
     const pages = await Promise.all([[], ...whole.map((name) => [[name, word]])].map((also) => page(PATHS[kind], [...list, ...also], signal)));
@@ -52,7 +52,7 @@ export function makeLoaded() {
     next[kind] = nextOf(kind, list, pages[0]);
   }
 
-  /** Episodes have no cursor: the next page is all that the store gives at once. */
+  /** Episodes have no cursor: the second page is the last, with as many rows as the store gives at once. */
   function nextOf(kind, list, found) {
     if (held[kind].size >= KEPT) return null;
     if (kind === "alerts" || found.next !== null) return found.next;
@@ -82,9 +82,9 @@ export function makeLoaded() {
     held.moreOpen = found.rows.length === OPEN_ASKED;
   }
 
-  /** Take an alert that arrived. */
+  /** Change the rows by an alert that arrived. */
   function arrived(alert) {
-    if (tellsEpisode(alert)) {
+    if (isOfEpisode(alert)) {
       const key = episodeKey(alert);
       const episode = after(held.open.get(key) ?? held.episodes.get(key), alert);
       if (episode.end === null || episode.end === undefined) held.open.set(key, episode);
@@ -103,7 +103,7 @@ export function makeLoaded() {
     return (from === null || at >= from || row.end === null) && (to === null || at <= to) && also(row, set) && fits(row, wanted(set));
   }
 
-  /** Give up the oldest beyond what is kept; there is then no going on from the last. */
+  /** Drop the oldest rows beyond those that are kept; then there is no next page. */
   function bound(kind) {
     if (held[kind].size <= KEPT) return;
     const time = (row) => number(row.start ?? row.timestamp) ?? 0;
@@ -112,7 +112,7 @@ export function makeLoaded() {
     next[kind] = null;
   }
 
-  /** The time from which on no episode is missing, null if none is. */
+  /** The time from which on no episode is missing, null if none is missing at all. */
   function wholeFrom() {
     if (next.episodes === null || set?.sort === "-peak") return null;
     return [...held.episodes.values()].reduce((least, each) => Math.min(least, each.start), Infinity);
@@ -132,7 +132,7 @@ function eventFits(row, set) {
   return !set.event || row.event === set.event;
 }
 
-/** Return the parameters that the rows of a kind are asked by. */
+/** Return the parameters of a request for rows of a kind. */
 function asked(kind, set) {
   const all = parameters(set);
   const word = all.find(([name]) => name === "q")?.[1] ?? "";

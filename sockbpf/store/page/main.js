@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** The parts put together: what is asked when, what is shown when. */
+/** The parts put together: when the store is asked, and when the page is drawn. */
 
 import { ask } from "./api.js";
 import { makeChosen } from "./chosen.js";
@@ -12,14 +12,14 @@ import { KEPT, makeLoaded } from "./loaded.js";
 import { makeTable } from "./table.js";
 import { makeTimeline } from "./timeline.js";
 import { ago, ends, lasted, number, service, size, utc } from "./words.js";
-import { fewerThan, showWorst } from "./worst.js";
+import { allOf, showWorst } from "./worst.js";
 
-/** At most so often is the page drawn, and is a new alert spoken of. */
+/** Times from one drawing to the next, from one announcement of new alerts to the next, and while nothing comes. */
 const DRAW_MS = 250;
 const SPEAK_MS = 10_000;
 const SLIDE_MS = 5_000;
 
-/** How long the first questions wait for the stream, which must not miss what they do not see. */
+/** How long the first requests wait for the stream, which must bring the alerts that come after them. */
 const STREAM_MS = 300;
 
 const byId = (id) => document.getElementById(id);
@@ -67,7 +67,7 @@ async function loadSocket() {
   requestAnimationFrame(() => byId("socket").scrollIntoView({ block: "nearest" }));
 }
 
-/** Wait for what was asked, then draw; say what went wrong. */
+/** Wait for a request, then draw; show why it failed. */
 async function tried(asked, then = () => {}) {
   try {
     await asked;
@@ -81,7 +81,7 @@ async function tried(asked, then = () => {}) {
   draw();
 }
 
-// --- drawing: at most every DRAW_MS, only when the page is seen -------------------------------------------------
+// --- drawing: at most every DRAW_MS, only while the page is visible -------------------------------------------------
 
 let planned = false;
 let drawnAt = 0;
@@ -107,7 +107,7 @@ function drawAll() {
   chosen.show(open.sort((one, other) => other.last - one.last)[0]);
 }
 
-/** While a word is being typed, what is loaded shows the way until the store has answered. */
+/** While a filter is being typed, the loaded rows are filtered here until the store has answered. */
 function narrowed(rows) {
   if (!is.typing) return rows;
   const typed = conditions(controls.get().text);
@@ -122,8 +122,8 @@ function drawTable() {
   table.show(columns, rows, { sort: set.sort, keyOf: set.view === "episodes" ? episodeKey : alertKey, chosen: chosen.is });
   const more = loaded.next[set.view] !== null;
   const column = columns.find((each) => each.key === set.sort.replace(/^-/, ""));
-  const part = more && !(column?.store && set.sort.startsWith("-")) ? ", sorted among these" : "";
-  const full = all.length >= KEPT * 0.9 ? "; no more are kept here: narrow the filter" : "";
+  const part = more && !(column?.store && set.sort.startsWith("-")) ? ", sorted among the loaded rows" : "";
+  const full = all.length >= KEPT * 0.9 ? "; the page keeps no more: narrow the filter" : "";
   byId("shown").textContent = is.busy && !rows.length ? "" : `${rows.length}${more ? "+" : ""} rows${part}${full}`;
   byId("more").hidden = !more;
   byId("rows").setAttribute("aria-busy", String(is.busy));
@@ -137,11 +137,11 @@ function drawEmpty(set) {
   const filtered = wanted(set).length > 0 || set.event !== "";
   const what = set.view === "episodes" ? "episode" : "alert";
   act.hidden = is.busy || is.failed || (!filtered && set.span === "all");
-  if (is.failed) byId("rows-empty-text").textContent = "Nothing to show while the store does not answer; see above.";
+  if (is.failed) byId("rows-empty-text").textContent = "Nothing to show while the store does not answer: see above.";
   else if (is.busy) byId("rows-empty-text").textContent = "Loading …";
   else if (filtered) byId("rows-empty-text").textContent = `No ${what} fits this filter within this time.`;
   else if (set.span !== "all") byId("rows-empty-text").textContent = `No ${what} within this time.`;
-  else byId("rows-empty-text").textContent = `Nothing is stored yet. Have the monitor send here, by url: ${new URL("alert", document.baseURI)} in its config.yaml; sudo sockbpf check says whether it can see.`;
+  else byId("rows-empty-text").textContent = `Nothing is stored yet. The monitor sends here with url: ${new URL("alert", document.baseURI)} in its config.yaml; sudo sockbpf check says whether it can see queues.`;
   act.textContent = filtered ? "Clear the filter" : "Look at all times";
   act.onclick = () => (filtered ? byId("clear").click() : controls.set({ span: "all", from: null, to: null }));
 }
@@ -151,8 +151,8 @@ function drawWorst() {
   showWorst(byId("worst"), open, { all: is.allWorst, chosen: chosen.is, choose });
   byId("worst").hidden = !open.length;
   byId("worst-empty").hidden = open.length > 0;
-  if (!is.busy) byId("worst-empty").textContent = "No queue stands over its threshold.";
-  const all = fewerThan(open.length);
+  if (!is.busy) byId("worst-empty").textContent = "No queue is over its threshold.";
+  const all = allOf(open.length);
   byId("worst-all").hidden = !all;
   byId("worst-all").textContent = is.allWorst ? "Fewer" : `All ${all}`;
   byId("worst-all").setAttribute("aria-expanded", String(is.allWorst));
@@ -185,7 +185,7 @@ function arrived(alert) {
   else draw();
 }
 
-function stand(state, text) {
+function showState(state, text) {
   byId("state").dataset.state = state;
   byId("state-text").textContent = text;
 }
@@ -229,7 +229,7 @@ byId("socket-only").addEventListener("click", () => {
 });
 byId("csv").addEventListener("click", () => tried(download()));
 
-/** Give what fits the filter as a file, as much as the store gives at once. */
+/** Download what fits the filter as a file, as many rows as the store gives at once. */
 async function download() {
   const set = controls.get();
   const answer = await ask("store.json", [...parameters(set), ["limit", "1000"]], { headers: { Accept: "text/csv" } });
@@ -242,24 +242,24 @@ async function download() {
 
 async function start() {
   let asked = false;
-  let standing;
-  const stands = new Promise((resolve) => {
-    standing = resolve;
+  let connected;
+  const connection = new Promise((resolve) => {
+    connected = resolve;
   });
   follow("stream", {
     alert: arrived,
     live: (resumed) => {
-      stand("live", "live");
-      standing();
-      // What came while nobody listened is resumed; else it is asked for again.
+      showState("live", "live");
+      connected();
+      // A resumed stream brings what was missed; after any other all is asked for again.
       if (asked && (!resumed || is.failed)) askAll();
     },
-    waiting: (reason) => stand("waiting", `reconnecting: ${reason}`),
+    waiting: (reason) => showState("waiting", `reconnecting: ${reason}`),
   });
   const waited = new Promise((resolve) => {
     setTimeout(resolve, STREAM_MS);
   });
-  await Promise.race([stands, waited]);
+  await Promise.race([connection, waited]);
   asked = true;
   askAll();
   setInterval(everySecond, 1000);

@@ -7,7 +7,7 @@ import { brief, bytes, clock, number, size, utc } from "./words.js";
 
 const HEIGHT = 190;
 
-/** Alerts of one socket that are kept. */
+/** Alerts of one socket that are kept at most. */
 export const KEPT = 1000;
 
 /** Make the chart of one socket; `show(alerts)` with its alerts in any order. */
@@ -78,10 +78,10 @@ function spoken(alerts) {
   if (!alerts.length) return "Size against threshold over time: no alerts";
   const times = alerts.map((each) => number(each.timestamp) ?? 0);
   const largest = Math.max(...alerts.map((each) => number(each.peak) ?? number(each.size) ?? 0));
-  const first = alerts[times.indexOf(Math.max(...times))];
+  const newest = alerts[times.indexOf(Math.max(...times))];
   return (
     `Size against threshold over time: ${alerts.length} alerts from ${clock(Math.min(...times))} to ${clock(Math.max(...times))}. ` +
-    `Last size ${size(first.size)}, threshold ${size(first.threshold)}, highest peak ${size(largest)}. The table below says the same.`
+    `Last size ${size(newest.size)}, threshold ${size(newest.threshold)}, highest peak ${size(largest)}. The table below says the same.`
   );
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** The table: heads that sort, rows that are made once and moved, arrows to walk them. */
+/** The table: headings that sort, rows that are made once and then moved, arrow keys to go from row to row. */
 
 /**
- * Make the table. `on.sort(sort)` when a head is pressed, `on.choose(row)` when a row is.
+ * Make the table. `on.sort(sort)` when a heading is pressed, `on.choose(row)` when a row is pressed.
  *
  * Returns `show(columns, rows, { sort, keyOf, chosen })`.
  */
@@ -22,7 +22,7 @@ export function makeTable(head, body, on) {
     event.preventDefault();
     stop(to).focus();
   });
-  // One stop for Tab in all rows: where the operator was last.
+  // The Tab key stops at one row only: the one where the operator was last.
   body.addEventListener("focusin", (event) => {
     for (const each of body.querySelectorAll('button[tabindex="0"]')) each.tabIndex = -1;
     event.target.tabIndex = 0;

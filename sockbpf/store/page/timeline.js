@@ -4,12 +4,12 @@
 import { axis, colour, fit, timeAxis, uPlot } from "./chart.js";
 import { brief, clock, ends, lasted, owner, service, size, times, timesText, utc } from "./words.js";
 
-/** So many services get a lane, so high in pixels; a peak of so many times the threshold fills it. */
+/** How many services get a lane; its height in pixels; how many times the threshold a peak is that fills it. */
 const LANES = 12;
 const LANE_PX = 24;
 const FULL = 64;
 
-/** Make the timeline; `on.choose(episode)` when a bar is pressed, `on.zoom(from, to)` when a time is drawn over. */
+/** Make the timeline; `on.choose(episode)` when a bar is pressed, `on.zoom(from, to)` when the mouse drags over a time. */
 export function makeTimeline(place, reading, rows, on) {
   const chart = { current: null };
   let lanes = [];
@@ -19,7 +19,7 @@ export function makeTimeline(place, reading, rows, on) {
   let hit = null;
   fit(place, chart);
 
-  /** Show episodes; `whole` is the time from which on none is missing, null if none is missing at all. */
+  /** Show episodes; `whole` is the time from which on no episode is missing, null if none is missing at all. */
   function show(episodes, [from, to], whole) {
     known = whole;
     lanes = lanesOf(episodes);
@@ -109,7 +109,7 @@ export function makeTimeline(place, reading, rows, on) {
   function point(u) {
     hit = under(u);
     u.over.style.cursor = hit ? "pointer" : "crosshair";
-    reading.textContent = hit ? told(hit) : hint(lanes, known);
+    reading.textContent = hit ? described(hit) : hint(lanes, known);
   }
 
   function select(u) {
@@ -151,12 +151,12 @@ function lanesOf(episodes) {
 
 function hint(lanes, known) {
   const more = lanes.length - LANES;
-  const rest = more > 0 ? ` ${more} further ${more === 1 ? "service is" : "services are"} in the table below alone.` : "";
-  const older = known === null ? "" : ` Before ${clock(known)} not all is loaded: More, below the table.`;
-  return `Height: peak against threshold. Draw over a time to zoom, press a bar to choose its socket.${older}${rest}`;
+  const rest = more > 0 ? ` ${more} further ${more === 1 ? "service is" : "services are"} in the table below only.` : "";
+  const older = known === null ? "" : ` Before ${clock(known)} not all episodes are loaded: press More, below the table.`;
+  return `Height: peak against threshold. Drag over a time to zoom, press a bar to choose its socket.${older}${rest}`;
 }
 
-function told(episode) {
+function described(episode) {
   const until = episode.end ? `to ${clock(episode.end)}` : "still over";
   const of = [service(episode), ends(episode), owner(episode), brief(episode.host)].filter(Boolean).join(" · ");
   const peak = `peak ${size(episode.peak)} ${timesText(times(episode.peak, episode.threshold))}`;

@@ -8,9 +8,9 @@ export function token() {
   return sessionStorage.getItem(KEPT) ?? "";
 }
 
-/** Ask the operator for the token, since `refused` was not it; all who ask at once share one dialog. */
+/** Ask the operator for the token, since the store refused `refused`; requests at the same time share one dialog. */
 export function askForToken(refused) {
-  if (token() !== refused) return Promise.resolve(); // another one asked and got it
+  if (token() !== refused) return Promise.resolve(); // another request has asked for it meanwhile
   asking ??= ask(refused).finally(() => {
     asking = null;
   });
@@ -28,7 +28,7 @@ function ask(refused) {
   dialog.showModal();
   input.focus();
   return new Promise((resolve) => {
-    // Without a token there is nothing to see: Escape does not close it.
+    // Without a token there is nothing to see: Escape does not close the dialog.
     const stay = (event) => event.preventDefault();
     const taken = (event) => {
       event.preventDefault();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** Sizes, times and names in words. What came from outside passes through `said` before anybody sees it. */
+/** Sizes, times and names as text. Values from outside are shown only through `visible`. */
 
-/** Characters that are not seen, or that turn the text around them: they are shown by their number. */
+/** Characters that cannot be seen, or that change the direction of the text: they are shown by their number. */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** The longest text of one value in a cell, and in a title, in characters. */
 const SHORT = 120;
 const LONG = 2000;
 
-/** Return any value as text that shows all its characters. */
-export function said(value, longest = LONG) {
+/** Return any value as a text in which every character can be seen. */
+export function visible(value, longest = LONG) {
   if (value === null || value === undefined) return "";
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
   const cut = text.length > longest ? `${text.slice(0, longest)}…` : text;
@@ -18,7 +18,7 @@ export function said(value, longest = LONG) {
 
 /** The same, short enough for a cell. */
 export function brief(value) {
-  return said(value, SHORT);
+  return visible(value, SHORT);
 }
 
 /** Return the number that a value is, or null: a posted object may say anything. */
@@ -46,10 +46,10 @@ export function size(value) {
 /** The exact bytes, for a title. */
 export function bytes(value) {
   const read = number(value);
-  return read === null ? said(value) : `${read.toLocaleString("en")} bytes`;
+  return read === null ? visible(value) : `${read.toLocaleString("en")} bytes`;
 }
 
-/** How many times the threshold a size is; a threshold of 0 has no such number. */
+/** How many times the threshold a size is; null for a threshold of 0. */
 export function times(value, threshold) {
   const [over, under] = [number(value), number(threshold)];
   if (over === null || !under) return null;
@@ -63,7 +63,7 @@ export function timesText(ratio) {
 
 const two = (n) => String(n).padStart(2, "0");
 
-/** Unix seconds as local time: the clock today, with the day before it on other days. */
+/** Unix seconds as local time, with the date unless it is today. */
 export function clock(seconds, now = Date.now()) {
   const at = dateOf(seconds);
   if (at === null) return brief(seconds);
@@ -77,7 +77,7 @@ export function clock(seconds, now = Date.now()) {
 /** Unix seconds as exact UTC, with the microseconds. */
 export function utc(seconds) {
   const at = dateOf(seconds);
-  if (at === null) return said(seconds);
+  if (at === null) return visible(seconds);
   const micro = Math.round((number(seconds) - Math.floor(number(seconds))) * 1e6);
   return `${at.toISOString().slice(0, 19)}.${String(Math.min(micro, 999999)).padStart(6, "0")}Z`;
 }
@@ -119,7 +119,7 @@ export function endpoint(ip, port) {
   return `${name.includes(":") ? `[${name}]` : name}:${brief(port)}`;
 }
 
-/** The two ends of a socket; one end where it is not connected, none where several were told as one. */
+/** The two ends of a socket; one end where it is not connected, none of a folded alert. */
 export function ends(row) {
   if (row.local_ip === undefined || row.local_ip === null) {
     const count = number(row.count);
@@ -135,7 +135,7 @@ export function service(row) {
   return `${brief(row.protocol)} ${brief(row.local_port)} ${brief(row.type)}`;
 }
 
-/** Who holds the socket, where that is known. */
+/** The process that holds the socket, where it is known. */
 export function owner(row) {
   if (row.comm === undefined || row.comm === null) return row.pid ? `pid ${brief(row.pid)}` : "";
   return row.pid ? `${brief(row.comm)} (${brief(row.pid)})` : brief(row.comm);

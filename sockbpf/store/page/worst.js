@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The worst sockets now: open episodes by size against threshold. */
 
-import { ago, brief, bytes, ends, lasted, owner, said, service, size, times, timesText, utc } from "./words.js";
+import { ago, brief, bytes, ends, lasted, owner, service, size, times, timesText, utc, visible } from "./words.js";
 
-/** So many are shown until all are asked for, and so many at most. */
+/** How many are shown at first, and how many after `All` is pressed. */
 const FEW = 5;
 const MOST = 50;
 
-/** An episode that nobody spoke of for so long may have lost its monitor. */
+/** After so long without an alert of an open episode, its monitor may have ended. */
 const QUIET_S = 300;
 
-/** Show the worst of the open episodes; returns how many there are. */
+/** Show the worst of the open episodes. */
 export function showWorst(list, open, { all, chosen, choose }) {
   const worst = [...open].sort((one, other) => rank(other) - rank(one) || one.start - other.start).slice(0, all ? MOST : FEW);
   const most = Math.max(1, ...worst.map(rank));
@@ -19,11 +19,12 @@ export function showWorst(list, open, { all, chosen, choose }) {
   for (const [place, episode] of worst.entries()) fill(list.children[place].firstChild, episode, most, chosen(episode));
 }
 
-export function fewerThan(count) {
+/** Return how many `All` would show, 0 if all are shown already. */
+export function allOf(count) {
   return count > FEW ? Math.min(count, MOST) : 0;
 }
 
-/** By size against threshold; over a threshold of 0 every byte counts. */
+/** The size against the threshold; with a threshold of 0 the size itself. */
 function rank(episode) {
   return times(episode.size, episode.threshold) ?? Number(episode.size);
 }
@@ -51,14 +52,14 @@ function fill(button, episode, most, chosen) {
   button.row = episode;
   of.textContent = service(episode);
   who.textContent = [owner(episode), brief(episode.host)].filter(Boolean).join(" · ");
-  who.title = [said(episode.comm), said(episode.host)].join(" · ");
+  who.title = [visible(episode.comm), visible(episode.host)].join(" · ");
   figures.textContent = `${size(episode.size)} ${timesText(times(episode.size, episode.threshold))}`;
   figures.title = `${bytes(episode.size)}, threshold ${bytes(episode.threshold)}, peak ${bytes(episode.peak)}`;
   bar.style.setProperty("--part", `${(100 * rank(episode)) / most}%`);
   bar.style.setProperty("--threshold", `${Math.min(100, 100 / most)}%`);
   both.textContent = ends(episode);
   const quiet = now - episode.last > QUIET_S;
-  since.textContent = `for ${lasted(now - episode.start)}${quiet ? `, last word ${ago(episode.last)}` : ""}`;
+  since.textContent = `for ${lasted(now - episode.start)}${quiet ? `, last alert ${ago(episode.last)}` : ""}`;
   since.title = `since ${utc(episode.start)}`;
   button.classList.toggle("stale", quiet);
   if (chosen) button.setAttribute("aria-current", "true");
