@@ -10,6 +10,8 @@ from sockbpf.record.fields import FIELDS, Field, Kind, Needed, columns
 from sockbpf.store.data.entry import CHOICES, NEEDED
 from sockbpf.store.data.filters import MOST_ROWS, ROWS, SORTS
 from sockbpf.store.data.values import MOST_INTEGER
+from sockbpf.store.web.posted import MOST_ENTRIES
+from sockbpf.store.web.problem import MEDIA_TYPE
 
 TEXT = {"type": "string"}
 IP = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
@@ -38,20 +40,9 @@ TIME = {
 }
 CHOSEN = {name: {"type": "string", "enum": list(choices)} for name, choices in CHOICES.items()}
 PROBLEM = {
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "required": ["title", "status", "detail"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                },
-            }
-        }
-    }
+    "type": "object",
+    "required": ["title", "status", "detail"],
+    "properties": {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT},
 }
 SAYS = {
     400: "The request cannot be read.",
@@ -67,10 +58,17 @@ SAYS = {
 
 
 def _answers(*also: int) -> dict[str, dict[str, Any]]:
+    """Return the errors that every request may get, and further ones."""
     return {
-        str(code): {"description": SAYS[code], **PROBLEM}
+        str(code): _content(SAYS[code], PROBLEM, MEDIA_TYPE)
         for code in (400, 401, 403, 414, 421, 422, 503, *also)
     }
+
+
+def _content(
+    description: str, schema: dict[str, Any], media_type: str = "application/json"
+) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
 def _query(**schemas: dict[str, Any]) -> list[dict[str, Any]]:
@@ -107,7 +105,7 @@ ALERT: dict[str, Any] = {
     "tags": ["alerts"],
     "responses": {
         **_answers(),
-        "200": {"content": {"application/json": {"schema": NEW}}, "description": "It is kept."},
+        "200": _content("It is kept.", NEW),
     },
     "parameters": _query(**{field.name: _parameter(field) for field in FIELDS}),
 }
@@ -129,9 +127,9 @@ FIND: dict[str, Any] = {
     "responses": {
         **_answers(),
         "200": {
-            "headers": {"Link": {"schema": {"type": "string"}, "description": "the next page, if any"}},
+            "headers": {"Link": {"schema": TEXT, "description": "the next page, if any"}},
             "description": "Objects as they were sent; the Link header, rel=next, leads to the next page.",
-            "content": {"application/json": {"schema": OBJECTS}, "text/csv": {"schema": {"type": "string"}}},
+            "content": {"application/json": {"schema": OBJECTS}, "text/csv": {"schema": TEXT}},
         },
     },
     "parameters": _query(
@@ -143,10 +141,7 @@ FIND: dict[str, Any] = {
 EPISODES: dict[str, Any] = {
     "summary": "Episodes: when each began, its peak, when it ended.",
     "tags": ["alerts"],
-    "responses": {
-        **_answers(),
-        "200": {"description": "Episodes.", "content": {"application/json": {"schema": OBJECTS}}},
-    },
+    "responses": {**_answers(), "200": _content("Episodes.", OBJECTS)},
     "parameters": _query(
         **FILTERS,
         **{name: CHOSEN[name] for name in COLUMNS if name in CHOSEN and name != "event"},
@@ -154,29 +149,21 @@ EPISODES: dict[str, Any] = {
         sort={"type": "string", "enum": list(SORTS), "default": "start"},
     ),
 }
+STORED = {"type": "object", "required": ["stored"], "properties": {"stored": {"type": "integer"}}}
 POST: dict[str, Any] = {
     "summary": "Keep an object, an array of objects, or text such as CSV.",
     "tags": ["store"],
     "responses": {
         **_answers(408, 413),
-        "201": {
-            "description": "All of it is on disk.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["stored"],
-                        "properties": {"stored": {"type": "integer"}},
-                    }
-                }
-            },
-        },
+        "201": _content("All of it is on disk.", STORED),
     },
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"oneOf": [{"type": "object"}, {**OBJECTS, "minItems": 1, "maxItems": 10000}]}
+                "schema": {
+                    "oneOf": [{"type": "object"}, {**OBJECTS, "minItems": 1, "maxItems": MOST_ENTRIES}]
+                }
             },
             "text/csv": {"schema": {"minLength": 1}},
             "text/plain": {"schema": {"minLength": 1}},
@@ -195,10 +182,7 @@ DELETE: dict[str, Any] = {
     "tags": ["store"],
     "responses": {
         **_answers(408, 413),
-        "200": {
-            "description": "How many entries were deleted; `more` if there was no time for all.",
-            "content": {"application/json": {"schema": DELETED}},
-        },
+        "200": _content("How many entries were deleted; `more` if there was no time for all.", DELETED),
     },
     "parameters": _query(
         before=TIME,
@@ -212,26 +196,17 @@ DELETE: dict[str, Any] = {
 STREAM: dict[str, Any] = {
     "summary": "New entries as they come, as server-sent events; Last-Event-ID resumes.",
     "tags": ["alerts"],
-    "responses": {
-        **_answers(),
-        "200": {"description": "A stream.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-    },
+    "responses": {**_answers(), "200": _content("A stream.", TEXT, "text/event-stream")},
 }
 STATE: dict[str, Any] = {
     "summary": "Whether the database can be written and read.",
     "tags": ["state"],
-    "responses": {
-        **_answers(),
-        "200": {"description": "It can.", "content": {"application/json": {"schema": {"type": "object"}}}},
-    },
+    "responses": {**_answers(), "200": _content("It can.", {"type": "object"})},
 }
 METRICS: dict[str, Any] = {
     "summary": "Counters for Prometheus.",
     "tags": ["state"],
-    "responses": {
-        **_answers(),
-        "200": {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
-    },
+    "responses": {**_answers(), "200": _content("Text.", TEXT, "text/plain")},
 }
 
 
