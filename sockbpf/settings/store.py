@@ -19,7 +19,7 @@ from sockbpf.settings.secret import hidden, secret
 
 DATABASE = "sqlite:////var/lib/sockbpf-store/alerts.sqlite"
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
-"""A host that stands for all addresses -> the one at which whoever listens there is reached from this host."""
+"""An address that means all addresses -> the address by which this host reaches a process that listens on it."""
 FORMS = "expected sqlite:////absolute/path or postgresql://user@host/name"
 
 

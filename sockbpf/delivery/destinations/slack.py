@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def text_of(fields: Mapping[str, str]) -> str:
     """Return the message, in Slack's mrkdwn; the reader's client shows the time in the reader's zone.
 
-    The name of a process or a host can neither call anybody (@channel) nor format the text.
+    The name of a process or a host can neither notify people (@channel) nor format the text.
     """
     fields = without_markup(fields)
     seconds = Decimal(fields["timestamp"])

@@ -26,7 +26,7 @@ def posted_entries(body: bytes, media_type: str, *, is_trusted: bool) -> list[En
 
 
 def _objects(body: bytes, media_type: str) -> list[dict[str, Any]]:
-    """Return the objects of a body: what is no JSON is taken as text, unless it is said to be JSON."""
+    """Return the objects of a body; one that is not JSON is taken as text, unless its media type is JSON."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
