@@ -7,7 +7,7 @@
 
 `owed` is an alert that a destination is owed, `gone` tells the `n` of those that are not owed any more, `last` the
 numbers that were given last. Their order means nothing. A tab or a newline inside of JSON is escaped: nobody can
-forge a line by what he calls a process. Whatever happened to the rest of a file, a line that is whole is found. Pure.
+forge a line by what a process is called. Whatever happened to the rest of a file, a line that is whole is found.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -38,6 +39,9 @@ MAX_BYTES = MAX_BODY + 4096
 
 GONE_IN_LINE = 100
 """So few that a damaged line sends no more than these again."""
+
+HEAD_BYTES = 160
+"""About as many bytes of an alert's line stand before its body."""
 
 EDITION = b'{"journal":"sockbpf","edition":2}'
 
@@ -77,6 +81,19 @@ def first_line() -> bytes:
 
 def owed_line(owed: Owed) -> bytes:
     return line(OWED, b"%b\t%b" % (_json(head_of(owed)), owed.body.encode()))
+
+
+def line_bytes(owed: Owed) -> int:
+    """Return about how many bytes the line of this alert has."""
+    return len(owed.body) + HEAD_BYTES
+
+
+def number_past(seq: int) -> int:
+    """Return a `seq` that is past all that may have been lost: no number comes twice, and the gap is seen.
+
+    It is the time in milliseconds since 1970, or `seq` where that is more.
+    """
+    return max(seq, time.time_ns() // 10**6)
 
 
 def last_line(seq: int, n: int) -> bytes:

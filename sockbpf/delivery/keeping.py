@@ -12,10 +12,9 @@ import logging
 import math
 import threading
 import time
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING
 
+from sockbpf.delivery.change import NOTHING, Change, JournalState, LeftOwed
 from sockbpf.delivery.journal import Journal, JournalError, JournalHeldError
 from sockbpf.errors import UnsupportedError
 from sockbpf.process.life import start_thread
@@ -36,42 +35,11 @@ SLOW_S = 1.0
 FORGET_S = 1.0
 """What was settled is forgotten on disk after so long, if nothing else is written before: there is no haste."""
 
+OPEN_S = 10.0
+"""So long may the opening keep the monitor from starting: a large journal is read on a busy machine."""
+
 REOPEN_S = 30.0
 """From one try to open a journal that failed to the next."""
-
-
-class JournalState(Enum):
-    """Of the journal."""
-
-    OPENING = "opening"
-    FOUND = "found"
-    """It is open; nobody has fetched yet what an earlier monitor owed."""
-    IN_USE = "in use"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class Change:
-    """What the file does not say yet; if `whole`, what it is to hold instead of what it says."""
-
-    made: dict[int, Owed] = field(default_factory=dict)
-    settled: set[int] = field(default_factory=set)
-    whole: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.made or self.settled or self.whole)
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOwed:
-    """What an earlier monitor owed, with its last `seq` and `n`."""
-
-    owed: list[Owed]
-    last_seq: int
-    last_n: int
-
-
-NOTHING = LeftOwed([], 0, 0)
 
 
 class Keeper:
@@ -108,12 +76,12 @@ class Keeper:
     # for the outbox
 
     def wait_open(self) -> bool:
-        """Wait until it is known whether the journal can be used, for `SLOW_S` at most; return whether it can.
+        """Wait until it is known whether the journal can be used, for `OPEN_S` at most; return whether it can.
 
         Raise UnsupportedError when another monitor has it.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._state is not JournalState.OPENING, SLOW_S):
+            if not self._changed.wait_for(lambda: self._state is not JournalState.OPENING, OPEN_S):
                 self._look()
             if self._held:
                 raise UnsupportedError(f"{self._held}. Remedy: stop it, or name another journal > path here")
@@ -211,14 +179,16 @@ class Keeper:
         self._open()
         while True:
             with self._changed:
-                while not self._is_due():
+                while not (is_due := self._is_due()) and self._is_compact():
                     self._changed.wait(self._pause_s())
                 if self._closing and not (self._state is JournalState.IN_USE and self._change):
                     break
-            if self._journal:
-                self._write(self._journal)
-            else:
+            if self._journal is None:
                 self._open()
+                continue
+            if is_due:
+                self._write(self._journal)
+            self._make_compact()
         if self._journal:
             self._journal.close()
 
@@ -226,6 +196,17 @@ class Keeper:
         return self._closing or (
             self._state in {JournalState.IN_USE, JournalState.FAILED} and time.monotonic() >= self._wanted_s
         )
+
+    def _is_compact(self) -> bool:
+        return self._journal is None or self._journal.is_compact
+
+    def _make_compact(self) -> None:
+        """Do one step of it, after the alerts of the last commit have gone on."""
+        if self._journal and not self._journal.is_compact:
+            self._begin_to_wait(0)
+            self._journal.make_compact()
+            with self._changed:
+                self._end_to_wait()
 
     def _pause_s(self) -> float | None:
         if self._state not in {JournalState.IN_USE, JournalState.FAILED} or self._wanted_s == float("inf"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
-from sockbpf.delivery.keeping import Keeper, LeftOwed
+from sockbpf.delivery.keeping import Keeper
 from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, name_of, of_this_boot, service_of
 from sockbpf.delivery.routes import Route, Routes
 from sockbpf.process.clock import boot_id, boottime_s
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sockbpf.counters import Counters
+    from sockbpf.delivery.change import LeftOwed
     from sockbpf.process.life import Pulse
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.delivery import journal as module
 from sockbpf.delivery.journal import Journal, JournalHeldError
 from sockbpf.delivery.journal_lines import (
     owed_line,
@@ -46,39 +45,6 @@ def test_it_can_be_made_anew(path: Path) -> None:
     assert journal.owed() == [owed(2), owed(9)]
     journal.write([owed(10)], [2], 10, 10)
     assert journal.owed() == [owed(9), owed(10)]
-    journal.close()
-
-
-def test_it_stays_small_while_alerts_come_and_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DENSE_BYTES", 10_000)
-    journal = Journal(path)
-    staying = [owed(n) for n in range(1, 18)]
-    journal.write(staying, [], 17, 17)
-    for n in range(18, 2018):
-        journal.write([owed(n)], [n - 1] if n > 18 else [], n, n)
-        assert path.stat().st_size < 25_000
-    journal.close()
-    again = Journal(path)
-    assert again.owed() == [*staying, owed(2017)]
-    assert (again.last_seq, again.last_n) == (2017, 2017)
-    again.close()
-
-
-def test_a_disk_without_room_to_make_it_small_is_no_trouble(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "DENSE_BYTES", 2_000)
-    journal = Journal(path)
-    path.with_name("journal.new").mkdir()
-    for n in range(1, 102):
-        journal.write([owed(n)], [n - 1], n, n)
-    assert journal.owed() == [owed(101)]
-    assert path.stat().st_size > 10_000
-    path.with_name("journal.new").rmdir()
-    journal.write([owed(102)], [101], 102, 102)
-    for n in range(103, 150):
-        journal.write([owed(n)], [n - 1], n, n)
-    assert path.stat().st_size < 10_000
     journal.close()
 
 

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sockbpf.delivery import journal as module
+from sockbpf.delivery import journal as journal_module
+from sockbpf.delivery import journal_aside, journal_file, journal_new
 from sockbpf.delivery.journal import Journal, JournalError, JournalHeldError
 from sockbpf.delivery.journal_lines import (
     first_line,
@@ -176,7 +177,8 @@ def test_a_fault_of_the_disk_is_an_error_and_changes_nothing(
         raise OSError(number, os.strerror(number))
 
     broken = SimpleNamespace(**{name: getattr(os, name) for name in dir(os)} | {call: fail})
-    monkeypatch.setattr(module, "os", broken)
+    for module in (journal_module, journal_aside, journal_file, journal_new):
+        monkeypatch.setattr(module, "os", broken)
     journal = None
     with pytest.raises(JournalError, match=os.strerror(number)):  # noqa: PT012, on opening or on writing
         journal = Journal(path)

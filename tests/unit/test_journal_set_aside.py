@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.delivery import journal as module
+from sockbpf.delivery import journal_aside
 from sockbpf.delivery.journal import Journal
 from sockbpf.delivery.journal_lines import (
     FILE,
@@ -134,7 +134,7 @@ def test_what_a_later_version_keeps_besides_is_borne(path: Path) -> None:
 def test_what_is_set_aside_is_bounded(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "ASIDE_BYTES", 3000)
+    monkeypatch.setattr(journal_aside, "ASIDE_BYTES", 3000)
     for n in range(23):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(first_line() + last_line(n, n) + b"x" * 500 + b"\n" + owed_line(owed(n)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sockbpf.delivery import keeping
+from sockbpf.delivery import journal, journal_new, keeping
 from sockbpf.delivery import outbox as module
 from sockbpf.delivery.journal import Journal
 from sockbpf.delivery.owed import Owed, of_this_boot
@@ -120,6 +120,34 @@ def test_a_disk_that_hangs_delays_nothing_and_is_made_whole_when_it_answers(
     until(lambda: caplog.text.count("answers again") == 1)
     until(lambda: rows(path) == list(range(3, 50, 2)))
     assert at.stop(0) == 24
+
+
+def test_no_alert_waits_for_its_journal_to_be_made_smaller(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of it that does not end: the alert before it has gone out, the next one waits for that step alone."""
+    goes_on, steps = threading.Semaphore(0), threading.Semaphore(0)
+    step = Journal.make_compact
+
+    def wait_and_step(journal: Journal) -> None:
+        steps.release()
+        assert goes_on.acquire(timeout=60)
+        step(journal)
+
+    monkeypatch.setattr(Journal, "make_compact", wait_and_step)
+    monkeypatch.setattr(keeping, "SLOW_S", 60.0)
+    monkeypatch.setattr(journal, "DENSE_BYTES", 1)
+    monkeypatch.setattr(journal_new, "PART_BYTES", 300)
+    destination = Scripted()
+    at = office(path, {"http": destination})
+    for n in range(1, 24):
+        at.put(alert(str(n), n))
+        assert steps.acquire(timeout=60)
+        until(lambda n=n: destination.seqs() == list(range(1, n + 1)))  # type: ignore[misc]
+        goes_on.release()
+    goes_on.release(1000)
+    assert at.stop() == 0
+    assert at.counted("journal_slow") == (0,)
 
 
 def test_a_stop_does_not_wait_for_a_disk_that_hangs(
