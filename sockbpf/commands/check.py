@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.arm import arm, need_root
 from sockbpf.kernel.attach.legacy import what_costs, what_is_left_out
 from sockbpf.kernel.attach.tables import KernelLevels
+from sockbpf.kernel.look.choice import Choice
 from sockbpf.monitor.rehearsal import rehearse
 from sockbpf.record.event import Direction, Event, What
 
@@ -63,12 +64,17 @@ def check(config: Config) -> int:
     rehearse(config)
     out = Console()
     begun = time.monotonic()
-    probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD // 2,)), Counters())
+    with closing(Choice(config.kernel.look, config.kernel.types)) as choice:
+        probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD // 2,)), Counters())
+        with closing(choice.take(Counters())) as look:
+            way = look.name
     try:
         sights = probes.sights
         armed_s = time.monotonic() - begun
         _report(out, sights)
         out.print(f"kernel {os.uname().release}, types from {probes.types}, armed in {armed_s:.2f} s")
+        why = f": {escape(choice.reason)}" if choice.reason else ""
+        out.print(f"all sockets are looked at by {way}{why}", soft_wrap=True)
         seen_by = {sight.thing: str(sight) for sight in sights}
         failed = False
         for trial in (_tcp_receive, _tcp_send, _udp_receive):

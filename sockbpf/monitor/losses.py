@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+UNJUDGED = ("unreturned", "episodes_full", "lost_submit", "lost_ring", "undecodable")
+"""The losses after which a queue may be over and only a sweep can find it."""
+
+
 class Losses:
     """Brings those counters up to date, and logs each change of a counter of losses."""
 
@@ -50,7 +54,7 @@ class Losses:
         losses = {name: counts[name] for name in LOSSES if counts[name]}
         if losses == self._logged:
             return False
-        is_unjudged = losses.get("unreturned") != self._logged.get("unreturned")
+        is_unjudged = any(losses.get(name) != self._logged.get(name) for name in UNJUDGED)
         self._logged = losses
         log.warning("lost: %s", " ".join(f"{name}={count}" for name, count in losses.items()))
         return is_unjudged

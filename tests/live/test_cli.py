@@ -250,9 +250,18 @@ def test_check(config: Path) -> None:
     for trial in ("TCP receive", "TCP send", "UDP receive"):
         assert re.search(rf"self-test {trial}: ok \d+ bytes reported, and its end", done.stdout), done.stdout
     assert done.stdout.endswith("ready\n")
+    assert "\nall sockets are looked at by BPF iterators\n" in done.stdout
     armed = re.search(r"armed in (\d+\.\d+) s", done.stdout)
     assert armed
     print(f"check armed in {armed[1]} s")
+
+
+def test_check_tells_why_sockets_are_looked_at_by_sock_diag(config: Path) -> None:
+    config.write_text(config.read_text() + "kernel: {look: sock_diag}\n")
+    done = run("check", "-c", config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    reason = "the configuration says so: kernel > look: sock_diag"
+    assert f"\nall sockets are looked at by sock_diag: {reason}\n" in done.stdout
 
 
 def with_setting(tmp_path: Path, setting: str, value: str) -> list[str]:

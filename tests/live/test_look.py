@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
@@ -23,7 +24,9 @@ from sockbpf.kernel.look.row import Look, Row, Terms, Which
 from sockbpf.kernel.look.sweep import Sweeper, Wanted
 from sockbpf.record.event import Direction, Protocol, ip_text
 from tests.live.filling import Filled, fill_tcp, fill_udp_receive, fill_udp_send
+from tests.live.monitoring import StartMonitor
 from tests.live.network import namespace, slow_link
+from tests.live.receiver import Receiver
 from tests.live.sockets import FAMILIES, deafen, inode, listener, port, ss_all, tcp_pair, udp_socket
 from tests.live.waiting import until
 
@@ -198,3 +201,22 @@ def test_a_sweep_looks_into_every_namespace(
     }
     assert found == held
     assert {(netns, protocol) for netns, _ in held.values() for protocol in Protocol} <= sweep.looked
+
+
+def test_what_a_full_table_left_out_is_found_soon(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    """The hooks follow 16 queues; the others are found by a sweep, long before one is due."""
+    start_monitor(
+        thresholds={"send": "1GiB", "recv": 20_011},
+        kernel={"max_episodes": 16},
+        sweep={"interval": "1h"},
+        fold={"above": 0},
+    )
+    pairs = [tcp_pair(stack) for _ in range(23)]
+    begun_s = time.monotonic()
+    for client, _ in pairs:
+        client.sendall(bytes(30_011))
+    found = {receiver.first(event="exceeded", local_port=port(server))["mode"] for _, server in pairs}
+    print(f"all told after {time.monotonic() - begun_s:.2f} s")
+    assert found == {"ebpf", "poll"}

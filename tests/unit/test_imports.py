@@ -34,7 +34,7 @@ FOLDERS = {
     "store": "process settings store.data store.web",
     "store.data": "process record",
     "store.web": "record settings store.data",
-    "commands": "kernel.attach kernel.build monitor process record settings",
+    "commands": "kernel.attach kernel.build kernel.look monitor process record settings",
 }
 """Folder of sockbpf -> the folders that its modules may import from, besides itself, in the order data flows."""
 
