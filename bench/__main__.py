@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import bursts, cost, delivery, resident, store, throughput
+from bench import bursts, cost, delivery, look, resident, store, throughput
 from bench.figure import table
 
 MEASURES = {
@@ -19,6 +19,7 @@ MEASURES = {
     "bursts": bursts.measure,
     "delivery": delivery.measure,
     "resident": resident.measure,
+    "look": look.measure,
     "store": store.measure,
 }
 """By name, in the order of the table; quick ones only show that they run."""
