@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import pytest
 
 from sockbpf.kernel.attach.legacy import UNIT
+from sockbpf.kernel.build.source import BTF
 from sockbpf.kernel.look.netns import inside
 from tests.live import kprobes
 from tests.live.bpf import bpf_ids, loaded, open_episodes, shows_ids
@@ -71,6 +72,13 @@ def test_stale_kprobes_are_cleared_away(watch: Watch) -> None:
     lines = kprobes.listed()
     assert watch.found.stale not in lines
     assert all(name in lines for name in watch.found.others)
+
+
+def test_sockets_are_looked_at_by_iterators_where_there_are_types_for_them(watch: Watch) -> None:
+    """All stock kernels with BTF have iterators, from 5.9 on; types from headers leave sock_diag."""
+    has_types = BTF.exists() and os.environ.get("SOCKBPF_TYPES", "auto") != "headers"
+    way = "BPF iterators" if has_types else "sock_diag, no BPF iterators: "
+    assert f"sockets are looked at by {way}" in watch.monitor.log()
 
 
 def test_parity(watch: Watch, stack: ExitStack) -> None:

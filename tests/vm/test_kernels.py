@@ -18,6 +18,9 @@ COMMAND = (
     "export SOCKBPF_HOOKS={hooks} SOCKBPF_TYPES={types} PYTHONDONTWRITEBYTECODE=1; "
     "python3 -m pytest -p no:cacheprovider -x -s tests/live/test_short.py"
 )
+LOOK = " tests/live/test_look.py --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
+"""A look at all sockets has nothing to do with the choice of hooks: it is tried once for each kernel."""
+
 CHECK = "python3 -m sockbpf check -c config.yaml"
 
 
@@ -43,7 +46,8 @@ def run(choice: Choice, command: str) -> tuple[int | None, str]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_the_claims_hold(choice: Choice) -> None:
-    code, said = run(choice, COMMAND.format(hooks=choice.hooks, types=choice.types))
+    look = LOOK if choice.hooks == choice.types == "auto" else ""
+    code, said = run(choice, COMMAND.format(hooks=choice.hooks, types=choice.types) + look)
     assert code == 0, said
 
 
