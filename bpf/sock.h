@@ -168,21 +168,23 @@ static __always_inline u32 sock_netns(const struct sock *sk)
 }
 
 /*
- * Has the socket queues of this protocol that `ss` would show? Functions of UDP serve UDP-Lite too. A
- * listener counts connections, not bytes; a closed one keeps stale sequence numbers; a minisock is not a
- * struct sock at all, so the state is asked first.
+ * Has a TCP socket queues in its state? A listener counts connections, not bytes; a closed one keeps stale
+ * sequence numbers; a minisock is not a struct sock at all: nothing else of it can be read.
  */
+static __always_inline bool has_queues_in_its_state(const struct sock *sk)
+{
+	u8 state = HOT_FIELD(u8, AS(sock, sk), OFF_skc_state);
+
+	return state != STATE_CLOSE && state != STATE_LISTEN && state != STATE_TIME_WAIT &&
+	       state != STATE_NEW_SYN_RECV;
+}
+
+/* Has the socket queues of this protocol that `ss` would show? Functions of UDP serve UDP-Lite too. */
 static __always_inline bool sock_has_queues(const struct sock *sk, u8 protocol)
 {
-	u8 state;
-
 	if (protocol != PROTOCOL_TCP)
 		return sock_kind(sk) == KIND_UDP;
-	state = HOT_FIELD(u8, AS(sock, sk), OFF_skc_state);
-	if (state == STATE_CLOSE || state == STATE_LISTEN || state == STATE_TIME_WAIT ||
-	    state == STATE_NEW_SYN_RECV)
-		return false;
-	return sock_kind(sk) == KIND_TCP;
+	return has_queues_in_its_state(sk) && sock_kind(sk) == KIND_TCP;
 }
 
 /*

@@ -137,7 +137,7 @@ class Monitor:
         self.losses.count()
         readings = tuple(self.own.others(sweep.readings))  # some of the monitor's came and went during it
         self._alert(self.policy.on_sweep(replace(sweep, readings=readings), self.reap))
-        self.schedule.sweep_ended(monotonic_s(), (sweep.ended_ns - sweep.begun_ns) / 1e9)
+        self.schedule.sweep_ended(monotonic_s(), sweep.cpu_s)
         return True
 
     def _take_table(self) -> None:

@@ -39,3 +39,5 @@ class Sweep:
     not_found: frozenset[int]
     """Namespaces that were asked for and that no process is in: removed, or kept alive by a socket only."""
     readings: tuple[Reading, ...]
+    cpu_s: float = 0.0
+    """The CPU time that it took, seconds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ class Sweeper:
 
     def sweep(self, wanted: Wanted, beat: Callable[[], None] = lambda: None) -> Sweep:
         """Look at the sockets; `beat` is called now and then. Raise OSError."""
-        begun_ns = monotonic_ns()
+        begun_ns, cpu_before_s = monotonic_ns(), time.thread_time()
         places = namespaces()
         numbers = frozenset(places) if wanted.namespaces is None else wanted.namespaces
         looked: set[tuple[int, Protocol]] = set()
@@ -90,7 +91,8 @@ class Sweeper:
             _reading(row, protocol, netns) for row, protocol, netns in seen if row.inode not in own
         )
         self._counters.add("sweeps")
-        return Sweep(begun_ns, monotonic_ns(), frozenset(looked), numbers - places.keys(), readings)
+        cpu_s = time.thread_time() - cpu_before_s
+        return Sweep(begun_ns, monotonic_ns(), frozenset(looked), numbers - places.keys(), readings, cpu_s)
 
     def _note_failure(self, number: int, protocol: Protocol, fault: OSError) -> None:
         self._counters.add("sweep_failed")
