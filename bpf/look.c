@@ -101,6 +101,14 @@ static __always_inline bool is_wanted(const struct look_terms *terms, const stru
 	return inode ? terms->wanted[bit / 64] >> bit % 64 & 1 : holds;
 }
 
+/* Of nearly all UDP sockets the bound is 0, and what makes it exact lies far from it. */
+static __always_inline u32 recv_queue(const struct sock *sk, u8 protocol)
+{
+	if (protocol == PROTOCOL_UDP && !udp_recv_bound(sk))
+		return 0;
+	return queue_size(sk, protocol, RECV);
+}
+
 static __always_inline int look_at(struct seq_file *seq, const struct sock *sk, u8 protocol,
 				   const struct look_terms *terms)
 {
@@ -109,7 +117,7 @@ static __always_inline int look_at(struct seq_file *seq, const struct sock *sk, 
 
 	if (protocol == PROTOCOL_TCP && !has_queues_in_its_state(sk))
 		return 0;
-	record.recv = queue_size(sk, protocol, RECV);
+	record.recv = recv_queue(sk, protocol);
 	record.send = queue_size(sk, protocol, SEND);
 	record.over = (record.send > terms->threshold[SEND]) | (record.recv > terms->threshold[RECV]) << 1;
 	holds = record.recv || record.send;
