@@ -11,6 +11,7 @@
 #define SOCKBPF_EPISODE_H
 
 #include "maps.h"
+#include "place.h"
 #include "sock.h"
 
 #define ALREADY_THERE 17 /* EEXIST */
@@ -137,11 +138,12 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		bpf_get_current_comm(event.comm, sizeof(event.comm));
 	}
 	event.what = admit_event(&event) ? OVER : UNTOLD;
+	COUNT_HELD(&key, 1);
 	refused = episode_insert(&key, &event);
-	if (refused == -ALREADY_THERE) /* another CPU was first */
-		return;
 	if (refused) {
-		COUNT(full);
+		COUNT_HELD(&key, -1);
+		if (refused != -ALREADY_THERE) /* another CPU was first */
+			COUNT(full);
 		return;
 	}
 	COUNT(opened);
@@ -154,6 +156,7 @@ static __always_inline void end(void *ctx, struct episode_key *key, struct queue
 {
 	if (episode_delete(key)) /* another CPU was first */
 		return;
+	COUNT_HELD(key, -1);
 	COUNT(closed);
 	event->ns = bpf_ktime_get_ns();
 	event->size = size;
@@ -233,7 +236,7 @@ static __always_inline bool is_quiet(const struct queue *q)
 		return true;
 	threshold = settings->threshold[q->direction];
 	reaped = settings->reaped;
-	return bound <= threshold && none_open(reaped);
+	return bound <= threshold && (none_open(reaped) || none_open_at((u64)q->sk));
 }
 
 /* Does the monitor itself make this system call? */
@@ -280,7 +283,7 @@ static __always_inline void end_both(void *ctx, const struct sock *sk)
 	struct episode_key key = {.address = (u64)sk, .direction = SEND};
 	struct settings settings;
 
-	if (!get_settings(&settings) || none_open(settings.reaped))
+	if (!get_settings(&settings) || none_open(settings.reaped) || none_open_at(key.address))
 		return;
 	end_if_open(ctx, &key, 0);
 	key.direction = RECV;

@@ -11,6 +11,13 @@
 
 #define USERS_TOLD_APART 1024
 
+/*
+ * Open episodes are also counted by a number made of the socket's address: a place. A hook looks at the place
+ * first, for a place without an episode says that this socket has none, whatever other sockets have.
+ */
+#define PLACE_BITS 16
+#define PLACES (1 << PLACE_BITS)
+
 struct episode_key {
 	u64 address;
 	u64 direction;
@@ -51,6 +58,13 @@ static inline bool get_settings(struct settings *copy);
 static inline struct queue_event *episode_lookup(struct episode_key *key);
 static inline long episode_insert(struct episode_key *key, struct queue_event *event);
 static inline long episode_delete(struct episode_key *key);
+
+/*
+ * Of a place (less than PLACES): the episodes that the kernel side opened less those that it closed, and the
+ * episodes that user space deleted. Each of the two numbers has one side that writes it.
+ */
+static inline u64 *held_at(u32 *place);
+static inline u64 *reaped_at(u32 *place);
 
 /* The monitor's own sockets, by inode: an address is another socket's as soon as the socket is freed. */
 static inline long mark_own(u64 inode);

@@ -9,6 +9,8 @@
 BPF_ARRAY(settings, struct settings, 1);
 BPF_ARRAY(tally, struct tally, 1);
 BPF_HASH(episodes, struct episode_key, struct queue_event, MAX_EPISODES);
+BPF_ARRAY(held, u64, PLACES);
+BPF_ARRAY(reaped, u64, PLACES);
 BPF_HASH(own, u64, u64, 16384);			   /* inode of a socket of ours -> 1 */
 BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
 BPF_ARRAY(paid, u64, USERS_TOLD_APART);		   /* see admit_event */
@@ -63,6 +65,16 @@ static inline long episode_insert(struct episode_key *key, struct queue_event *e
 static inline long episode_delete(struct episode_key *key)
 {
 	return episodes.delete(key);
+}
+
+static inline u64 *held_at(u32 *place)
+{
+	return held.lookup(place);
+}
+
+static inline u64 *reaped_at(u32 *place)
+{
+	return reaped.lookup(place);
 }
 
 static inline long mark_own(u64 inode)

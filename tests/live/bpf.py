@@ -14,7 +14,7 @@ import pytest
 
 from sockbpf.record.event import Event, decode
 
-TABLES = {"episodes", "tally", "settings", "own", "sending"}
+TABLES = {"episodes", "held", "reaped", "tally", "settings", "own", "sending"}
 
 
 def loaded(kind: str) -> set[int]:

@@ -7,6 +7,7 @@ The bytes are the structs of bpf/maps.h; tests/abi checks this file against them
 from __future__ import annotations
 
 import struct
+import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ SETTINGS = struct.Struct("=" + "".join(code for _, code in SETTINGS_FIELDS))
 TALLY = struct.Struct(f"={len(fields(Tally))}I")
 KEY = struct.Struct("=" + "".join(code for _, code in KEY_FIELDS))
 NUMBER = struct.Struct("=Q")
-"""A key and a value of `own`: an inode, 1; a value of `paid`, which the kernel side alone uses."""
+"""A key and a value of `own`: an inode, 1; a value of `held`, `reaped`, and of `paid`, for the kernel side alone."""
 INDEX = struct.Struct("=I")
 """A key of an array."""
 
@@ -67,12 +68,22 @@ SIZES = {
     "settings": (INDEX.size, SETTINGS.size),
     "tally": (INDEX.size, TALLY.size),
     "episodes": (KEY.size, WIRE.size),
+    "held": (INDEX.size, NUMBER.size),
+    "reaped": (INDEX.size, NUMBER.size),
     "own": (NUMBER.size, NUMBER.size),
     "paid": (INDEX.size, NUMBER.size),
 }
 """Of each table the sizes of keys and values, bytes."""
 
 FIRST = INDEX.pack(0)
+
+PLACE_BITS = 16
+"""PLACE_BITS of bpf/maps.h."""
+
+
+def place_of(address: int) -> bytes:
+    """Return the key of a socket's place in `held` and `reaped`: place_of of bpf/episode.h."""
+    return INDEX.pack((-address * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> (64 - PLACE_BITS))
 
 
 class Tables:
@@ -117,7 +128,20 @@ class Tables:
             return False
         self._reaped = (self._reaped + 1) & 0xFFFFFFFF
         self._write_settings()
+        self._count_reaped(address)
         return True
+
+    def _count_reaped(self, address: int) -> None:
+        """Take the episode off its socket's place, after it has left the table: this side alone writes `reaped`."""
+        reaped, place = self._tables["reaped"], place_of(address)
+        (count,) = NUMBER.unpack(look_up(reaped, place) or bytes(NUMBER.size))
+        write(reaped, place, NUMBER.pack(count + 1))
+
+    def counted_open(self, address: int) -> int:
+        """Return how many open episodes are counted at the place of a socket: of all sockets there."""
+        values = (look_up(self._tables[name], place_of(address)) for name in ("held", "reaped"))
+        held, reaped = (int.from_bytes(value or b"", sys.byteorder) for value in values)
+        return (held - reaped) & 0xFFFFFFFFFFFFFFFF
 
     def own_inodes(self) -> frozenset[int]:
         """Return the inodes of the monitor's own sockets that sent something, of closed ones until forgotten."""

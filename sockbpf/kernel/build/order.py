@@ -21,7 +21,7 @@ MONITOR, LOOK = "monitor.c", "look.c"
 """What can be compiled, of bpf/."""
 
 MAPS = {
-    MONITOR: ("settings", "tally", "episodes", "own", "sending", "paid", "events"),
+    MONITOR: ("settings", "tally", "episodes", "held", "reaped", "own", "sending", "paid", "events"),
     LOOK: ("terms",),
 }
 """The maps of each."""
