@@ -10,11 +10,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import bursts, cost, delivery, look, resident, store, throughput
+from bench import bursts, cost, delivery, look, open_episodes, resident, store, throughput
 from bench.figure import table
 
 MEASURES = {
     "cost": cost.measure,
+    "open": open_episodes.measure,
     "throughput": throughput.measure,
     "bursts": bursts.measure,
     "delivery": delivery.measure,
