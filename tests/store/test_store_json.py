@@ -83,13 +83,16 @@ def test_a_thousand_objects_of_one_request_keep_their_order(emptied: Store) -> N
 def test_curl_posts_what_ss_and_netstat_print(
     emptied: Store, tmp_path: Path, command: str, option: str
 ) -> None:
-    printed = subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
-    assert printed.count("\n") > 1
+    lines = subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout.splitlines(
+        True
+    )
+    assert len(lines) > 1
+    printed = "".join(lines[:1009])  # of a host with very many sockets an answer would not hold two of them
     file = tmp_path / "printed"
     file.write_text(printed)
     for number in (1, 2):
-        told = curl(emptied, option, f"@{file}")
-        assert told == {"stored": 1}, number
+        answer = curl(emptied, option, f"@{file}")
+        assert answer == {"stored": 1}, number
     sent = printed if option == "--data-binary" else printed.replace("\n", "")  # curl does that
     assert get(emptied) == [{"text": sent}] * 2
 
