@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""An Alertmanager fires and resolves, by its API and by what it tells its own receiver."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from sockbpf.delivery.destinations.alertmanager import Alertmanager
+from sockbpf.delivery.transport import TransportError
+from sockbpf.record.text import sentence, without_markup
+from tests.live.daemons import HEARTBEAT, TOLD, free_port, program, running
+from tests.live.waiting import DEADLINE_S, until
+
+ALERTMANAGER = """
+route: {{receiver: webhook, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
+receivers: [{{name: webhook, webhook_configs: [{{url: '{url}', send_resolved: true}}]}}]
+"""
+
+
+@dataclass
+class AlertmanagerDaemon:
+    """An Alertmanager, and what it told its own receiver."""
+
+    port: int
+    folder: Path
+    stack: ExitStack
+    notified: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, webhook: str) -> None:
+        config = self.folder / "alertmanager.yml"
+        config.write_text(ALERTMANAGER.format(url=webhook))
+        options = {
+            "config.file": config,
+            "storage.path": self.folder / "storage",
+            "web.listen-address": f"127.0.0.1:{self.port}",
+            "cluster.listen-address": "",
+        }
+        command = [
+            program("prometheus-alertmanager"),
+            *(f"--{name}={value}" for name, value in options.items()),
+        ]
+        log = self.folder / "output"
+        self.stack.enter_context(running(*command, log=log))
+        until(self.is_ready, lambda: f"Alertmanager is ready: {log.read_text()}")
+
+    def is_ready(self) -> bool:
+        with suppress(requests.ConnectionError):
+            return requests.get(f"{self.url}/-/ready", timeout=DEADLINE_S).ok
+        return False
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return what fires now."""
+        read: list[dict[str, Any]] = requests.get(f"{self.url}/api/v2/alerts", timeout=DEADLINE_S).json()
+        return read
+
+    def notice(self, status: str, id_: str) -> dict[str, Any]:
+        """Wait until its receiver was told so of an episode."""
+
+        def told() -> list[dict[str, Any]]:
+            alerts = [alert for notice in list(self.notified) for alert in notice["alerts"]]
+            return [alert for alert in alerts if (alert["status"], alert["labels"]["id"]) == (status, id_)]
+
+        found: list[dict[str, Any]] = until(told, lambda: f"{status} {id_}: {self.notified}")
+        return found[0]
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[AlertmanagerDaemon]:
+    with ExitStack() as stack:
+        made = AlertmanagerDaemon(free_port(socket.SOCK_STREAM), tmp_path, stack)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                made.notified.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        stack.callback(server.shutdown)
+        made.start(f"http://127.0.0.1:{server.server_port}")
+        yield made
+
+
+def at(seconds_ago: int, **others: str) -> dict[str, str]:
+    """Return an alert of so long ago."""
+    return TOLD | {"timestamp": f"{int(time.time()) - seconds_ago}.123456"} | others
+
+
+def date(seconds: float) -> str:
+    """Return the date of an alert as the API shows it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.123Z", time.gmtime(seconds))
+
+
+def test_an_alert_fires_goes_on_and_is_resolved(alertmanager: AlertmanagerDaemon) -> None:
+    exceeded = {key: text for key, text in at(20).items() if key not in {"pid", "comm"}}
+    ongoing = at(10, event="ongoing", duration="10.000000", peak="12")
+    cleared = at(0, event="cleared", duration="20.000000", size="0", peak="12")
+    # By its own clock that is when the last of it was seen.
+    cleared["timestamp"] = f"{int(exceeded['timestamp'][:-7]) + 20}.123456"
+    with closing(Alertmanager(url=alertmanager.url, timeout_s=DEADLINE_S)) as destination:
+        destination.send(exceeded)
+        fires = until(alertmanager.alerts, "the alert")
+        assert len(fires) == 1
+        assert fires[0]["labels"]["alertname"] == "SocketQueue"
+        assert fires[0]["labels"]["remote_ip"] == "2001:db8::1"
+        assert fires[0]["annotations"]["summary"] == sentence(without_markup(exceeded))
+        begun = date(float(exceeded["timestamp"]))
+        assert fires[0]["startsAt"] == begun
+        alertmanager.notice("firing", "e")
+        destination.send(ongoing)
+        until(lambda: alertmanager.alerts()[0]["annotations"]["peak"] == "12", "the new peak")
+        assert len(alertmanager.alerts()) == 1
+        assert alertmanager.alerts()[0]["fingerprint"] == fires[0]["fingerprint"]
+        assert alertmanager.alerts()[0]["startsAt"] == begun
+        assert not any(
+            alert["status"] == "resolved" for each in alertmanager.notified for alert in each["alerts"]
+        )
+        destination.send(cleared)
+    until(lambda: not alertmanager.alerts(), lambda: f"no alert: {alertmanager.alerts()}")
+    resolved = alertmanager.notice("resolved", "e")
+    assert resolved["fingerprint"] == fires[0]["fingerprint"]
+    assert resolved["endsAt"] == date(float(cleared["timestamp"])).replace(".123Z", ".123456Z")
+
+
+def test_episodes_and_folds_are_alerts_of_their_own(alertmanager: AlertmanagerDaemon) -> None:
+    folded = {key: text for key, text in at(5, id="f").items() if key not in {"local_ip", "remote_ip", "pid"}}
+    folded |= {"count": "37", "worst": "10.0.0.2:5=9;[::1]:6=9"}
+    with closing(Alertmanager(url=alertmanager.url, timeout_s=DEADLINE_S)) as destination:
+        for told in (at(5), folded, HEARTBEAT):
+            destination.send(told)
+        ongoing = at(5, id="g", event="ongoing", duration="60.000000")  # the first that is heard of it
+        destination.send(ongoing)
+        destination.send(at(0, event="cleared", duration="5.000000"))
+        destination.send(folded | {"event": "cleared", "count": "3"})
+    alertmanager.notice("resolved", "e")
+    fires = {alert["labels"]["id"]: alert for alert in alertmanager.alerts()}
+    assert set(fires) == {"f", "g"}
+    assert fires["g"]["startsAt"] == date(float(ongoing["timestamp"]) - 60)
+
+
+def test_what_alertmanager_will_never_take_is_permanent(alertmanager: AlertmanagerDaemon) -> None:
+    with closing(Alertmanager(url=alertmanager.url, timeout_s=DEADLINE_S)) as destination:
+        with pytest.raises(TransportError, match="answered 400") as failed:
+            destination.send(at(0, event="cleared", duration="-5"))
+        assert failed.value.permanent
+        destination.send(at(0))
+    assert len(alertmanager.alerts()) == 1
+
+
+def test_an_alertmanager_that_is_away_is_not(alertmanager: AlertmanagerDaemon) -> None:
+    with closing(Alertmanager(url=alertmanager.url, timeout_s=DEADLINE_S)) as destination:
+        destination.send(at(0))
+        alertmanager.stack.close()
+        with pytest.raises(TransportError, match=r"Connection refused|closed without an answer") as failed:
+            destination.send(at(0))
+        assert not failed.value.permanent
