@@ -7,157 +7,45 @@ wrote and said is searched for every piece of every secret.
 
 from __future__ import annotations
 
-import base64
-import random
-import re
 import signal
 import subprocess
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 import yaml
 
 from sockbpf.errors import ConfigError
 from sockbpf.settings.config import load
-from tests.live import test_hell as hell
+from tests.live.crossing import cross, stand_over
+from tests.live.failing_receivers import WAYS, Receivers, failing
 from tests.live.monitoring import Monitor, StartMonitor, sockbpf, thresholds
 from tests.live.ports import closed_port, free_port
 from tests.live.reloading import hang_up
+from tests.live.secret_settings import (
+    BASE,
+    HEADER,
+    PASSWORD,
+    PATH_ENV,
+    QUERY,
+    SLACK,
+    TOKEN_ENV,
+    TOKEN_FILE,
+    basic,
+    corrupted,
+    faulty,
+    leaks,
+)
 from tests.live.waiting import until
-
-PASSWORD, QUERY, HEADER, TOKEN_FILE, TOKEN_ENV, SLACK, PATH_ENV, BASE = SECRETS = (
-    "pa%40ss0KxWvq7Zt3mB",
-    "qu3ryYhG5rLkT9wXnS",
-    "h3aderUj8PzQe2DcVf",
-    "f1letokenRm6NsBy4HgA",
-    "3nvtokenJt7KpXw1LzC",
-    "sl4ckM9vBqTe5YnRdW",
-    "p4thinenvGf3HjKs8QxZ",
-    "b4sepassDw6VcNm2RtP",
-)
-PIECE = 8
-"""Characters of a secret that are not to be found anywhere."""
-
-SEED, CORRUPTIONS = 4127, 1500
-
-
-def basic(user: str, password: str) -> str:
-    return base64.b64encode(f"{user}:{unquote(password)}".encode()).decode()
-
-
-FORMS = (*SECRETS, unquote(PASSWORD), basic("watch", PASSWORD), basic("alert", BASE))
-PIECES = frozenset(form[at : at + PIECE] for form in FORMS for at in range(len(form) - PIECE + 1))
-
-
-def leaks(said: str | bytes) -> list[str]:
-    """Return the pieces of secrets in it."""
-    text = said if isinstance(said, str) else said.decode("latin-1")
-    return sorted(piece for piece in PIECES if piece in text)
-
-
-# receivers
-
-
-def garbage(handler: BaseHTTPRequestHandler, _: threading.Event) -> bool:
-    handler.wfile.write(b"what is this?\r\n\r\n")
-    return False
-
-
-def hangs_up(_handler: BaseHTTPRequestHandler, _good: threading.Event) -> bool:
-    return False
-
-
-def refuses(handler: BaseHTTPRequestHandler, _: threading.Event) -> bool:
-    hell.answer(handler, 400)
-    return False
-
-
-def sends_away(handler: BaseHTTPRequestHandler, _: threading.Event) -> bool:
-    hell.answer(handler, 307, Location=f"http://127.0.0.1:{closed_port()}{handler.path}")
-    return False
-
-
-def sends_round(handler: BaseHTTPRequestHandler, _: threading.Event) -> bool:
-    hell.answer(handler, 307, Location=handler.path)
-    return False
-
-
-def sends_nowhere(handler: BaseHTTPRequestHandler, _: threading.Event) -> bool:
-    hell.answer(handler, 302, Location=f"http://[{handler.path}")
-    return False
-
-
-WAYS = (
-    *(garbage, hangs_up, refuses, sends_away, sends_round, sends_nowhere),
-    *(hell.resets, hell.fails, hell.too_many, hell.drips_its_head, hell.answers_late),
-)
-
-
-@dataclass
-class Receivers:
-    """One server for all: by the first part of the path it knows who is meant."""
-
-    port: int = 0
-    good: threading.Event = field(default_factory=threading.Event)
-    seen: dict[str, int] = field(default_factory=dict)
-    taken: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """The last that each took: the request's target, and its headers."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    receivers: Receivers
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        receivers, name = self.receivers, re.split("[/?]", self.path)[1]
-        number = receivers.seen[name] = receivers.seen.get(name, -1) + 1
-        if receivers.good.is_set():
-            receivers.taken[name] = self.path, str(self.headers)
-            hell.answer(self, 204)
-        else:
-            self.close_connection = True
-            with suppress(OSError):
-                WAYS[number % len(WAYS)](self, receivers.good)
-
-    def do_POST(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: Any) -> None:
-        """Say nothing: clients go away here all the time."""
-
-    def shutdown_request(self, request: Any) -> None:
-        self.close_request(request)
 
 
 @pytest.fixture
 def receivers() -> Iterator[Receivers]:
-    made = Receivers()
-    with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"receivers": made})) as server:
-        made.port = server.server_port
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    with failing() as made:
         yield made
-        made.good.set()
-        server.shutdown()
-
-
-# settings
 
 
 @pytest.fixture
@@ -196,52 +84,6 @@ def settings(receivers: Receivers, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
 
 
-def faulty(settings: dict[str, Any]) -> list[object]:
-    """Return settings of which each has its secrets where something is wrong."""
-    url = settings["url"]
-    login = f"watch:{PASSWORD}"
-    destinations = [
-        url,
-        [url],
-        {"type": "http", "name": "a", "url": [url]},
-        {"type": "http", "name": "b", "url": {"env": TOKEN_ENV}},
-        {"type": "http", "name": "c", "url": {"file": TOKEN_FILE}},
-        {"type": "http", "name": "d", "url": {"text": url}},
-        {"type": "http", "name": "e", "url": url, "token": f"{TOKEN_FILE} {TOKEN_ENV}"},
-        {"type": "http", "name": "f", "url": url, "token": TOKEN_FILE},
-        {"type": "http", "name": "g", "url": url, "headers": {"X-Key": f"{HEADER}é"}},
-        {"type": "http", "name": "h", "url": url, "headers": {f"X Key {HEADER}": "1"}},
-        {"type": "http", "name": "i", "url": url, "headers": f"X-Key {HEADER}"},
-        {"type": "http", "name": "j", "url": f"http://{login}@host:port/?key={QUERY}"},
-        {"type": "http", "name": "k", "url": f"{login}@host/?key={QUERY}"},
-        {"type": "http", "name": "l", "url": f"http://host/a b?key={QUERY}", "tokne": TOKEN_ENV},
-        {"type": "slack", "name": "m", "url": f"/{SLACK}"},
-        {"type": "slack", "name": "n", "url": {"file": f"/nowhere/{SLACK}"}},
-        {"type": "alertmanager", "name": "o", "url": f"http://alert:{BASE}@host?{QUERY}"},
-    ]
-    return [
-        settings | {"destinations": destinations},
-        settings | {"url": f"ftp://{login}@host/?key={QUERY}", "http": {"token": [TOKEN_FILE]}},
-        settings | {"url": {"env": f"not {TOKEN_ENV}"}, "http": HEADER, "destinations": {"url": url}},
-        settings | {"url": f"http://{login}@host#{QUERY}", "http": {"token": {"file": f"/{TOKEN_FILE}"}}},
-        settings | {"http": {"token": TOKEN_FILE, "headers": {"Authorization": HEADER}, "tokne": TOKEN_ENV}},
-    ]
-
-
-def corrupted(text: str) -> Iterator[bytes]:
-    """Yield the file as an editor, a disk or a cut connection may leave it."""
-    chance = random.Random(SEED)
-    raw = text.encode()
-    for _ in range(CORRUPTIONS):
-        at = chance.randrange(len(raw))
-        odd = bytes([chance.choice(b"{}[]\"'#&*!%@|>-?,\\\t\n \x00\x07\xff")])
-        end = chance.choice([at, at + 1, at + chance.randrange(40), len(raw)])
-        yield raw[:at] + odd * chance.randrange(2) + raw[end:]
-
-
-# the tests
-
-
 def test_faulty_and_corrupted_settings_tell_no_secret(settings: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     found: dict[str, str] = {}
@@ -275,8 +117,8 @@ def test_the_monitor_tells_no_secret(
     journal = tmp_path / "journal" / "journal"
     settings |= {"metrics": {"listen": listen}, "journal": {"path": str(journal)}}
     monitor = start_monitor(**settings)
-    staying = hell.stand_over(stack)
-    hell.cross(37)
+    staying = stand_over(stack)
+    cross(37)
     names = {"main", "filed", "env", "hidden", "slack", "am"}
     until(
         lambda: all(receivers.seen.get(name, 0) > len(WAYS) for name in names),
@@ -312,7 +154,7 @@ def test_the_monitor_tells_no_secret(
     receivers.good.set()
     monitor = start_monitor(**settings)
     assert "set aside" in monitor.log()
-    hell.cross(1)
+    cross(1)
     until(lambda: names <= receivers.taken.keys(), lambda: f"taken by all: {receivers.taken.keys()}")
     said["check"] = run_check(file, 0)
     said |= {f"{name}, later": text for name, text in files_of(monitor, journal).items()}
