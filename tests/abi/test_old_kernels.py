@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.abi.old_verifier import Map, RefusedError, Verifier
+from tests.abi.old_programs import Map
+from tests.abi.old_verifier import RefusedError, Verifier
 from tests.abi.programs import KINDS, PROGRAMS
 
 BPF = Path(__file__).parents[2] / "bpf"

@@ -7,15 +7,8 @@ import struct
 
 import pytest
 
-from tests.abi.old_verifier import (
-    ARRAY,
-    HASH,
-    MOST_INSTRUCTIONS,
-    PERF_EVENT_ARRAY,
-    Map,
-    RefusedError,
-    Verifier,
-)
+from tests.abi.old_programs import ARRAY, HASH, PERF_EVENT_ARRAY, Map
+from tests.abi.old_verifier import MOST_INSTRUCTIONS, RefusedError, Verifier
 
 MAPS = {
     3: Map(ARRAY, 4, 24),
