@@ -31,11 +31,13 @@ WINDOWS = 3
 POLL_GOAL_PERCENT = 1.5
 OVER = Terms(Which.OVER_ONLY, send=1 << 20, recv=1 << 20)
 HOLD_TCP = """
-import socket, sys
+import socket, struct, sys
 listener = socket.create_server((f"127.{sys.argv[2]}.0.1", 20055), backlog=64)
 held = [listener]
 for _ in range(int(sys.argv[1]) // 2):
     held += [socket.create_connection(listener.getsockname()), listener.accept()[0]]
+for sock in held:  # reset as they are closed: in TIME_WAIT they would be looked at for another minute
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 print("held", flush=True)
 sys.stdin.read()
 """
