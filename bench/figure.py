@@ -30,8 +30,9 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The figure over its rival's, None without a rival."""
-        return self.median / median(self.rival_values) if self.rival_values else None
+        """The figure over its rival's, None without a rival or if its figure is 0."""
+        rival = median(self.rival_values) if self.rival_values else 0
+        return self.median / rival if rival else None
 
 
 def median(values: Sequence[float]) -> float:
