@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Surroundings that are slow, short of something or in a hurry: the monitor goes on, or says why not and ends.
+"""A log that nobody reads or that cannot be written stops nothing; an end and a thread that hangs are still said.
 
-A stderr that nobody reads, a port that is taken, too few files, no more threads, a thread that hangs, signals while
-it loads. What a single call may do to a thread is the matter of test_faults.py.
+What a single call may do to a thread is the matter of test_faults.py.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
 import socket
@@ -16,36 +14,20 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-import yaml
 
 from sockbpf.process.logs import MOST_BYTES, LogWriter
-from tests.live.monitoring import Monitor, StartMonitor, compilers, sockbpf, thresholds
+from tests.live.monitoring import Monitor
 from tests.live.ports import free_port
-from tests.live.receiver import Receiver, receiving
-from tests.live.reloading import change
+from tests.live.receiver import Receiver
 from tests.live.sockets import drain, fill, port, tcp_pair
+from tests.live.surroundings import UNREAD, settings_of, shown
 from tests.live.waiting import until
 
-UNREAD = 30_011
 BURSTS = 503
-STARTS = 7
-"""How many starts are disturbed by signals."""
-
-
-def settings_of(folder: Path, receiver: Receiver, **more: object) -> list[str]:
-    """Write settings; return the command that goes by them."""
-    settings = {
-        "url": receiver.url, "kernel": {"hooks": "none"}, "sweep": {"poll": "100ms"},
-        "journal": {"path": str(folder / "journal")}, "thresholds": thresholds(20_011),
-    } | more  # fmt: skip
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    return sockbpf("-c", str(folder / "config.yaml"), "--ready-file", str(folder / "ready"), "--beside")
 
 
 def test_a_stderr_that_nobody_reads_stops_nothing(
@@ -98,13 +80,6 @@ def test_a_log_that_cannot_be_written_stops_nothing(
             monitor.kill()
 
 
-def shown(metrics: str, name: str) -> float:
-    """Return a counter as it is served; -1 while nothing is."""
-    with suppress(OSError), urllib.request.urlopen(f"http://{metrics}/metrics", timeout=5) as answer:
-        return float(re.findall(rf"^sockbpf_{name}_total (\S+)$", answer.read().decode(), re.MULTILINE)[0])
-    return -1.0
-
-
 def test_what_no_memory_is_left_for_is_counted_and_said_when_lines_are_taken_again() -> None:
     reader, write_end = os.pipe()
     writer = LogWriter(write_end)
@@ -135,169 +110,6 @@ def test_what_no_memory_is_left_for_is_counted_and_said_when_lines_are_taken_aga
     assert said.count(line) == lines - dropped
     assert f"{dropped} lines of the log were dropped: nobody read them in time" in said
     assert "urgent" in said
-
-
-def test_a_metrics_port_that_is_taken_is_a_warning_and_is_had_later(
-    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = f"127.0.0.1:{port(taken)}"
-        monitor = start_monitor(metrics={"listen": listen}, thresholds=thresholds(20_011))
-        client, _server = tcp_pair(stack)
-        fill(client)
-        receiver.first(event="exceeded", local_port=port(client), type="SEND")
-        until(lambda: "metrics > listen: cannot serve on 127.0.0.1 port" in monitor.log(), "the warning")
-    until(lambda: shown(listen, "metrics_failed") >= 1, "served, once the port is free", 90)
-    assert monitor.stop() == 0
-
-
-def test_too_few_files_are_refused_with_the_remedy(tmp_path: Path, receiver: Receiver) -> None:
-    command = settings_of(tmp_path, receiver)
-    ran = subprocess.run(
-        ["prlimit", "--nofile=32:32", *command], check=False, capture_output=True, text=True, timeout=60
-    )
-    assert (ran.returncode, ran.stdout) == (3, "")
-    assert re.fullmatch(
-        r"no more than 32 files may be open, \d+ are wanted\. Remedy: ulimit -n \d+, .*\n", ran.stderr
-    )
-
-
-def test_a_soft_limit_of_files_is_raised(
-    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
-) -> None:
-    monitor = start_monitor(before=["prlimit", "--nofile=32:4096"], thresholds=thresholds(20_011))
-    client, _server = tcp_pair(stack)
-    fill(client)
-    receiver.first(event="exceeded", local_port=port(client), type="SEND")
-    assert monitor.stop() == 0
-
-
-@contextmanager
-def no_more_threads(pid: int) -> Iterator[None]:
-    """Keep a process from starting another thread, by its control group."""
-    root = next(
-        (each for each in map(Path, ("/sys/fs/cgroup/pids", "/sys/fs/cgroup")) if has_pids(each)), None
-    )
-    if root is None:
-        pytest.skip("no control group that counts processes")
-    group = root / f"sockbpf-test-{pid}"
-    group.mkdir()
-    try:
-        (group / "cgroup.procs").write_text(str(pid))
-        (group / "pids.max").write_text("1")
-        yield
-        (group / "pids.max").write_text("max")
-        (root / "cgroup.procs").write_text(str(pid))
-    finally:
-        with suppress(OSError):
-            group.rmdir()
-
-
-def has_pids(root: Path) -> bool:
-    control = root / "cgroup.subtree_control"
-    return root.is_dir() and (root.name == "pids" or (control.exists() and "pids" in control.read_text()))
-
-
-def test_new_settings_when_no_thread_can_be_started_are_not_taken_and_nothing_is_lost(
-    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
-) -> None:
-    monitor = start_monitor(thresholds=thresholds(20_011))
-    client, server = tcp_pair(stack)
-    client.sendall(bytes(UNREAD))
-    receiver.first(event="exceeded", local_port=port(server), type="RECV")
-    other = stack.enter_context(receiving())
-    with no_more_threads(monitor.pid):
-        before = len(os.listdir(f"/proc/{monitor.pid}/task"))
-        for _ in range(3):
-            change(monitor, url=other.url, thresholds=thresholds(1 << 30))
-        until(
-            lambda: len(os.listdir(f"/proc/{monitor.pid}/task")) == before, "no thread is left of the tries"
-        )
-        assert (
-            "the settings are kept, the new ones cannot be taken: the thread http-deadline cannot be"
-            in monitor.log()
-        )
-        drain(server, UNREAD)
-        client.sendall(bytes(UNREAD))
-        receiver.count(2, event="exceeded", local_port=port(server), type="RECV")
-    change(monitor, url=other.url, thresholds=thresholds(20_011))
-    drain(server, UNREAD)
-    client.sendall(bytes(UNREAD))
-    other.first(event="exceeded", local_port=port(server), type="RECV")
-    assert monitor.stop() == 0
-    assert monitor.counters()["reload_failed"] == 3
-
-
-@pytest.mark.parametrize("what", ["a folder", "no text", "not there"])
-def test_settings_that_cannot_be_read_are_not_taken(start_monitor: StartMonitor, what: str) -> None:
-    monitor = start_monitor(kernel={"hooks": "none"})
-    file = monitor.log_file.with_name("config.yaml")
-    file.unlink()
-    if what == "a folder":
-        file.mkdir()
-    elif what == "no text":
-        file.write_bytes(os.urandom(100_003))
-    monitor.process.send_signal(signal.SIGHUP)
-    until(lambda: "the settings are kept" in monitor.log(), "the word")
-    assert monitor.stop() == 0
-    assert monitor.counters()["reload_failed"] == 1
-
-
-def holds(pid: int, number: int) -> bool:
-    """Whether the kernel keeps this signal for the process, or its handler is there."""
-    with suppress(OSError):
-        masks = dict(
-            re.findall(r"^(SigBlk|SigCgt):\s+(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-        )
-        return any(int(mask, 16) >> (number - 1) & 1 for mask in masks.values())
-    return False
-
-
-def has_begun(pid: int) -> bool:
-    """Whether the process is importing what reads settings."""
-    with suppress(OSError):
-        return "pydantic_core" in Path(f"/proc/{pid}/maps").read_text()
-    return False
-
-
-@pytest.mark.parametrize("when", ["while it imports", "while it compiles"])
-def test_a_signal_while_it_loads_ends_nothing_and_is_taken_after(
-    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, when: str
-) -> None:
-    """Whether the settings had been read by then or not: those that were there at the signal hold in the end."""
-    monitor = start_monitor(armed=False, thresholds=thresholds(1 << 30))
-    reached = has_begun if when == "while it imports" else compilers
-    until(lambda: reached(monitor.pid) or monitor.process.poll() is not None, when)
-    file = monitor.log_file.with_name("config.yaml")
-    changed = file.with_name("changed.yaml")
-    changed.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"thresholds": thresholds(20_011)}))
-    changed.replace(file)
-    monitor.process.send_signal(signal.SIGHUP)
-    monitor.process.send_signal(signal.SIGUSR1)
-    monitor.wait_armed()
-    client, server = tcp_pair(stack)
-    client.sendall(bytes(UNREAD))
-    receiver.first(event="exceeded", local_port=port(server), type="RECV", threshold=20_011)
-    assert monitor.stop() == 0
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_start_can_be_ended_at_any_instant_and_leaves_nothing(
-    start_monitor: StartMonitor, number: int, code: int
-) -> None:
-    chance = random.Random(number)
-    for _ in range(STARTS):
-        monitor = start_monitor(armed=False)
-        until(lambda: holds(monitor.pid, signal.SIGTERM), "it has begun")  # noqa: B023
-        end_s = time.monotonic() + chance.uniform(0, 1.5)
-        until(lambda: time.monotonic() > end_s, "an instant")  # noqa: B023
-        children = compilers(monitor.pid)
-        for _ in range(3):
-            monitor.process.send_signal(number)
-        assert monitor.process.wait(60) == code, monitor.log()
-        assert not monitor.ready_file.exists()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "its children ended")  # noqa: B023
-        assert "Traceback" not in monitor.log()
 
 
 HANGING = """
