@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.live.command_line import write_config
 from tests.live.monitoring import Monitor, StartMonitor, launch
 from tests.live.receiver import Receiver, receiving
 
@@ -42,3 +43,9 @@ def start_monitor(tmp_path: Path, receiver: Receiver) -> Iterator[StartMonitor]:
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as made:
         yield made
+
+
+@pytest.fixture
+def config(tmp_path: Path, receiver: Receiver) -> Path:
+    """Write settings for one command; return their file."""
+    return write_config(tmp_path, receiver)
