@@ -17,8 +17,8 @@
 #define ALREADY_THERE 17 /* EEXIST */
 
 /*
- * One user's crossings are told at once as long as they are not more than one in this time, or so many in a
- * row after a while with fewer; of root all are. Nobody shall fill the buffer that everybody's events go
+ * One user's crossings are reported at once as long as they are not more than one in this time, or so many in
+ * a row after a while with fewer; of root all are. Nobody shall fill the buffer that everybody's events go
  * through. The others stand in the table alone, where user space looks each second.
  */
 #define PER_CROSSING_NS 5000000LL
@@ -82,9 +82,9 @@ static __always_inline u32 user_of(u32 uid)
 }
 
 /*
- * Count this crossing among those that are told at once; false if its user has had too many. Kept is the
- * instant at which all that was told would have come at the steady rate: the generic cell rate algorithm of
- * ITU-T I.371.
+ * Count this crossing among those that are reported at once; false if its user has had too many. Kept is the
+ * instant at which all that was reported would have come at the steady rate: the generic cell rate algorithm
+ * of ITU-T I.371.
  */
 static __always_inline bool admit_event(const struct queue_event *event)
 {

@@ -113,7 +113,7 @@ static __always_inline int look_at(struct seq_file *seq, const struct sock *sk, 
 				   const struct look_terms *terms)
 {
 	struct look_record record = {.protocol = protocol};
-	bool holds, told;
+	bool holds, wanted;
 
 	if (protocol == PROTOCOL_TCP && !has_queues_in_its_state(sk))
 		return 0;
@@ -121,8 +121,8 @@ static __always_inline int look_at(struct seq_file *seq, const struct sock *sk, 
 	record.send = queue_size(sk, protocol, SEND);
 	record.over = (record.send > terms->threshold[SEND]) | (record.recv > terms->threshold[RECV]) << 1;
 	holds = record.recv || record.send;
-	told = terms->which == ALL || (terms->which == OVER_ONLY ? record.over : holds);
-	if (!told && !(terms->besides && is_wanted(terms, sk, holds)))
+	wanted = terms->which == ALL || (terms->which == OVER_ONLY ? record.over : holds);
+	if (!wanted && !(terms->besides && is_wanted(terms, sk, holds)))
 		return 0;
 	/* Asked last: nearly all sockets are none of these, and each question is one more line of the cache.
 	 */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What a look at all sockets is told and what it finds. sockbpf/kernel/look/record.py writes and reads these
+ * The terms of a look at all sockets and what it finds. sockbpf/kernel/look/record.py writes and reads these
  * bytes.
  */
 #ifndef SOCKBPF_LOOK_H

@@ -67,7 +67,7 @@ class Attachments:
         return descriptor
 
     def detach(self, hooks: Iterable[Hook]) -> None:
-        """Detach those that are attached; what stays in kprobe_events before 4.17 is told and harms nothing."""
+        """Detach those that are attached; what stays in kprobe_events before 4.17 is logged and harms nothing."""
         for hook in hooks:
             descriptor = self._attached.pop(hook, None)
             if descriptor is None:

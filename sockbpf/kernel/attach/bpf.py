@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""bpf(2) itself, for the two commands of which BCC's functions tell on stderr why they failed.
+"""bpf(2) itself, for the two commands of which BCC's functions say on stderr why they failed.
 
 Whoever catches stderr takes descriptor 2 from every thread of the process. Here the reason is returned.
 """
@@ -50,7 +50,7 @@ LOG_BYTES = (1 << 16, 1 << 20, (1 << 24) - 1)
 """Room for the verifier's log, more if it was not enough. Its last lines say why; 4.4 takes no more than the last."""
 
 LINES = 3
-"""How many of them are told."""
+"""As many of them are shown."""
 
 
 def load_program(

@@ -36,7 +36,7 @@ class Rings:
     """What the kernel side says, record by record."""
 
     def __init__(self, table: Table, pages: int, lose: Callable[[int], None]) -> None:
-        """Open a buffer of so many pages for each CPU; `lose` is told how many records had no room.
+        """Open a buffer of so many pages for each CPU; `lose` is called with the number of records that had no room.
 
         Raise UnsupportedError, with the remedy.
         """

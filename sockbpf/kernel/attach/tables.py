@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What the kernel side keeps and is told: its tables, and how their bytes are read.
+"""What the kernel side keeps and what it is set to: its tables, and how their bytes are read.
 
 The bytes are the structs of bpf/maps.h; tests/abi checks this file against them field by field.
 """

@@ -65,7 +65,7 @@ class _MptcpPaths:
             for row in dump_mptcp(family):
                 self._inodes.add(row.inode)
                 self._ends.add(row.ends)
-        self._inodes.discard(0)  # a connection that was closed or not accepted is told by its ends alone
+        self._inodes.discard(0)  # who was closed or not accepted is known by addresses and ports alone
 
     def __contains__(self, row: Row) -> bool:
         return row.inode in self._inodes or row.ends in self._ends

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""A look by BPF iterators: the kernel goes through its sockets, bpf/look.c judges each and hands on what it is to."""
+"""A look by BPF iterators: the kernel goes through its sockets, bpf/look.c hands over those that are asked for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READ_BYTES = 1 << 18
 """More than the kernel gathers for one read, which is 8 pages."""
 
 PATIENCE_S = 10.0
-"""How long one look may take: a socket that comes again and again shall not keep it going."""
+"""How long one look may take: a socket that the kernel shows again and again must not keep it going."""
 
 FIRST = struct.pack("=I", 0)
 
@@ -38,10 +38,10 @@ class Iterators:
     name = "BPF iterators"
 
     def __init__(self, bytecode: Bytecode) -> None:
-        """Load them, and read nothing by each to see that it works; raise UnsupportedError."""
+        """Load the iterators and open each once, to see that it works; raise UnsupportedError."""
         self._loaded = load(bytecode)
         self._links: dict[Protocol, int] = {}
-        self._told = b""
+        self._terms = b""
         try:
             for protocol in Protocol:
                 self._link(protocol, f"look_{protocol.name.lower()}")
@@ -60,7 +60,7 @@ class Iterators:
 
     def rows(self, protocol: Protocol, terms: Terms) -> list[Row]:
         """Return the sockets of the calling thread's network namespace that are asked for; raise OSError."""
-        self._tell(terms)
+        self._write(terms)
         descriptor = open_iterator(self._links[protocol])
         try:
             rows = gathered(_chunks(descriptor))
@@ -68,11 +68,11 @@ class Iterators:
             os.close(descriptor)
         return [row for row in rows if terms.take(row.send, row.recv, row.inode)]
 
-    def _tell(self, terms: Terms) -> None:
-        told = packed(terms)
-        if told != self._told:
-            write(self._loaded.tables["terms"], FIRST, told)
-            self._told = told
+    def _write(self, terms: Terms) -> None:
+        value = packed(terms)
+        if value != self._terms:
+            write(self._loaded.tables["terms"], FIRST, value)
+            self._terms = value
 
     def close(self) -> None:
         """Unload them."""

@@ -64,7 +64,7 @@ MOST = 2**32 - 1
 
 
 def packed(terms: Terms) -> bytes:
-    """Return what the iterators are told."""
+    """Return the bytes of these terms for the iterators' table, `struct look_terms` of bpf/look.h."""
     threshold = [0, 0]
     threshold[Direction.SEND], threshold[Direction.RECV] = min(terms.send, MOST), min(terms.recv, MOST)
     return TERMS.pack(_bits(terms.inodes), *threshold, terms.which, bool(terms.inodes) or terms.orphans)

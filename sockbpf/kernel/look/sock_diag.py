@@ -77,7 +77,7 @@ def _unread(inode: int) -> int:
 def dump(family: int, protocol: Protocol, *, unsure: bool = False) -> Iterator[Row]:
     """Yield every socket of this family and protocol in the namespace of the calling thread.
 
-    With `unsure`, for UDP on a kernel that `shows_what_was_read`, each tells how much that may be.
+    With `unsure`, for UDP on a kernel that `shows_what_was_read`, each says how much that may be.
 
     Raise OSError when the kernel refuses (ENOENT: no inet_diag for this protocol, and its module is not to be had).
     """
@@ -113,7 +113,7 @@ def _asked(body: bytes) -> Iterator[memoryview]:
         )
         while True:
             for kind, payload in _messages(netlink.recv(RECEIVE_BYTES)):
-                if kind in (NLMSG_DONE, NLMSG_ERROR):  # a dump tells its failure in its last message
+                if kind in (NLMSG_DONE, NLMSG_ERROR):  # the last message of a dump says whether it failed
                     code = -ERROR.unpack_from(payload)[0]
                     if not code:
                         return
@@ -141,7 +141,7 @@ def _row(payload: memoryview, *, unsure: bool) -> Row:
 
 
 def _receive_buffer(payload: memoryview) -> int:
-    """Return the size of the socket's receive buffer; 0 if the message does not tell."""
+    """Return the size of the socket's receive buffer; 0 if the message does not say."""
     position = MESSAGE.size
     while position + ATTRIBUTE.size <= len(payload):
         length, kind = ATTRIBUTE.unpack_from(payload, position)
