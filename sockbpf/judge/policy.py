@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.episodes import Episode, Episodes, Key, OwnerOf, identity
-from sockbpf.record.event import Direction, Event, Mode, Socket, What
+from sockbpf.record.event import Direction, Event, Mode, What
 
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
@@ -47,19 +47,20 @@ class Policy:
         counters: Counters,
         salt: str,
         owner_of: OwnerOf,
-        may_be_held: Callable[[int], bool] | None = None,
+        may_be_held: Callable[[int, int], bool] | None = None,
     ) -> None:
         """Begin with no open episode.
 
         `levels_of` returns the levels of a queue's episode, which keeps them until `use_levels`. `salt` makes the ids
         of this run's episodes differ from those of other runs; `owner_of` returns pid and comm of the process that
         holds the socket of this inode now; (0, "") where it is not known. `may_be_held` returns False if certainly no
-        process holds the socket of this inode; without it, a socket whose owner is not known is not held.
+        process holds the socket of this inode, which was there at an instant; without it, a socket whose owner is not
+        known is not held.
         """
         self.episodes = Episodes(counters, salt, owner_of)
         self._levels_of = levels_of
         self.owner_of = owner_of
-        self.may_be_held = may_be_held or (lambda inode: bool(owner_of(inode)[0]))
+        self.may_be_held = may_be_held or (lambda inode, _: bool(owner_of(inode)[0]))
         self.counters = counters
         self._early: dict[Key, int] = {}
         """Key of an episode whose BACK event was read before its OVER -> the instant of the BACK."""
@@ -168,7 +169,7 @@ class Policy:
         readings = {identity(reading.socket): reading for reading in sweep.readings}
         notices: list[Notice] = []
         for key, episode in list(self.open.items()):
-            if self._was_looked_at(episode.socket, sweep):
+            if self._was_looked_at(episode, sweep):
                 reading = readings.get(identity(episode.socket))
                 notices += self._look(key, episode, reading, sweep, reap)
         for name, reading in readings.items():
@@ -184,10 +185,11 @@ class Policy:
                     notices += self.episodes.begin(known, _swept(reading, direction, sweep, levels))
         return notices
 
-    def _was_looked_at(self, socket: Socket, sweep: Sweep) -> bool:
-        """Whether a socket that this sweep does not show is gone."""
+    def _was_looked_at(self, episode: Episode, sweep: Sweep) -> bool:
+        """Whether the episode's socket is gone if this sweep does not show it."""
+        socket = episode.socket
         if socket.netns in sweep.not_found:
-            return not self.may_be_held(socket.inode)
+            return not self.may_be_held(socket.inode, episode.since_ns)
         return (socket.netns, socket.protocol) in sweep.looked
 
     def _look(

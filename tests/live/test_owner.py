@@ -14,6 +14,7 @@ import pytest
 
 from sockbpf.kernel.look import owner
 from sockbpf.kernel.look.owner import Owners
+from sockbpf.process.clock import monotonic_ns
 from tests.live.sockets import udp_socket
 from tests.live.waiting import until
 
@@ -132,10 +133,26 @@ def test_a_socket_may_be_held_until_all_were_looked_through(stack: ExitStack) ->
     theirs, ours = holder.open(), udp_socket(stack)
     gone = os.fstat(ours.fileno()).st_ino
     ours.close()
+    begun_ns = monotonic_ns()
     owners._next_scan_s = float("inf")  # no time to look
-    assert owners.may_be_held(gone)
-    assert not owners.may_be_held(0)
+    assert owners.may_be_held(gone, begun_ns)
+    assert not owners.may_be_held(0, begun_ns)
     owners._next_scan_s = 0.0
-    assert not owners.may_be_held(gone)
+    assert not owners.may_be_held(gone, begun_ns)
     owners._next_scan_s = 0.0
-    assert owners.may_be_held(theirs)
+    assert owners.may_be_held(theirs, begun_ns)
+
+
+def test_one_look_through_all_answers_for_all_sockets_that_were_there_before(stack: ExitStack) -> None:
+    owners = Owners()
+    sockets = [udp_socket(stack) for _ in range(3)]
+    gone = [os.fstat(one.fileno()).st_ino for one in sockets]
+    held = Holder(stack).open()
+    for one in sockets:
+        one.close()
+    begun_ns = monotonic_ns()
+    assert not owners.may_be_held(gone[0], begun_ns)
+    owners._next_scan_s = float("inf")  # no time for another
+    assert not any(owners.may_be_held(inode, begun_ns) for inode in gone)
+    assert owners.may_be_held(held, begun_ns)
+    assert owners.may_be_held(gone[1], monotonic_ns()), "it may have come after that look"

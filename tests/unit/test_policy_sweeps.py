@@ -214,7 +214,7 @@ def test_a_socket_that_may_be_held_in_a_namespace_that_no_sweep_sees_is_not_gone
     """Who holds it was not looked for, for want of time: that is no answer."""
     held = {TCP.inode: True}
     rules = Policy(
-        same_for_all(levels_by_direction(**LEVELS)), Counters(), "salt", nobody, lambda inode: held[inode]
+        same_for_all(levels_by_direction(**LEVELS)), Counters(), "salt", nobody, lambda inode, _: held[inode]
     )
     rules.on_event(over(5 * S))
     kernel = Kernel((17, RECV))

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sockbpf.process.clock import monotonic_ns
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -43,6 +45,8 @@ class Owners:
         self._recent: dict[str, None] = {}
         """Processes, the latest last."""
         self._next_scan_s = 0.0
+        self._whole_ns = -1
+        """When the last scan began that went through all processes, CLOCK_MONOTONIC."""
 
     def owner(self, inode: int) -> tuple[int, str]:
         """Return pid and comm of a process that holds the socket now; (0, "") where none is found."""
@@ -59,12 +63,19 @@ class Owners:
                 return int(process), Path(f"/proc/{process}/comm").read_text(errors="replace").rstrip("\n")
         return 0, ""
 
-    def may_be_held(self, inode: int) -> bool:
-        """Tell whether a process may hold the socket: False only after all were looked through for it."""
+    def may_be_held(self, inode: int, since_ns: int) -> bool:
+        """Tell whether a process may hold the socket, which was there at `since_ns`, CLOCK_MONOTONIC.
+
+        False only after all processes were looked through since then: one such scan answers for all sockets.
+        """
         if not inode:
             return False
         name = f"socket:[{inode}]"
-        return self._holds(inode, name) or not self._scan(inode) or self._holds(inode, name)
+        if self._holds(inode, name):
+            return True
+        if inode not in self._seen and self._whole_ns >= since_ns:
+            return False
+        return not self._scan(inode) or self._holds(inode, name)
 
     def _holds(self, inode: int, name: str) -> bool:
         try:
@@ -74,7 +85,7 @@ class Owners:
 
     def _scan(self, wanted: int) -> bool:
         """Look through the processes until it is found; return whether there was time for it."""
-        begun = time.monotonic()
+        begun, begun_ns = time.monotonic(), monotonic_ns()
         if begun < self._next_scan_s:
             return False
         seen: dict[int, str] = {}
@@ -83,6 +94,8 @@ class Owners:
                 seen.setdefault(inode, path)
             if wanted in seen:
                 break
+        else:
+            self._whole_ns = begun_ns
         if wanted in seen and len(self._seen) < MOST:
             self._seen |= seen
         else:
