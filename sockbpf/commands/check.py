@@ -66,6 +66,7 @@ def check(config: Config) -> int:
     begun = time.monotonic()
     with closing(Choice(config.kernel.look, config.kernel.types)) as choice:
         probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD // 2,)), Counters())
+        choice.refuse_beside(" ".join(sight.hooks for sight in probes.sights))
         with closing(choice.take(Counters())) as look:
             way = look.name
     try:

@@ -42,6 +42,17 @@ class Choice:
             except UnsupportedError as fault:
                 self.reason = str(fault)
 
+    def refuse_beside(self, hooks: str) -> None:
+        """Take no iterators beside a hook on release_sock; `hooks` names those that are attached.
+
+        The iterator of TCP calls release_sock for each socket (net/ipv4/tcp_ipv4.c, bpf_iter_tcp_seq_show): the hook
+        would take every socket for one on which this process sends, and leave it out.
+        """
+        if "release_sock" in hooks and self._making:
+            self.reason = "they call release_sock for each socket, which is hooked here to see senders"
+            self.close()
+            self._making = None
+
     def take(self, counters: Counters) -> Look:
         """Return the best way that works, once it is there; that it is not the iterators is counted and said."""
         if self._making:
