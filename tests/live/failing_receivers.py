@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.live import misbehaving
 from tests.live.ports import closed_port
+from tests.live.receiver import Server
 
 
 def garbage(handler: BaseHTTPRequestHandler, _: threading.Event) -> bool:
@@ -90,13 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, *_: Any) -> None:
-        """Say nothing: clients go away here all the time."""
-
+class _Server(Server):
     def shutdown_request(self, request: Any) -> None:
         self.close_request(request)
 

@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
@@ -71,7 +71,7 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def receiving() -> Iterator[Receiver]:
     """Run a receiver on a free port of loopback."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
+    with Server(("127.0.0.1", 0), _Handler) as server:
         made = Receiver(f"http://127.0.0.1:{server.server_port}/alert")
         server.RequestHandlerClass = type("Handler", (_Handler,), {"receiver": made})
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

@@ -35,11 +35,6 @@ REQUIRED = f":1: url: required, where alerts go, such as {URL}"
 MAX_SIZE = 2**31 - 1
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
-
 def good(file: Path, content: str) -> Config:
     file.write_text(f"url: {URL}\n{content}\n")
     return load(file)

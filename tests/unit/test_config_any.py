@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -13,12 +12,6 @@ from sockbpf.settings.config import (
     Config,
 )
 from tests.unit.written_settings import URL, faults
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
 
 YAML_SHARDS = [
     *(

@@ -16,11 +16,6 @@ A_NODE = "while parsing a node that begins on line"
 OPEN_BRACKET = "while parsing a flow sequence that begins on line"
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
-
 BAD_VALUES = {
     # choices
     "hooks": (

@@ -31,11 +31,6 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
-
 def works_or_is_refused(file: Path, raw: bytes) -> bool:
     """Whether the settings are taken; then every destination can be made."""
     file.write_bytes(raw)

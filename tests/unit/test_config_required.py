@@ -15,11 +15,6 @@ from sockbpf.settings.destinations import MODELS
 from tests.unit.written_settings import URL
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
-
 def models(section: type[BaseModel]) -> list[type[BaseModel]]:
     found = [section]
     for field in section.model_fields.values():

@@ -20,11 +20,6 @@ from tests.unit.written_settings import PORT, URL, WEB, faults
 SPACES = "expected a url without spaces, control characters and backslashes"
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
-
 HIDDEN = "'http://***'"
 """More than the scheme may be secret."""
 

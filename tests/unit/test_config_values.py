@@ -13,11 +13,6 @@ HOST_PORT = "expected a host and a port such as 127.0.0.1:9464 or [::1]:9464"
 ABSOLUTE = "expected the absolute path of a file"
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
-
 BAD_VALUES = {
     # sizes
     "size-word": (

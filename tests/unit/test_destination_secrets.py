@@ -19,11 +19,6 @@ from sockbpf.settings.secret import Secret
 from tests.unit.written_destinations import ABSOLUTE, FORMS, URL, WEB, destinations, faults
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
-
 def test_secrets_are_read_where_they_are_kept(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

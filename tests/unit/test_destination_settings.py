@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
-from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from sockbpf.delivery.destinations import syslog_message
@@ -38,34 +36,6 @@ from tests.unit.written_destinations import (
 )
 
 TOLD = "exceeded, ongoing, cleared, heartbeat"
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("config") / "config.yaml"
-
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with ca.pem, cert.pem and key.pem that fit, both.pem, other.pem (a key) and locked.pem."""
-    folder = tmp_path_factory.mktemp("pem")
-    authority = trustme.CA()
-    client, other = authority.issue_cert("client"), authority.issue_cert("other")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    client.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    client.private_key_pem.write_to_path(folder / "key.pem")
-    client.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
-    other.private_key_pem.write_to_path(folder / "other.pem")
-    key = serialization.load_pem_private_key(client.private_key_pem.bytes(), None)
-    locked = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"s3cret"),
-    )
-    (folder / "locked.pem").write_bytes(locked)
-    (folder / "text.pem").write_text("s3cret\n")
-    (folder / "empty.pem").write_text("")
-    return folder
 
 
 def test_the_first_destination_is_that_of_the_url(file: Path, pem: Path) -> None:
