@@ -7,6 +7,7 @@ no alert waits for that.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -51,8 +52,9 @@ class NewJournal:
             self._sync()
 
     def _sync(self) -> None:
-        os.fsync(self._file)
-        self._synced = self.size
+        if self._synced < self.size:
+            os.fsync(self._file)
+            self._synced = self.size
 
     def take_place(self, before: Callable[[], None] = lambda: None) -> int:
         """Take the place of the journal in use and return the open file; raise OSError.
@@ -97,14 +99,16 @@ class Compaction:
         alerts come. Raise OSError.
         """
         part = os.pread(self._journal, max(PART_BYTES, 2 * (end - self._end_seen)), self._at)
+        if not part and self._at < end:
+            raise OSError(errno.ESTALE, "somebody has cut it off")
         self._end_seen = end
         self._at += len(part)
         lines, newline, self._begun = (self._begun + part).rpartition(b"\n")
         lines += newline
-        if self._at >= end or not part or len(self._begun) > MOST_WITHOUT_END_BYTES:
+        if self._at >= end or len(self._begun) > MOST_WITHOUT_END_BYTES:
             lines, self._begun = lines + self._begun, b""
         self._new.write(self._chosen(lines, owed))
-        return self._at >= end or not part
+        return self._at >= end
 
     def _chosen(self, lines: bytes, owed: set[int]) -> Iterable[bytes]:
         for n, line in owed_lines(lines):

@@ -12,7 +12,7 @@ import pytest
 
 from sockbpf.delivery import journal as module
 from sockbpf.delivery import journal_new
-from sockbpf.delivery.journal import Journal
+from sockbpf.delivery.journal import Journal, JournalError
 from tests.unit.journals import owed
 
 needs_mounts = pytest.mark.skipif(
@@ -113,6 +113,22 @@ def test_a_kill_while_it_is_made_small_loses_nothing(path: Path, monkeypatch: py
     again = Journal(kept / "journal")
     assert [one.n for one in again.owed()] == list(range(0, 503, 3))
     again.close()
+
+
+def test_what_somebody_cuts_off_meanwhile_is_not_taken_for_settled(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is given up, and the next write says what is wrong: the keeper then writes all that is owed anew."""
+    monkeypatch.setattr(module, "DENSE_BYTES", 10_000)
+    monkeypatch.setattr(journal_new, "PART_BYTES", 3_000)
+    journal = compacting(path, 503)
+    os.truncate(path, 4_000)
+    for _ in range(503):
+        journal.make_compact()
+    assert not path.with_name("journal.new").exists()
+    with pytest.raises(JournalError, match="removed or changed"):
+        journal.write([owed(2000)], [], 2000, 2000)
+    journal.close()
 
 
 @needs_mounts
