@@ -64,13 +64,15 @@ def check(config: Config) -> int:
     rehearse(config)
     out = Console()
     begun = time.monotonic()
-    with closing(Choice(config.kernel.look, config.kernel.types)) as choice:
-        probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD // 2,)), Counters())
-        choice.refuse_beside(" ".join(sight.hooks for sight in probes.sights))
+    levels = KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD // 2,))
+    with (
+        closing(Choice(config.kernel.look, config.kernel.types)) as choice,
+        closing(arm(config, levels, Counters())) as probes,
+    ):
+        sights = probes.sights
+        choice.refuse_beside(sights)
         with closing(choice.take(Counters())) as look:
             way = look.name
-    try:
-        sights = probes.sights
         armed_s = time.monotonic() - begun
         _report(out, sights)
         out.print(f"kernel {os.uname().release}, types from {probes.types}, armed in {armed_s:.2f} s")
@@ -83,8 +85,6 @@ def check(config: Config) -> int:
             failed |= not result.passed
             mark = "[green]ok[/]" if result.passed else f"[red]FAILED[/] {escape(seen_by[result.thing])}:"
             out.print(f"self-test {result.name}: {mark} {escape(result.report)}", soft_wrap=True)
-    finally:
-        probes.close()
     blind = [sight.thing for sight in sights if sight.candidate is None]
     if blind:
         out.print(f"[yellow]not seen by any hook, left to the sweeps:[/] {', '.join(blind)}")

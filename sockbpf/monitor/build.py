@@ -61,7 +61,7 @@ def build(
     waking = Waking()
     with closing(Choice(config.kernel.look, config.kernel.types)) as choice:  # compiled while the hooks are
         probes = _armed(config, counters)
-        choice.refuse_beside(" ".join(sight.hooks for sight in probes.sights) if probes else "")
+        choice.refuse_beside(probes.sights if probes else ())
         look = choice.take(counters)
     for descriptor in probes.fds() if probes else ():
         waking.wake_by(descriptor)

@@ -17,6 +17,8 @@ import pytest
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.loading import load
+from sockbpf.kernel.build.choice import Sight
+from sockbpf.kernel.build.hooks import SEEN
 from sockbpf.kernel.build.making import bytecode_of
 from sockbpf.kernel.build.order import ITERATED, order_of_look
 from sockbpf.kernel.build.shortcuts import Shortcut, taken_by
@@ -256,7 +258,7 @@ def test_where_they_are_not_wanted_or_have_no_types(wanted: str, types: str, rea
 def test_beside_a_hook_that_the_iterators_call_sock_diag_is_taken() -> None:
     """A kprobe on release_sock would take each socket that is looked at for one on which the monitor sends."""
     with closing(Choice("auto", "auto")) as choice:
-        choice.refuse_beside("raw tracepoint sock_send_length, kprobe release_sock")
+        choice.refuse_beside([Sight("TCP send grows", SEEN["TCP send grows"][1], ())])
         with closing(choice.take(Counters())) as look:
             assert look.name == "sock_diag"
         assert "release_sock" in choice.reason

@@ -15,7 +15,10 @@ from sockbpf.kernel.look.diag import Diag
 from sockbpf.kernel.look.iterators import Iterators
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sockbpf.counters import Counters
+    from sockbpf.kernel.build.choice import Sight
     from sockbpf.kernel.look.row import Look
 
 log = logging.getLogger(__name__)
@@ -42,13 +45,14 @@ class Choice:
             except UnsupportedError as fault:
                 self.reason = str(fault)
 
-    def refuse_beside(self, hooks: str) -> None:
-        """Take no iterators beside a hook on release_sock; `hooks` names those that are attached.
+    def refuse_beside(self, sights: Iterable[Sight]) -> None:
+        """Take no iterators where one of these sights, which are in use, hooks release_sock.
 
         The iterator of TCP calls release_sock for each socket (net/ipv4/tcp_ipv4.c, bpf_iter_tcp_seq_show): the hook
         would take every socket for one on which this process sends, and leave it out.
         """
-        if "release_sock" in hooks and self._making:
+        used = (sight.candidate.hooks for sight in sights if sight.candidate)
+        if self._making and any(hook.target == "release_sock" for hooks in used for hook in hooks):
             self.reason = "they call release_sock for each socket, which is hooked here to see senders"
             self.close()
             self._making = None
