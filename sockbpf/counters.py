@@ -18,6 +18,7 @@ NAMES = {
     # sweeps, and what they recovered
     "sweeps": "sweeps, which are looks at all sockets without hooks",
     "sweep_failed": "sweeps that failed, whole or for one network namespace",
+    "watch_failed": "looks at something other than the queues that failed; the next one may work",
     "look_refused": "times BPF iterators could not be had: sockets are looked at by sock_diag, which costs more",
     "begun_by_sweep": "sockets found over by a sweep that the hooks had not reported",
     "ended_by_sweep": "episodes ended by a sweep that the hooks had left open",
@@ -50,7 +51,7 @@ NAMES = {
 
 LOSSES = (
     "lost_submit", "lost_ring", "undecodable", "episodes_full", "unmarked", "untold", "unreturned", "sweep_failed",
-    "given_up", "set_aside", "late", "ignored", "log_dropped", "journal_failed", "dropped",
+    "watch_failed", "given_up", "set_aside", "late", "ignored", "log_dropped", "journal_failed", "dropped",
 )  # fmt: skip
 """The counters of losses: of alerts, of events, of log lines. A change of one is a warning in the log."""
 

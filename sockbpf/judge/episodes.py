@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sockbpf.judge.due import Waiting
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
+from sockbpf.record.facts import UNKNOWN, Condition, Facts
 
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
@@ -49,6 +50,9 @@ class Episode:
     pid: int = 0
     comm: str = ""
     id: str = ""
+    condition: Condition = Condition.SIZE
+    facts: Facts = UNKNOWN
+    """As they were read last."""
     held: bool = False
     """Whether the queue has not been over for long enough for an alert."""
     last_alert_ns: int = 0
@@ -217,5 +221,7 @@ class Episodes:
                 threshold=episode.threshold,
                 pid=episode.pid,
                 comm=episode.comm,
+                condition=episode.condition,
+                facts=episode.facts,
             )
         ]

@@ -36,14 +36,14 @@ Group = tuple[object, ...]
 
 
 def service_of(notice: Notice) -> Group:
-    """Return the local service: protocol, local port, direction."""
-    return (notice.socket.protocol, notice.socket.local_port, notice.direction)
+    """Return the local service: protocol, local port, direction; what was over is not mixed."""
+    return (notice.socket.protocol, notice.socket.local_port, notice.direction, notice.condition)
 
 
 def user_of(notice: Notice) -> Group | None:
-    """Return the user and the kind of queue; None for root, whose single alerts are not bounded."""
+    """Return the user, the kind of queue and what was over; None for root, whose single alerts are not bounded."""
     uid = notice.socket.uid
-    return (account_of(uid), notice.socket.protocol, notice.direction) if uid else None
+    return (account_of(uid), notice.socket.protocol, notice.direction, notice.condition) if uid else None
 
 
 @dataclass(slots=True)

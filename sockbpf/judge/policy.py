@@ -198,6 +198,8 @@ class Policy:
         size = reading.sizes[episode.direction] if reading else 0
         surely = reading.surely(episode.direction) if reading else 0
         episode.absent = 0 if reading else episode.absent + 1
+        if reading:
+            episode.facts = reading.facts_of(episode.direction)
         if reading and not episode.socket.inode:
             episode.socket = reading.socket  # the queue went over before the connection was accepted
         if episode.ns > sweep.begun_ns:  # the hooks have seen the queue since the sweep began
@@ -253,6 +255,7 @@ def _swept(reading: Reading, direction: Direction, sweep: Sweep, levels: Levels)
         peak=size,
         threshold=levels.threshold,
         levels=levels,
+        facts=reading.facts_of(direction),
     )
 
 

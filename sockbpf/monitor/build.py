@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.policy import Policy
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.service import Service
     from sockbpf.monitor.store_child import StoreProcess
+    from sockbpf.monitor.watch import Judge, Watch
     from sockbpf.settings.config import Config
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,13 @@ def build(
     salt = f"{boot_id()} {os.getpid()} {time.time_ns()}"
     owners = Owners()
     policy = Policy(levels_of(config), counters, salt, owners.owner, owners.may_be_held)
-    stages = Stages(settings_of(config), counters, policy.is_open)
+    judges: tuple[Judge, ...] = ()
+    watches: tuple[Watch[Any], ...] = ()
+
+    def is_open(id_: str) -> bool:
+        return policy.is_open(id_) or any(judge.is_open(id_) for judge in judges)
+
+    stages = Stages(settings_of(config), counters, is_open)
     waking = Waking()
     with closing(Choice(config.kernel.look, config.kernel.types)) as choice:  # compiled while the hooks are
         probes = _armed(config, counters)
@@ -67,7 +74,7 @@ def build(
         waking.wake_by(descriptor)
     tables = probes.tables if probes else None
     is_blind = probes is None or any(sight.candidate is None for sight in probes.sights)
-    dispatch = _dispatch()(config, counters, lambda: len(policy.open), store.port)
+    dispatch = _dispatch()(config, counters, lambda: sum(map(len, (policy.open, *judges))), store.port)
     own = Own(tables, dispatch.serves)
     schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
     return Monitor(
@@ -78,6 +85,8 @@ def build(
         own=own,
         sweeps=SweepThread(Sweeper(counters, look), waking.wake),
         policy=policy,
+        judges=judges,
+        watches=watches,
         stages=stages,
         dispatch=dispatch,
         schedule=schedule,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sockbpf.kernel.look.sweep import wanted_of
 from sockbpf.monitor.schedule import IDLE_S, Waits
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.schedule import Schedule
     from sockbpf.monitor.service import Service
     from sockbpf.monitor.waking import Waking
+    from sockbpf.monitor.watch import Judge, Watch
     from sockbpf.record.alert import Notice
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,9 @@ class Monitor:
     own: Own
     sweeps: SweepThread
     policy: Policy
+    judges: tuple[Judge, ...]
+    """Those beside the policy, each with episodes of its own."""
+    watches: tuple[Watch[Any], ...]
     stages: Stages
     dispatch: Dispatch
     schedule: Schedule
@@ -90,6 +94,8 @@ class Monitor:
                 armed = True
                 self._log_armed(on_armed)
             self._look()
+            for watch in self.watches:
+                self._alert(watch.notices())
             self._alert_due(woke_ns)
             self.service.alive(lambda: not late())
             self.settings.take_wanted()
@@ -105,7 +111,11 @@ class Monitor:
     def _pause_s(self) -> float:
         waits = Waits(
             due_s=self.service.due_s,
-            due_ns=(self.policy.next_due_ns(), self.stages.next_due_ns()),
+            due_ns=(
+                self.policy.next_due_ns(),
+                self.stages.next_due_ns(),
+                *(judge.next_due_ns() for judge in self.judges),
+            ),
             sweeping=self.sweeps.busy,
             delivering=self.probes is not None and self.dispatch.owes(),
             watching=bool(self.policy.open) or any(demand.attached for demand in self.demands),
@@ -184,6 +194,8 @@ class Monitor:
         if (held_ns := self.policy.next_due_ns()) is not None and held_ns <= now_ns:
             self._take_table()  # for the present size, and whether the queue is still over
         self._alert(self.policy.on_time(now_ns))
+        for judge in self.judges:
+            self._alert(judge.on_time(now_ns))
         self.dispatch.alert(self.stages.on_time(now_ns))
         if self.schedule.take_heartbeat(now_ns / 1e9):
             self.losses.count()
@@ -192,6 +204,8 @@ class Monitor:
     def close(self) -> None:
         """Detach, deliver for at most `FLUSH_S`, and log how many alerts stay owed, with all counters."""
         self.sweeps.stop()
+        for watch in self.watches:
+            watch.stop()
         if self.probes:
             self.losses.count()
             self.probes.close()

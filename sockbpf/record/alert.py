@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sockbpf.record.facts import UNKNOWN, Condition, Facts, Severity
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,6 +38,9 @@ class Notice:
     comm: str
     crossings: int = 0
     """Of a flapping queue: how often it crossed since the alert before."""
+    condition: Condition = Condition.SIZE
+    severity: Severity = Severity.WARNING
+    facts: Facts = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

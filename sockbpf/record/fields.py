@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.record.alert import EVENTS, EXCEEDED, HEARTBEAT, seconds_text
 from sockbpf.record.event import Direction, Protocol
+from sockbpf.record.facts import STATES, Condition, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,11 @@ def _duration(alert: Alert) -> str:
     return "0" if notice.event == EXCEEDED else seconds_text(notice.ns - notice.since_ns)
 
 
+def _fill(alert: Alert) -> str | None:
+    fill = alert.notice.facts.fill
+    return None if fill is None else str(fill)
+
+
 def _remote(socket: Socket, size: int) -> str:
     ip = f"[{socket.remote_ip}]" if ":" in socket.remote_ip else socket.remote_ip
     return f"{ip}:{socket.remote_port}={size}"
@@ -124,6 +130,15 @@ FIELDS = (
         choices=tuple(each.name for each in Direction), needed=IN_ALERTS, label=True, column=3,
     ),
     Field(
+        "condition", TEXT, "what was over: `size`, or `stalled`: nothing left the queue for a while",
+        lambda alert: alert.notice.condition.value,
+        choices=tuple(each.value for each in Condition), label=True,
+    ),
+    Field(
+        "severity", TEXT, "`warning` or `critical`", lambda alert: alert.notice.severity.value,
+        choices=tuple(each.value for each in Severity), label=True,
+    ),
+    Field(
         "size", WHOLE, "in the queue at that moment", lambda alert: str(alert.notice.size),
         unit="bytes", needed=IN_ALERTS, column=11,
     ),
@@ -134,6 +149,19 @@ FIELDS = (
     Field(
         "peak", WHOLE, "the highest size of the episode so far", lambda alert: str(alert.notice.peak),
         unit="bytes",
+    ),
+    Field(
+        "limit", WHOLE, "the size of the queue's buffer, where it is known",
+        lambda alert: str(alert.notice.facts.limit) if alert.notice.facts.limit else None,
+        unit="bytes", folded=False,
+    ),
+    Field(
+        "fill", WHOLE, "how full the kernel finds that buffer, which counts more than payload",
+        _fill, unit="%", folded=False,
+    ),
+    Field(
+        "state", TEXT, "the TCP state as `ss` spells it, where it is known",
+        lambda alert: STATES.get(alert.notice.facts.state), choices=tuple(STATES.values()), folded=False,
     ),
     Field(
         "duration", SECONDS, "since the episode began; `0` on `exceeded`",

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sockbpf.record.event import Direction
+from sockbpf.record.facts import UNKNOWN, Facts
 
 if TYPE_CHECKING:
     from sockbpf.record.event import Protocol, Socket
@@ -19,6 +20,12 @@ class Reading:
     socket: Socket
     sizes: dict[Direction, int]
     unsure: int = 0
+    facts: dict[Direction, Facts] = field(default_factory=dict)
+    """By direction; empty where the look does not show them."""
+
+    def facts_of(self, direction: Direction) -> Facts:
+        """Return what is known of this queue besides its size."""
+        return self.facts.get(direction, UNKNOWN)
 
     def surely(self, direction: Direction) -> int:
         """Return how many bytes are certainly in the queue: an episode begins only if these exceed the threshold."""

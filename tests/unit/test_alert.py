@@ -27,6 +27,7 @@ from sockbpf.record.alert import (
     log_line,
 )
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
+from sockbpf.record.facts import Facts
 from sockbpf.record.fields import parameters
 
 SOCKET = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, 4026531840, 8191)
@@ -36,8 +37,8 @@ NOTICE = Notice(
 )  # fmt: skip
 ALERT = Alert(NOTICE, seq=17, host="web-1", unix_offset_ns=0)
 ALWAYS = (
-    "timestamp", "event", "protocol", "local_ip", "local_port", "remote_ip", "remote_port", "type", "size",
-    "threshold", "peak", "duration", "id", "seq", "host", "netns", "mode",
+    "timestamp", "event", "protocol", "local_ip", "local_port", "remote_ip", "remote_port", "type",
+    "condition", "severity", "size", "threshold", "peak", "duration", "id", "seq", "host", "netns", "mode",
 )  # fmt: skip
 
 
@@ -56,6 +57,8 @@ def test_every_parameter_has_its_documented_form() -> None:
         "remote_ip": "192.0.2.2",
         "remote_port": "40009",
         "type": "RECV",
+        "condition": "size",
+        "severity": "warning",
         "size": "2003",
         "threshold": "1009",
         "peak": "4001",
@@ -68,6 +71,12 @@ def test_every_parameter_has_its_documented_form() -> None:
         "pid": "4003",
         "comm": "reader",
     }
+
+
+def test_the_buffer_and_the_state_are_told_where_they_are_known() -> None:
+    fields = parameters(changed(facts=Facts(limit=131072, charged=129_760, state=8)))
+    assert (fields["limit"], fields["fill"], fields["state"]) == ("131072", "98", "CLOSE-WAIT")
+    assert not {"limit", "fill", "state"} & parameters(ALERT).keys()
 
 
 def test_an_unknown_owner_is_absent() -> None:
@@ -117,8 +126,8 @@ def test_an_alert_says_what_its_notice_says_in_unix_time() -> None:
 # several sockets in one
 
 FOLDED = (
-    "timestamp", "event", "protocol", "local_port", "type", "size", "threshold", "peak", "duration", "id", "seq",
-    "host", "mode", "count", "worst",
+    "timestamp", "event", "protocol", "local_port", "type", "condition", "severity", "size", "threshold", "peak",
+    "duration", "id", "seq", "host", "mode", "count", "worst",
 )  # fmt: skip
 
 
@@ -136,6 +145,8 @@ def test_a_folded_alert_says_how_many_and_which_are_worst() -> None:
         "protocol": "tcp",
         "local_port": "443",
         "type": "RECV",
+        "condition": "size",
+        "severity": "warning",
         "size": "2003",
         "threshold": "1009",
         "peak": "4001",

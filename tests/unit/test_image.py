@@ -43,7 +43,7 @@ def test_nothing_else_is_sent_to_the_builder() -> None:
 
 
 def test_the_container_has_the_capabilities_of_the_service() -> None:
-    container = re.search(r"--cap-drop=ALL \\\n +--cap-add=\{(.*?)\}", text("README.md"))
+    container = re.search(r"--cap-drop=ALL \\\n +--cap-add=\{(.*?)\}", text("docs/container.md"))
     service = re.search(r"(?m)^CapabilityBoundingSet=(.*)$", text("systemd/sockbpf.service"))
     assert container
     assert service

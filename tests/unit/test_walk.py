@@ -144,7 +144,8 @@ def monitor(config: Config, raw: bytes) -> Monitor:
     policy = Policy(levels_of(config), counters, "salt", lambda _inode: (4711, "reader"))
     others = dict.fromkeys(("waking", "sweeps", "settings", "losses", "service"), cast("Any", None))
     return Monitor(
-        probes=probes, reap=lambda _address, _direction: False, demands=(), own=Own(None, lambda: None),
+        probes=probes, reap=lambda _address, _direction: False, demands=(), judges=(), watches=(),
+        own=Own(None, lambda: None),
         policy=policy, stages=Stages(settings_of(config), counters, policy.is_open), counters=counters,
         dispatch=Dispatch(config, counters, lambda: 0, StorePort(config.store)),
         schedule=Schedule(timing_of(config, is_blind=False), 0.0), **others,

@@ -16,6 +16,7 @@ from sockbpf.kernel.look.row import Row, Terms, Which
 from sockbpf.process.clock import monotonic_ns
 from sockbpf.process.life import REST_S, described, start_thread
 from sockbpf.record.event import Direction, Protocol, Socket, ip_text
+from sockbpf.record.facts import Facts
 from sockbpf.record.sweep import Reading, Sweep
 
 if TYPE_CHECKING:
@@ -118,7 +119,19 @@ def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
         ),
         {Direction.SEND: row.send, Direction.RECV: row.recv},
         row.unsure,
+        _facts(row, protocol),
     )
+
+
+def _facts(row: Row, protocol: Protocol) -> dict[Direction, Facts]:
+    detail = row.detail
+    if detail is None:
+        return {}
+    state = detail.state if protocol is Protocol.TCP else 0
+    return {
+        Direction.SEND: Facts(detail.sndbuf, detail.snd_charged, state),
+        Direction.RECV: Facts(detail.rcvbuf, detail.rcv_charged, state),
+    }
 
 
 class SweepThread:

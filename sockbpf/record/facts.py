@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What an alert says of a queue besides its size: what was over, how full its buffer is, the socket's state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Condition(Enum):
+    """What was over."""
+
+    SIZE = "size"
+    """More bytes than the threshold."""
+    STALLED = "stalled"
+    """It holds something, and nothing has left it for a while."""
+
+
+class Severity(Enum):
+    """How bad that is for whoever is called."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+STATES = {
+    1: "ESTAB", 2: "SYN-SENT", 3: "SYN-RECV", 4: "FIN-WAIT-1", 5: "FIN-WAIT-2", 6: "TIME-WAIT", 7: "UNCONN",
+    8: "CLOSE-WAIT", 9: "LAST-ACK", 10: "LISTEN", 11: "CLOSING",
+}  # fmt: skip
+"""The states of TCP as `ss` spells them, by the kernel's number (include/net/tcp_states.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read of a queue with its size. `limit` and `charged` are bytes.
+
+    `charged` is what the kernel compares with `limit`, the size of the buffer, when it decides to close the window,
+    to block the writer or to drop: RECV sk_rmem_alloc and sk_rcvbuf, SEND sk_wmem_queued (UDP: sk_wmem_alloc) and
+    sk_sndbuf.
+    """
+
+    limit: int = 0
+    """0: not known."""
+    charged: int = 0
+    state: int = 0
+    """The number of the TCP state; 0: not known, or no TCP."""
+
+    @property
+    def fill(self) -> int | None:
+        """Percent of the buffer in use, rounded down; None if that is not known."""
+        return self.charged * 100 // self.limit if self.limit else None
+
+
+UNKNOWN = Facts()
