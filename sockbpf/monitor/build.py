@@ -64,6 +64,9 @@ def build(
     def is_open(id_: str) -> bool:
         return policy.is_open(id_) or any(judge.is_open(id_) for judge in judges)
 
+    def open_episodes() -> int:
+        return len(policy.open) + sum(len(judge) for judge in judges)
+
     stages = Stages(settings_of(config), counters, is_open)
     waking = Waking()
     with closing(Choice(config.kernel.look, config.kernel.types)) as choice:  # compiled while the hooks are
@@ -74,7 +77,7 @@ def build(
         waking.wake_by(descriptor)
     tables = probes.tables if probes else None
     is_blind = probes is None or any(sight.candidate is None for sight in probes.sights)
-    dispatch = _dispatch()(config, counters, lambda: sum(map(len, (policy.open, *judges))), store.port)
+    dispatch = _dispatch()(config, counters, open_episodes, store.port)
     own = Own(tables, dispatch.serves)
     schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
     return Monitor(
