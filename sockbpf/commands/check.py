@@ -19,8 +19,10 @@ from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.arm import arm, need_root
 from sockbpf.kernel.attach.legacy import what_costs, what_is_left_out
 from sockbpf.kernel.attach.tables import KernelLevels
+from sockbpf.kernel.look.buffers import buffers, out_of_reach
 from sockbpf.kernel.look.choice import Choice
 from sockbpf.monitor.rehearsal import rehearse
+from sockbpf.monitor.terms import thresholds_of
 from sockbpf.record.event import Direction, Event, What
 
 if TYPE_CHECKING:
@@ -88,7 +90,12 @@ def check(config: Config) -> int:
     blind = [sight.thing for sight in sights if sight.candidate is None]
     if blind:
         out.print(f"[yellow]not seen by any hook, left to the sweeps:[/] {', '.join(blind)}")
-    for mark, text in (("costs more", what_costs()), ("left out", what_is_left_out())):
+    unreached = "\n".join(out_of_reach(thresholds_of(config), buffers()))
+    for mark, text in (
+        ("costs more", what_costs()),
+        ("left out", what_is_left_out()),
+        ("no alerts", unreached),
+    ):
         if text:
             out.print(f"[yellow]{mark}:[/] {escape(text)}", soft_wrap=True)
     if failed:

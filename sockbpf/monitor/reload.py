@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, timing_of
+from sockbpf.kernel.look.buffers import buffers, out_of_reach
+from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, thresholds_of, timing_of
 from sockbpf.process.clock import monotonic_s
 from sockbpf.process.life import passing
 from sockbpf.settings.at_start import taken
@@ -97,9 +98,11 @@ class Reload:
         self.log_thresholds("new settings")
 
     def log_thresholds(self, occasion: str) -> None:
-        """Log the thresholds that apply."""
+        """Log the thresholds that apply, and those that no queue of this host can reach."""
         thresholds = self.config.thresholds
         log.info("%s: thresholds send %d, recv %d bytes", occasion, thresholds.send, thresholds.recv)
+        for sentence in out_of_reach(thresholds_of(self.config), buffers()):
+            log.warning("%s", sentence)
 
     def _set_levels(self, config: Config) -> None:
         if self.tables:

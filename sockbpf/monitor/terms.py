@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from sockbpf.settings.config import Config
 
 
+def thresholds_of(config: Config) -> dict[Direction, int]:
+    """Return the threshold of each direction, bytes."""
+    return {Direction.SEND: config.thresholds.send, Direction.RECV: config.thresholds.recv}
+
+
 def _levels_by_direction(config: Config) -> dict[Direction, Levels]:
     return levels_by_direction(
-        {Direction.SEND: config.thresholds.send, Direction.RECV: config.thresholds.recv},
+        thresholds_of(config),
         clear_ratio=config.clear_ratio,
         hold_ns=int(config.hold * 1e9),
         repeat_ns=int(config.repeat * 1e9),
