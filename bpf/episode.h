@@ -55,6 +55,29 @@ static __always_inline u32 size_of(const struct queue *q)
 	return size > q->leaving ? size - q->leaving : 0;
 }
 
+/* Is more than `percent` of the queue's buffer in use? */
+static __always_inline bool is_filled_beyond(const struct queue *q, u32 percent)
+{
+	u64 limit = sock_buffer(q->sk, q->direction);
+
+	return (u64)sock_charged(q->sk, q->protocol, q->direction) * 100 > limit * percent;
+}
+
+/* `size` is the queue's; that an empty one is charged for something means that the kernel frees it later. */
+static __always_inline bool is_over(const struct queue *q, u32 size, const struct settings *settings)
+{
+	u32 fill = settings->fill[q->direction];
+
+	return size > settings->threshold[q->direction] && (!fill || is_filled_beyond(q, fill));
+}
+
+static __always_inline bool is_back(const struct queue *q, u32 size, const struct settings *settings)
+{
+	if (size <= settings->clear[q->direction])
+		return true;
+	return settings->fill[q->direction] && !is_filled_beyond(q, settings->clear_fill[q->direction]);
+}
+
 static __always_inline struct episode_key key_of(const struct queue *q)
 {
 	struct episode_key key = {.address = (u64)q->sk, .direction = q->direction};
@@ -111,6 +134,17 @@ static __always_inline void submit(void *ctx, struct queue_event *event)
 		COUNT(lost);
 }
 
+/* What is told of a queue besides its size. */
+static __always_inline void read_facts(const struct queue *q, struct queue_event *event)
+{
+	event->limit = sock_buffer(q->sk, q->direction);
+	event->charged = sock_charged(q->sk, q->protocol, q->direction);
+	if (q->protocol == PROTOCOL_TCP)
+		event->state = READ_FIELD(u8, q->sk, OFF_skc_state);
+	else
+		event->drops = sock_drops(q->sk);
+}
+
 static __always_inline void begin(void *ctx, const struct queue *q, u32 size, const struct settings *settings)
 {
 	struct episode_key key = key_of(q);
@@ -132,7 +166,11 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 	event.address = key.address;
 	event.ns = event.since_ns = bpf_ktime_get_ns();
 	event.size = event.since_size = event.peak = size;
-	event.threshold = settings->threshold[q->direction];
+	read_facts(q, &event);
+	event.drops_before = event.drops;
+	event.of_buffer = settings->fill[q->direction] != 0;
+	event.threshold = event.of_buffer ? (u64)event.limit * settings->fill[q->direction] / 100
+					  : settings->threshold[q->direction];
 	if (q->caller_owns) {
 		event.pid = bpf_get_current_pid_tgid() >> 32;
 		bpf_get_current_comm(event.comm, sizeof(event.comm));
@@ -195,15 +233,21 @@ static __always_inline bool follow(void *ctx, const struct queue *q, struct epis
 		end(ctx, key, &event, 0);
 		return false;
 	}
-	if (*size <= settings->clear[q->direction]) {
+	if (is_back(q, *size, settings)) {
+		read_facts(q, &event);
 		end(ctx, key, &event, *size);
 		*size = size_of(q); /* another CPU may have filled it, and seen an open episode */
 		return false;
 	}
+	read_facts(q, &event);
 	now = bpf_ktime_get_ns();
 	open = episode_lookup(key);
 	if (open) {
 		open->ns = now;
+		open->limit = event.limit;
+		open->charged = event.charged;
+		open->drops = event.drops;
+		open->state = event.state;
 		open->size = *size;
 		if (*size > open->peak)
 			open->peak = *size;
@@ -230,13 +274,16 @@ static __always_inline bool is_quiet(const struct queue *q)
 {
 	u32 bound = queue_bound(q->sk, q->protocol, q->direction);
 	struct settings *settings = the_settings();
-	u32 threshold, reaped;
+	u32 threshold, fill, reaped;
 
 	if (!settings)
 		return true;
 	threshold = settings->threshold[q->direction];
+	fill = settings->fill[q->direction];
 	reaped = settings->reaped;
-	return bound <= threshold && (none_open(reaped) || none_open_at((u64)q->sk));
+	if (bound > threshold && (!fill || is_filled_beyond(q, fill)))
+		return false;
+	return none_open(reaped) || none_open_at((u64)q->sk);
 }
 
 /* Does the monitor itself make this system call? */
@@ -269,11 +316,11 @@ static __always_inline void judge(void *ctx, const struct queue *q)
 		return;
 	key = key_of(q);
 	size = size_of(q);
-	if (follow(ctx, q, &key, &size, &settings) || size <= settings.threshold[q->direction])
+	if (follow(ctx, q, &key, &size, &settings) || !is_over(q, size, &settings))
 		return;
 	begin(ctx, q, size, &settings);
 	size = size_of(q); /* another CPU may have emptied it, and seen no episode to end */
-	if (size <= settings.clear[q->direction])
+	if (is_back(q, size, &settings))
 		end_if_open(ctx, &key, size);
 }
 

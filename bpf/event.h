@@ -32,17 +32,26 @@ struct queue_event {
 	u32 pid; /* 0: softirq saw it, the owner is not known here */
 	u32 uid; /* of who made the socket; NO_UID: not known */
 	u32 zero;
+	u32 limit;   /* the size of the queue's buffer, bytes; with `charged` as read at `ns` */
+	u32 charged; /* what the kernel compares with it before it drops, closes the window or blocks a writer
+		      */
+	u32 drops;   /* of UDP: datagrams that the socket dropped, ever */
+	u32 drops_before; /* at the crossing */
 	u16 local_port;
 	u16 remote_port;
 	u8 what;
 	u8 direction;
 	u8 protocol;
 	u8 family;
+	u8 state;     /* of TCP; 0 else */
+	u8 of_buffer; /* whether the buffer's fill was compared, not the size */
+	u16 zero16;
+	u32 zero32;
 	u8 local_ip[16]; /* AF_INET: the first four */
 	u8 remote_ip[16];
 	char comm[16];
 };
 
-_Static_assert(sizeof(struct queue_event) == 120, "struct queue_event is a wire format");
+_Static_assert(sizeof(struct queue_event) == 144, "struct queue_event is a wire format");
 
 #endif

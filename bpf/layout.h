@@ -27,6 +27,10 @@
 #endif
 #define OFF_sk_rmem_alloc offsetof(struct sock, sk_backlog.rmem_alloc)
 #define OFF_sk_wmem_alloc offsetof(struct sock, sk_wmem_alloc)
+#define OFF_sk_rcvbuf offsetof(struct sock, sk_rcvbuf)
+#define OFF_sk_sndbuf offsetof(struct sock, sk_sndbuf)
+#define OFF_sk_wmem_queued offsetof(struct sock, sk_wmem_queued)
+#define OFF_sk_drops offsetof(struct sock, sk_drops)
 #define OFF_sk_socket offsetof(struct sock, sk_socket)
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 10, 0)
 #define OFF_sk_uid offsetof(struct sock, sk_uid)

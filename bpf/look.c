@@ -39,18 +39,6 @@ static __always_inline u64 sock_cgroup(const struct sock *sk)
 #endif
 }
 
-/* include/net/sock.h: sk_drops_read */
-static __always_inline u32 sock_drops(const struct sock *sk)
-{
-#ifdef OFF_sk_drop_counters /* 6.18: one for each of two NUMA nodes, where the protocol has them */
-	const void *counters = READ_FIELD(const void *, sk, OFF_sk_drop_counters);
-
-	if (counters)
-		return READ_FIELD(u32, counters, OFF_drops0) + READ_FIELD(u32, counters, OFF_drops1);
-#endif
-	return READ_FIELD(u32, sk, OFF_sk_drops);
-}
-
 static __always_inline void read_who(const struct sock *sk, struct look_record *record)
 {
 	struct queue_event who = {};
@@ -68,13 +56,10 @@ static __always_inline void read_who(const struct sock *sk, struct look_record *
 
 static __always_inline void read_buffers(const struct sock *sk, struct look_record *record)
 {
-	record->rcvbuf = READ_FIELD(u32, sk, OFF_sk_rcvbuf);
-	record->rcv_charged = READ_FIELD(u32, sk, OFF_sk_rmem_alloc);
-	record->sndbuf = READ_FIELD(u32, sk, OFF_sk_sndbuf);
-	if (record->protocol == PROTOCOL_TCP)
-		record->snd_charged = READ_FIELD(u32, sk, OFF_sk_wmem_queued);
-	else
-		record->snd_charged = record->send;
+	record->rcvbuf = sock_buffer(sk, RECV);
+	record->rcv_charged = sock_charged(sk, record->protocol, RECV);
+	record->sndbuf = sock_buffer(sk, SEND);
+	record->snd_charged = sock_charged(sk, record->protocol, SEND);
 	record->drops = sock_drops(sk);
 }
 

@@ -27,8 +27,10 @@ struct episode_key {
 struct settings {
 	u32 threshold[2]; /* by direction, bytes: over is greater than */
 	u32 clear[2];	  /* by direction, bytes: back is at or under */
-	u32 reaped;	  /* episodes that user space deleted */
-	u32 own_pid;	  /* whose sockets are not to be reported */
+	u32 fill[2]; /* by direction, percent of the buffer: over is besides greater than; 0: not compared */
+	u32 clear_fill[2];
+	u32 reaped;  /* episodes that user space deleted */
+	u32 own_pid; /* whose sockets are not to be reported */
 };
 
 /* Written here, read by user space. */

@@ -128,6 +128,36 @@ static __always_inline u32 queue_bound(const struct sock *sk, u8 protocol, u8 di
 	return queue_size(sk, protocol, direction);
 }
 
+/* The size of a queue's buffer, bytes. */
+static __always_inline u32 sock_buffer(const struct sock *sk, u8 direction)
+{
+	return direction == SEND ? READ_FIELD(u32, sk, OFF_sk_sndbuf) : READ_FIELD(u32, sk, OFF_sk_rcvbuf);
+}
+
+/*
+ * What of that buffer is in use, as the kernel counts it: before it drops or closes the window
+ * (include/net/sock.h: sk_rmem_alloc_get; net/ipv4/tcp_input.c: tcp_try_rmem_schedule), before it blocks a
+ * writer (include/net/sock.h: sk_stream_memory_free; net/core/sock.c: sock_alloc_send_pskb).
+ */
+static __always_inline u32 sock_charged(const struct sock *sk, u8 protocol, u8 direction)
+{
+	if (direction == RECV)
+		return READ_FIELD(u32, sk, OFF_sk_rmem_alloc);
+	return protocol == PROTOCOL_TCP ? READ_FIELD(u32, sk, OFF_sk_wmem_queued) : udp_send_queue(sk);
+}
+
+/* include/net/sock.h: sk_drops_read */
+static __always_inline u32 sock_drops(const struct sock *sk)
+{
+#ifdef OFF_sk_drop_counters /* 6.18: one for each of two NUMA nodes, where the protocol has them */
+	const void *counters = READ_FIELD(const void *, sk, OFF_sk_drop_counters);
+
+	if (counters)
+		return READ_FIELD(u32, counters, OFF_drops0) + READ_FIELD(u32, counters, OFF_drops1);
+#endif
+	return READ_FIELD(u32, sk, OFF_sk_drops);
+}
+
 /* The inode number `ls -l /proc/PID/fd` shows for the socket; 0 once no file holds it. */
 static __always_inline u64 sock_inode(const struct sock *sk)
 {

@@ -11,6 +11,7 @@ notice, episodes.py decides.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ class Policy:
         episode.address = event.address
         episode.peak = max(episode.peak, event.since_size)
         if event.since_ns > episode.ns:
-            episode.ns, episode.size = event.since_ns, event.since_size
+            episode.ns, episode.size, episode.facts = event.since_ns, event.since_size, event.facts
         if event.pid:
             episode.pid, episode.comm = event.pid, event.comm
 
@@ -126,6 +127,7 @@ class Policy:
             self._early[key] = event.ns
         episode = self.open[key]
         episode.peak = max(episode.peak, event.peak)
+        episode.facts = event.facts
         return notices + self._end(key, event.size, event.ns)
 
     def on_table(self, entries: list[Event]) -> list[Notice]:
@@ -142,7 +144,7 @@ class Policy:
                 self._unheard.add(key)
             episode = self.open[key]
             if entry.ns >= episode.ns:  # else a sweep has read the size since
-                episode.ns, episode.size = entry.ns, entry.size
+                episode.ns, episode.size, episode.facts = entry.ns, entry.size, entry.facts
             episode.peak = max(episode.peak, entry.peak)
         for key, episode in list(self.open.items()):
             if key in keys:
@@ -177,7 +179,7 @@ class Policy:
                 known = (name, direction)
                 levels = self._levels_of(reading.socket, direction)
                 if (
-                    reading.surely(direction) > levels.threshold
+                    levels.is_over(reading.surely(direction), reading.facts_of(direction))
                     and not self.episodes.is_known(known)
                     and known not in ended
                 ):
@@ -199,13 +201,14 @@ class Policy:
         surely = reading.surely(episode.direction) if reading else 0
         episode.absent = 0 if reading else episode.absent + 1
         if reading:
-            episode.facts = reading.facts_of(episode.direction)
+            episode.facts = replace(reading.facts_of(episode.direction), drops=episode.facts.drops)
         if reading and not episode.socket.inode:
             episode.socket = reading.socket  # the queue went over before the connection was accepted
         if episode.ns > sweep.begun_ns:  # the hooks have seen the queue since the sweep began
             return []
         held = size if episode.address else surely  # the hooks compare with the unsure bytes too
-        if held > episode.levels.clear or 0 < episode.absent < ABSENT_LOOKS:
+        is_back = not reading or episode.levels.is_back(held, episode.facts)
+        if not is_back or 0 < episode.absent < ABSENT_LOOKS:
             # Where two processors wrote of one queue, the table may keep the older size.
             if reading and (not episode.address or size == surely):
                 episode.ns, episode.size = sweep.ended_ns, size
@@ -253,8 +256,9 @@ def _swept(reading: Reading, direction: Direction, sweep: Sweep, levels: Levels)
         ns=sweep.begun_ns,
         size=size,
         peak=size,
-        threshold=levels.threshold,
+        threshold=levels.in_bytes(reading.facts_of(direction)),
         levels=levels,
+        condition=levels.condition,
         facts=reading.facts_of(direction),
     )
 
@@ -274,4 +278,6 @@ def _episode(event: Event, levels: Levels) -> Episode:
         levels=levels,
         pid=event.pid,
         comm=event.comm,
+        condition=event.condition,
+        facts=event.facts,
     )

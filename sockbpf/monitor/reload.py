@@ -13,6 +13,7 @@ from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, thre
 from sockbpf.process.clock import monotonic_s
 from sockbpf.process.life import passing
 from sockbpf.settings.at_start import taken
+from sockbpf.settings.fields import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +101,9 @@ class Reload:
     def log_thresholds(self, occasion: str) -> None:
         """Log the thresholds that apply, and those that no queue of this host can reach."""
         thresholds = self.config.thresholds
-        log.info("%s: thresholds send %d, recv %d bytes", occasion, thresholds.send, thresholds.recv)
+        log.info(
+            "%s: thresholds send %s, recv %s", occasion, written(thresholds.send), written(thresholds.recv)
+        )
         for sentence in out_of_reach(thresholds_of(self.config), buffers()):
             log.warning("%s", sentence)
 

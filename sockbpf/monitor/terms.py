@@ -12,14 +12,17 @@ from sockbpf.judge.stages import Settings
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.monitor.schedule import Timing
 from sockbpf.record.event import Direction
+from sockbpf.record.facts import Fill
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sockbpf.judge.levels import Levels, LevelsOf
     from sockbpf.settings.config import Config
 
 
-def thresholds_of(config: Config) -> dict[Direction, int]:
-    """Return the threshold of each direction, bytes."""
+def thresholds_of(config: Config) -> dict[Direction, int | Fill]:
+    """Return the threshold of each direction."""
     return {Direction.SEND: config.thresholds.send, Direction.RECV: config.thresholds.recv}
 
 
@@ -50,14 +53,31 @@ def settings_of(config: Config) -> Settings:
 
 
 def least_over(config: Config) -> tuple[int, int]:
-    """Return the least thresholds that any socket can have, SEND and RECV."""
-    return config.thresholds.send, config.thresholds.recv
+    """Return the least sizes, bytes, that may be over, SEND and RECV."""
+    by_direction = _levels_by_direction(config)
+    send, recv = (
+        0 if levels.of_buffer else levels.threshold
+        for levels in map(by_direction.__getitem__, (Direction.SEND, Direction.RECV))
+    )
+    return send, recv
 
 
 def kernel_levels_of(config: Config) -> KernelLevels:
     """Return the levels that the kernel side compares with: those of the judge."""
-    send, recv = map(_levels_by_direction(config).__getitem__, (Direction.SEND, Direction.RECV))
-    return KernelLevels((send.threshold, recv.threshold), (send.clear, recv.clear), own_pid=os.getpid())
+    by_direction = _levels_by_direction(config)
+    both = [by_direction[direction] for direction in (Direction.SEND, Direction.RECV)]
+
+    def of(level: Callable[[Levels], int], *, of_buffer: bool) -> tuple[int, int]:
+        send, recv = (level(levels) if levels.of_buffer == of_buffer else 0 for levels in both)
+        return send, recv
+
+    return KernelLevels(
+        threshold=of(lambda levels: levels.threshold, of_buffer=False),
+        clear=of(lambda levels: levels.clear, of_buffer=False),
+        fill=of(lambda levels: levels.threshold, of_buffer=True),
+        clear_fill=of(lambda levels: levels.clear, of_buffer=True),
+        own_pid=os.getpid(),
+    )
 
 
 def timing_of(config: Config, *, is_blind: bool) -> Timing:

@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+from sockbpf.record.facts import UNKNOWN, Condition, Facts
+
 NO_UID = 0xFFFFFFFF
 """An id that no user can have: the user is not known."""
 
@@ -87,6 +89,9 @@ class Event:
     threshold: int
     pid: int
     comm: str
+    condition: Condition = Condition.SIZE
+    facts: Facts = UNKNOWN
+    """As they were at `ns`."""
 
 
 def account_of(uid: int) -> int:
@@ -107,12 +112,20 @@ FIELDS = (
     ("pid", "I"),
     ("uid", "I"),
     ("zero", "I"),
+    ("limit", "I"),
+    ("charged", "I"),
+    ("drops", "I"),
+    ("drops_before", "I"),
     ("local_port", "H"),
     ("remote_port", "H"),
     ("what", "B"),
     ("direction", "B"),
     ("protocol", "B"),
     ("family", "B"),
+    ("state", "B"),
+    ("of_buffer", "B"),
+    ("zero16", "H"),
+    ("zero32", "I"),
     ("local_ip", "16s"),
     ("remote_ip", "16s"),
     ("comm", "16s"),
@@ -134,10 +147,11 @@ def decode(raw: bytes) -> Event:
     """
     (
         ns, since_ns, address, inode,
-        size, since_size, peak, threshold, netns, pid, uid, _,
-        local_port, remote_port, what, direction, protocol, family,
+        size, since_size, peak, threshold, netns, pid, uid, _, limit, charged, drops, drops_before,
+        local_port, remote_port, what, direction, protocol, family, state, of_buffer, _, _,
         local_ip, remote_ip, comm,
     ) = WIRE.unpack_from(raw)  # fmt: skip
+    drops_are_its_own = protocol == Protocol.UDP and direction == Direction.RECV
     return Event(
         what=What(what),
         mode=Mode.EBPF,
@@ -161,4 +175,6 @@ def decode(raw: bytes) -> Event:
         threshold=threshold,
         pid=pid,
         comm=comm.split(b"\0", 1)[0].decode("utf-8", "replace"),
+        condition=Condition.FILL if of_buffer else Condition.SIZE,
+        facts=Facts(limit, charged, state, (drops - drops_before) % 2**32 if drops_are_its_own else None),
     )

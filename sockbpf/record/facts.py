@@ -12,8 +12,17 @@ class Condition(Enum):
 
     SIZE = "size"
     """More bytes than the threshold."""
+    FILL = "fill"
+    """More of the buffer in use than the threshold, which is a share of it."""
     STALLED = "stalled"
     """It holds something, and nothing has left it for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A threshold that is a share of the buffer, percent; `Facts.fill` is compared with it."""
+
+    percent: int
 
 
 class Severity(Enum):
@@ -44,11 +53,17 @@ class Facts:
     charged: int = 0
     state: int = 0
     """The number of the TCP state; 0: not known, or no TCP."""
+    drops: int | None = None
+    """How much was dropped since the episode began; None: not known, or nothing that could be dropped is counted."""
 
     @property
     def fill(self) -> int | None:
         """Percent of the buffer in use, rounded down; None if that is not known."""
         return self.charged * 100 // self.limit if self.limit else None
+
+    def is_filled_beyond(self, percent: int) -> bool:
+        """Tell whether more than this share of the buffer is in use, exactly; not where the buffer is not known."""
+        return self.charged * 100 > self.limit * percent
 
 
 UNKNOWN = Facts()

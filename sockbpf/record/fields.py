@@ -130,7 +130,7 @@ FIELDS = (
         choices=tuple(each.name for each in Direction), needed=IN_ALERTS, label=True, column=3,
     ),
     Field(
-        "condition", TEXT, "what was over: `size`, or `stalled`: nothing left the queue for a while",
+        "condition", TEXT, "what was over: `size`; `fill`: the buffer; `stalled`: nothing left the queue for a while",
         lambda alert: alert.notice.condition.value,
         choices=tuple(each.value for each in Condition), label=True,
     ),
@@ -143,8 +143,8 @@ FIELDS = (
         unit="bytes", needed=IN_ALERTS, column=11,
     ),
     Field(
-        "threshold", WHOLE, "the one that applied", lambda alert: str(alert.notice.threshold),
-        unit="bytes", needed=IN_ALERTS,
+        "threshold", WHOLE, "the one that applied; of `fill` that share of `limit`, which the memory in use exceeds",
+        lambda alert: str(alert.notice.threshold), unit="bytes", needed=IN_ALERTS,
     ),
     Field(
         "peak", WHOLE, "the highest size of the episode so far", lambda alert: str(alert.notice.peak),
@@ -158,6 +158,10 @@ FIELDS = (
     Field(
         "fill", WHOLE, "how full the kernel finds that buffer, which counts more than payload",
         _fill, unit="%", folded=False,
+    ),
+    Field(
+        "drops", WHOLE, "datagrams that the socket dropped since the episode began; UDP `RECV` alone",
+        lambda alert: None if alert.notice.facts.drops is None else str(alert.notice.facts.drops), folded=False,
     ),
     Field(
         "state", TEXT, "the TCP state as `ss` spells it, where it is known",

@@ -29,7 +29,7 @@ from sockbpf.settings.destinations import AnyDestination, Burst, Rate, Timeout
 from sockbpf.settings.faults import fault_of
 from sockbpf.settings.fields import (
     Section,
-    Size,
+    Threshold,
     absolute_path,
     duration,
     flag,
@@ -77,10 +77,10 @@ def _journal(value: object) -> Path | None:
 
 
 class Thresholds(Section):
-    """Bytes a queue may hold; a socket is over while it holds more."""
+    """What a queue may hold, bytes or a share of its buffer; a socket is over while it holds more."""
 
-    send: Size = 2**20
-    recv: Size = 2**20
+    send: Threshold = 2**20
+    recv: Threshold = 2**20
 
 
 class FoldSettings(Section):

@@ -12,10 +12,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
+
+from sockbpf.record.facts import Fill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     Units = Mapping[str, int | Fraction]
 
@@ -44,7 +46,7 @@ def quantity(text: str, units: Units) -> Fraction | None:
 
 def _number(
     kind: type[int | float], what: str, example: str, units: Units, *, low: str, high: str
-) -> BeforeValidator:
+) -> Callable[[object], float]:
     least, most = quantity(low, units), quantity(high, units)
 
     def check(value: object) -> float:
@@ -56,26 +58,51 @@ def _number(
             raise ValueError(f"expected {what} from {low} to {high}")
         return kind(found)  # to whole bytes, down: no queue lies between 1.1MiB and the byte below it
 
-    return BeforeValidator(check)
+    return check
 
 
 def number(low: str, high: str, example: str) -> BeforeValidator:
-    return _number(float, "a number", example, PLAIN, low=low, high=high)
+    return BeforeValidator(_number(float, "a number", example, PLAIN, low=low, high=high))
 
 
 def whole(low: int, high: int) -> BeforeValidator:
-    return _number(int, "a whole number", str(low), PLAIN, low=str(low), high=str(high))
+    return BeforeValidator(_number(int, "a whole number", str(low), PLAIN, low=str(low), high=str(high)))
 
 
 def duration(low: str, high: str = "8760h") -> BeforeValidator:
-    return _number(float, "a duration", "30s", DURATIONS, low=low, high=high)
+    return BeforeValidator(_number(float, "a duration", "30s", DURATIONS, low=low, high=high))
 
 
 # The kernel keeps a queue in 32 bits, signed.
-Size = Annotated[int, _number(int, "a size", "64KiB", SIZES, low="0", high="2147483647")]
+LARGEST = "2147483647"
+Size = Annotated[int, BeforeValidator(_number(int, "a size", "64KiB", SIZES, low="0", high=LARGEST))]
+
+_size = _number(int, "a size", "64KiB or 80%", SIZES, low="0", high=LARGEST)
 
 
-FileSize = Annotated[int, _number(int, "a size", "10GiB", SIZES, low="1MiB", high="65536GiB")]
+def _size_or_fill(value: object) -> float | Fill:
+    if isinstance(value, Fill):
+        return value
+    text = str(value)
+    if text.endswith("%"):
+        if not re.fullmatch(r"[1-9][0-9]?|100", text[:-1]):
+            raise ValueError("expected a share of the buffer from 1% to 100%")
+        return Fill(int(text[:-1]))
+    return _size(value)
+
+
+Threshold = Annotated[int | Fill, PlainValidator(_size_or_fill)]
+"""Bytes, or a share of the buffer."""
+
+
+FileSize = Annotated[
+    int, BeforeValidator(_number(int, "a size", "10GiB", SIZES, low="1MiB", high="65536GiB"))
+]
+
+
+def written(threshold: int | Fill) -> str:
+    """Return a threshold as the settings write it."""
+    return f"{threshold.percent}%" if isinstance(threshold, Fill) else f"{threshold} bytes"
 
 
 def one_of(choices: tuple[str, ...]) -> BeforeValidator:

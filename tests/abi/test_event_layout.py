@@ -28,6 +28,7 @@ from sockbpf.kernel.attach.tables import (
 )
 from sockbpf.monitor import own
 from sockbpf.record.event import FIELDS, WIRE, Direction, Mode, Protocol, Socket, What, decode
+from sockbpf.record.facts import Condition
 from tests.abi.everything import Everything, every_program
 from tests.abi.layouts import layout, packed
 
@@ -76,16 +77,23 @@ def test_the_size_that_the_header_asserts_is_the_size_read() -> None:
 
 def test_a_record_written_by_field_is_read_by_field(everything: Everything) -> None:
     leaf = everything.bpf["episodes"].Leaf()
-    numbers = {name: 1009 + i for i, (name, code) in enumerate(FIELDS) if code in "QIH" and name != "zero"}
+    unused = {"zero", "zero16", "zero32"}
+    numbers = {
+        name: 1009 + i for i, (name, code) in enumerate(FIELDS) if code in "QIH" and name not in unused
+    }
     for name, number in numbers.items():
         setattr(leaf, name, number)
     leaf.what, leaf.direction, leaf.protocol, leaf.family = 2, 1, 17, 10
     leaf.local_ip[:], leaf.remote_ip[:] = range(1, 17), range(17, 33)
+    leaf.state, leaf.of_buffer = 8, 1
     leaf.comm = b"reader"
     event = decode(bytes(leaf))
     who = event.socket
-    told = {name: getattr(who if hasattr(who, name) else event, name) for name in numbers}
+    dropped = numbers.pop("drops") - numbers.pop("drops_before")
+    places = (who, event.facts, event)
+    told = {name: next(getattr(at, name) for at in places if hasattr(at, name)) for name in numbers}
     assert told == numbers
+    assert (event.facts.state, event.condition, event.facts.drops) == (8, Condition.FILL, dropped % 2**32)
     assert (event.what, event.direction, event.mode) == (What.BACK, Direction.RECV, Mode.EBPF)
     assert (who.protocol, event.comm) == (Protocol.UDP, "reader")
     assert who.local_ip == "102:304:506:708:90a:b0c:d0e:f10"
@@ -202,12 +210,14 @@ def test_what_is_accepted_here_is_own_before_it_is_accepted(everything: Everythi
 
 def test_the_settings_are_what_the_kernel_side_reads(everything: Everything) -> None:
     tables = everything.probes.tables
-    tables.set_levels(KernelLevels((1009, 2003), clear=(504, 1001), own_pid=4001))
+    levels = KernelLevels((1009, 2003), clear=(504, 1001), fill=(80, 90), clear_fill=(64, 72), own_pid=4001)
+    tables.set_levels(levels)
     entry = everything.bpf["settings"][ctypes.c_int(0)]
     assert entry.threshold[Direction.SEND] == 1009
     assert entry.threshold[Direction.RECV] == 2003
     assert entry.clear[Direction.SEND] == 504
     assert entry.clear[Direction.RECV] == 1001
+    assert (*entry.fill, *entry.clear_fill) == (80, 90, 64, 72)
     assert (entry.reaped, entry.own_pid) == (tables._reaped, 4001)
 
 

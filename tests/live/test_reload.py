@@ -51,7 +51,7 @@ def test_bad_settings_are_refused_with_their_faults(
     monitor = start_monitor(thresholds=thresholds(20_011))
     change(monitor, thresholds={"send": "lots"}, repaet="1s")
     assert "the settings are kept" in monitor.log()
-    assert "thresholds > send: expected a size such as 64KiB, got 'lots'" in monitor.log()
+    assert "thresholds > send: expected a size such as 64KiB or 80%, got 'lots'" in monitor.log()
     assert "did you mean 'repeat'?" in monitor.log()
     client, server = tcp_pair(stack)
     client.sendall(bytes(UNREAD))

@@ -53,7 +53,7 @@ log: info
 """
     assert faults(file, content) == [
         f":1: url: {WEB}, got 'ftp://host/'",
-        ":3: thresholds > send: expected a size such as 64KiB, got 'lots'",
+        ":3: thresholds > send: expected a size such as 64KiB or 80%, got 'lots'",
         ":4: thresholds > recvv: unknown key, did you mean 'recv'?",
         ":5: repeat: expected the value itself, got an alias (*name)",
         ":6: delivery > workers: expected a whole number from 1 to 64, got '0'",

@@ -17,52 +17,55 @@ BAD_VALUES = {
     # sizes
     "size-word": (
         "thresholds:\n  send: lots",
-        "3: thresholds > send: expected a size such as 64KiB, got 'lots'",
+        "3: thresholds > send: expected a size such as 64KiB or 80%, got 'lots'",
     ),
     "size-second-key": (
         "thresholds:\n  send: 1\n  recv: +1",
-        "4: thresholds > recv: expected a size such as 64KiB, got '+1'",
+        "4: thresholds > recv: expected a size such as 64KiB or 80%, got '+1'",
     ),
     "size-unit": (
         "thresholds: {recv: 5TB}",
-        "2: thresholds > recv: expected a size such as 64KiB, got '5TB'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got '5TB'",
     ),
     "size-ambiguous-unit": (
         "thresholds: {recv: 64K}",
-        "2: thresholds > recv: expected a size such as 64KiB, got '64K'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got '64K'",
     ),
     "size-octal": (
         "thresholds: {recv: 017}",
-        "2: thresholds > recv: expected a size such as 64KiB, got '017'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got '017'",
     ),
     "size-hex": (
         "thresholds: {recv: 0x10}",
-        "2: thresholds > recv: expected a size such as 64KiB, got '0x10'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got '0x10'",
     ),
     "size-underscore": (
         "thresholds: {recv: 1_000}",
-        "2: thresholds > recv: expected a size such as 64KiB, got '1_000'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got '1_000'",
     ),
     "size-arabic-digit": (
         "thresholds: {recv: ٣}",
-        "2: thresholds > recv: expected a size such as 64KiB, got '٣'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got '٣'",
     ),
     "size-bare-fraction": (
         "thresholds: {recv: 1.5}",
-        "2: thresholds > recv: expected a size such as 64KiB, got '1.5'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got '1.5'",
     ),
     "size-bool": (
         "thresholds: {recv: true}",
-        "2: thresholds > recv: expected a size such as 64KiB, got 'true'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got 'true'",
     ),
-    "size-empty": ("thresholds:\n  recv:", "3: thresholds > recv: expected a size such as 64KiB, got ''"),
+    "size-empty": (
+        "thresholds:\n  recv:",
+        "3: thresholds > recv: expected a size such as 64KiB or 80%, got ''",
+    ),
     "size-list": (
         "thresholds: {recv: [1]}",
-        "2: thresholds > recv: expected a size such as 64KiB, got ['1']",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got ['1']",
     ),
     "size-infinite": (
         "thresholds: {recv: .inf}",
-        "2: thresholds > recv: expected a size such as 64KiB, got '.inf'",
+        "2: thresholds > recv: expected a size such as 64KiB or 80%, got '.inf'",
     ),
     "size-negative": (
         "thresholds: {recv: -1}",

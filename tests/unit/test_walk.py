@@ -131,8 +131,8 @@ def crossing() -> bytes:
     now_ns = time.monotonic_ns()
     addresses = (socket.inet_aton(ip).ljust(16, b"\0") for ip in ("192.0.2.1", "192.0.2.2"))
     return WIRE.pack(
-        now_ns, now_ns, 4096, 8191, 2003, 2003, 2003, 1009, 4026531840, 0, 1009, 0, 443, 40009,
-        What.OVER, Direction.RECV, Protocol.TCP, socket.AF_INET, *addresses, b"",
+        now_ns, now_ns, 4096, 8191, 2003, 2003, 2003, 1009, 4026531840, 0, 1009, 0, 0, 0, 0, 0, 443, 40009,
+        What.OVER, Direction.RECV, Protocol.TCP, socket.AF_INET, 1, 0, 0, 0, *addresses, b"",
     )  # fmt: skip
 
 

@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KernelLevels:
-    """The levels that the kernel side compares queues with, bytes, each for SEND and for RECV."""
+    """The levels that the kernel side compares queues with, each for SEND and for RECV."""
 
     threshold: tuple[int, int]
-    """A queue is over while it holds more than this."""
+    """A queue is over while it holds more than this, bytes."""
 
     clear: tuple[int, int]
-    """An episode ends at this size or less."""
+    """An episode ends at this size or less, bytes."""
+
+    fill: tuple[int, int] = (0, 0)
+    """If not 0: a queue is over while besides more than this share of its buffer is in use, percent."""
+
+    clear_fill: tuple[int, int] = (0, 0)
+    """Then an episode ends at this share or less too."""
 
     own_pid: int = 0
     """The process whose sockets are not reported; 0 is no process."""
@@ -50,7 +56,14 @@ class Tally:
     untold: int
 
 
-SETTINGS_FIELDS = (("threshold", "2I"), ("clear", "2I"), ("reaped", "I"), ("own_pid", "I"))
+SETTINGS_FIELDS = (
+    ("threshold", "2I"),
+    ("clear", "2I"),
+    ("fill", "2I"),
+    ("clear_fill", "2I"),
+    ("reaped", "I"),
+    ("own_pid", "I"),
+)
 """`struct settings`: names and `struct` codes; of two by direction."""
 
 KEY_FIELDS = (("address", "Q"), ("direction", "Q"))
@@ -105,7 +118,9 @@ class Tables:
 
     def _write_settings(self) -> None:
         levels = self._levels
-        settings = SETTINGS.pack(*levels.threshold, *levels.clear, self._reaped, levels.own_pid)
+        settings = SETTINGS.pack(
+            *levels.threshold, *levels.clear, *levels.fill, *levels.clear_fill, self._reaped, levels.own_pid
+        )
         write(self._tables["settings"], FIRST, settings)
 
     def tally(self) -> Tally:

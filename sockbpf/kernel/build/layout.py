@@ -22,6 +22,10 @@ FIELDS = {
     "skc_state": "sock_common.skc_state",
     "sk_rmem_alloc": "sock.sk_backlog.rmem_alloc",
     "sk_wmem_alloc": "sock.sk_wmem_alloc",
+    "sk_rcvbuf": "sock.sk_rcvbuf",
+    "sk_sndbuf": "sock.sk_sndbuf",
+    "sk_wmem_queued": "sock.sk_wmem_queued",
+    "sk_drops": "sock.sk_drops",
     "sk_protocol": "sock.sk_protocol",
     "sk_type": "sock.sk_type",
     "sk_socket": "sock.sk_socket",
@@ -46,17 +50,13 @@ OPTIONAL = {
     "sk_ino": "sock.sk_ino",  # 6.18: the inode number in the sock itself
     "tcp_is_mptcp": "tcp_sock.is_mptcp",  # 5.6, CONFIG_MPTCP
     "udp_forward_deficit": "udp_sock.forward_deficit",  # 4.10
+    "sk_drop_counters": "sock.sk_drop_counters",  # 6.18
+    "drops0": "numa_drop_counters.drops0",
+    "drops1": "numa_drop_counters.drops1",
 }
 
 LOOKED_AT = {
     "skc_cookie": "sock_common.skc_cookie",
-    "sk_rcvbuf": "sock.sk_rcvbuf",
-    "sk_sndbuf": "sock.sk_sndbuf",
-    "sk_wmem_queued": "sock.sk_wmem_queued",
-    "sk_drops": "sock.sk_drops",
-    "sk_drop_counters": "sock.sk_drop_counters",  # 6.18
-    "drops0": "numa_drop_counters.drops0",
-    "drops1": "numa_drop_counters.drops1",
     "sk_cgroup": "sock.sk_cgrp_data.cgroup",  # 5.15, CONFIG_SOCK_CGROUP_DATA
     "sk_cgroup_word": "sock.sk_cgrp_data.val",  # before
     "cgroup_kn": "cgroup.kn",

@@ -59,12 +59,12 @@ def _numbers(sysctl: Path) -> list[int]:
     return [int(word) for word in sysctl.read_text().split()]
 
 
-def out_of_reach(thresholds: Mapping[Direction, int], found: Iterable[Buffer]) -> list[str]:
-    """Return a sentence for each threshold, bytes, and kind of buffer that cannot hold more than the threshold."""
+def out_of_reach(thresholds: Mapping[Direction, int | Fill], found: Iterable[Buffer]) -> list[str]:
+    """Return a sentence for each threshold in bytes and kind of buffer that cannot hold more than the threshold."""
     return [
         _sentence(threshold, buffer)
         for buffer in found
-        if (threshold := thresholds[buffer.direction]) >= buffer.usual
+        if isinstance(threshold := thresholds[buffer.direction], int) and threshold >= buffer.usual
     ]
 
 

@@ -63,12 +63,16 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(4, 10, 0)
+	atomic_t sk_drops;
+#endif
 	struct {
 		atomic_t rmem_alloc;
 		int len;
 		void *head, *tail;
 	} sk_backlog;
 #if LINUX_VERSION_CODE < KERNEL_VERSION(4, 10, 0)
+	atomic_t sk_drops;
 	int sk_rcvbuf;
 	atomic_t sk_wmem_alloc, sk_omem_alloc;
 	int sk_sndbuf;
