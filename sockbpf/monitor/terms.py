@@ -12,12 +12,12 @@ from sockbpf.judge.stages import Settings
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.monitor.schedule import Timing
 from sockbpf.record.event import Direction
-from sockbpf.record.facts import Fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.judge.levels import Levels, LevelsOf
+    from sockbpf.record.facts import Fill
     from sockbpf.settings.config import Config
 
 

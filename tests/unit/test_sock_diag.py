@@ -145,7 +145,7 @@ def test_every_message_of_every_buffer_is_read(parts: list[list[tuple[int, bytes
 
 def memory(rcvbuf: int) -> bytes:
     """Return INET_DIAG_SKMEMINFO, behind an attribute of an odd length."""
-    numbers = struct.pack("=9I", 4002, rcvbuf, 0, 0, 0, 0, 0, 0, 0)
+    numbers = struct.pack("=9I", 4002, rcvbuf, 2003, 46080, 0, 2304, 0, 0, 17)
     return struct.pack("=HHBxxx", 5, 1, 0) + struct.pack("=HH", 4 + len(numbers), 7) + numbers
 
 
@@ -164,6 +164,28 @@ def test_what_may_have_been_read_is_a_quarter_of_the_buffer(kernel: Any, more: b
     (read,) = dump(socket.AF_INET, Protocol.UDP, unsure=True)
     assert (read.recv, read.unsure) == (4001, kept)
     assert netlink.sent[18] == 1 << 6
+
+
+@pytest.mark.parametrize(("protocol", "charged"), [(Protocol.TCP, 2304), (Protocol.UDP, 2003)])
+def test_it_says_how_full_the_buffers_are(kernel: Any, protocol: Protocol, charged: int) -> None:
+    """TCP blocks a writer by sk_wmem_queued, UDP by sk_wmem_alloc."""
+    kernel(row(inet_diag_msg(recv=4001, send=2, inode=3, more=memory(8000))) + done())
+    (read,) = dump(socket.AF_INET, protocol)
+    assert read.detail
+    assert (read.detail.rcv_charged, read.detail.rcvbuf, read.detail.drops) == (4002, 8000, 17)
+    assert (read.detail.snd_charged, read.detail.sndbuf) == (charged, 46080)
+
+
+def test_of_what_is_not_taken_no_more_is_read(kernel: Any) -> None:
+    kernel(row(inet_diag_msg(recv=1, send=2, inode=3)) + row(inet_diag_msg(recv=7, send=8, inode=9)) + done())
+    asked: list[tuple[int, ...]] = []
+
+    def take(*queues: int) -> bool:
+        asked.append(queues)
+        return queues[2] == 9
+
+    assert inodes(dump(socket.AF_INET, Protocol.TCP, take=take)) == [9]
+    assert asked == [(2, 1, 3), (8, 7, 9)]
 
 
 def test_elsewhere_all_is_sure(kernel: Any) -> None:
@@ -241,7 +263,7 @@ def test_what_is_asked_for(kernel: Any, family: int, protocol: Protocol, states:
     length, kind, flags, _, _ = struct.unpack_from("=IHHII", netlink.sent)
     assert (length, kind, flags) == (len(netlink.sent), 20, 0x301) == (72, 20, 0x301)
     asked_family, asked_protocol, extensions, _, asked_states = struct.unpack_from("=BBBBI", netlink.sent, 16)
-    assert (asked_family, asked_protocol, extensions) == (family, protocol, 0)
+    assert (asked_family, asked_protocol, extensions) == (family, protocol, 1 << 6)
     asked = {state for state in range(32) if asked_states >> state & 1}
     assert asked & {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11} >= states
     if protocol is Protocol.TCP:

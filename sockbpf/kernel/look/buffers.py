@@ -13,6 +13,8 @@ from sockbpf.record.event import Direction, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from sockbpf.record.facts import Fill
+
 SYSCTLS = Path("/proc/sys/net")
 """Those of the network namespace that the reading process is in."""
 

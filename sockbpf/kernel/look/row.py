@@ -47,11 +47,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What is read of a socket in the kernel alone. Sizes are bytes.
+    """What is read of a socket besides. Sizes are bytes.
 
-    `address` is the kernel's address of the socket, `cookie` 0 if nobody has asked for it, `cgroup` its cgroup's id
-    or 0, `state` the number that TCP states have. `rcv_charged` and `snd_charged` are what the kernel compares with
-    `rcvbuf` and `sndbuf`. The sequence numbers are TCP's, modulo 2^32.
+    `state` is the number that TCP states have, `rcv_charged` and `snd_charged` are what the kernel compares with
+    `rcvbuf` and `sndbuf`. By iterators alone, else 0: `address`, the kernel's address of the socket, `cookie`, 0 if
+    nobody has asked for it, `cgroup`, its cgroup's id or 0, `netns`, and TCP's sequence numbers modulo 2^32.
     """
 
     address: int
@@ -89,7 +89,7 @@ class Row:
     uid: int = NO_UID
     unsure: int = 0
     detail: Detail | None = None
-    """None where sock_diag was asked."""
+    """None where the kernel did not say it: of connections of MPTCP."""
 
     @property
     def ends(self) -> tuple[bytes, bytes, bytes, bytes]:

@@ -13,14 +13,15 @@ import os
 import socket
 import struct
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.look.row import Row
+from sockbpf.kernel.look.row import Detail, Row
 from sockbpf.record.event import NO_UID, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -36,10 +37,12 @@ INET_DIAG_REQ_PROTOCOL = 3
 PLACEHOLDER, MPTCP = 255, 262
 MPTCP_COUNTS = Path("/proc/thread-self/net/netstat")
 MESSAGE = struct.Struct("=BBBB2s2s16s16s12xIIIII")  # struct inet_diag_msg
+STATE_AT = 1
 ERROR = struct.Struct("=i")
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
 INET_DIAG_SKMEMINFO = 7
-MEMORY = struct.Struct("=II")  # its first two numbers: sk_rmem_alloc, sk_rcvbuf
+MEMORY = struct.Struct("=4I4xI8x")  # sk_rmem_alloc, sk_rcvbuf, sk_wmem_alloc, sk_sndbuf, sk_wmem_queued
+DROPS = struct.Struct("=32xI")  # 4.6: sk_drops
 RECEIVE_BYTES = 1 << 18
 
 SYN_RECV, TIME_WAIT, CLOSE, LISTEN = 3, 6, 7, 10
@@ -74,16 +77,27 @@ def _unread(inode: int) -> int:
     return sum(row.recv for row in dump(socket.AF_INET, Protocol.UDP) if row.inode == inode)
 
 
-def dump(family: int, protocol: Protocol, *, unsure: bool = False) -> Iterator[Row]:
-    """Yield every socket of this family and protocol in the namespace of the calling thread.
+def _all(_send: int, _recv: int, _inode: int) -> bool:
+    return True
 
-    With `unsure`, for UDP on a kernel that `shows_what_was_read`, each says how much that may be.
+
+def dump(
+    family: int, protocol: Protocol, *, unsure: bool = False, take: Callable[[int, int, int], bool] = _all
+) -> Iterator[Row]:
+    """Yield the sockets of this family and protocol in the namespace of the calling thread.
+
+    With `unsure`, for UDP on a kernel that `shows_what_was_read`, each says how much that may be. `take` is asked for
+    each socket by its queues, SEND and RECV, and its inode, before more of it is read.
 
     Raise OSError when the kernel refuses (ENOENT: no inet_diag for this protocol, and its module is not to be had).
     """
-    extensions = 1 << (INET_DIAG_SKMEMINFO - 1) if unsure else 0
+    extensions = 1 << (INET_DIAG_SKMEMINFO - 1)
     for payload in _asked(REQUEST.pack(family, protocol, extensions, 0, STATES[protocol])):
-        yield _row(payload, unsure=unsure)
+        row = _row(payload)
+        if take(row.send, row.recv, row.inode):
+            detail = _detail(payload, protocol)
+            kept = min(row.recv, detail.rcvbuf // 4) if detail and unsure else 0
+            yield replace(row, unsure=kept, detail=detail)
 
 
 def dump_mptcp(family: int) -> list[Row]:
@@ -93,7 +107,7 @@ def dump_mptcp(family: int) -> list[Row]:
     """
     body = REQUEST.pack(family, PLACEHOLDER, 0, 0, ANY_STATE)
     body += LARGE_PROTOCOL.pack(LARGE_PROTOCOL.size, INET_DIAG_REQ_PROTOCOL, MPTCP)
-    return [_row(payload, unsure=False) for payload in _asked(body)]
+    return [_row(payload) for payload in _asked(body)]
 
 
 def had_mptcp() -> bool:
@@ -131,21 +145,31 @@ def _messages(buffer: bytes) -> Iterator[tuple[int, memoryview]]:
         position += max(length + 3 & ~3, HEADER.size)
 
 
-def _row(payload: memoryview, *, unsure: bool) -> Row:
+def _row(payload: memoryview) -> Row:
     family, _, _, _, local_port, remote_port, local_ip, remote_ip, _, recv, send, uid, inode = (
         MESSAGE.unpack_from(payload)
     )
-    kept = min(recv, _receive_buffer(payload) // 4) if unsure else 0
     uid = uid if inode else NO_UID  # of a socket that no file holds some kernels say root
-    return Row(family, local_port, remote_port, local_ip, remote_ip, recv, send, inode, uid, kept)
+    return Row(family, local_port, remote_port, local_ip, remote_ip, recv, send, inode, uid)
 
 
-def _receive_buffer(payload: memoryview) -> int:
-    """Return the size of the socket's receive buffer; 0 if the message does not say."""
+def _detail(payload: memoryview, protocol: Protocol) -> Detail | None:
+    """Return what the message says of the socket's memory; None if it does not."""
+    memory = _attribute(payload, INET_DIAG_SKMEMINFO)
+    if len(memory) < MEMORY.size:
+        return None
+    rmem, rcvbuf, wmem, sndbuf, queued = MEMORY.unpack_from(memory)
+    (drops,) = DROPS.unpack_from(memory) if len(memory) >= DROPS.size else (0,)
+    charged = queued if protocol is Protocol.TCP else wmem
+    return Detail(0, 0, 0, payload[STATE_AT], rcvbuf, rmem, sndbuf, charged, drops, 0)
+
+
+def _attribute(payload: memoryview, wanted: int) -> memoryview:
+    """Return the content of an attribute; empty if there is none."""
     position = MESSAGE.size
     while position + ATTRIBUTE.size <= len(payload):
         length, kind = ATTRIBUTE.unpack_from(payload, position)
-        if kind == INET_DIAG_SKMEMINFO:
-            return int(MEMORY.unpack_from(payload, position + ATTRIBUTE.size)[1])
+        if kind == wanted:
+            return payload[position + ATTRIBUTE.size : position + length]
         position += max(length + 3 & ~3, ATTRIBUTE.size)
-    return 0
+    return payload[:0]
