@@ -26,7 +26,7 @@ NAMES = {
     # alerts and their delivery
     "held_back": "episodes without an alert because they ended before `hold` had passed",
     "flapped": "alerts about flapping queues that were left out: they are counted in `crossings` of a later alert",
-    "folded": "alerts about single sockets that were left out: one alert for their service stands for them",
+    "folded": "alerts about single sockets that were left out: one alert for several stands for them",
     "alerts": "alerts made",
     "heartbeats": "heartbeats made",
     "delivered": "alerts that a destination took, counted for each destination",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The stages between the policy's notices and the alerts, in their order: flapping, folding, two bounds.
 
-Pure: no I/O, the clock is an argument. The crossings of a flapping queue are counted, a storm of one service is
-folded, as the settings say. Beyond that a service, and a user, can have only so many single alerts in a while,
-whatever the settings say, unless flapping is turned off (`above: 0`), which asks for every alert.
+Pure: no I/O, the clock is an argument. The crossings of a flapping queue are counted, a storm of sockets with
+something in common is folded, as the settings say. Beyond that a service, and a user, can have only so many single
+alerts in a while, whatever the settings say, unless flapping is turned off (`above: 0`), which asks for every alert.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.flapping import Flapping
-from sockbpf.judge.fold import Fold, service_of, user_of
+from sockbpf.judge.fold import Fold
+from sockbpf.judge.storm import service_of, user_of
 from sockbpf.record.alert import Notice
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ class Stages:
                 window_ns,
                 counters=counters,
                 is_open=goes_on,
-                group_of=group_of,
+                groups_of=groups_of,
                 collect_ns=SECOND_NS,
             )
-            for group_of, _, window_ns in BOUNDS
+            for groups_of, _, window_ns in BOUNDS
         ]
         self.change(settings)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from sockbpf.record.facts import UNKNOWN, Condition, Facts, Severity
@@ -18,6 +19,17 @@ EVENTS = (EXCEEDED, ONGOING, CLEARED)
 """The events of an episode, in their order."""
 
 HEARTBEAT = "heartbeat"
+
+
+class Common(Enum):
+    """What the sockets of a folded alert have in common."""
+
+    LOCAL_SERVICE = "local-service"
+    """Protocol and local port."""
+    REMOTE_SERVICE = "remote-service"
+    """Protocol, remote address and port."""
+    PROCESS = "process"
+    USER = "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """Several notices of one event and one local service as one: what becomes a folded alert."""
+    """Several notices of one event, of sockets with something in common, as one: what becomes a folded alert."""
 
     notice: Notice
     """The notice of the largest queue, but with the storm's `id` and `since_ns`; its `ns` is that of the first notice
@@ -54,14 +66,17 @@ class Folded:
     """How many notices it stands for, each about another queue."""
     worst: tuple[tuple[Socket, int], ...]
     """The sockets of the largest queues, each with its size in bytes, largest first."""
+    common: Common = Common.LOCAL_SERVICE
+    shared: frozenset[str] = frozenset()
+    """The names of those fields of one socket, or of its process, that are the same for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
     """A notice with what else a request needs; the fields of the request are those of record/fields.py.
 
-    `seq` counts the alerts of this monitor without gaps; it stays the same on a retry. `count` and `worst` are those
-    of a `Folded`, if `notice` is its notice.
+    `seq` counts the alerts of this monitor without gaps; it stays the same on a retry. `count` and what follows are
+    those of a `Folded`, if `notice` is its notice.
     """
 
     notice: Notice
@@ -71,12 +86,15 @@ class Alert:
     """Unix time less the clock of the notice, CLOCK_MONOTONIC."""
     count: int = 1
     worst: tuple[tuple[Socket, int], ...] = ()
+    common: Common | None = None
+    shared: frozenset[str] = frozenset()
 
 
 def alert_of(notice: Notice | Folded, *, seq: int, host: str, unix_offset_ns: int) -> Alert:
     """Make the alert of a notice."""
     if isinstance(notice, Folded):
-        return Alert(notice.notice, seq, host, unix_offset_ns, notice.count, notice.worst)
+        one = notice.notice
+        return Alert(one, seq, host, unix_offset_ns, notice.count, notice.worst, notice.common, notice.shared)
     return Alert(notice, seq, host, unix_offset_ns)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from sockbpf.record.alert import EVENTS, EXCEEDED, HEARTBEAT, seconds_text
+from sockbpf.record.alert import EVENTS, EXCEEDED, HEARTBEAT, Common, seconds_text
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.facts import STATES, Condition, Severity
 
@@ -63,7 +63,7 @@ class Field:
     """All values that there are; empty where there is no list of them."""
     needed: Needed = NEVER
     folded: bool = True
-    """Whether an alert about several sockets has it."""
+    """Whether an alert about several sockets has it in any case; others it has if all the sockets share the value."""
     chosen: bool = False
     """Whether a user can choose the text freely: the name of a process, of a host."""
     label: bool = False
@@ -84,9 +84,15 @@ def _fill(alert: Alert) -> str | None:
     return None if fill is None else str(fill)
 
 
-def _remote(socket: Socket, size: int) -> str:
-    ip = f"[{socket.remote_ip}]" if ":" in socket.remote_ip else socket.remote_ip
-    return f"{ip}:{socket.remote_port}={size}"
+def _worst(alert: Alert) -> str | None:
+    """Return the worst sockets, each by that end of it in which they can differ."""
+    is_local = alert.common is Common.REMOTE_SERVICE
+    return ";".join(f"{_end(socket, is_local=is_local)}={size}" for socket, size in alert.worst) or None
+
+
+def _end(socket: Socket, *, is_local: bool) -> str:
+    ip, port = (socket.local_ip, socket.local_port) if is_local else (socket.remote_ip, socket.remote_port)
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 PLACES_OF_EDITION_2 = 12
@@ -193,7 +199,7 @@ FIELDS = (
         folded=False, column=9,
     ),
     Field(
-        "comm", TEXT, _OWNER, lambda alert: alert.notice.comm if alert.notice.pid else None,
+        "comm", TEXT, _OWNER, lambda alert: alert.notice.comm if alert.notice.pid or alert.worst else None,
         folded=False, chosen=True, column=10,
     ),
     Field(
@@ -201,13 +207,20 @@ FIELDS = (
         lambda alert: str(alert.notice.crossings) if alert.notice.crossings else None,
     ),
     Field(
-        "count", WHOLE, "of a folded alert alone: how many sockets of the service it stands for; it names no single "
-        "socket, process or namespace, and port 0 where they have several",
+        "count", WHOLE, "of a folded alert alone: how many sockets it stands for; it has the addresses, ports, "
+        "process and namespace that all of them share, and `local_port` 0 where they have several",
         lambda alert: str(alert.count) if alert.worst else None,
     ),
     Field(
-        "worst", TEXT, "of a folded alert alone: the worst of its sockets, as `remote_ip:remote_port=size;…`",
-        lambda alert: ";".join(_remote(*one) for one in alert.worst) or None,
+        "fold", TEXT, "of a folded alert alone: what its sockets have in common, `local-service`, `remote-service`, "
+        "`process` or `user`",
+        lambda alert: alert.common.value if alert.common else None,
+        choices=tuple(each.value for each in Common), label=True,
+    ),
+    Field(
+        "worst", TEXT, "of a folded alert alone: the worst of its sockets, as `ip:port=size;…`, by the remote end; "
+        "by the local one if the remote service is common",
+        _worst,
     ),
 )  # fmt: skip
 """In the order of the request."""
@@ -219,7 +232,7 @@ def parameters(alert: Alert) -> dict[str, str]:
     """Return the fields of an alert as texts by name, in the order of the request."""
     fields: dict[str, str] = {}
     for field in FIELDS:
-        if field.folded or not alert.worst:
+        if field.folded or not alert.worst or field.name in alert.shared:
             value = field.of(alert)
             if value is not None:
                 fields[field.name] = value

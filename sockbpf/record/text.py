@@ -7,7 +7,7 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Common
 from sockbpf.record.fields import FIELDS
 
 if TYPE_CHECKING:
@@ -19,6 +19,14 @@ PHRASES = {
     ONGOING: "still holds {size} bytes, over {threshold} for {duration} s, peak {peak}",
     CLEARED: "is back at {size} bytes after {duration} s over {threshold}, peak {peak}",
 }
+
+WHERE = {
+    Common.LOCAL_SERVICE.value: " on local port {local_port}",
+    Common.REMOTE_SERVICE.value: "{remote}",
+    Common.PROCESS.value: "",
+    Common.USER.value: " of one user",
+}
+"""Which sockets a folded alert is about, by what they have in common."""
 
 
 class _Fields(dict[str, str]):
@@ -35,14 +43,16 @@ def sentence(fields: Mapping[str, str]) -> str:
         return printable(f"{known['event']}, last alert {known['seq']}")
     phrase = PHRASES[known["event"]].format_map(known)
     if "count" in fields:
-        what = "{type} queues of {count} {protocol} sockets on local port {local_port}: the worst {phrase}"
+        whose = " of {comm}, pid {pid}" if "pid" in fields else ""
+        where = WHERE.get(known["fold"], WHERE[Common.LOCAL_SERVICE.value])
+        what = f"{{type}} queues of {{count}} {{protocol}} sockets{where}{whose}: the worst {{phrase}}"
         ends = " ({worst})" if "worst" in fields else ""
     else:
         what = "{type} queue of {protocol} {local}{remote} {phrase}"
         ends = " ({comm}, pid {pid})" if "pid" in fields else ""
     if "crossings" in fields:
         phrase += ", crossed {crossings} times since the last alert".format_map(known)
-    remote = "" if known["remote_port"] == "0" else f" to {_endpoint(known, 'remote')}"
+    remote = "" if known["remote_port"] in {"0", "?"} else f" to {_endpoint(known, 'remote')}"
     known |= {"phrase": phrase, "local": _endpoint(known, "local"), "remote": remote}
     return printable((what + ends).format_map(known))
 

@@ -84,9 +84,12 @@ class Thresholds(Section):
 
 
 class FoldSettings(Section):
-    """When crossings of one local service become one alert: more than `above` (0: never) in `window` seconds."""
+    """When crossings of sockets with something in common become one alert: more than `above` in `window` seconds.
 
-    above: Annotated[int, whole(0, 1_000_000)] = 0
+    `above` 0: never.
+    """
+
+    above: Annotated[int, whole(0, 1_000_000)] = 5
     window: Annotated[float, duration("10ms", "1h")] = 1.0
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import socket
@@ -15,6 +16,7 @@ import pytest
 
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.receiver import Receiver, Told
+from tests.live.sockets import port, tcp_pair
 from tests.live.waiting import until
 
 SOCKETS = 10_007
@@ -37,28 +39,56 @@ def memory_mib(monitor: Monitor) -> float:
 
 
 @pytest.fixture
-def crowd(stack: ExitStack) -> Iterator[list[socket.socket]]:
-    """Sockets of one service, each bound to an address of its own of loopback."""
+def many_files() -> Iterator[None]:
+    """Let this process have a file for each socket."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, SOCKETS + 4096), max(hard, SOCKETS + 4096)))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def crowd(stack: ExitStack, many_files: None) -> list[socket.socket]:
+    """Sockets of one service, each bound to an address of its own of loopback."""
     made = []
     for number in range(SOCKETS):
         sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         sock.bind((f"127.1.{number >> 8}.{number & 255}", SERVICE))
         made.append(sock)
-    yield made
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return made
 
 
-def fill(crowd: list[socket.socket]) -> float:
+@pytest.fixture(params=["remote-service", "process"])
+def clients(
+    stack: ExitStack, many_files: None, request: pytest.FixtureRequest
+) -> tuple[str, list[socket.socket], socket.socket]:
+    """Sockets of this process with ports of their own, connected to one service if that is what they share.
+
+    Returned with what they share and the socket that can send to them.
+    """
+    server = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    server.bind(("127.0.0.1", SERVICE))
+    made = []
+    for number in range(SOCKETS):
+        sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sock.bind((f"127.1.{number >> 8}.{number & 255}", 21_000 + number))
+        if request.param == "remote-service":
+            sock.connect(server.getsockname())
+        made.append(sock)
+    return request.param, made, server
+
+
+def fill(crowd: list[socket.socket], writer: socket.socket) -> float:
     """Send each more than the threshold; return how long it took, in seconds."""
-    writer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     begun = time.monotonic()
     for sock in crowd:
         writer.sendto(bytes(DATAGRAM), sock.getsockname())
-    took_s = time.monotonic() - begun
-    writer.close()
-    return took_s
+    return time.monotonic() - begun
+
+
+@pytest.fixture
+def writer(stack: ExitStack) -> socket.socket:
+    return stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
 
 
 def empty(crowd: list[socket.socket]) -> None:
@@ -85,12 +115,14 @@ def assert_nothing_lost(monitor: Monitor) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_each_is_told(start_monitor: StartMonitor, receiver: Receiver, crowd: list[socket.socket]) -> None:
+def test_each_is_told(
+    start_monitor: StartMonitor, receiver: Receiver, crowd: list[socket.socket], writer: socket.socket
+) -> None:
     monitor = start_monitor(
         thresholds={"send": "1GiB", "recv": THRESHOLD}, repeat="1h", kernel={"perf_pages": PERF_PAGES}
     )
     before_mib = memory_mib(monitor)
-    took_s = fill(crowd)
+    took_s = fill(crowd, writer)
     empty(crowd)
     most_mib = 0.0
 
@@ -115,7 +147,7 @@ def test_each_is_told(start_monitor: StartMonitor, receiver: Receiver, crowd: li
 
 @pytest.mark.timeout(600)
 def test_folded_few_requests_account_for_all(
-    start_monitor: StartMonitor, receiver: Receiver, crowd: list[socket.socket]
+    start_monitor: StartMonitor, receiver: Receiver, crowd: list[socket.socket], writer: socket.socket
 ) -> None:
     monitor = start_monitor(
         thresholds={"send": "1GiB", "recv": THRESHOLD},
@@ -123,7 +155,7 @@ def test_folded_few_requests_account_for_all(
         fold={"above": 3, "window": "5s"},
         kernel={"perf_pages": PERF_PAGES},
     )
-    took_s = fill(crowd)
+    took_s = fill(crowd, writer)
     until(lambda: stands_for(receiver.alerts(event="exceeded", **OURS)) >= SOCKETS, "all crossings told", 120)
     empty(crowd)
     until(lambda: stands_for(receiver.alerts(event="cleared", **OURS)) >= SOCKETS, "all ends told", 120)
@@ -133,9 +165,52 @@ def test_folded_few_requests_account_for_all(
     assert len(told) < 20
     folded = [alert for alert in told if "count" in alert]
     for alert in folded:
-        assert not alert.keys() & {"pid", "remote_port", "local_ip"}
+        assert alert["fold"] == "local-service"
+        assert "local_ip" not in alert
         assert alert["worst"]
     seqs = sorted(int(alert["seq"]) for _, alert in receiver.told)
     assert seqs == list(range(1, len(seqs) + 1))
     print(f"{SOCKETS} crossings in {took_s:.2f} s: {len(told)} requests, {len(folded)} of them folded")
+    assert_nothing_lost(monitor)
+
+
+@pytest.mark.timeout(600)
+def test_clients_of_one_process_are_few_requests_and_delay_no_other(
+    start_monitor: StartMonitor,
+    receiver: Receiver,
+    clients: tuple[str, list[socket.socket], socket.socket],
+    stack: ExitStack,
+    *,
+    strict_times: bool,
+) -> None:
+    """With the folding that is the default; in the middle of the storm another queue crosses."""
+    common, crowd, server = clients
+    monitor = start_monitor(
+        thresholds={"send": "1GiB", "recv": THRESHOLD},
+        repeat="1h",
+        fold={},
+        kernel={"perf_pages": PERF_PAGES},
+    )
+    real, accepted = tcp_pair(stack)
+    took_s = fill(crowd[: SOCKETS // 2], server)
+    real.sendall(bytes(DATAGRAM))
+    took_s += fill(crowd[SOCKETS // 2 :], server)
+    ours: dict[str, object] = {"remote_port": SERVICE} if common == "remote-service" else {"pid": os.getpid()}
+    ours |= {"protocol": "udp", "type": "RECV"}
+    until(lambda: stands_for(receiver.alerts(event="exceeded", **ours)) >= SOCKETS, "all crossings told", 120)
+    empty(crowd)
+    until(lambda: stands_for(receiver.alerts(event="cleared", **ours)) >= SOCKETS, "all ends told", 120)
+    told = receiver.alerts(**ours)
+    print({(alert["event"], alert.get("fold")): alert.get("count") for alert in told})
+    for event in ("exceeded", "cleared"):
+        assert stands_for(receiver.alerts(event=event, **ours)) == SOCKETS
+    folded = [alert for alert in told if "count" in alert]
+    assert {alert["fold"] for alert in folded} == {common}
+    at, alert = next(each for each in receiver.told if each[1].get("local_port") == str(port(accepted)))
+    late_s = at - float(alert["timestamp"])
+    print(
+        f"{SOCKETS} crossings in {took_s:.2f} s: {len(told)} requests; the other was told after {late_s:.3f} s"
+    )
+    assert len(told) < 20
+    assert late_s < 1 or not strict_times
     assert_nothing_lost(monitor)

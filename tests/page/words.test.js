@@ -127,6 +127,8 @@ test("a socket is its two ends, as far as it has them", () => {
     [{ ...local, remote_ip: "2001:db8::1", remote_port: 5000 }, "192.0.2.1:443 ↔ [2001:db8::1]:5000"],
     [{ ...local, remote_ip: "0.0.0.0", remote_port: 0 }, "192.0.2.1:443"],
     [{ count: 17 }, "17 sockets"],
+    [{ ...local, count: 17 }, "17 sockets"],
+    [{ count: 17, remote_ip: "192.0.2.7", remote_port: 5432 }, "17 sockets ↔ 192.0.2.7:5432"],
     [{}, "several sockets"],
   );
 });

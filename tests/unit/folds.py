@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sockbpf.counters import Counters
 from sockbpf.judge.fold import Fold
+from sockbpf.judge.storm import Group, service_of
 from sockbpf.record.alert import EXCEEDED, Folded, Notice
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 S = 10**9
 ABOVE = 3
@@ -18,8 +22,13 @@ SEND, RECV = Direction.SEND, Direction.RECV
 TCP = Socket(Protocol.TCP, "192.0.2.1", 443, "192.0.2.2", 40009, 4026531840, 8191)
 
 
-def fold(above: int = ABOVE, window_ns: int = S) -> Fold:
-    return Fold(above, window_ns, counters=Counters(), is_open=lambda _: True)
+def fold(
+    above: int = ABOVE,
+    window_ns: int = S,
+    groups_of: Callable[[Notice], Iterable[Group]] = service_of,
+) -> Fold:
+    """Return a fold, which goes by the local service unless `groups_of` says otherwise."""
+    return Fold(above, window_ns, counters=Counters(), is_open=lambda _: True, groups_of=groups_of)
 
 
 def notice(number: int, ns: int, event: str = EXCEEDED, **changed: Any) -> Notice:

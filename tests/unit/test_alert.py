@@ -191,7 +191,7 @@ def test_an_alert_of_a_fold_is_told_as_that_of_an_episode(event: str) -> None:
     single = parameters(alert_of(notice, **at))  # type: ignore[arg-type]
     fields = parameters(alert_of(Folded(notice, 7, some), **at))  # type: ignore[arg-type]
     assert fields == {name: single[name] for name in FOLDED if name in single} | {
-        "count": "7", "worst": "192.0.2.2:40009=2003",
+        "count": "7", "fold": "local-service", "worst": "192.0.2.2:40009=2003",
     }  # fmt: skip
 
 

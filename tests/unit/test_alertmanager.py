@@ -96,16 +96,38 @@ def test_a_folded_alert_has_the_labels_it_has() -> None:
     assert made["annotations"]["count"] == "37"
 
 
+@pytest.mark.parametrize(
+    ("fold", "labels"),
+    [
+        ({}, {"local_port": "53"}),
+        ({"fold": "local-service"}, {"local_port": "53", "fold": "local-service"}),
+        (
+            {"fold": "remote-service", "remote_ip": "::1", "remote_port": "53"},
+            {"remote_ip": "::1", "remote_port": "53", "fold": "remote-service"},
+        ),
+        ({"fold": "process", "pid": "4711"}, {"fold": "process"}),
+        ({"fold": "user"}, {"fold": "user"}),
+    ],
+)
+def test_a_folded_alert_has_no_label_that_may_change(fold: dict[str, str], labels: dict[str, str]) -> None:
+    shared = {"local_ip": "10.0.0.1", "netns": "4026531840"}  # at this moment
+    made = alert_of(FOLDED | shared | fold)
+    same = {"alertname": "SocketQueue", "host": "h", "protocol": "udp", "type": "RECV", "id": "f"}
+    assert made["labels"] == same | labels
+    assert made["annotations"].items() >= shared.items()
+
+
 @pytest.mark.parametrize("below", ["", "/", "/prefix", "/prefix/"])
-def test_alerts_are_posted_heartbeats_and_parts_of_a_fold_that_cleared_are_not(below: str) -> None:
+def test_alerts_are_posted_heartbeats_are_not(below: str) -> None:
+    ended = FOLDED | {"event": "cleared"}
     with (
         served_with(200) as served,
         closing(Alertmanager(url=served.url + below, timeout_s=30)) as destination,
     ):
-        for fields in (EXCEEDED, HEARTBEAT, CLEARED, FOLDED, FOLDED | {"event": "cleared"}):
+        for fields in (EXCEEDED, HEARTBEAT, CLEARED, FOLDED, ended):
             destination.send(fields)
     path = f"{below.rstrip('/')}/api/v2/alerts"
-    assert served.posted == [(path, [alert_of(fields)]) for fields in (EXCEEDED, CLEARED, FOLDED)]
+    assert served.posted == [(path, [alert_of(fields)]) for fields in (EXCEEDED, CLEARED, FOLDED, ended)]
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(400, True), (500, False), (503, False)])

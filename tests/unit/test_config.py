@@ -126,7 +126,7 @@ def test_defaults(file: Path) -> None:
         http=HttpOptions(),
         hold=0.0,
         flapping=FlappingSettings(above=5, window=60.0),
-        fold=FoldSettings(above=0, window=1.0),
+        fold=FoldSettings(above=5, window=1.0),
         heartbeat=0.0,
         metrics=MetricsSettings(listen=None),
         journal=JournalSettings(path=Path("/var/lib/sockbpf/journal"), max_age=24 * 3600.0),

@@ -61,7 +61,7 @@ def test_what_is_folded_is_described_by_its_worst() -> None:
     assert (one.notice.size, one.notice.peak, one.notice.threshold) == (9001, 9002, THRESHOLD)
     assert (one.notice.ns, one.notice.since_ns) == (5 * S + 1, 5 * S + 1)
     assert one.notice.id not in {f"id-{number}" for number in range(9)}
-    assert (one.notice.pid, one.notice.comm) == (0, "")
+    assert (one.notice.pid, one.notice.comm) == (4003, "reader")
     assert (one.notice.socket.local_port, one.notice.direction) == (443, RECV)
 
 
@@ -73,14 +73,14 @@ def test_what_comes_later_of_a_fold_has_its_id() -> None:
     assert stage.on_notices([notice(n, 36 * S, ONGOING, since_ns=5 * S) for n in (1, 2)], 36 * S) == []
     assert stage.on_notices([notice(3, 36 * S + 7, ONGOING, since_ns=5 * S)], 36 * S + 7) == []
     assert stage.on_notices([notice(1, 36 * S + 9, CLEARED, since_ns=5 * S)], 36 * S + 9) == []
-    going, ended = folded(stage.on_time(37 * S))
+    (going,) = folded(stage.on_time(37 * S))
     assert (going.notice.event, going.count, going.notice.ns) == (ONGOING, 3, 36 * S + 7)
-    assert (ended.notice.event, ended.count, ended.notice.ns) == (CLEARED, 1, 36 * S + 9)
+    assert stage.next_due_ns() is None  # two are still over
     stage.on_notices([notice(n, 40 * S, CLEARED, since_ns=5 * S) for n in (2, 3)], 40 * S)
-    (rest,) = folded(stage.on_time(41 * S))
-    assert (rest.notice.event, rest.count) == (CLEARED, 2)
-    assert {one.notice.id for one in (going, ended, rest)} == {begun.notice.id}
-    assert {one.notice.since_ns for one in (begun, going, ended, rest)} == {5 * S}
+    (ended,) = folded(stage.on_time(41 * S))
+    assert (ended.notice.event, ended.count, ended.notice.ns) == (CLEARED, 3, 40 * S)
+    assert {one.notice.id for one in (going, ended)} == {begun.notice.id}
+    assert {one.notice.since_ns for one in (begun, going, ended)} == {5 * S}
     assert isinstance(single, Notice)
     (last,) = stage.on_notices([notice(0, 42 * S, CLEARED)], 42 * S)
     assert isinstance(last, Notice)
@@ -115,6 +115,36 @@ def test_few_at_a_time_are_passed_on_singly_for_ever() -> None:
         now_ns = 5 * S + number * S // ABOVE + number % 3
         assert len(stage.on_notices([notice(number, now_ns)], now_ns)) == 1
     assert stage._counters.snapshot()["folded"] == 0
+
+
+def test_a_storm_clears_once_when_all_of_it_has_ended() -> None:
+    stage = fold(above=1)
+    stage.on_notices(crossings(0, 1, 2), 5 * S)
+    stage.on_notices([notice(n, 5 * S + 7, CLEARED) for n in (1, 2)], 5 * S + 7)
+    stage.on_notices(crossings(3, ns=6 * S - 1), 6 * S - 1)  # before the end of the others was passed on
+    assert said(stage.on_time(6 * S)) == [(EXCEEDED, 3)]
+    stage.on_notices([notice(3, 6 * S + 1, CLEARED)], 6 * S + 1)
+    assert said(stage.on_time(7 * S + 1)) == [(CLEARED, 3)]
+
+
+def test_after_it_has_cleared_a_storm_has_another_id() -> None:
+    stage = Fold(1, 10 * S, counters=Counters(), is_open=lambda _: True, collect_ns=S)
+    stage.on_notices([*crossings(0, 1), notice(1, 5 * S, CLEARED)], 5 * S)
+    begun, ended = folded(stage.on_time(6 * S))
+    stage.on_notices(crossings(2, ns=7 * S), 7 * S)
+    (again,) = folded(stage.on_time(8 * S))
+    assert begun.notice.id == ended.notice.id != again.notice.id
+
+
+def test_a_storm_of_which_an_end_is_never_noticed_clears_with_the_others() -> None:
+    open_ = {"id-1", "id-2"}
+    stage = Fold(1, S, counters=Counters(), is_open=open_.__contains__)
+    stage.on_notices(crossings(0, 1, 2), 5 * S)
+    assert said(stage.on_time(6 * S)) == [(EXCEEDED, 2)]
+    stage.on_notices([notice(1, 7 * S, CLEARED)], 7 * S)
+    open_.clear()
+    assert stage.on_time(6 * S + FORGET_NS) == []
+    assert said(stage.on_time(7 * S + FORGET_NS)) == [(CLEARED, 1)]
 
 
 def test_a_storm_that_lasts_is_one_fold_and_none_of_it_is_passed_on_singly() -> None:
@@ -215,11 +245,12 @@ def test_other_settings_while_it_runs() -> None:
     stage = fold(above=3)
     assert len(stage.on_notices(crossings(1, 2, 3, 4), 5 * S)) == 3
     stage.above = 5
-    assert len(stage.on_notices(crossings(5, 6, 7), 5 * S)) == 2
+    assert len(stage.on_notices(crossings(5, 6, 7), 5 * S)) == 1
     stage.above = 1
     assert stage.on_notices(crossings(8), 5 * S) == []
     stage.window_ns = 7 * S
     assert stage.next_due_ns() == 12 * S
     stage.above = 0
     assert len(stage.on_notices([*crossings(9), notice(4, 5 * S, CLEARED)], 5 * S)) == 1
-    assert said(stage.on_time(12 * S)) == [(EXCEEDED, 3), (CLEARED, 1)]
+    assert said(stage.on_time(12 * S)) == [(EXCEEDED, 4)]
+    assert said(stage.flush()) == [(CLEARED, 1)]  # type: ignore[arg-type]

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf.counters import Counters
-from sockbpf.judge.fold import WORST, Fold
+from sockbpf.judge.fold import Fold
 from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.policy import Policy
+from sockbpf.judge.storm import WORST
 from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice
 from sockbpf.record.event import Event, Mode, What
 from tests.unit.folds import RECV, SEND, TCP, THRESHOLD, S, assert_forgotten, fold, notice, said
@@ -106,11 +107,15 @@ class Loop:
             else:
                 self.collected[id_] = service
             crossed.append(self.now_ns)
+        storm = self.stage._storms.get(id_)
         self.take(self.stage.on_notices([made], self.now_ns))
         if id_ in self.single:
             assert self.passed_on[-1] is made  # at once and untouched
         else:
             assert made not in self.passed_on
+            if event == CLEARED and storm and storm.open:
+                self.collected.pop(id_)
+                return  # it waits for the others to end
             self.oldest_ns.setdefault(service, self.now_ns)
         if event == CLEARED:
             self.collected.pop(id_, None)

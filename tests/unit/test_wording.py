@@ -25,6 +25,8 @@ FOLDED = {
     "size": "9", "threshold": "8", "peak": "10", "duration": "0", "id": "e", "seq": "7", "host": "h",
     "mode": "ebpf", "count": "37", "worst": WORST,
 }  # fmt: skip
+HOLDS = f"holds 9 bytes, over 8 ({WORST})"
+WORST_BACK = f"at 9 bytes after 0 s over 8, peak 10 ({WORST})"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,21 @@ FOLDED = {
         ),
         (
             FOLDED,
-            f"RECV queues of 37 udp sockets on local port 53: the worst holds 9 bytes, over 8 ({WORST})",
+            f"RECV queues of 37 udp sockets on local port 53: the worst {HOLDS}",
+        ),
+        (
+            FOLDED
+            | {"fold": "remote-service", "type": "SEND", "local_port": "0", "pid": "7", "comm": "app"}
+            | {"remote_ip": "192.0.2.7", "remote_port": "5432"},
+            f"SEND queues of 37 udp sockets to 192.0.2.7:5432 of app, pid 7: the worst {HOLDS}",
+        ),
+        (
+            FOLDED | {"fold": "process", "pid": "7", "comm": "app"},
+            f"RECV queues of 37 udp sockets of app, pid 7: the worst {HOLDS}",
+        ),
+        (
+            FOLDED | {"fold": "user", "event": "cleared"},
+            f"RECV queues of 37 udp sockets of one user: the worst is back {WORST_BACK}",
         ),
         ({"event": "heartbeat", "seq": "7"}, "heartbeat, last alert 7"),
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
-from sockbpf.record.alert import CLEARED, EVENTS
+from sockbpf.record.alert import CLEARED, EVENTS, Common
 from sockbpf.record.fields import FIELDS
 from sockbpf.record.text import rfc3339, sentence, without_markup
 
@@ -19,6 +19,22 @@ LABELS = tuple(field.name for field in FIELDS if field.label)
 """The fields that stay the same from `exceeded` to `cleared`: by its labels Alertmanager knows an alert again, to
 resolve it. The owner is not among them, since it may become known during the episode."""
 
+OF_ONE = {"local_ip", "local_port", "remote_ip", "remote_port", "netns"}
+"""Labels that name one socket. A folded alert may have them or not, as its sockets share them at that moment, but for
+those that are what its sockets have in common."""
+
+IN_COMMON = {
+    Common.REMOTE_SERVICE.value: {"remote_ip", "remote_port"},
+    Common.PROCESS.value: set[str](),
+    Common.USER.value: set[str](),
+}
+
+
+def labels_of(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels of an alert, which are the same in all alerts of its episode."""
+    varying = OF_ONE - IN_COMMON.get(fields.get("fold", ""), {"local_port"}) if "count" in fields else set()
+    return {key: fields[key] for key in LABELS if key in fields and key not in varying}
+
 
 def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the alert in the form of the API.
@@ -27,10 +43,11 @@ def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
     `resolve_timeout`, 5 minutes by default; `repeat` should be shorter.
     """
     at = Decimal(fields["timestamp"])
+    labels = labels_of(fields)
     posted: dict[str, Any] = {
-        "labels": {"alertname": "SocketQueue"} | {key: fields[key] for key in LABELS if key in fields},
+        "labels": {"alertname": "SocketQueue"} | labels,
         "annotations": {"summary": sentence(without_markup(fields))}
-        | {key: text for key, text in fields.items() if key not in LABELS},
+        | {key: text for key, text in fields.items() if key not in labels},
         "startsAt": rfc3339(at - Decimal(fields.get("duration", "0"))),
     }
     if fields["event"] == CLEARED:
@@ -43,8 +60,7 @@ class Alertmanager:
 
     Errors show the url without user and password, with `hide_path` its host alone.
 
-    Heartbeats are not posted, nor is the `cleared` of a folded alert: some of its sockets have cleared, others may
-    still be over. Alertmanager resolves a folded alert when it was not posted again for `resolve_timeout`.
+    Heartbeats are not posted.
     """
 
     def __init__(self, *, url: str, timeout_s: float, hide_path: bool = False) -> None:
@@ -53,8 +69,7 @@ class Alertmanager:
 
     def send(self, fields: Mapping[str, str]) -> None:
         """Post the alert. Raise TransportError, a permanent one if Alertmanager will never take the alert."""
-        is_part = fields["event"] == CLEARED and "count" in fields
-        if fields["event"] in EVENTS and not is_part:
+        if fields["event"] in EVENTS:
             self._post.post([alert_of(fields)])
 
     def close(self) -> None:

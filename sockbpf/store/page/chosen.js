@@ -85,6 +85,7 @@ function facts(row) {
     ["Last alert", number(row.last) === null ? "" : ago(row.last), utc(row.last)],
     ["Namespace", brief(row.netns), ""],
     ["Seen by", brief(row.mode), ""],
+    ["In common", brief(row.fold), visible(row.fold)],
     ["Worst", brief(row.worst), visible(row.worst)],
     ["Episode", brief(row.id), visible(row.id)],
   ].filter(([, text]) => text);

@@ -99,7 +99,7 @@ function same(ip, value) {
   return one !== null && other !== null && one.bits === other.bits && one.value === other.value;
 }
 
-/** The fields that name a socket, whatever its episode; a folded alert has no addresses. */
+/** The fields that name a socket, whatever its episode; a folded alert has those that all of its sockets share. */
 export const SOCKET = ["host", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port"];
 
 export function socketOf(row) {

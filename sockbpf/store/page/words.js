@@ -119,11 +119,12 @@ export function endpoint(ip, port) {
   return `${name.includes(":") ? `[${name}]` : name}:${brief(port)}`;
 }
 
-/** The two ends of a socket; one end where it is not connected, none of a folded alert. */
+/** The two ends of a socket; one end where it is not connected; of a folded alert how many, and the end they share. */
 export function ends(row) {
-  if (row.local_ip === undefined || row.local_ip === null) {
-    const count = number(row.count);
-    return count === null ? "several sockets" : `${count} sockets`;
+  const count = number(row.count);
+  if (count !== null || row.local_ip === undefined || row.local_ip === null) {
+    const sockets = count === null ? "several sockets" : `${count} sockets`;
+    return number(row.remote_port) ? `${sockets} ↔ ${endpoint(row.remote_ip, row.remote_port)}` : sockets;
   }
   const local = endpoint(row.local_ip, row.local_port);
   if (!number(row.remote_port)) return local;
