@@ -101,9 +101,8 @@ class Reload:
     def log_thresholds(self, occasion: str) -> None:
         """Log the thresholds that apply, and those that no queue of this host can reach."""
         thresholds = self.config.thresholds
-        log.info(
-            "%s: thresholds send %s, recv %s", occasion, written(thresholds.send), written(thresholds.recv)
-        )
+        send, recv = written(thresholds.send), written(thresholds.recv)
+        log.info("%s: thresholds send %s, recv %s, hold %g s", occasion, send, recv, self.config.hold)
         for sentence in out_of_reach(thresholds_of(self.config), buffers()):
             log.warning("%s", sentence)
 

@@ -44,6 +44,11 @@ from sockbpf.settings.store import StoreSettings
 
 JOURNAL_NAME_BYTES = 200
 
+AUTO = "auto"
+HOLD_S = 10.0
+"""How long a queue must be over the default thresholds. Healthy bulk transfers exceed these for up to 3 s at a time,
+and over a slow link as long as they last: docs/measured.md."""
+
 Event = Annotated[str, one_of(EVENTS)]
 
 
@@ -74,6 +79,12 @@ def _journal(value: object) -> Path | None:
             f"expected a file name of at most {JOURNAL_NAME_BYTES} bytes: files beside the journal have longer ones"
         )
     return path
+
+
+def _hold(value: object, info: ValidationInfo) -> object:
+    if value != AUTO:
+        return value
+    return HOLD_S if info.data.get("thresholds") == Thresholds() else 0.0
 
 
 class Thresholds(Section):
@@ -170,7 +181,8 @@ def _destinations(value: object, info: ValidationInfo) -> tuple[AnyDestination, 
 class Config(Section):
     """All settings. `clear_ratio` is the part of the threshold at which an episode ends.
 
-    `repeat`, `hold` and `heartbeat` (0: none) are seconds. `destinations` are all of them: first the one of
+    `repeat`, `hold` and `heartbeat` (0: none) are seconds; `hold` is HOLD_S if nothing else is written and both
+    thresholds are the default ones. `destinations` are all of them: first the one of
     `url` and `http`, named http, then those of the list; each has all its settings, the defaults of
     `delivery` included.
 
@@ -183,7 +195,9 @@ class Config(Section):
     clear_ratio: Annotated[float, number("0", "1", "0.8")] = 0.8
     repeat: Annotated[float, duration("1s")] = 60.0
     events: Annotated[tuple[Event, ...], AfterValidator(_event_set)] = EVENTS
-    hold: Annotated[float, duration("0s")] = 0.0
+    hold: Annotated[float, duration("0s"), BeforeValidator(_hold)] = Field(
+        default=AUTO, validate_default=True
+    )
     flapping: FlappingSettings = FlappingSettings()
     fold: FoldSettings = FoldSettings()
     heartbeat: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 0.0

@@ -124,7 +124,7 @@ def test_defaults(file: Path) -> None:
         repeat=60.0,
         events=("exceeded", "ongoing", "cleared"),
         http=HttpOptions(),
-        hold=0.0,
+        hold=10.0,
         flapping=FlappingSettings(above=5, window=60.0),
         fold=FoldSettings(above=5, window=1.0),
         heartbeat=0.0,
@@ -141,6 +141,25 @@ def test_defaults(file: Path) -> None:
         config.log = "debug"
     with pytest.raises(ValidationError):
         config.kernel.hooks = "none"
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("", 10.0),
+        ("hold: auto", 10.0),
+        ("thresholds: {send: 1MiB, recv: 1MiB}", 10.0),
+        ("thresholds: {recv: 64KiB}", 0.0),
+        ("thresholds: {send: 64KiB}\nhold: auto", 0.0),
+        ("thresholds: {send: 80%, recv: 80%}", 0.0),
+        ("hold: 0s", 0.0),
+        ("thresholds: {send: 64KiB}\nhold: 3s", 3.0),
+    ],
+)
+def test_a_hold_that_is_not_written_depends_on_the_thresholds(
+    file: Path, written: str, seconds: float
+) -> None:
+    assert good(file, written).hold == seconds
 
 
 def test_bounds_are_inside(file: Path) -> None:

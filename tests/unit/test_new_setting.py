@@ -12,13 +12,13 @@ from tests.unit.copies import changed, copied, not_named, replace_once, run
 
 EDITS = {
     "sockbpf/settings/config.py": (
-        '    hold: Annotated[float, duration("0s")] = 0.0\n',
+        "    flapping: FlappingSettings = FlappingSettings()\n",
         (
-            '    hold: Annotated[float, duration("0s")] = 0.0\n'
             '    grace: Annotated[float, duration("0s", "1h")] = 0.0\n'
+            "    flapping: FlappingSettings = FlappingSettings()\n"
         ),
     ),
-    "config.yaml": ("hold: 0s\n", "hold: 0s\n\n# Added to `hold`.\ngrace: 0s\n"),
+    "config.yaml": ("hold: auto\n", "hold: auto\n\n# Added to `hold`.\ngrace: 0s\n"),
     "sockbpf/monitor/terms.py": ("int(config.hold * 1e9)", "int((config.hold + config.grace) * 1e9)"),
 }
 """File -> what stands in it, and what is to stand there."""
@@ -79,7 +79,7 @@ def test_a_setting_takes_three_files_and_all_are_named(copy: Path) -> None:
 def test_it_is_gone_by_reloaded_bounded_and_asked_for_in_the_shipped_file(copy: Path, tmp_path: Path) -> None:
     out = json.loads(run(copy, "-c", PROGRAM, str(tmp_path / "config.yaml")))
     assert out["from"].startswith(str(copy))
-    assert out["hold_ns"] == [0, 3 * 10**9]
+    assert out["hold_ns"] == [10 * 10**9, 3 * 10**9]
     assert out["reloaded"] == [2.0, []]
     assert "grace: expected a duration" in out["too long"]
     assert out["every key is written"] == [True, False]
