@@ -6,8 +6,9 @@ PYTHON := /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
-TEST_PACKAGES := bpftool chromium curl debootstrap e2fsprogs gcc iperf3 iproute2 kmod libc6-dev logrotate nginx-light \
-	nodejs postgresql procps prometheus-alertmanager rsyslog shellcheck systemd wrk xz-utils zstd
+TEST_PACKAGES := bpftool chromium curl debootstrap dnsmasq-base dnsperf e2fsprogs gcc iperf3 iproute2 kmod libc6-dev \
+	logrotate nginx-light nodejs openssh-client openssh-server postgresql procps prometheus-alertmanager redis-server \
+	redis-tools rsyslog shellcheck systemd wrk xz-utils zstd
 C := bpf/*.c bpf/*.h
 SHELL_SCRIPTS := .ci/run vagrant/*.sh
 # The versions that a release was tried with; `make setup CONSTRAINTS=` takes the newest that pyproject.toml allows.

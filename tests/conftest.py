@@ -45,6 +45,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--store-damages", type=int, default=11, help="how many databases test_store_damage.py damages"
     )
+    parser.addoption(
+        "--healthy-seconds",
+        type=float,
+        default=3,
+        help="how long each program of test_real_programs.py is under load",
+    )
+    parser.addoption(
+        "--programs-settings",
+        default="{}",
+        help="further settings, as YAML, of the monitor of test_real_programs.py: to try other defaults",
+    )
 
 
 @pytest.fixture
@@ -57,3 +68,9 @@ def strict_times(request: pytest.FixtureRequest) -> bool:
 def noise_s(request: pytest.FixtureRequest) -> float:
     """Seconds of noise."""
     return float(request.config.getoption("--noise-seconds"))
+
+
+@pytest.fixture
+def healthy_s(request: pytest.FixtureRequest) -> float:
+    """Seconds of load on each program."""
+    return float(request.config.getoption("--healthy-seconds"))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Real programs with nothing set but `url`: what hangs is told soon, with its owner; what is well is quiet.
+
+All hangs at once, which takes half a minute; then one healthy program after the other: by `--healthy-seconds 60`
+for a minute each. Both tables are printed. `--programs-settings '{hold: 1s}'` tries other defaults.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.live.monitoring import Monitor, start
+from tests.live.programs import loads, more_hangs
+from tests.live.programs.place import Place, place
+from tests.live.programs.told_of import HUNG, WELL, Verdict, noise, table, verdict
+from tests.live.receiver import Receiver
+
+WITHIN_S = 20
+PATIENCE_S = 30
+"""So long an alert is waited for; on a busy machine it is late for reasons of its own."""
+
+STALLED = "no alert yet of a queue that only stands still (condition=stalled)"
+LISTENER = "no alert yet of connections that nobody accepts (type=ACCEPT)"
+NOT_YET = {
+    "PostgreSQL: SIGSTOP of a backend in COPY FROM": STALLED,
+    "PostgreSQL: COPY TO a client that never reads": STALLED,
+    "psql: SIGSTOP in COPY TO": STALLED,
+    "PostgreSQL: SIGSTOP of a backend, a query": STALLED,
+    "PostgreSQL: SIGSTOP of the postmaster, a new connection": LISTENER,
+    "nginx: SIGSTOP, a request on an open connection": STALLED,
+    "nginx: SIGSTOP, a new connection": LISTENER,
+    "nginx: a client that never reads its download": STALLED,
+    "nginx: a download, link down": STALLED,
+    "nginx: a download, blackhole route": STALLED,
+    "redis: DEBUG SLEEP, commands of another client": STALLED,
+    "redis: SIGSTOP, commands on an open connection": STALLED,
+    "redis: SIGSTOP, a new connection": LISTENER,
+    "dnsmasq: SIGSTOP, 53 questions": STALLED,
+    "rsyslog: SIGSTOP, messages over TCP": STALLED,
+    "rsyslog: SIGSTOP, messages over UDP": STALLED,
+    "asyncio: time.sleep in a handler, a request of another client": STALLED,
+    "asyncio: time.sleep in a handler, a new connection": LISTENER,
+    "asyncio: a handler that never reads": STALLED,
+    "asyncio: never accepts": LISTENER,
+    "sshd: SIGSTOP of a session that is sent a file": STALLED,
+    "ssh: a client that is stopped while it gets a file": STALLED,
+    "sshd: a session that sends a file, blackhole route": STALLED,
+}
+"""Hangs of which an alert is not promised: the name -> why. Some are over a threshold by chance."""
+
+
+@pytest.fixture
+def here() -> Iterator[Place]:
+    with place() as made:
+        yield made
+
+
+@pytest.fixture
+def monitor(tmp_path: Path, receiver: Receiver, stack: ExitStack, request: pytest.FixtureRequest) -> Monitor:
+    """Start one with nothing set but where alerts go, a journal of its own, and what is tried."""
+    config = tmp_path / "config.yaml"
+    settings = {"url": receiver.url, "journal": {"path": str(tmp_path / "journal")}}
+    tried = yaml.safe_load(request.config.getoption("--programs-settings"))
+    config.write_text(yaml.safe_dump(settings | tried))
+    made = start(config, stack)
+    made.wait_armed()
+    return made
+
+
+def test_what_hangs_is_told(here: Place, monitor: Monitor, receiver: Receiver, strict_times: bool) -> None:
+    hangs = [hang for group in more_hangs.ALL for hang in group(here)]
+    within_s = WITHIN_S if strict_times else PATIENCE_S
+
+    def verdicts() -> list[Verdict]:
+        return [verdict(hang, receiver, here.number) for hang in hangs]
+
+    while not all(each.told for each in verdicts()) and time.time() < hangs[-1].began_s + within_s:
+        time.sleep(0.1)
+    found = verdicts()
+    monitor.stop()
+    print(table(HUNG, [each.row(NOT_YET) for each in found]))
+    assert NOT_YET.keys() <= {hang.name for hang in hangs}
+    late = [each.hang.name for each in found if each.told is None or each.after_s > within_s]
+    assert not set(late) - NOT_YET.keys()
+
+
+@pytest.mark.timeout(3600)
+def test_what_is_well_is_quiet(here: Place, monitor: Monitor, receiver: Receiver, healthy_s: float) -> None:
+    done = [loads.run(name, here, healthy_s) for name in loads.ALL]
+    monitor.stop()
+    told = [told for _, told in list(receiver.told) if told.get("netns") == str(here.number)]
+    print(table(WELL, [noise(load, told).row() for load in done]))
+    minutes = sum(load.seconds for load in done) / 60
+    print(f"{len(told)} alerts in {minutes:.1f} minutes; counted alone: {monitor.counters()['held_back']}")
+    assert len(told) <= max(1, minutes)
