@@ -197,4 +197,5 @@ def test_the_capabilities_of_the_unit_are_enough(start_monitor: StartMonitor, re
         assert (found["pid"], found["netns"], found["mode"]) == (str(holder.pid), str(namespace), "poll")
         holder.communicate("\n")
         receiver.first(event="cleared", id=found["id"])
-    assert " WARNING " not in monitor.log()
+    warnings = [line for line in monitor.log().splitlines() if " WARNING " in line]
+    assert all(" is out of reach of a " in line for line in warnings), warnings  # with thresholds that high

@@ -137,7 +137,7 @@ def test_it_is_ready_and_everything_works(manager: Systemd) -> None:
     assert "sockbpf_alerts_total" in ask(manager, "/metrics", port=9464)
     assert manager.file("/var/lib/sockbpf-store").stat().st_mode & 0o777 == 0o700
     # What other tests do on this machine may be too much to tell.
-    assert not re.search(" (WARNING +(?!lost: )|ERROR )", log(manager)), log(manager)
+    assert not re.search(" (WARNING +(?!lost: |thresholds > )|ERROR )", log(manager)), log(manager)
     assert TOKEN not in log(manager)
 
 

@@ -72,12 +72,13 @@ def out_of_reach(thresholds: Mapping[Direction, int | Fill], found: Iterable[Buf
 
 def _sentence(threshold: int, buffer: Buffer) -> str:
     direction, option = buffer.direction.name, NAMES[buffer.direction][1]
+    more = ""
     if threshold < buffer.asked_for:
-        more = f"up to {buffer.asked_for} only if the program sets {option}"
-    else:
-        more = f"if the program sets {option} up to {buffer.asked_for}"
+        more = f", and up to {buffer.asked_for} only if the program sets {option}"
+    elif buffer.usual < buffer.asked_for:
+        more = f", and if the program sets {option} up to {buffer.asked_for}"
     return (
         f"thresholds > {direction.lower()}: {threshold} bytes is out of reach of a {buffer.protocol.name} "
-        f"{direction} buffer here: it has {buffer.usual} ({buffer.sysctl}), and {more}; "
+        f"{direction} buffer here: it has {buffer.usual} ({buffer.sysctl}){more}; "
         f"{int(SURE * buffer.usual)} can be reached"
     )
