@@ -33,6 +33,7 @@ NAMES = {
     "retried": "deliveries that failed and were put back for another try",
     "recovered_owed": "alerts found in the journal at the start, counted for each destination that is owed them",
     "given_up": "alerts not delivered: too old, too many, or refused for good; counted for each destination",
+    "summarised": "alerts that were not sent to a destination behind its rate: another says how many episodes ended",
     "set_aside": "alerts set aside, each named in the log: damaged in the journal, or their handling failed",
     "late": "times a thread gave no sign of life in time: until it does the watchdog is not notified",
     "journal_failed": "times the journal could not be written: alerts were in memory only",

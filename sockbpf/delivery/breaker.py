@@ -16,6 +16,9 @@ ASKED_MAX_S = 3600.0
 ABSENT_MAX_S = 0.75
 """The longest pause while nobody listens at an address of this host: a receiver that starts waits for a second."""
 
+BEHIND_S = 5.0
+"""A destination is behind its rate if by that it takes longer than this to send all that is owed."""
+
 TRIPS_AFTER = 3
 """Failures in a row, of one alert or of several, after which a destination is taken for dead."""
 
@@ -111,9 +114,17 @@ class Bucket:
         """Return when the next request may go, at most `now_s` for at once."""
         if not self.rate:
             return now_s
+        self._fill(now_s)
+        return now_s if self._tokens >= 1 else now_s + (1 - self._tokens) / self.rate
+
+    def _fill(self, now_s: float) -> None:
         self._tokens = min(float(self.burst), self._tokens + (now_s - self._at_s) * self.rate)
         self._at_s = now_s
-        return now_s if self._tokens >= 1 else now_s + (1 - self._tokens) / self.rate
+
+    def is_behind(self, owed: int, now_s: float) -> bool:
+        """Whether by the rate it takes longer than `BEHIND_S` until so many requests may have gone."""
+        self._fill(now_s)
+        return self.rate > 0 and owed - self._tokens > self.rate * BEHIND_S
 
     def take(self) -> None:
         """Take note of a request that goes out now."""

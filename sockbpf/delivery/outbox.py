@@ -15,6 +15,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Protocol
 
 from sockbpf.delivery.keeping import Keeper
+from sockbpf.delivery.meanwhile import summary_of
 from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, name_of, of_this_boot, service_of
 from sockbpf.delivery.routes import Route, Routes
 from sockbpf.process.clock import boot_id, boottime_s
@@ -98,6 +99,7 @@ class Outbox:
             else:  # higher than any earlier monitor's: a receiver would drop a known `seq` as a duplicate
                 self.last_seq = time.time_ns() // 10**6
         self._seq = self.last_seq
+        self._summarised_s = 0.0
         self._thread: threading.Thread | None = None
 
     def start(self, routes: Iterable[Route]) -> None:
@@ -119,7 +121,7 @@ class Outbox:
             return
         log.info("found %d alerts owed in %s", len(found), self._path)
         self._counters.add("recovered_owed", len(found))
-        self.routes.offer(found)
+        self.routes.offer(found, earlier=True)
 
     def put(self, alerts: Iterable[NewAlert]) -> None:
         """Give alerts their `seq` and queue them for the journal; never wait.
@@ -189,6 +191,7 @@ class Outbox:
             self.routes.expire(boottime_s() - self._max_age_s, f"older than {self._max_age_s:g} s")
             self._look_at_journal()
             self._handle(made)
+            self._summarise()
             if closing and len(made) < BATCH:
                 return
 
@@ -220,6 +223,24 @@ class Outbox:
         with self._changed:
             self._handled += len(made)
             self._changed.notify_all()
+
+    def _summarise(self) -> None:
+        """Have one alert stand for what began and ended while a destination was behind.
+
+        The summary is on the disk before any of the alerts that it stands for is forgotten there.
+        """
+        if time.monotonic() - self._summarised_s < IDLE_S:
+            return
+        self._summarised_s = time.monotonic()
+        for alerts in self.routes.take_ended():
+            self._n += 1
+            summary = summary_of(alerts, self._n)
+            if self._keeper:
+                self._keeper.made([summary], self.last_seq, self._n)
+            self.routes.offer([summary])
+            for owed in alerts:
+                self.settled(owed)
+            self._counters.add("summarised", len(alerts) - 1)
 
     def _owed(self, fields: Mapping[str, str], body: str, account: int) -> list[Owed]:
         wanted = self.routes.wanted(fields)

@@ -9,14 +9,14 @@ from dataclasses import MISSING, dataclass, replace
 from dataclasses import fields as fields_of_class
 from typing import TYPE_CHECKING, Any, cast
 
-from sockbpf.record.alert import ONGOING
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING
 from sockbpf.record.event import NO_UID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REPEATS = f'"event":"{ONGOING}"'
-"""The part of a body by which an `ongoing` is known without parsing."""
+BEGINS, REPEATS, ENDS = (f'"event":"{event}"' for event in (EXCEEDED, ONGOING, CLEARED))
+"""The parts of a body by which the event is known without parsing; no value contains one, its quotes are escaped."""
 
 MAX_BODY = 32 * 1024
 """The most characters of an alert's body, far more than the 8 KiB of a request's line that servers take."""
@@ -63,8 +63,18 @@ class Owed:
 
     @property
     def repeats(self) -> bool:
-        """Whether it is an `ongoing`. No value of a field can contain `REPEATS`: its quotes are escaped."""
+        """Whether it is an `ongoing`."""
         return REPEATS in self.body
+
+    @property
+    def begins(self) -> bool:
+        """Whether it is an `exceeded`."""
+        return BEGINS in self.body
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is a `cleared`."""
+        return ENDS in self.body
 
     @property
     def fields(self) -> dict[str, str]:

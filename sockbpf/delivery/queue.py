@@ -6,11 +6,13 @@ from __future__ import annotations
 import heapq
 import threading
 import time
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.breaker import Breaker, Bucket, backoff_s
+from sockbpf.delivery.meanwhile import Meanwhile
 from sockbpf.delivery.shares import Shares
-from sockbpf.delivery.turns import Turns
+from sockbpf.delivery.turns import Kind, Turns
 from sockbpf.process.life import REST_S
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Queue:
         """By n, oldest first."""
         self._episodes: dict[str, list[int]] = {}
         self._shares = Shares()
+        self._meanwhile = Meanwhile()
         self._ready = Turns()
         self._later: list[tuple[float, int, str]] = []
         """A heap of (when, n of its first alert, episode): the episodes whose last try failed."""
@@ -60,8 +63,11 @@ class Queue:
         self._ended = False
         self._closes_s = float("inf")
 
-    def offer(self, alerts: Iterable[Owed]) -> list[Owed]:
-        """Queue alerts; return those that are given up because there are too many."""
+    def offer(self, alerts: Iterable[Owed], *, earlier: bool = False) -> list[Owed]:
+        """Queue alerts; return those that are given up because there are too many.
+
+        `earlier` says that an earlier monitor owed them: it may have sent some.
+        """
         with self._changed:
             now_s = self._clock()
             before_s = self._due_s(now_s)
@@ -70,6 +76,7 @@ class Queue:
                 self._shares.add(owed)
                 waiting = self._episodes.setdefault(owed.episode, [])
                 waiting.append(owed.n)
+                self._meanwhile.offered(owed, self._owed[waiting[0]], earlier=earlier)
                 if len(waiting) == 1:
                     self._is_ready(owed.episode)
             due_s = self._due_s(now_s)
@@ -81,7 +88,28 @@ class Queue:
     def _is_ready(self, episode: str) -> None:
         if self._waits(episode):
             head = self._owed[self._episodes[episode][0]]
-            self._ready.add(episode, head.account, head.service, repeats=head.repeats)
+            kind = Kind.BEGINS if head.begins else Kind.REPEATS if head.repeats else Kind.NEWS
+            newest_first = kind is Kind.BEGINS and self._is_behind()
+            self._ready.add(episode, head.account, head.service, kind, newest_first=newest_first)
+
+    def _is_behind(self) -> bool:
+        return self._bucket.is_behind(len(self._owed), self._clock())
+
+    def take_ended(self) -> list[list[Owed]]:
+        """Forget the alerts of episodes that began and ended meanwhile, if the destination is behind its rate.
+
+        Return those that one summary is to stand for, for each account.
+        """
+        with self._changed:
+            if not self._is_behind():
+                return []
+            taken = [
+                [self._owed[n] for episode in episodes for n in self._episodes[episode]]
+                for episodes in self._meanwhile.take()
+            ]
+            for owed in chain.from_iterable(taken):
+                self._forget(owed)
+            return taken
 
     def _shrink(self, capacity: int) -> list[Owed]:
         """Give up the alerts beyond the capacity, those of the account that has most."""
@@ -117,6 +145,7 @@ class Queue:
         self._shares.remove(owed)
         waiting = self._episodes[owed.episode]
         waiting.remove(owed.n)
+        self._meanwhile.forgotten(owed, is_last=not waiting)
         if not waiting:
             del self._episodes[owed.episode]
             self._failures.pop(owed.episode, None)
@@ -193,6 +222,7 @@ class Queue:
 
     def _begin(self) -> Owed:
         owed = self._owed[self._episodes[self._ready.take() or ""][0]]
+        self._meanwhile.tried(owed)
         self._under_way[owed.n] = (self._shift, self._breaker.began())
         self._bucket.take()
         if self._ready:

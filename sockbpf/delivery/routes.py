@@ -84,8 +84,8 @@ class Routes:
             wanted = [route for route in wanted if not route.queue.depth()]
         return [route.name for route in wanted]
 
-    def offer(self, alerts: list[Owed]) -> None:
-        """Queue these alerts, each for the destination that it names."""
+    def offer(self, alerts: list[Owed], *, earlier: bool = False) -> None:
+        """Queue these alerts, each for the destination that it names; `earlier` ones an earlier monitor owed."""
         by_name: dict[str, list[Owed]] = {}
         for owed in alerts:
             by_name.setdefault(owed.destination, []).append(owed)
@@ -95,11 +95,18 @@ class Routes:
                 offered = by_name.pop(route.name, None)
                 if offered:
                     given_up.append(
-                        (route.queue.offer(offered), f"more than {route.queue.capacity} are owed")
+                        (
+                            route.queue.offer(offered, earlier=earlier),
+                            f"more than {route.queue.capacity} are owed",
+                        )
                     )
         given_up += [(unconfigured, NOT_CONFIGURED) for unconfigured in by_name.values()]
         for some, reason in given_up:
             self.give_up(some, reason)
+
+    def take_ended(self) -> list[list[Owed]]:
+        """Forget the alerts for which a summary is to stand: see `Queue.take_ended`."""
+        return [alerts for route in self._now for alerts in route.queue.take_ended()]
 
     def expire(self, before_s: float, reason: str) -> None:
         """Give up the alerts that were made before this, CLOCK_BOOTTIME."""

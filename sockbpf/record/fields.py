@@ -218,6 +218,15 @@ FIELDS = (
         choices=tuple(each.value for each in Common), label=True,
     ),
     Field(
+        "ended", WHOLE, "if a destination is behind its `rate`: so many episodes ended before it was their turn, "
+        "this is the worst of them, of the others nothing is sent",
+        lambda _: None,
+    ),
+    Field(
+        "unsent", WHOLE, "with `ended`: how many alerts that leaves out; so many numbers are missing in `seq`",
+        lambda _: None,
+    ),
+    Field(
         "worst", TEXT, "of a folded alert alone: the worst of its sockets, as `ip:port=size;…`, by the remote end; "
         "by the local one if the remote service is common",
         _worst,

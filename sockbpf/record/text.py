@@ -50,6 +50,8 @@ def sentence(fields: Mapping[str, str]) -> str:
     else:
         what = "{type} queue of {protocol} {local}{remote} {phrase}"
         ends = " ({comm}, pid {pid})" if "pid" in fields else ""
+    if "ended" in fields:
+        ends += "; {ended} episodes ended meanwhile, this one was the worst: {unsent} alerts are left out"
     if "crossings" in fields:
         phrase += ", crossed {crossings} times since the last alert".format_map(known)
     remote = "" if known["remote_port"] in {"0", "?"} else f" to {_endpoint(known, 'remote')}"

@@ -90,6 +90,8 @@ def office(
     max_s: float = 0.004,
     wants: Callable[[Fields], bool] = lambda _: True,
     max_age_s: float = 3600,
+    rate: float = 0,
+    burst: int = 1,
 ) -> Office:
     counters = Counters()
     lines: list[Fields] = []
@@ -102,7 +104,7 @@ def office(
     )
     routes = []
     for name, destination in destinations.items():
-        terms = {"capacity": capacity, "breaker": Breaker(first_s, max_s), "bucket": Bucket(0, 1)}
+        terms = {"capacity": capacity, "breaker": Breaker(first_s, max_s), "bucket": Bucket(rate, burst)}
         queue = Queue(**terms)  # type: ignore[arg-type]
         made = Workers(
             name,
