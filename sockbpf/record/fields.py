@@ -99,6 +99,11 @@ PLACES_OF_EDITION_2 = 12
 """The number of fields that are columns in edition 2 of the store's tables; each further column is a new edition."""
 
 _ENDPOINT = "as `ss -n` shows them, without brackets; `0.0.0.0` or `::` and port `0` where not connected"
+_ENDED = (
+    "if a destination is behind its `rate`: how many episodes ended before it was their turn, this one is the worst; "
+    "how many of their alerts are not sent, so many numbers are missing in `seq`"
+)
+"""The outbox adds these: the alert itself does not know who is behind."""
 _OWNER = "whose socket it is, where that is certain; else absent"
 
 FIELDS = (
@@ -217,15 +222,8 @@ FIELDS = (
         lambda alert: alert.common.value if alert.common else None,
         choices=tuple(each.value for each in Common), label=True,
     ),
-    Field(
-        "ended", WHOLE, "if a destination is behind its `rate`: so many episodes ended before it was their turn, "
-        "this is the worst of them, of the others nothing is sent",
-        lambda _: None,
-    ),
-    Field(
-        "unsent", WHOLE, "with `ended`: how many alerts that leaves out; so many numbers are missing in `seq`",
-        lambda _: None,
-    ),
+    Field("ended", WHOLE, _ENDED, lambda _: None),
+    Field("unsent", WHOLE, _ENDED, lambda _: None),
     Field(
         "worst", TEXT, "of a folded alert alone: the worst of its sockets, as `ip:port=size;…`, by the remote end; "
         "by the local one if the remote service is common",

@@ -167,7 +167,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     with receiver(on_request) as url:
         threading.setprofile(seen.look)
         try:
-            config = Config.model_validate({"url": url, "journal": {"path": str(tmp_path / "journal")}})
+            config = Config.model_validate(
+                {"url": url, "hold": 0, "journal": {"path": str(tmp_path / "journal")}}
+            )
             watching = monitor(config, crossing())
             seen.on = True
             sys.setprofile(seen.look)
