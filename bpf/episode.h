@@ -286,21 +286,19 @@ static __always_inline bool is_quiet(const struct queue *q)
 	return none_open(reaped) || none_open_at((u64)q->sk);
 }
 
-/* Does the monitor itself make this system call? */
-static __always_inline bool is_own_call(void)
-{
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct settings *settings = the_settings();
-
-	return settings && settings->own_pid == pid;
-}
-
-/* Mark the socket as the monitor's own if this is a call of the monitor itself; true if it is. */
+/*
+ * Mark the socket as the monitor's own if this is a call of the monitor itself; true if it is. Whatever
+ * socket the looker is at is another's: the iterator of TCP locks and releases each that it shows, from 5.15
+ * on (net/ipv4/tcp_ipv4.c: bpf_iter_tcp_seq_show).
+ */
 static __always_inline bool mark_if_own(const struct sock *sk)
 {
-	if (!is_own_call())
+	u64 thread = bpf_get_current_pid_tgid();
+	struct settings *settings = the_settings();
+
+	if (!settings || settings->own_pid != thread >> 32)
 		return false;
-	if (mark_own(sock_inode(sk)))
+	if (settings->looker != (u32)thread && mark_own(sock_inode(sk)))
 		COUNT(unmarked);
 	return true;
 }

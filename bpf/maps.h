@@ -31,6 +31,7 @@ struct settings {
 	u32 clear_fill[2];
 	u32 reaped;  /* episodes that user space deleted */
 	u32 own_pid; /* whose sockets are not to be reported */
+	u32 looker;  /* the thread of own_pid that looks at all sockets; it sends on none */
 };
 
 /* Written here, read by user space. */

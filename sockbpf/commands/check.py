@@ -72,7 +72,6 @@ def check(config: Config) -> int:
         closing(arm(config, levels, Counters())) as probes,
     ):
         sights = probes.sights
-        choice.refuse_beside(sights)
         with closing(choice.take(Counters())) as look:
             way = look.name
         armed_s = time.monotonic() - begun

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.kernel.attach.probes import Probes
+    from sockbpf.kernel.attach.tables import Tables
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.service import Service
     from sockbpf.monitor.store_child import StoreProcess
@@ -71,7 +72,6 @@ def build(
     waking = Waking()
     with closing(Choice(config.kernel.look, config.kernel.types)) as choice:  # compiled while the hooks are
         probes = _armed(config, counters)
-        choice.refuse_beside(probes.sights if probes else ())
         look = choice.take(counters)
     for descriptor in probes.fds() if probes else ():
         waking.wake_by(descriptor)
@@ -86,7 +86,7 @@ def build(
         reap=tables.reap if tables else lambda _address, _direction: False,
         demands=(Demand(is_udp_send, lambda wanted: probes.demand(wanted=wanted)),) if probes else (),
         own=own,
-        sweeps=SweepThread(Sweeper(counters, look), waking.wake),
+        sweeps=_sweeps(Sweeper(counters, look), waking, tables),
         policy=policy,
         judges=judges,
         watches=watches,
@@ -102,6 +102,13 @@ def build(
         service=service,
         counters=counters,
     )  # fmt: skip
+
+
+def _sweeps(sweeper: Sweeper, waking: Waking, tables: Tables | None) -> SweepThread:
+    sweeps = SweepThread(sweeper, waking.wake)
+    if tables:
+        tables.set_looker(sweeps.thread)  # ahead of its first look
+    return sweeps
 
 
 def _armed(config: Config, counters: Counters) -> Probes | None:

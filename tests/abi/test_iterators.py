@@ -17,14 +17,12 @@ import pytest
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.loading import load
-from sockbpf.kernel.build.choice import Sight
-from sockbpf.kernel.build.hooks import SEEN
 from sockbpf.kernel.build.making import bytecode_of
 from sockbpf.kernel.build.order import ITERATED, order_of_look
 from sockbpf.kernel.build.shortcuts import Shortcut, taken_by
 from sockbpf.kernel.build.source import BTF, SOURCE, type_source
 from sockbpf.kernel.look import iterators
-from sockbpf.kernel.look.choice import CASTS, Choice, look_of
+from sockbpf.kernel.look.choice import CASTS, look_of
 from sockbpf.kernel.look.iterators import Iterators
 from sockbpf.kernel.look.record import FIELDS, RECORD, TERMS, TERMS_FIELDS, rows_of
 from sockbpf.kernel.look.row import Detail, Row, Terms, Which
@@ -253,12 +251,3 @@ def test_casts_that_are_refused_are_left_out(monkeypatch: pytest.MonkeyPatch) ->
 def test_where_they_are_not_wanted_or_have_no_types(wanted: str, types: str, reason: str) -> None:
     look, why = look_of(wanted, types, Counters())
     assert (look.name, why) == ("sock_diag", reason)
-
-
-def test_beside_a_hook_that_the_iterators_call_sock_diag_is_taken() -> None:
-    """A kprobe on release_sock would take each socket that is looked at for one on which the monitor sends."""
-    with closing(Choice("auto", "auto")) as choice:
-        choice.refuse_beside([Sight("TCP send grows", SEEN["TCP send grows"][1], ())])
-        with closing(choice.take(Counters())) as look:
-            assert look.name == "sock_diag"
-        assert "release_sock" in choice.reason

@@ -63,6 +63,7 @@ SETTINGS_FIELDS = (
     ("clear_fill", "2I"),
     ("reaped", "I"),
     ("own_pid", "I"),
+    ("looker", "I"),
 )
 """`struct settings`: names and `struct` codes; of two by direction."""
 
@@ -110,17 +111,22 @@ class Tables:
         self._tables = tables
         self._reaped = 0
         self._levels = KernelLevels((0, 0), (0, 0))
+        self._looker = 0
 
     def set_levels(self, levels: KernelLevels) -> None:
         """Set what the kernel side compares with, at any time."""
         self._levels = levels
         self._write_settings()
 
+    def set_looker(self, thread: int) -> None:
+        """Set which thread of this process looks at all sockets: it sends on none, so it marks none as own."""
+        self._looker = thread
+        self._write_settings()
+
     def _write_settings(self) -> None:
         levels = self._levels
-        settings = SETTINGS.pack(
-            *levels.threshold, *levels.clear, *levels.fill, *levels.clear_fill, self._reaped, levels.own_pid
-        )
+        compared = (*levels.threshold, *levels.clear, *levels.fill, *levels.clear_fill)
+        settings = SETTINGS.pack(*compared, self._reaped, levels.own_pid, self._looker)
         write(self._tables["settings"], FIRST, settings)
 
     def tally(self) -> Tally:

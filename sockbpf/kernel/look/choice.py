@@ -15,10 +15,7 @@ from sockbpf.kernel.look.diag import Diag
 from sockbpf.kernel.look.iterators import Iterators
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sockbpf.counters import Counters
-    from sockbpf.kernel.build.choice import Sight
     from sockbpf.kernel.look.row import Look
 
 log = logging.getLogger(__name__)
@@ -44,18 +41,6 @@ class Choice:
                 self._making = Making(order_of_look(CASTS), types)
             except UnsupportedError as fault:
                 self.reason = str(fault)
-
-    def refuse_beside(self, sights: Iterable[Sight]) -> None:
-        """Take no iterators where one of these sights, which are in use, hooks release_sock.
-
-        The iterator of TCP calls release_sock for each socket (net/ipv4/tcp_ipv4.c, bpf_iter_tcp_seq_show): the hook
-        would take every socket for one on which this process sends, and leave it out.
-        """
-        used = (sight.candidate.hooks for sight in sights if sight.candidate)
-        if self._making and any(hook.target == "release_sock" for hooks in used for hook in hooks):
-            self.reason = "they call release_sock for each socket, which is hooked here to see senders"
-            self.close()
-            self._making = None
 
     def take(self, counters: Counters) -> Look:
         """Return the best way that works, once it is there; that it is not the iterators is counted and said."""

@@ -145,6 +145,11 @@ class SweepThread:
         self.busy = False
         self._thread = start_thread("sweep", self._run)
 
+    @property
+    def thread(self) -> int:
+        """The kernel's number of the thread: it looks at the sockets of others and uses none itself."""
+        return self._thread.native_id or 0
+
     def ask(self, wanted: Wanted) -> None:
         """Have a sweep taken; one at a time."""
         self.busy = True
