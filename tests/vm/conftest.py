@@ -21,8 +21,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not RESULTS:
         return
     rows = [
-        "| kernel | hooks | types | tests | boot s | armed s | whole s |",
-        "|---|---|---|---|---|---|---|",
+        "| kernel | hooks | types | look | tests | boot s | armed s | whole s |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows += [result.row() for result in RESULTS]
     unseen = dict.fromkeys(line for result in RESULTS if (line := result.left_unseen()))

@@ -17,14 +17,15 @@ class Result:
     passed: str
     boot_s: float
     armed: str
+    look: str
     whole_s: float
     unseen: tuple[str, ...]
     """What the hooks leave unseen, as the monitor says it: "thing: hooks; unseen: what"."""
 
     def row(self) -> str:
         return (
-            f"| {self.release} | {self.choice.hooks} | {self.choice.types} | {self.passed} | {self.boot_s:.0f} "
-            f"| {self.armed} | {self.whole_s:.0f} |"
+            f"| {self.release} | {self.choice.hooks} | {self.choice.types} | {self.look} | {self.passed} "
+            f"| {self.boot_s:.0f} | {self.armed} | {self.whole_s:.0f} |"
         )
 
     def left_unseen(self) -> str:
