@@ -295,10 +295,14 @@ def test_missed_returns(watch: Watch, stack: ExitStack) -> None:
 
 
 def counted(monitor: Monitor) -> dict[str, int]:
-    """Return the counters as they stand."""
-    shown = monitor.log().count(" counters: ")
+    """Return the counters as they stand, of a line that is there to its end."""
+
+    def shown() -> int:
+        return len(re.findall(r" counters: .*\n", monitor.log()))
+
+    before = shown()
     os.kill(monitor.pid, signal.SIGUSR1)
-    until(lambda: monitor.log().count(" counters: ") > shown, "the counters in the log")
+    until(lambda: shown() > before, "the counters in the log")
     return monitor.counters()
 
 
