@@ -19,6 +19,7 @@ NAMES = {
     "sweeps": "sweeps, which are looks at all sockets without hooks",
     "sweep_failed": "sweeps that failed, whole or for one network namespace",
     "watch_failed": "looks at something other than the queues that failed; the next one may work",
+    "overflows_unnamed": "overflows of accept queues, counted by the kernel, of listeners that were not found",
     "look_refused": "times BPF iterators could not be had: sockets are looked at by sock_diag, which costs more",
     "begun_by_sweep": "sockets found over by a sweep that the hooks had not reported",
     "ended_by_sweep": "episodes ended by a sweep that the hooks had left open",
@@ -52,7 +53,8 @@ NAMES = {
 
 LOSSES = (
     "lost_submit", "lost_ring", "undecodable", "episodes_full", "unmarked", "untold", "unreturned", "sweep_failed",
-    "watch_failed", "given_up", "set_aside", "late", "ignored", "log_dropped", "journal_failed", "dropped",
+    "watch_failed", "overflows_unnamed", "given_up", "set_aside", "late", "ignored", "log_dropped", "journal_failed",
+    "dropped",
 )  # fmt: skip
 """The counters of losses: of alerts, of events, of log lines. A change of one is a warning in the log."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sockbpf.judge.due import Waiting
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
-from sockbpf.record.facts import UNKNOWN, Condition, Facts
+from sockbpf.record.facts import UNKNOWN, Condition, Facts, Severity
 
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
@@ -51,6 +51,7 @@ class Episode:
     comm: str = ""
     id: str = ""
     condition: Condition = Condition.SIZE
+    severity: Severity = Severity.WARNING
     facts: Facts = UNKNOWN
     """As they were read last."""
     held: bool = False
@@ -75,9 +76,10 @@ class Episode:
 def identity(socket: Socket) -> Identity:
     """Return what stays the same of a socket while its queue is over.
 
-    A TCP orphan loses its inode, a UDP socket can be connected elsewhere; UDP sockets may share an address.
+    A TCP orphan loses its inode, a UDP socket can be connected elsewhere; UDP sockets may share an address,
+    and so may TCP listeners, which have no remote port.
     """
-    if socket.protocol is Protocol.UDP and socket.inode:
+    if socket.inode and (socket.protocol is Protocol.UDP or not socket.remote_port):
         return (socket.netns, socket.protocol, socket.inode)
     return (
         socket.netns, socket.protocol,
@@ -222,6 +224,7 @@ class Episodes:
                 pid=episode.pid,
                 comm=episode.comm,
                 condition=episode.condition,
+                severity=episode.severity,
                 facts=episode.facts,
             )
         ]

@@ -78,7 +78,7 @@ class Flapping:
         """Return the notices that are passed on now; the others are counted."""
         passed_on = self.on_time(now_ns)
         for notice in notices:
-            queue = (*identity(notice.socket), notice.direction, notice.condition)
+            queue = (*identity(notice.socket), notice.direction, notice.condition, notice.severity)
             flap = self._flaps.get(queue)
             if flap:
                 self._count(flap, notice, now_ns)

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
+from sockbpf.judge.listeners import Listeners
 from sockbpf.judge.policy import Policy
 from sockbpf.judge.stages import Stages
 from sockbpf.kernel.attach.arm import arm, log_sight
@@ -17,12 +18,13 @@ from sockbpf.kernel.look.choice import Choice
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.sweep import Sweeper, SweepThread
 from sockbpf.monitor.demand import Demand, is_udp_send
+from sockbpf.monitor.listening import Listening
 from sockbpf.monitor.loop import Monitor
 from sockbpf.monitor.losses import Losses
 from sockbpf.monitor.own import Own
 from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.schedule import Schedule
-from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, timing_of
+from sockbpf.monitor.terms import kernel_levels_of, levels_of, listener_settings_of, settings_of, timing_of
 from sockbpf.monitor.waking import Waking
 from sockbpf.process.clock import boot_id, monotonic_s
 
@@ -59,8 +61,8 @@ def build(
     salt = f"{boot_id()} {os.getpid()} {time.time_ns()}"
     owners = Owners()
     policy = Policy(levels_of(config), counters, salt, owners.owner, owners.may_be_held)
-    judges: tuple[Judge, ...] = ()
-    watches: tuple[Watch[Any], ...] = ()
+    listeners = Listeners(listener_settings_of(config), counters, salt, owners.owner)
+    judges: tuple[Judge, ...] = (listeners,)
 
     def is_open(id_: str) -> bool:
         return policy.is_open(id_) or any(judge.is_open(id_) for judge in judges)
@@ -80,6 +82,8 @@ def build(
     dispatch = _dispatch()(config, counters, open_episodes, store.port)
     own = Own(tables, dispatch.serves)
     schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
+    listening = Listening.begin(config, listeners, waking.wake, counters)
+    watches: tuple[Watch[Any], ...] = (listening.watch,)
     return Monitor(
         waking=waking,
         probes=probes,
@@ -95,7 +99,7 @@ def build(
         schedule=schedule,
         settings=Reload(
             config=config, reread=reread, counters=counters, tables=tables,
-            policy=policy, stages=stages, schedule=schedule,
+            policy=policy, listening=listening, stages=stages, schedule=schedule,
             is_blind=is_blind, dispatch=dispatch, store=store,
         ),
         losses=Losses(counters, tables, own),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sockbpf.judge.stages import Stages
     from sockbpf.kernel.attach.tables import Tables
     from sockbpf.monitor.dispatch import Dispatch
+    from sockbpf.monitor.listening import Listening
     from sockbpf.monitor.schedule import Schedule
     from sockbpf.monitor.store_child import StoreProcess
     from sockbpf.settings.config import Config
@@ -42,6 +43,7 @@ class Reload:
     tables: Tables | None
     """The tables of the hooks; None where there are no hooks."""
     policy: Policy
+    listening: Listening
     stages: Stages
     schedule: Schedule
     is_blind: bool
@@ -90,6 +92,7 @@ class Reload:
         deliver()
         self.config = config
         self.policy.use_levels(levels_of(config))
+        self.listening.use(config)
         self.stages.change(settings_of(config))
         # A sweep at once finds what is over by the new thresholds.
         self.schedule.use_timing(timing_of(config, is_blind=self.is_blind), monotonic_s())

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.levels import levels_by_direction, same_for_all
+from sockbpf.judge.listeners import ListenerSettings
 from sockbpf.judge.stages import Settings
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.monitor.schedule import Timing
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from sockbpf.judge.levels import Levels, LevelsOf
     from sockbpf.record.facts import Fill
     from sockbpf.settings.config import Config
+
+LISTENERS_LEAST_S, LISTENERS_MOST_S = 0.25, 1.0
+"""Between two looks at the listeners."""
 
 
 def thresholds_of(config: Config) -> dict[Direction, int | Fill]:
@@ -50,6 +54,18 @@ def settings_of(config: Config) -> Settings:
         fold_above=config.fold.above,
         fold_window_ns=int(config.fold.window * 1e9),
     )
+
+
+def listener_settings_of(config: Config) -> ListenerSettings:
+    """Return when a listener is over."""
+    listeners = config.listeners
+    hold_ns, repeat_ns = int(listeners.hold * 1e9), int(config.repeat * 1e9)
+    return ListenerSettings(listeners.backlog, config.clear_ratio, hold_ns, repeat_ns)
+
+
+def listeners_each_s(config: Config) -> float:
+    """Return the seconds between two looks at the listeners: a hold must hold at three looks."""
+    return min(max(config.listeners.hold / 2, LISTENERS_LEAST_S), LISTENERS_MOST_S)
 
 
 def least_over(config: Config) -> tuple[int, int]:

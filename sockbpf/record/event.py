@@ -33,6 +33,8 @@ class Direction(IntEnum):
 
     SEND = 0
     RECV = 1
+    ACCEPT = 2
+    """A listener's connections that wait to be accepted: no bytes, and no hook reports them."""
 
 
 class Protocol(IntEnum):
@@ -140,6 +142,13 @@ def ip_text(family: int, raw: bytes) -> str:
     return socket.inet_ntop(family, raw[:4] if family == socket.AF_INET else raw[:16])
 
 
+def _hooked(number: int) -> Direction:
+    direction = Direction(number)
+    if direction is Direction.ACCEPT:
+        raise ValueError(f"{number} is no direction that a hook reports")
+    return direction
+
+
 def decode(raw: bytes) -> Event:
     """Read one `struct queue_event`.
 
@@ -155,7 +164,7 @@ def decode(raw: bytes) -> Event:
     return Event(
         what=What(what),
         mode=Mode.EBPF,
-        direction=Direction(direction),
+        direction=_hooked(direction),
         socket=Socket(
             protocol=Protocol(protocol),
             local_ip=ip_text(family, local_ip),

@@ -14,6 +14,8 @@ class Condition(Enum):
     """More bytes than the threshold."""
     FILL = "fill"
     """More of the buffer in use than the threshold, which is a share of it."""
+    ACCEPT = "accept"
+    """More connections wait to be accepted than the threshold, or the accept queue has overflowed."""
     STALLED = "stalled"
     """It holds something, and nothing has left it for a while."""
 
@@ -41,7 +43,7 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was read of a queue with its size. `limit` and `charged` are bytes.
+    """What was read of a queue with its size. `limit` and `charged` are bytes; of ACCEPT backlog and connections.
 
     `charged` is what the kernel compares with `limit`, the size of the buffer, when it decides to close the window,
     to block the writer or to drop: RECV sk_rmem_alloc and sk_rcvbuf, SEND sk_wmem_queued (UDP: sk_wmem_alloc) and

@@ -79,6 +79,11 @@ def _duration(alert: Alert) -> str:
     return "0" if notice.event == EXCEEDED else seconds_text(notice.ns - notice.since_ns)
 
 
+def _limit(alert: Alert) -> str | None:
+    is_known = alert.notice.facts.limit or alert.notice.direction is Direction.ACCEPT  # which can be 0
+    return str(alert.notice.facts.limit) if is_known else None
+
+
 def _fill(alert: Alert) -> str | None:
     fill = alert.notice.facts.fill
     return None if fill is None else str(fill)
@@ -137,11 +142,13 @@ FIELDS = (
         folded=False, label=True, column=7,
     ),
     Field(
-        "type", TEXT, "`SEND` or `RECV`", lambda alert: alert.notice.direction.name,
+        "type", TEXT, "`SEND`, `RECV`; `ACCEPT`: connections that wait to be accepted",
+        lambda alert: alert.notice.direction.name,
         choices=tuple(each.name for each in Direction), needed=IN_ALERTS, label=True, column=3,
     ),
     Field(
-        "condition", TEXT, "what was over: `size`; `fill`: the buffer; `stalled`: nothing left the queue for a while",
+        "condition", TEXT, "what was over: `size`; `fill`: the buffer; `accept`: the accept queue; `stalled`: "
+        "nothing left the queue for a while",
         lambda alert: alert.notice.condition.value,
         choices=tuple(each.value for each in Condition), label=True,
     ),
@@ -150,7 +157,8 @@ FIELDS = (
         choices=tuple(each.value for each in Severity), label=True,
     ),
     Field(
-        "size", WHOLE, "in the queue at that moment", lambda alert: str(alert.notice.size),
+        "size", WHOLE, "in the queue at that moment; of `ACCEPT` this and the next three are connections",
+        lambda alert: str(alert.notice.size),
         unit="bytes", needed=IN_ALERTS, column=11,
     ),
     Field(
@@ -162,8 +170,8 @@ FIELDS = (
         unit="bytes",
     ),
     Field(
-        "limit", WHOLE, "the size of the queue's buffer, where it is known",
-        lambda alert: str(alert.notice.facts.limit) if alert.notice.facts.limit else None,
+        "limit", WHOLE, "the size of the queue's buffer, where it is known; of `ACCEPT` the backlog",
+        _limit,
         unit="bytes", folded=False,
     ),
     Field(
@@ -171,7 +179,7 @@ FIELDS = (
         _fill, unit="%", folded=False,
     ),
     Field(
-        "drops", WHOLE, "datagrams that the socket dropped since the episode began; UDP `RECV` alone",
+        "drops", WHOLE, "datagrams (UDP `RECV`) or connections (`ACCEPT`) dropped since the episode began",
         lambda alert: None if alert.notice.facts.drops is None else str(alert.notice.facts.drops), folded=False,
     ),
     Field(

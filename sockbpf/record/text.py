@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Common
+from sockbpf.record.facts import Condition
 from sockbpf.record.fields import FIELDS
 
 if TYPE_CHECKING:
@@ -19,6 +20,18 @@ PHRASES = {
     ONGOING: "still holds {size} bytes, over {threshold} for {duration} s, peak {peak}",
     CLEARED: "is back at {size} bytes after {duration} s over {threshold}, peak {peak}",
 }
+
+PHRASES_OF = {
+    Condition.ACCEPT.value: {
+        EXCEEDED: "has {size} connections waiting, over {threshold}",
+        ONGOING: "still has {size} connections waiting, over {threshold} for {duration} s, peak {peak}",
+        CLEARED: "is back at {size} waiting connections after {duration} s over {threshold}, peak {peak}",
+    },
+}
+"""Of a condition that is put otherwise than one of size."""
+
+DROPS_OF = {Condition.ACCEPT.value: " (backlog {limit}, dropped {drops})"}
+"""What else is said of a condition, if `drops` is there."""
 
 WHERE = {
     Common.LOCAL_SERVICE.value: " on local port {local_port}",
@@ -41,7 +54,9 @@ def sentence(fields: Mapping[str, str]) -> str:
     known = _Fields(fields)
     if known["event"] not in PHRASES:
         return printable(f"{known['event']}, last alert {known['seq']}")
-    phrase = PHRASES[known["event"]].format_map(known)
+    phrase = PHRASES_OF.get(known["condition"], PHRASES)[known["event"]].format_map(known)
+    if "drops" in fields:
+        phrase += DROPS_OF.get(known["condition"], "").format_map(known)
     if "count" in fields:
         whose = " of {comm}, pid {pid}" if "pid" in fields else ""
         where = WHERE.get(known["fold"], WHERE[Common.LOCAL_SERVICE.value])

@@ -21,6 +21,7 @@ from pydantic import (
 
 from sockbpf.errors import ConfigError
 from sockbpf.record.alert import EVENTS, EXCEEDED
+from sockbpf.record.facts import Fill
 from sockbpf.settings import yaml_source
 from sockbpf.settings.addresses import WHERE, HostPort, host_port, web_url
 from sockbpf.settings.at_start import AtStart
@@ -28,6 +29,7 @@ from sockbpf.settings.destination_list import every_destination
 from sockbpf.settings.destinations import AnyDestination, Burst, Rate, Timeout
 from sockbpf.settings.faults import fault_of
 from sockbpf.settings.fields import (
+    Backlog,
     Section,
     Threshold,
     absolute_path,
@@ -92,6 +94,16 @@ class Thresholds(Section):
 
     send: Threshold = 2**20
     recv: Threshold = 2**20
+
+
+class ListenersSettings(Section):
+    """A listener is over while more connections wait, for `hold` seconds, than `backlog`.
+
+    `backlog` is a number, or a share of the listener's own backlog; 0: there are no alerts about listeners.
+    """
+
+    backlog: Backlog = Fill(80)
+    hold: Annotated[float, duration("0s")] = 1.0
 
 
 class FoldSettings(Section):
@@ -192,6 +204,7 @@ class Config(Section):
     url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False, description=WHERE)
     http: HttpOptions = HttpOptions()
     thresholds: Thresholds = Thresholds()
+    listeners: ListenersSettings = ListenersSettings()
     clear_ratio: Annotated[float, number("0", "1", "0.8")] = 0.8
     repeat: Annotated[float, duration("1s")] = 60.0
     events: Annotated[tuple[Event, ...], AfterValidator(_event_set)] = EVENTS

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from sockbpf.record.alert import EVENTS, HEARTBEAT
+from sockbpf.record.event import Direction
 from sockbpf.settings.addresses import WHERE, SyslogAddress, base_url, syslog_address, web_url
 from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
 from sockbpf.settings.http import HttpOptions, one_login
@@ -20,7 +21,7 @@ from sockbpf.settings.secret import secret, unless_plain
 ALL_EVENTS = (*EVENTS, HEARTBEAT)
 """The events that a destination can get."""
 
-DIRECTIONS = ("SEND", "RECV")
+DIRECTIONS = tuple(each.name for each in Direction)
 FACILITIES = (
     *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
     *("ntp", "audit", "alert", "clock"),

@@ -80,19 +80,36 @@ Size = Annotated[int, BeforeValidator(_number(int, "a size", "64KiB", SIZES, low
 _size = _number(int, "a size", "64KiB or 80%", SIZES, low="0", high=LARGEST)
 
 
-def _size_or_fill(value: object) -> float | Fill:
+def _size_or_share(value: object) -> float | Fill:
     if isinstance(value, Fill):
         return value
+    return _share(value) if str(value).endswith("%") else _size(value)
+
+
+def _share(value: object) -> Fill:
     text = str(value)
-    if text.endswith("%"):
-        if not re.fullmatch(r"[1-9][0-9]?|100", text[:-1]):
-            raise ValueError("expected a share of the buffer from 1% to 100%")
-        return Fill(int(text[:-1]))
-    return _size(value)
+    if not re.fullmatch(r"(?:[1-9][0-9]?|100)%", text):
+        raise ValueError("expected a share from 1% to 100%")
+    return Fill(int(text[:-1]))
 
 
-Threshold = Annotated[int | Fill, PlainValidator(_size_or_fill)]
+Threshold = Annotated[int | Fill, PlainValidator(_size_or_share)]
 """Bytes, or a share of the buffer."""
+
+
+_connections = _number(int, "a number of connections", "100 or 80%", PLAIN, low="0", high=LARGEST)
+
+
+def _connections_or_share(value: object) -> float | Fill:
+    if isinstance(value, Fill):
+        return value
+    if value == "0%":
+        return 0
+    return _share(value) if str(value).endswith("%") else _connections(value)
+
+
+Backlog = Annotated[int | Fill, PlainValidator(_connections_or_share)]
+"""Connections, or a share of a listener's backlog."""
 
 
 FileSize = Annotated[

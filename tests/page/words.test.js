@@ -56,6 +56,8 @@ test("sizes have three digits and a unit", () => {
   rows(
     words.size,
     [0, "0 B"],
+    [1025, "ACCEPT", "1,025 conn"],
+    [1025, "RECV", "1 KiB"],
     [1023, "1023 B"],
     [1024, "1 KiB"],
     [1536, "1.50 KiB"],

@@ -169,6 +169,18 @@ BAD_VALUES = {
         "flapping: {window: 999ms}",
         "2: flapping > window: expected a duration from 1s to 24h, got '999ms'",
     ),
+    "listeners-backlog": (
+        "listeners: {backlog: -1}",
+        "2: listeners > backlog: expected a number of connections from 0 to 2147483647, got '-1'",
+    ),
+    "listeners-share": (
+        "listeners: {backlog: 101%}",
+        "2: listeners > backlog: expected a share from 1% to 100%, got '101%'",
+    ),
+    "listeners-hold": (
+        "listeners: {hold: soon}",
+        "2: listeners > hold: expected a duration such as 30s, got 'soon'",
+    ),
     "fold-above": (
         "fold: {above: 1000001}",
         "2: fold > above: expected a whole number from 0 to 1000000, got '1000001'",

@@ -38,6 +38,7 @@ PLACEHOLDER, MPTCP = 255, 262
 MPTCP_COUNTS = Path("/proc/thread-self/net/netstat")
 MESSAGE = struct.Struct("=BBBB2s2s16s16s12xIIIII")  # struct inet_diag_msg
 STATE_AT = 1
+COOKIE = struct.Struct("=44xQ")
 ERROR = struct.Struct("=i")
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
 INET_DIAG_SKMEMINFO = 7
@@ -98,6 +99,21 @@ def dump(
             detail = _detail(payload, protocol)
             kept = min(row.recv, detail.rcvbuf // 4) if detail and unsure else 0
             yield replace(row, unsure=kept, detail=detail)
+
+
+def dump_listeners(family: int) -> Iterator[tuple[Row, int, int | None]]:
+    """Yield every TCP listener of this family in the namespace of the calling thread, with its cookie and drops.
+
+    Of the row, `recv` is sk_ack_backlog, the connections that wait to be accepted, and `send` is sk_max_ack_backlog.
+    The cookie is a number that no other socket of the namespace ever has. The drops are segments, connections
+    among them (9caad864151e, "tcp: increment sk_drops for listeners"); None before Linux 4.7.
+    The kernel goes through its listeners alone. Raise OSError as `dump` does.
+    """
+    extensions = 1 << (INET_DIAG_SKMEMINFO - 1)
+    for payload in _asked(REQUEST.pack(family, Protocol.TCP, extensions, 0, 1 << LISTEN)):
+        memory = _attribute(payload, INET_DIAG_SKMEMINFO)
+        drops = DROPS.unpack_from(memory)[0] if len(memory) >= DROPS.size else None
+        yield _row(payload), COOKIE.unpack_from(payload)[0], drops
 
 
 def dump_mptcp(family: int) -> list[Row]:

@@ -77,9 +77,9 @@ function facts(row) {
   return [
     ["Host", brief(row.host), visible(row.host)],
     ["Process", owner(row), visible(row.comm)],
-    ["Now", row.end === null ? `${size(row.size)} of ${size(row.threshold)}` : "", bytes(row.size)],
-    ["Peak", size(row.peak), bytes(row.peak)],
-    ["Threshold", size(row.threshold), bytes(row.threshold)],
+    ["Now", row.end === null ? `${size(row.size, row.type)} of ${size(row.threshold, row.type)}` : "", bytes(row.size, row.type)],
+    ["Peak", size(row.peak, row.type), bytes(row.peak, row.type)],
+    ["Threshold", size(row.threshold, row.type), bytes(row.threshold, row.type)],
     ["Start", number(row.start) === null ? "" : clock(row.start), utc(row.start)],
     ["End", row.end ? clock(row.end) : row.end === null ? "still over" : "", row.end ? utc(row.end) : ""],
     ["Last alert", number(row.last) === null ? "" : ago(row.last), utc(row.last)],

@@ -13,10 +13,10 @@ const serviceOf = { key: "service", name: "Type", text: (r) => [r.protocol, r.ty
 const socket = { key: "socket", name: "Socket", text: (r) => visible(named(r), 160), title: (r) => visible(named(r)), by: named, chooses: true, grows: true };
 const host = { key: "host", name: "Host", text: (r) => brief(r.host), title: (r) => visible(r.host), by: (r) => visible(r.host), wide: true };
 const process = { key: "comm", name: "Process", text: owner, title: (r) => visible(r.comm), by: (r) => visible(r.comm), wide: true };
-const bytesOf = (key, name, wide) => ({ key, name, text: (r) => size(r[key]), title: (r) => bytes(r[key]), by: (r) => number(r[key]), numeric: true, wide });
+const bytesOf = (key, name, wide) => ({ key, name, text: (r) => size(r[key], r.type), title: (r) => bytes(r[key], r.type), by: (r) => number(r[key]), numeric: true, wide });
 const peak = { ...bytesOf("peak", "Peak", false), store: "peak" };
 const threshold = bytesOf("threshold", "Threshold", true);
-const ratio = (key) => ({ key: "ratio", name: "Ratio", title: (r) => `${bytes(r[key])}, threshold ${bytes(r.threshold)}`, text: (r) => timesText(times(r[key], r.threshold)), by: (r) => times(r[key], r.threshold), numeric: true });
+const ratio = (key) => ({ key: "ratio", name: "Ratio", title: (r) => `${bytes(r[key], r.type)}, threshold ${bytes(r.threshold, r.type)}`, text: (r) => timesText(times(r[key], r.threshold)), by: (r) => times(r[key], r.threshold), numeric: true });
 
 const state = {
   key: "state",

@@ -192,7 +192,7 @@ function showState(state, text) {
 
 function speak() {
   if (!seen.unspoken || is.paused) return;
-  const worst = seen.worst ? `, the largest ${service(seen.worst)} ${size(seen.worst.size)}` : "";
+  const worst = seen.worst ? `, the largest ${service(seen.worst)} ${size(seen.worst.size, seen.worst.type)}` : "";
   byId("news").textContent = `${seen.unspoken} new ${seen.unspoken === 1 ? "alert" : "alerts"}${worst}`;
   seen.unspoken = 0;
   seen.worst = null;

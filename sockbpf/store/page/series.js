@@ -13,10 +13,12 @@ export const KEPT = 1000;
 /** Make the chart of one socket; `show(alerts)` with its alerts in any order. */
 export function makeSeries(place, reading, rows) {
   const chart = { current: null };
+  let type = "";
   fit(place, chart);
 
   function show(alerts) {
     const data = dataOf(alerts);
+    type = alerts.at(-1)?.type ?? "";
     if (!chart.current) chart.current = new uPlot(options(place.clientWidth), data, place);
     else chart.current.setData(data);
     place.setAttribute("aria-label", spoken(alerts));
@@ -31,7 +33,7 @@ export function makeSeries(place, reading, rows) {
       legend: { show: false },
       cursor: { y: false, drag: { x: true, y: false, setScale: true } },
       scales: { x: { time: true, range: (_, least, most) => (least === most || least === null ? [(least ?? 0) - 1, (most ?? 0) + 1] : [least, most]) }, y: { range: (_, __, most) => [0, (most || 1) * 1.08] } },
-      axes: [timeAxis(), { ...axis(), size: 62, space: 30, incrs: STEPS, values: (_, splits) => splits.map((at) => size(at)) }],
+      axes: [timeAxis(), { ...axis(), size: 62, space: 30, incrs: STEPS, values: (_, splits) => splits.map((at) => size(at, type)) }],
       series: [
         {},
         { stroke: () => colour("peak"), width: 1, dash: [3, 3], points: { show: false } },
@@ -47,7 +49,7 @@ export function makeSeries(place, reading, rows) {
     const at = u.cursor.idx;
     const [time, peak, now, threshold] = at === null || at === undefined ? [] : u.data.map((each) => each[at]);
     reading.textContent =
-      now === undefined || now === null ? "" : `${clock(time)}: ${size(now)}, peak ${size(peak)}, threshold ${size(threshold)}`;
+      now === undefined || now === null ? "" : `${clock(time)}: ${size(now, type)}, peak ${size(peak, type)}, threshold ${size(threshold, type)}`;
   }
 
   return { show };
@@ -81,7 +83,7 @@ function spoken(alerts) {
   const newest = alerts[times.indexOf(Math.max(...times))];
   return (
     `Size against threshold over time: ${alerts.length} alerts from ${clock(Math.min(...times))} to ${clock(Math.max(...times))}. ` +
-    `Last size ${size(newest.size)}, threshold ${size(newest.threshold)}, highest peak ${size(largest)}. The table below says the same.`
+    `Last size ${size(newest.size, newest.type)}, threshold ${size(newest.threshold, newest.type)}, highest peak ${size(largest, newest.type)}. The table below says the same.`
   );
 }
 
@@ -94,7 +96,7 @@ function fillRows(body, alerts) {
 function row(alert) {
   const tr = document.createElement("tr");
   tr.dataset.key = alertKey(alert);
-  const cells = [[clock(alert.timestamp), utc(alert.timestamp)], [brief(alert.event), ""], ...["size", "peak", "threshold"].map((name) => [size(alert[name]), bytes(alert[name]), "number"])];
+  const cells = [[clock(alert.timestamp), utc(alert.timestamp)], [brief(alert.event), ""], ...["size", "peak", "threshold"].map((name) => [size(alert[name], alert.type), bytes(alert[name], alert.type), "number"])];
   for (const [text, title, look] of cells) {
     const td = document.createElement("td");
     td.textContent = text;

@@ -2,7 +2,7 @@
 /** Episodes by service over time: a bar from start to end, as high as its peak against the threshold. */
 
 import { axis, colour, fit, timeAxis, uPlot } from "./chart.js";
-import { brief, clock, ends, lasted, owner, service, size, times, timesText, utc } from "./words.js";
+import { brief, bytes, clock, ends, lasted, owner, service, size, times, timesText, utc } from "./words.js";
 
 /** How many services get a lane; its height in pixels; how many times the threshold a peak is that fills it. */
 const LANES = 12;
@@ -72,7 +72,7 @@ export function makeTimeline(place, reading, rows, on) {
       pen.fillStyle = colour("unknown");
       pen.fillRect(u.bbox.left, u.bbox.top, u.valToPos(known, "x", true) - u.bbox.left, u.bbox.height);
     }
-    const look = { RECV: colour("recv"), SEND: colour("send"), open: colour("over") };
+    const look = { RECV: colour("recv"), SEND: colour("send"), ACCEPT: colour("accept"), open: colour("over") };
     for (const [lane, { episodes }] of lanes.slice(0, LANES).entries()) {
       const bottom = u.valToPos(lane + 0.46, "y", true);
       for (const episode of episodes) {
@@ -159,13 +159,13 @@ function hint(lanes, known) {
 function described(episode) {
   const until = episode.end ? `to ${clock(episode.end)}` : "still over";
   const of = [service(episode), ends(episode), owner(episode), brief(episode.host)].filter(Boolean).join(" · ");
-  const peak = `peak ${size(episode.peak)} ${timesText(times(episode.peak, episode.threshold))}`;
+  const peak = `peak ${size(episode.peak, episode.type)} ${timesText(times(episode.peak, episode.threshold))}`;
   return `${of}: ${clock(episode.start)} ${until} (${lasted((episode.end ?? Date.now() / 1000) - episode.start)}), ${peak}`;
 }
 
 function spoken(episodes, lanes) {
   const open = episodes.filter((each) => !each.end).length;
-  const worst = lanes.slice(0, 3).map((lane) => `${lane.name}: ${lane.episodes.length}, highest peak ${size(lane.worst.peak)}`);
+  const worst = lanes.slice(0, 3).map((lane) => `${lane.name}: ${lane.episodes.length}, highest peak ${size(lane.worst.peak, lane.worst.type)}`);
   return `Timeline: ${episodes.length} episodes of ${lanes.length} services, ${open} still over. ${worst.join("; ")}. The table below says the same.`;
 }
 
@@ -187,7 +187,7 @@ function row(lane, on) {
   button.textContent = lane.name;
   button.addEventListener("click", () => on.service(lane.worst));
   const cells = [[button, "", ""], [lane.episodes.length, "", "number"], [lane.open, "", "number"],
-    [size(lane.worst.peak), `${lane.worst.peak} bytes`, "number"], [clock(first), utc(first), ""], [last ? clock(last) : "still over", last ? utc(last) : "", ""]];
+    [size(lane.worst.peak, lane.worst.type), bytes(lane.worst.peak, lane.worst.type), "number"], [clock(first), utc(first), ""], [last ? clock(last) : "still over", last ? utc(last) : "", ""]];
   for (const [text, title, look] of cells) {
     const td = document.createElement("td");
     td.append(text instanceof Node ? text : String(text));

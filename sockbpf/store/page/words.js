@@ -30,10 +30,11 @@ export function number(value) {
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** Bytes as KiB, MiB, …; three digits. */
-export function size(value) {
+/** Bytes as KiB, MiB, …; three digits. Of type ACCEPT a number of connections. */
+export function size(value, type) {
   let left = number(value);
   if (left === null) return brief(value);
+  if (type === "ACCEPT") return `${left.toLocaleString("en")} conn`;
   let unit = 0;
   while (Math.abs(left) >= 1024 && unit < UNITS.length - 1) {
     left /= 1024;
@@ -43,10 +44,10 @@ export function size(value) {
   return `${left.toFixed(digits).replace(/\.0+$/, "")} ${UNITS[unit]}`;
 }
 
-/** The exact bytes, for a title. */
-export function bytes(value) {
+/** The exact bytes, or connections of type ACCEPT, for a title. */
+export function bytes(value, type) {
   const read = number(value);
-  return read === null ? visible(value) : `${read.toLocaleString("en")} bytes`;
+  return read === null ? visible(value) : `${read.toLocaleString("en")} ${type === "ACCEPT" ? "connections" : "bytes"}`;
 }
 
 /** How many times the threshold a size is; null for a threshold of 0. */

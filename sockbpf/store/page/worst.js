@@ -53,8 +53,8 @@ function fill(button, episode, most, chosen) {
   of.textContent = service(episode);
   who.textContent = [owner(episode), brief(episode.host)].filter(Boolean).join(" · ");
   who.title = [visible(episode.comm), visible(episode.host)].join(" · ");
-  figures.textContent = `${size(episode.size)} ${timesText(times(episode.size, episode.threshold))}`;
-  figures.title = `${bytes(episode.size)}, threshold ${bytes(episode.threshold)}, peak ${bytes(episode.peak)}`;
+  figures.textContent = `${size(episode.size, episode.type)} ${timesText(times(episode.size, episode.threshold))}`;
+  figures.title = `${bytes(episode.size, episode.type)}, threshold ${bytes(episode.threshold, episode.type)}, peak ${bytes(episode.peak, episode.type)}`;
   bar.style.setProperty("--part", `${(100 * rank(episode)) / most}%`);
   bar.style.setProperty("--threshold", `${Math.min(100, 100 / most)}%`);
   both.textContent = ends(episode);

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Accept queues are told in connections, as `ss -ltn` has them; what was dropped, as `nstat` has it, by whom."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from sockbpf.kernel.look.netns import inside
+from tests.live.listening import connect, knock, listener, overflows, queue
+from tests.live.monitoring import StartMonitor
+from tests.live.network import namespace
+from tests.live.receiver import Receiver
+from tests.live.reloading import change
+from tests.live.sockets import FAMILIES, port
+
+OVER = 103
+"""Connections: one more than 80 % of the backlog."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_listener_from_which_nobody_accepts(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, family: str
+) -> None:
+    start_monitor(listeners={"backlog": "80%", "hold": "1s"}, repeat="1s")
+    server = listener(stack, family)
+    name = {"type": "ACCEPT", "local_port": port(server)}
+    connect(stack, server, OVER - 1)
+    exact = listener(stack, family)
+    connect(stack, exact, OVER)
+    told = receiver.first(event="exceeded", type="ACCEPT", local_port=port(exact))
+    assert not receiver.alerts(**name)
+    connect(stack, server, 27)
+    told = receiver.first(event="exceeded", **name)
+    assert queue(server) == (129, 128)
+    ip = {"ipv4": "127.0.0.1", "ipv6": "::1", "mapped": "::ffff:127.0.0.1"}[family]
+    wanted = {
+        "size": "129",
+        "threshold": "102",
+        "limit": "128",
+        "fill": "100",
+        "state": "LISTEN",
+        "drops": "0",
+    }
+    wanted |= {"condition": "accept", "severity": "warning", "protocol": "tcp", "pid": str(os.getpid())}
+    wanted |= {"local_ip": ip, "remote_port": "0", "remote_ip": "0.0.0.0" if family == "ipv4" else "::"}
+    assert wanted.items() <= told.items()
+    receiver.first(event="ongoing", id=told["id"], size=129)
+    for _ in range(129):
+        stack.enter_context(server.accept()[0])
+    ended = receiver.first(event="cleared", id=told["id"])
+    assert (ended["size"], ended["peak"]) == ("0", "129")
+
+
+def test_an_overflow_is_told_with_what_was_dropped(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    """Even if nothing waits any more when somebody looks, and however long the hold is."""
+    start_monitor(listeners={"backlog": "80%", "hold": "1h"})
+    server = listener(stack, backlog=7)
+    before = overflows()
+    connect(stack, server, 8)
+    knock(server, 13)
+    for _ in range(8):
+        stack.enter_context(server.accept()[0])
+    dropped = overflows()[0] - before[0]
+    told = receiver.first(event="exceeded", type="ACCEPT", local_port=port(server))
+    assert (dropped, overflows()[1] - before[1]) == (13, 13)
+    wanted = {
+        "severity": "critical",
+        "condition": "accept",
+        "threshold": "7",
+        "limit": "7",
+        "size": "8",
+        "drops": "13",
+    }
+    assert wanted.items() <= told.items()
+    assert len(receiver.alerts(event="exceeded", local_port=port(server))) == 1
+
+
+def test_further_drops_are_in_the_end(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    start_monitor(listeners={"backlog": "80%", "hold": "0s"}, repeat="1s")
+    server = listener(stack, backlog=7)
+    name = {"local_port": port(server), "severity": "critical"}
+    connect(stack, server, 8)
+    knock(server, 13)
+    told = receiver.first(event="exceeded", **name)
+    knock(server, 17)
+    receiver.first(event="ongoing", id=told["id"], drops=30)
+    for _ in range(8):
+        stack.enter_context(server.accept()[0])
+    ended = receiver.first(event="cleared", id=told["id"])
+    assert (ended["drops"], ended["size"]) == ("30", "0")
+
+
+def test_a_burst_that_is_accepted_within_the_hold_is_not_told(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    start_monitor(listeners={"backlog": "80%", "hold": "4s"})
+    server, still = listener(stack), listener(stack)
+    connect(stack, server, 128)
+    connect(stack, still, OVER)
+    begun_s = time.monotonic()
+    for _ in range(128):
+        stack.enter_context(server.accept()[0])
+    assert time.monotonic() - begun_s < 4
+    receiver.first(event="exceeded", type="ACCEPT", local_port=port(still))
+    assert not receiver.alerts(local_port=port(server), type="ACCEPT")
+
+
+def test_in_another_namespace(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
+    """A namespace that was made after the start, whose overflow comes before the first look at it."""
+    start_monitor(listeners={"backlog": "80%"})
+    name = stack.enter_context(namespace())
+    with inside(f"/run/netns/{name}") as netns:
+        server = listener(stack, backlog=7)
+        connect(stack, server, 8)
+        knock(server, 13)
+    told = receiver.first(event="exceeded", type="ACCEPT", local_port=port(server), netns=netns)
+    assert (told["severity"], told["size"]) == ("critical", "8")
+    assert told["drops"] == "13"
+
+
+def test_one_member_of_a_group_that_shares_a_port(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    start_monitor(listeners={"backlog": "80%"}, repeat="1s")
+    members = [listener(stack, shared=0)]
+    members += [listener(stack, shared=port(members[0])) for _ in range(2)]
+    hung, *others = members
+    for other in others:
+        other.setblocking(False)
+    while queue(hung)[0] < OVER:
+        stack.enter_context(socket.create_connection(hung.getsockname()))
+        for other in others:
+            with suppress(BlockingIOError):
+                stack.enter_context(other.accept()[0])
+    told = receiver.first(event="exceeded", type="ACCEPT", local_port=port(hung))
+    assert told["severity"] == "warning"
+    receiver.count(2, event="ongoing", id=told["id"])
+    assert {alert["id"] for alert in receiver.alerts(type="ACCEPT", local_port=port(hung))} == {told["id"]}
+
+
+def test_a_reload(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
+    monitor = start_monitor(listeners={"backlog": 0})
+    server = listener(stack)
+    name = {"type": "ACCEPT", "local_port": port(server)}
+    connect(stack, server, 17)
+    change(monitor, listeners={"backlog": 16, "hold": "250ms"}, repeat="1s")
+    told = receiver.first(event="exceeded", **name)
+    assert (told["size"], told["threshold"]) == ("17", "16")
+    receiver.first(event="ongoing", id=told["id"])
+    change(monitor, listeners={"backlog": "0%"})
+    receiver.first(event="cleared", id=told["id"])
+    assert len(receiver.alerts(event="exceeded", **name)) == 1
