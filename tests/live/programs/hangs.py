@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.live.programs.place import Place, road
+from tests.live.programs.place import LOOPBACK, Place, road
 from tests.live.programs.servers import Server, asyncio_server, nginx, ssh, ssh_daemon, stop
 from tests.live.sockets import fill
 from tests.live.waiting import until
@@ -30,24 +30,34 @@ class Hang:
     types: tuple[str, ...]
     owners: frozenset[int]
     """The processes that may be called its owner."""
-    ports: tuple[int, ...]
-    """The local ports that an alert about it may name; the remote ones too, if the owner is a client."""
+    port: int
+    """That of the server: the local port of an alert about it; the remote one, if the owner is a client."""
     remote_ip: str = ""
+    """The other end, where the server has several; empty: any."""
+    protocol: str = "tcp"
     began_s: float = field(default_factory=time.time)
 
 
-def hang(server: Server, name: str, type_: str, pids: list[int] | None = None, remote_ip: str = "") -> Hang:
+def hang(
+    server: Server,
+    name: str,
+    type_: str,
+    pids: list[int] | None = None,
+    *,
+    remote_ip: str = "",
+    protocol: str = "tcp",
+) -> Hang:
     """Return a hang of a server that began now; `pids` are its owners, if not all processes of the server."""
     owners = frozenset(server.pids() if pids is None else pids)
-    return Hang(f"{server.name}: {name}", (type_,), owners, (server.port,), remote_ip)
+    return Hang(f"{server.name}: {name}", (type_,), owners, server.port, remote_ip, protocol)
 
 
-def until_flowing(place: Place, port: int, since: int = FLOWING) -> None:
-    """Wait until a connection of this local port has carried so many bytes."""
+def until_flowing(place: Place, port: int, remote_ip: str = LOOPBACK, much: int = FLOWING) -> None:
+    """Wait until a connection of this local port to this address has carried so many bytes."""
 
     def carried() -> bool:
-        shown = place.run("ss", "-Htino", f"sport = :{port}")
-        return any(int(each) > since for each in re.findall(r"bytes_(?:acked|received):(\d+)", shown))
+        shown = place.run("ss", "-Htino", f"sport = :{port} and dst {remote_ip}")
+        return any(int(each) > much for each in re.findall(r"bytes_(?:acked|received):(\d+)", shown))
 
     until(carried, f"a transfer by port {port}")
 
@@ -64,12 +74,12 @@ def of_nginx(place: Place) -> Iterator[Hang]:
     yield hang(stopped, "SIGSTOP, a new connection", "ACCEPT")
     running = nginx(place)
     place.connect(running.port).sendall(DOWNLOAD)
-    yield hang(running, "a client that never reads its download", "SEND")
+    yield hang(running, "a client that never reads its download", "SEND", remote_ip=LOOPBACK)
     for name in ("link down", "blackhole route"):
         way = road(place)
         url = f"http://{way.near_ip}:{running.port}/big"
         way.far.start("curl", "-s", "-o", "/dev/null", "--limit-rate", "10M", url)
-        until_flowing(place, running.port)
+        until_flowing(place, running.port, way.far_ip)
         way.cut() if name == "link down" else way.swallow()
         yield hang(running, f"a download, {name}", "SEND", remote_ip=way.far_ip)
 
@@ -108,10 +118,10 @@ def of_ssh(place: Place) -> Iterator[Hang]:
     until_flowing(place, other.port)
     stop([client.pid], signal.SIGSTOP)
     owners = frozenset([client.pid, *other.pids()])
-    yield Hang("ssh: a client that is stopped while it gets a file", ("RECV", "SEND"), owners, (other.port,))
+    yield Hang("ssh: a client that is stopped while it gets a file", ("RECV", "SEND"), owners, other.port)
     way = road(place)
     third = ssh_daemon(place)
     way.far.start(*ssh(third, "cat", "/dev/zero", address=way.near_ip))
-    until_flowing(place, third.port)
+    until_flowing(place, third.port, way.far_ip)
     way.swallow()
     yield hang(third, "a session that sends a file, blackhole route", "SEND", remote_ip=way.far_ip)

@@ -27,10 +27,10 @@ def of_postgresql(place: Place) -> Iterator[Hang]:
     rows = "copy (select repeat('x', 1000) from generate_series(1, 100000000)) to stdout"
     client = place.start(*psql(server, "-c", rows))
     backend = _backend(server, "COPY", but=backend)
-    until_flowing(place, server.port, 50 * 2**20)
+    until_flowing(place, server.port, much=50 * 2**20)
     stop([client.pid], signal.SIGSTOP)
     yield hang(server, "COPY TO a client that never reads", "SEND", [backend])
-    yield Hang("psql: SIGSTOP in COPY TO", ("RECV",), frozenset([client.pid]), (server.port,))
+    yield Hang("psql: SIGSTOP in COPY TO", ("RECV",), frozenset([client.pid]), server.port)
     asking = place.start(*psql(server), stdin=subprocess.PIPE)
     backend = _backend(server, "idle")
     stop([backend], signal.SIGSTOP)
@@ -94,7 +94,7 @@ def of_dnsmasq(place: Place) -> Iterator[Hang]:
     stop(server.pids(), signal.SIGSTOP)
     for _ in range(53):
         client.send(QUERY)
-    yield hang(server, "SIGSTOP, 53 questions", "RECV")
+    yield hang(server, "SIGSTOP, 53 questions", "RECV", protocol="udp")
 
 
 def of_rsyslog(place: Place) -> Iterator[Hang]:
@@ -109,7 +109,7 @@ def of_rsyslog(place: Place) -> Iterator[Hang]:
     yield hang(server, "SIGSTOP, messages over TCP", "RECV")
     for _ in range(101):
         udp.send(line)
-    yield hang(server, "SIGSTOP, messages over UDP", "RECV")
+    yield hang(server, "SIGSTOP, messages over UDP", "RECV", protocol="udp")
 
 
 ALL = (of_postgresql, of_nginx, of_redis, of_dnsmasq, of_rsyslog, of_asyncio, of_ssh)

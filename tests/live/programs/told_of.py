@@ -42,14 +42,15 @@ def verdict(hang: Hang, receiver: Receiver, netns: int) -> Verdict:
 
 
 def is_about(hang: Hang, told: Told, netns: int) -> bool:
-    ports = {int(told["local_port"]), int(told.get("remote_port", 0))}
+    """Tell whether an alert is about a hang, and right about the type of queue and the owner."""
     return (
         told["event"] != "cleared"
         and told.get("netns") == str(netns)
+        and told["protocol"] == hang.protocol
         and told["type"] in hang.types
-        and bool(ports & set(hang.ports))
+        and str(hang.port) in (told["local_port"], told.get("remote_port"))
         and int(told.get("pid", 0)) in hang.owners
-        and hang.remote_ip in ("", told["remote_ip"])
+        and hang.remote_ip in ("", told.get("remote_ip"))
     )
 
 
