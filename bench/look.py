@@ -29,6 +29,8 @@ POLLED = 19_000
 POLLED_S = 20.0
 WINDOWS = 3
 POLL_GOAL_PERCENT = 1.5
+STALLS_S = 60.0
+STALL_GOAL_PERCENT = 1
 OVER = Terms(Which.OVER_ONLY, send=1 << 20, recv=1 << 20)
 HOLD_TCP = """
 import socket, struct, sys
@@ -153,6 +155,28 @@ def polling(count: int, watched_s: float) -> list[Figure]:
     ]
 
 
+def stalls(count: int, watched_s: float) -> list[Figure]:
+    """Measure what it takes to find stalled queues among so many idle sockets, the hooks included."""
+    shares: dict[str, tuple[float, ...]] = {}
+    with idle_connections(count):
+        for after in ("15s", "0s"):
+            with monitoring(stalled={"after": after}, thresholds=HIGH["thresholds"]) as (monitor, _):
+                shares[after] = tuple(_share(monitor.pid, watched_s) for _ in range(WINDOWS))
+    has_goal = count == COUNTS[-1]
+    return [
+        Figure(
+            f"stalls found after 15 s, {count} idle TCP sockets",
+            "% of a core",
+            shares["15s"],
+            f"at most {STALL_GOAL_PERCENT} %" if has_goal else "",
+            median(shares["15s"]) <= STALL_GOAL_PERCENT if has_goal else None,
+            "not looked for",
+            shares["0s"],
+            "a look each 5 s",
+        )
+    ]
+
+
 def _share(pid: int, watched_s: float) -> float:
     """Return the percent of a core that a process takes meanwhile."""
     before_s, begun = process_cpu_s(pid), time.monotonic()
@@ -162,5 +186,5 @@ def _share(pid: int, watched_s: float) -> float:
 
 def measure(*, quick: bool) -> list[Figure]:
     if quick:
-        return [*looks((100,), 1), *polling(100, 2.0)]
-    return [*looks(COUNTS, ROUNDS), *polling(POLLED, POLLED_S)]
+        return [*looks((100,), 1), *polling(100, 2.0), *stalls(100, 2.0)]
+    return [*looks(COUNTS, ROUNDS), *polling(POLLED, POLLED_S), *stalls(COUNTS[-1], STALLS_S)]

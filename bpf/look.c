@@ -63,10 +63,65 @@ static __always_inline void read_buffers(const struct sock *sk, struct look_reco
 	record->drops = sock_drops(sk);
 }
 
+/* The first datagram of a queue; `sent` is its UDP header and the first bytes of its payload. */
+struct datagram {
+	u64 skb;
+	u64 data;
+	u64 sent[3];
+};
+
+static __always_inline u64 mixed(u64 mark, u64 word)
+{
+	mark = (mark ^ word) * 0x9e3779b97f4a7c15ULL; /* 2^64 divided by the golden ratio, odd */
+	return mark ^ mark >> 32;
+}
+
+/* net/ipv4/udp.c: __skb_recv_udp; 0 where the list is empty */
+static __always_inline u64 first_of(const void *list)
+{
+	u64 skb = READ_FIELD(u64, list, 0);
+
+	return skb == (u64)list ? 0 : skb;
+}
+
+/*
+ * Which datagram is the first of a UDP receive queue: a number that stays while that datagram does; 0 where
+ * there is none. The memory of a datagram that was read soon serves for another one, at the same place: so
+ * what was sent is mixed in, and what the socket owes the kernel for those that were read.
+ */
+static __always_inline u64 udp_first(const struct sock *sk)
+{
+	struct datagram first = {};
+	u64 mark = 0;
+
+#ifdef OFF_udp_reader_queue /* 4.12 (2276f58ac589, "udp: use a separate rx queue for packet reception") */
+	first.skb = first_of((const void *)sk + OFF_udp_reader_queue);
+#endif
+	if (!first.skb)
+		first.skb = first_of((const void *)sk + OFF_sk_receive_queue);
+	if (!first.skb)
+		return 0;
+	first.data = READ_FIELD(u64, first.skb, OFF_skb_data);
+	/* The header lies ahead of the data since 4.7 (e6afc8ace6dd, "udp: remove headers from UDP packets
+	 * before queueing"). */
+	bpf_probe_read_kernel(first.sent, sizeof(first.sent), (void *)first.data - 8);
+#ifdef OFF_udp_forward_deficit
+	mark = READ_FIELD(u32, sk, OFF_udp_forward_deficit);
+#endif
+	mark = mixed(mixed(mark, first.skb), first.data);
+	mark = mixed(mixed(mixed(mark, first.sent[0]), first.sent[1]), first.sent[2]);
+	return mark ? mark : 1;
+}
+
 static __always_inline void read_progress(const struct sock *sk, struct look_record *record)
 {
-	if (record->protocol != PROTOCOL_TCP)
+	if (record->protocol != PROTOCOL_TCP) {
+		u64 first = udp_first(sk);
+
+		record->rcv_nxt = first >> 32;
+		record->copied_seq = first;
 		return;
+	}
 	record->rcv_nxt = READ_FIELD(u32, sk, OFF_tcp_rcv_nxt);
 	record->copied_seq = READ_FIELD(u32, sk, OFF_tcp_copied_seq);
 	record->write_seq = READ_FIELD(u32, sk, OFF_tcp_write_seq);

@@ -43,7 +43,7 @@ struct look_record {
 	u32 drops;
 	u32 uid;
 	u32 netns;
-	u32 rcv_nxt; /* from here on of TCP alone */
+	u32 rcv_nxt; /* from here on of TCP alone; of UDP these two say which datagram is the first */
 	u32 copied_seq;
 	u32 write_seq;
 	u32 snd_una;

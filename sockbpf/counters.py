@@ -21,6 +21,7 @@ NAMES = {
     "watch_failed": "looks at something other than the queues that failed; the next one may work",
     "overflows_unnamed": "overflows of accept queues, counted by the kernel, of listeners that were not found",
     "look_refused": "times BPF iterators could not be had: sockets are looked at by sock_diag, which costs more",
+    "stalls_full": "times a queue was not watched for a stall because too many were: each look counts each again",
     "begun_by_sweep": "sockets found over by a sweep that the hooks had not reported",
     "ended_by_sweep": "episodes ended by a sweep that the hooks had left open",
     "recovered": "episodes whose beginning or end was lost as an event and found in the kernel's table",
@@ -53,7 +54,8 @@ NAMES = {
 
 LOSSES = (
     "lost_submit", "lost_ring", "undecodable", "episodes_full", "unmarked", "untold", "unreturned", "sweep_failed",
-    "watch_failed", "overflows_unnamed", "given_up", "set_aside", "late", "ignored", "log_dropped", "journal_failed",
+    "watch_failed", "stalls_full", "overflows_unnamed", "given_up", "set_aside", "late", "ignored", "log_dropped",
+    "journal_failed",
     "dropped",
 )  # fmt: skip
 """The counters of losses: of alerts, of events, of log lines. A change of one is a warning in the log."""

@@ -16,6 +16,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.episodes import Episode, Episodes, Key, OwnerOf, identity
+from sockbpf.judge.looked import ABSENT_LOOKS, was_looked_at
 from sockbpf.record.event import Direction, Event, Mode, What
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ __all__ = ["Episode", "Policy", "identity"]
 
 EARLY_KEPT_NS = 10 * 10**9
 """How long a BACK event that was read before its OVER is remembered; rings are read within milliseconds."""
-
-ABSENT_LOOKS = 2
-"""A socket not found in this many looks in a row is gone: a dump can skip one when its neighbours change."""
 
 Reap = Callable[[int, Direction], bool]
 
@@ -171,7 +169,7 @@ class Policy:
         readings = {identity(reading.socket): reading for reading in sweep.readings}
         notices: list[Notice] = []
         for key, episode in list(self.open.items()):
-            if self._was_looked_at(episode, sweep):
+            if was_looked_at(episode, sweep, self.may_be_held):
                 reading = readings.get(identity(episode.socket))
                 notices += self._look(key, episode, reading, sweep, reap)
         for name, reading in readings.items():
@@ -186,13 +184,6 @@ class Policy:
                     self.counters.add("begun_by_sweep")
                     notices += self.episodes.begin(known, _swept(reading, direction, sweep, levels))
         return notices
-
-    def _was_looked_at(self, episode: Episode, sweep: Sweep) -> bool:
-        """Whether the episode's socket is gone if this sweep does not show it."""
-        socket = episode.socket
-        if socket.netns in sweep.not_found:
-            return not self.may_be_held(socket.inode, episode.since_ns)
-        return (socket.netns, socket.protocol) in sweep.looked
 
     def _look(
         self, key: Key, episode: Episode, reading: Reading | None, sweep: Sweep, reap: Reap

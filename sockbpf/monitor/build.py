@@ -13,6 +13,7 @@ from sockbpf.errors import UnsupportedError
 from sockbpf.judge.listeners import Listeners
 from sockbpf.judge.policy import Policy
 from sockbpf.judge.stages import Stages
+from sockbpf.judge.stalls import Stalls
 from sockbpf.kernel.attach.arm import arm, log_sight
 from sockbpf.kernel.look.choice import Choice
 from sockbpf.kernel.look.owner import Owners
@@ -24,7 +25,14 @@ from sockbpf.monitor.losses import Losses
 from sockbpf.monitor.own import Own
 from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.schedule import Schedule
-from sockbpf.monitor.terms import kernel_levels_of, levels_of, listener_settings_of, settings_of, timing_of
+from sockbpf.monitor.terms import (
+    kernel_levels_of,
+    levels_of,
+    listener_settings_of,
+    settings_of,
+    stall_settings_of,
+    timing_of,
+)
 from sockbpf.monitor.waking import Waking
 from sockbpf.process.clock import boot_id, monotonic_s
 
@@ -61,8 +69,9 @@ def build(
     salt = f"{boot_id()} {os.getpid()} {time.time_ns()}"
     owners = Owners()
     policy = Policy(levels_of(config), counters, salt, owners.owner, owners.may_be_held)
+    stalls = Stalls(stall_settings_of(config), counters, salt, owners.owner, owners.may_be_held)
     listeners = Listeners(listener_settings_of(config), counters, salt, owners.owner)
-    judges: tuple[Judge, ...] = (listeners,)
+    judges: tuple[Judge, ...] = (stalls, listeners)
 
     def is_open(id_: str) -> bool:
         return policy.is_open(id_) or any(judge.is_open(id_) for judge in judges)
@@ -92,6 +101,7 @@ def build(
         own=own,
         sweeps=_sweeps(Sweeper(counters, look), waking, tables),
         policy=policy,
+        stalls=stalls,
         judges=judges,
         watches=watches,
         stages=stages,
@@ -99,7 +109,7 @@ def build(
         schedule=schedule,
         settings=Reload(
             config=config, reread=reread, counters=counters, tables=tables,
-            policy=policy, listening=listening, stages=stages, schedule=schedule,
+            policy=policy, stalls=stalls, listening=listening, stages=stages, schedule=schedule,
             is_blind=is_blind, dispatch=dispatch, store=store,
         ),
         losses=Losses(counters, tables, own),

@@ -7,9 +7,8 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sockbpf.kernel.look.sweep import wanted_of
 from sockbpf.monitor.schedule import IDLE_S, Waits
-from sockbpf.monitor.terms import least_over
+from sockbpf.monitor.terms import wanted_by
 from sockbpf.process.clock import monotonic_ns, monotonic_s
 from sockbpf.process.life import ROUND_S, Pulse, late, living, setting_aside
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.judge.policy import Policy, Reap
     from sockbpf.judge.stages import Stages
+    from sockbpf.judge.stalls import Stalls
     from sockbpf.kernel.attach.probes import Probes
     from sockbpf.kernel.look.sweep import SweepThread
     from sockbpf.monitor.demand import Demand
@@ -50,6 +50,8 @@ class Monitor:
     own: Own
     sweeps: SweepThread
     policy: Policy
+    stalls: Stalls
+    """Judges sweeps beside the policy; one of `judges` too."""
     judges: tuple[Judge, ...]
     """Those beside the policy, each with episodes of its own."""
     watches: tuple[Watch[Any], ...]
@@ -118,7 +120,8 @@ class Monitor:
             ),
             sweeping=self.sweeps.busy,
             delivering=self.probes is not None and self.dispatch.owes(),
-            watching=bool(self.policy.open) or any(demand.attached for demand in self.demands),
+            watching=bool(self.policy.open or self.stalls.open)
+            or any(demand.attached for demand in self.demands),
             reloading=self.settings.wanted,
         )
         return self.schedule.pause_s(monotonic_s(), waits)
@@ -146,8 +149,12 @@ class Monitor:
         self._take_table()
         self.losses.count()
         readings = tuple(self.own.others(sweep.readings))  # some of the monitor's came and went during it
-        self._alert(self.policy.on_sweep(replace(sweep, readings=readings), self.reap))
+        sweep = replace(sweep, readings=readings)
+        self._alert(self.policy.on_sweep(sweep, self.reap))
+        self._alert(self.stalls.on_sweep(sweep))
         self.schedule.sweep_ended(monotonic_s(), sweep.cpu_s)
+        if due_ns := self.stalls.look_due_ns(monotonic_ns()):
+            self.schedule.sweep_by(due_ns / 1e9)
         return True
 
     def _take_table(self) -> None:
@@ -174,13 +181,14 @@ class Monitor:
 
     def _ask(self, *, everywhere: bool) -> None:
         """Ask for a sweep of all sockets, or of those with open episodes."""
-        if self.sweeps.busy or not (everywhere or self.policy.open):
+        open_ = [*self.policy.open.values(), *self.stalls.open.values()]
+        if self.sweeps.busy or not (everywhere or open_):
             return
         if everywhere:
             self.schedule.sweep_begins(monotonic_s())
         self.policy.sweep_begins()
-        sockets = [episode.socket for episode in self.policy.open.values()]
-        self.sweeps.ask(wanted_of(sockets, least_over(self.settings.config), everywhere=everywhere))
+        sockets = [episode.socket for episode in open_]
+        self.sweeps.ask(wanted_by(self.settings.config, sockets, everywhere=everywhere))
 
     def _alert(self, notices: list[Notice]) -> None:
         if notices:

@@ -9,7 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.buffers import buffers, out_of_reach
-from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, thresholds_of, timing_of
+from sockbpf.monitor.terms import (
+    kernel_levels_of,
+    levels_of,
+    settings_of,
+    stall_settings_of,
+    thresholds_of,
+    timing_of,
+)
 from sockbpf.process.clock import monotonic_s
 from sockbpf.process.life import passing
 from sockbpf.settings.at_start import taken
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.judge.policy import Policy
     from sockbpf.judge.stages import Stages
+    from sockbpf.judge.stalls import Stalls
     from sockbpf.kernel.attach.tables import Tables
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.listening import Listening
@@ -44,6 +52,7 @@ class Reload:
     """The tables of the hooks; None where there are no hooks."""
     policy: Policy
     listening: Listening
+    stalls: Stalls
     stages: Stages
     schedule: Schedule
     is_blind: bool
@@ -93,6 +102,7 @@ class Reload:
         self.config = config
         self.policy.use_levels(levels_of(config))
         self.listening.use(config)
+        self.stalls.settings = stall_settings_of(config)
         self.stages.change(settings_of(config))
         # A sweep at once finds what is over by the new thresholds.
         self.schedule.use_timing(timing_of(config, is_blind=self.is_blind), monotonic_s())

@@ -18,6 +18,9 @@ LOOKS_AFTER = 2
 TIDY_S = 1
 """While alerts are delivered: the interval at which the monitor's own closed sockets are forgotten."""
 
+APART_S = 1.0
+"""So long lies at least between two sweeps of all sockets for the sake of queues that may have stalled."""
+
 IDLE_S = 60
 """How long the loop may sleep when nothing is due."""
 
@@ -60,6 +63,8 @@ class Schedule:
         """Begin with a sweep and a look that are due now."""
         self._timing = timing
         self._sweep_s = self._look_s = self._tidy_s = self._rested_s = now_s
+        self._begun_s = -math.inf
+        """When the last sweep of all sockets began."""
         self._heartbeat_s = now_s + timing.heartbeat_s
         self._heard_s = -math.inf
         """When the last event was read: for a while after it the kernel's table may hold episodes without one."""
@@ -96,6 +101,10 @@ class Schedule:
         """Make the next sweep due now."""
         self._sweep_s = now_s
 
+    def sweep_by(self, due_s: float) -> None:
+        """Make the next sweep due at this instant, unless it is due before; but soon after the last one."""
+        self._sweep_s = min(self._sweep_s, max(due_s, self._rested_s, self._begun_s + APART_S))
+
     def sweep_ended(self, now_s: float, cost_s: float) -> None:
         """Take note that a sweep took this long: the next begins only when that is a small share of the time."""
         self._rested_s = now_s + cost_s * SWEEP_SHARE
@@ -110,6 +119,7 @@ class Schedule:
 
     def sweep_begins(self, now_s: float) -> None:
         """Take note that a sweep of all sockets begins."""
+        self._begun_s = now_s
         self._sweep_s = now_s + self._timing.sweep_s
 
     def take_tidying(self, now_s: float) -> bool:

@@ -10,19 +10,29 @@ from typing import TYPE_CHECKING
 from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.listeners import ListenerSettings
 from sockbpf.judge.stages import Settings
+from sockbpf.judge.stalls import StallSettings
 from sockbpf.kernel.attach.tables import KernelLevels
-from sockbpf.monitor.schedule import Timing
+from sockbpf.kernel.look.sweep import wanted_of
+from sockbpf.monitor.schedule import APART_S, Timing
 from sockbpf.record.event import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sockbpf.judge.levels import Levels, LevelsOf
+    from sockbpf.kernel.look.sweep import Wanted
+    from sockbpf.record.event import Socket
     from sockbpf.record.facts import Fill
     from sockbpf.settings.config import Config
 
 LISTENERS_LEAST_S, LISTENERS_MOST_S = 0.25, 1.0
 """Between two looks at the listeners."""
+
+MOST_BYTES = 2**31 - 1
+"""No queue holds more: the kernel keeps its size in 32 bits, signed."""
+
+LOOKS_WITHIN = 3
+"""So often the sockets are looked at within the time after which a queue is stalled."""
 
 
 def thresholds_of(config: Config) -> dict[Direction, int | Fill]:
@@ -68,11 +78,22 @@ def listeners_each_s(config: Config) -> float:
     return min(max(config.listeners.hold / 2, LISTENERS_LEAST_S), LISTENERS_MOST_S)
 
 
+def stall_settings_of(config: Config) -> StallSettings:
+    """Return when a queue is stalled."""
+    return StallSettings(int(config.stalled.after * 1e9), config.stalled.above, int(config.repeat * 1e9))
+
+
+def wanted_by(config: Config, sockets: Collection[Socket], *, everywhere: bool) -> Wanted:
+    """Return what a sweep is to look at: these sockets, what is over and what may be stalled."""
+    return wanted_of(sockets, least_over(config), everywhere=everywhere, progress=bool(config.stalled.after))
+
+
 def least_over(config: Config) -> tuple[int, int]:
-    """Return the least sizes, bytes, that may be over, SEND and RECV."""
+    """Return the least sizes, bytes, that may be over or stalled, SEND and RECV."""
     by_direction = _levels_by_direction(config)
+    most = config.stalled.above if config.stalled.after else MOST_BYTES
     send, recv = (
-        0 if levels.of_buffer else levels.threshold
+        0 if levels.of_buffer else min(levels.threshold, most)
         for levels in map(by_direction.__getitem__, (Direction.SEND, Direction.RECV))
     )
     return send, recv
@@ -101,8 +122,11 @@ def timing_of(config: Config, *, is_blind: bool) -> Timing:
 
     `is_blind` says that no hook sees some change of a queue, so that sweeps must find it.
     """
+    sweep_s = config.sweep.poll if is_blind else config.sweep.interval
+    if config.stalled.after:
+        sweep_s = min(sweep_s, max(config.stalled.after / LOOKS_WITHIN, APART_S))
     return Timing(
-        sweep_s=config.sweep.poll if is_blind else config.sweep.interval,
+        sweep_s=sweep_s,
         look_s=config.sweep.recheck,
         heartbeat_s=config.heartbeat or math.inf,
     )

@@ -10,6 +10,8 @@ from sockbpf.record.event import Direction
 from sockbpf.record.facts import UNKNOWN, Facts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sockbpf.record.event import Protocol, Socket
 
 
@@ -22,6 +24,9 @@ class Reading:
     unsure: int = 0
     facts: dict[Direction, Facts] = field(default_factory=dict)
     """By direction; empty where the look does not show them."""
+
+    left: Mapping[Direction, int] = field(default_factory=dict)
+    """By direction a number that changes when something leaves the queue; absent where that is not known."""
 
     def facts_of(self, direction: Direction) -> Facts:
         """Return what is known of this queue besides its size."""

@@ -27,6 +27,11 @@ PHRASES_OF = {
         ONGOING: "still has {size} connections waiting, over {threshold} for {duration} s, peak {peak}",
         CLEARED: "is back at {size} waiting connections after {duration} s over {threshold}, peak {peak}",
     },
+    Condition.STALLED.value: {
+        EXCEEDED: "is stalled: it holds {size} bytes and nothing leaves it",
+        ONGOING: "is still stalled: it holds {size} bytes, nothing has left it for {duration} s",
+        CLEARED: "is not stalled any more: nothing had left it for {duration} s, it holds {size} bytes now",
+    },
 }
 """Of a condition that is put otherwise than one of size."""
 

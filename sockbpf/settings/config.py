@@ -31,6 +31,7 @@ from sockbpf.settings.faults import fault_of
 from sockbpf.settings.fields import (
     Backlog,
     Section,
+    Size,
     Threshold,
     absolute_path,
     duration,
@@ -104,6 +105,13 @@ class ListenersSettings(Section):
 
     backlog: Backlog = Fill(80)
     hold: Annotated[float, duration("0s")] = 1.0
+
+
+class StalledSettings(Section):
+    """A queue is stalled if it holds more than `above` bytes and nothing left it for `after` seconds (0: never)."""
+
+    after: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 15.0
+    above: Size = 1024
 
 
 class FoldSettings(Section):
@@ -205,6 +213,7 @@ class Config(Section):
     http: HttpOptions = HttpOptions()
     thresholds: Thresholds = Thresholds()
     listeners: ListenersSettings = ListenersSettings()
+    stalled: StalledSettings = StalledSettings()
     clear_ratio: Annotated[float, number("0", "1", "0.8")] = 0.8
     repeat: Annotated[float, duration("1s")] = 60.0
     events: Annotated[tuple[Event, ...], AfterValidator(_event_set)] = EVENTS

@@ -86,6 +86,7 @@ def launch(folder: Path, url: str, settings: dict[str, Any], before: Sequence[st
     defaults = {"url": url, "events": ["exceeded", "ongoing", "cleared"], "clear_ratio": 1, "kernel": KERNEL}
     defaults |= {"flapping": {"above": 0}, "fold": {"above": 0}}  # tests count each crossing
     defaults["listeners"] = {"backlog": 0}  # those of other tests may be full
+    defaults["stalled"] = {"after": "0s"}  # tests leave queues full on purpose, under load for long
     defaults["journal"] = {"path": str(folder / "journal")}
     config.write_text(yaml.safe_dump(defaults | settings))
     with log.open("wb") as sink:

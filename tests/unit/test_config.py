@@ -22,6 +22,7 @@ from sockbpf.settings.config import (
     JournalSettings,
     Kernel,
     MetricsSettings,
+    StalledSettings,
     SweepSettings,
     Thresholds,
     load,
@@ -120,6 +121,7 @@ def test_defaults(file: Path) -> None:
     assert config == Config(
         url=URL,
         thresholds=Thresholds(send=1024 * 1024, recv=1024 * 1024),
+        stalled=StalledSettings(after=15.0, above=1024),
         clear_ratio=0.8,
         repeat=60.0,
         events=("exceeded", "ongoing", "cleared"),

@@ -181,6 +181,14 @@ BAD_VALUES = {
         "listeners: {hold: soon}",
         "2: listeners > hold: expected a duration such as 30s, got 'soon'",
     ),
+    "stalled-after": (
+        "stalled: {after: 500ms}",
+        "2: stalled > after: expected 0s for none, or at least 1s, got '500ms'",
+    ),
+    "stalled-above": (
+        "stalled: {above: -1}",
+        "2: stalled > above: expected a size from 0 to 2147483647, got '-1'",
+    ),
     "fold-above": (
         "fold: {above: 1000001}",
         "2: fold > above: expected a whole number from 0 to 1000000, got '1000001'",

@@ -8,7 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from sockbpf.monitor.schedule import BUSY_S, IDLE_S, LOOKS_AFTER, SWEEP_SHARE, TIDY_S, Schedule, Timing, Waits
+from sockbpf.monitor.schedule import (
+    APART_S,
+    BUSY_S,
+    IDLE_S,
+    LOOKS_AFTER,
+    SWEEP_SHARE,
+    TIDY_S,
+    Schedule,
+    Timing,
+    Waits,
+)
 
 TIMING = Timing(sweep_s=31.0, look_s=1.5, heartbeat_s=math.inf)
 QUIET = Waits()
@@ -95,6 +105,24 @@ def test_sweeps_take_a_small_share_of_the_time(cost_s: float, next_s: float) -> 
     rested_s = NOW_S + 2 + cost_s * SWEEP_SHARE
     assert not schedule.has_rested(rested_s - 0.001)
     assert schedule.has_rested(rested_s)
+
+
+@pytest.mark.parametrize(
+    ("due_s", "cost_s", "next_s"),
+    [
+        (7.0, 0.01, 7.0),
+        (0.5, 0.01, APART_S),
+        (-3.0, 0.01, APART_S),
+        (7.0, 1.0, 0.3 + SWEEP_SHARE),
+        (40.0, 0.01, 31.0),
+    ],
+)
+def test_a_sweep_may_be_wanted_sooner(due_s: float, cost_s: float, next_s: float) -> None:
+    """But not at once after the last one, and only when sweeps have taken a small share of the time."""
+    schedule = settled()
+    schedule.sweep_ended(NOW_S + 0.3, cost_s)
+    schedule.sweep_by(NOW_S + due_s)
+    assert schedule.pause_s(NOW_S, QUIET) == pytest.approx(next_s)
 
 
 def test_a_sweep_that_cannot_begin_stays_due() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sockbpf.kernel.look import sock_diag
 from sockbpf.kernel.look.row import Row
 from sockbpf.kernel.look.sock_diag import NLMSG_DONE, NLMSG_ERROR, SOCK_DIAG_BY_FAMILY, dump
-from sockbpf.record.event import Protocol
+from sockbpf.record.event import Direction, Protocol
 
 NLMSG_NOOP = 1
 
@@ -269,3 +269,22 @@ def test_what_is_asked_for(kernel: Any, family: int, protocol: Protocol, states:
     if protocol is Protocol.TCP:
         assert not asked & {3, 6, 7, 10}
     assert netlink.sent[24:] == bytes(48)  # any address
+
+
+@pytest.mark.parametrize(
+    ("length", "left"),
+    [
+        (136, {Direction.SEND: 5003, Direction.RECV: 7001 - 2003}),
+        (192, {Direction.SEND: 5003, Direction.RECV: 4998}),
+        (128, None),
+    ],
+)
+def test_with_progress_a_row_says_how_much_has_left_its_queues(
+    kernel: Any, length: int, left: dict[Direction, int] | None
+) -> None:
+    """Before 4.1 the message does not say; an attribute before it, whose padding follows it, is passed over."""
+    info = (bytes(120) + struct.pack("=QQ", 5003, 7001)).ljust(length, b"\xff")[:length]
+    more = struct.pack("=HHB3x", 5, 8, 0) + struct.pack("=HH", 4 + length, 2) + info
+    kernel(row(inet_diag_msg(recv=2003, send=4001, inode=8191, more=more)) + done())
+    (found,) = dump(socket.AF_INET, Protocol.TCP, progress=True)
+    assert found.left == left

@@ -15,8 +15,8 @@ URL = "http://127.0.0.1:8080/alert"
 WEB = f"expected an http or https address with a host, such as {URL}"
 PORT = "expected a port from 1 to 65535"
 KEYS = (
-    "url, http, thresholds, listeners, clear_ratio, repeat, events, hold, flapping, fold, heartbeat, metrics, "
-    "journal, delivery, destinations, sweep, kernel, store, log"
+    "url, http, thresholds, listeners, stalled, clear_ratio, repeat, events, hold, flapping, fold, heartbeat, "
+    "metrics, journal, delivery, destinations, sweep, kernel, store, log"
 )
 
 

@@ -19,8 +19,11 @@ COMMAND = (
     "python3 -m pytest -p no:cacheprovider -x -s tests/live/test_short.py"
     " tests/live/test_own.py::test_requests_and_answers"
 )
-LOOK = " tests/live/test_look.py --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
-"""A look at all sockets has nothing to do with the choice of hooks: it is tried once for each kernel."""
+LOOK = (
+    " tests/live/test_short_stalls.py tests/live/test_progress.py tests/live/test_look.py"
+    " --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
+)
+"""A look at all sockets, and what it finds stalled, are tried once for each kernel, whatever the choice of hooks."""
 
 CHECK = "python3 -m sockbpf check -c config.yaml"
 

@@ -61,6 +61,9 @@ LOOKED_AT = {
     "sk_cgroup_word": "sock.sk_cgrp_data.val",  # before
     "cgroup_kn": "cgroup.kn",
     "kernfs_id": "kernfs_node.id",
+    "sk_receive_queue": "sock.sk_receive_queue",
+    "udp_reader_queue": "udp_sock.reader_queue",  # 4.12
+    "skb_data": "sk_buff.data",
 }
 """What only bpf/look.c reads, which needs BTF, so that layout.h has none of it; those with a number are optional."""
 

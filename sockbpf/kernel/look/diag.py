@@ -35,7 +35,12 @@ class Diag:
         """Return the sockets of the calling thread's network namespace that are asked for; raise OSError."""
         unsure = self._udp_unsure and protocol is Protocol.UDP
         paths = _MptcpPaths() if protocol is Protocol.TCP else None
-        rows = [row for family in FAMILIES for row in dump(family, protocol, unsure=unsure, take=terms.take)]
+        progress = terms.progress and paths is not None
+        rows = [
+            row
+            for family in FAMILIES
+            for row in dump(family, protocol, unsure=unsure, progress=progress, take=terms.take)
+        ]
         if paths is None or not rows:
             return rows
         paths.look()  # at those that came meanwhile

@@ -11,7 +11,9 @@ from typing import Protocol as Shape
 from sockbpf.record.event import NO_UID
 
 if TYPE_CHECKING:
-    from sockbpf.record.event import Protocol
+    from collections.abc import Mapping
+
+    from sockbpf.record.event import Direction, Protocol
 
 
 class Which(IntEnum):
@@ -27,7 +29,8 @@ class Terms:
     """What a look hands over: sockets of that kind, and these inodes in any case.
 
     `send` and `recv` are thresholds in bytes: over is greater than. With `orphans` it hands over whatever holds
-    something and has no inode: of connections that were closed, or not accepted.
+    something and has no inode: of connections that were closed, or not accepted. With `progress` each says what has
+    left its queues, which costs sock_diag more.
     """
 
     which: Which = Which.NOT_EMPTY
@@ -35,6 +38,7 @@ class Terms:
     recv: int = 0
     inodes: frozenset[int] = frozenset()
     orphans: bool = False
+    progress: bool = False
 
     def take(self, send: int, recv: int, inode: int) -> bool:
         """Tell whether a socket with these queues is to be handed over."""
@@ -51,7 +55,9 @@ class Detail:
 
     `state` is the number that TCP states have, `rcv_charged` and `snd_charged` are what the kernel compares with
     `rcvbuf` and `sndbuf`. By iterators alone, else 0: `address`, the kernel's address of the socket, `cookie`, 0 if
-    nobody has asked for it, `cgroup`, its cgroup's id or 0, `netns`, and TCP's sequence numbers modulo 2^32.
+    nobody has asked for it, `cgroup`, its cgroup's id or 0, `netns`, and TCP's sequence numbers modulo 2^32. Of UDP
+    `rcv_nxt` and `copied_seq` are the halves of a number, the upper one first, that says which datagram is to be read
+    next: 0 if there is none.
     """
 
     address: int
@@ -90,6 +96,8 @@ class Row:
     unsure: int = 0
     detail: Detail | None = None
     """None where the kernel did not say it: of connections of MPTCP."""
+    left: Mapping[Direction, int] | None = None
+    """How many bytes have left each queue, from any beginning, where sock_diag was asked for that and knows it."""
 
     @property
     def ends(self) -> tuple[bytes, bytes, bytes, bytes]:

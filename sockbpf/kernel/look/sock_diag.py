@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.row import Detail, Row
-from sockbpf.record.event import NO_UID, Protocol
+from sockbpf.record.event import NO_UID, Direction, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -41,9 +41,10 @@ STATE_AT = 1
 COOKIE = struct.Struct("=44xQ")
 ERROR = struct.Struct("=i")
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
-INET_DIAG_SKMEMINFO = 7
+INET_DIAG_INFO, INET_DIAG_SKMEMINFO = 2, 7
 MEMORY = struct.Struct("=4I4xI8x")  # sk_rmem_alloc, sk_rcvbuf, sk_wmem_alloc, sk_sndbuf, sk_wmem_queued
 DROPS = struct.Struct("=32xI")  # 4.6: sk_drops
+PROGRESS = struct.Struct("=120xQQ")  # struct tcp_info: tcpi_bytes_acked, tcpi_bytes_received (4.1)
 RECEIVE_BYTES = 1 << 18
 
 SYN_RECV, TIME_WAIT, CLOSE, LISTEN = 3, 6, 7, 10
@@ -83,22 +84,30 @@ def _all(_send: int, _recv: int, _inode: int) -> bool:
 
 
 def dump(
-    family: int, protocol: Protocol, *, unsure: bool = False, take: Callable[[int, int, int], bool] = _all
+    family: int,
+    protocol: Protocol,
+    *,
+    unsure: bool = False,
+    progress: bool = False,
+    take: Callable[[int, int, int], bool] = _all,
 ) -> Iterator[Row]:
     """Yield the sockets of this family and protocol in the namespace of the calling thread.
 
-    With `unsure`, for UDP on a kernel that `shows_what_was_read`, each says how much that may be. `take` is asked for
-    each socket by its queues, SEND and RECV, and its inode, before more of it is read.
+    With `unsure`, for UDP on a kernel that `shows_what_was_read`, each says how much that may be. With `progress`,
+    for TCP, each says how many bytes have left its queues. `take` is asked for each socket by its queues, SEND and
+    RECV, and its inode, before more of it is read.
 
     Raise OSError when the kernel refuses (ENOENT: no inet_diag for this protocol, and its module is not to be had).
     """
     extensions = 1 << (INET_DIAG_SKMEMINFO - 1)
+    extensions |= 1 << (INET_DIAG_INFO - 1) if progress else 0
     for payload in _asked(REQUEST.pack(family, protocol, extensions, 0, STATES[protocol])):
         row = _row(payload)
         if take(row.send, row.recv, row.inode):
             detail = _detail(payload, protocol)
             kept = min(row.recv, detail.rcvbuf // 4) if detail and unsure else 0
-            yield replace(row, unsure=kept, detail=detail)
+            left = _left(payload, row.recv) if progress else None
+            yield replace(row, unsure=kept, detail=detail, left=left)
 
 
 def dump_listeners(family: int) -> Iterator[tuple[Row, int, int | None]]:
@@ -178,6 +187,19 @@ def _detail(payload: memoryview, protocol: Protocol) -> Detail | None:
     (drops,) = DROPS.unpack_from(memory) if len(memory) >= DROPS.size else (0,)
     charged = queued if protocol is Protocol.TCP else wmem
     return Detail(0, 0, 0, payload[STATE_AT], rcvbuf, rmem, sndbuf, charged, drops, 0)
+
+
+def _left(payload: memoryview, recv: int) -> Mapping[Direction, int] | None:
+    """Return how many bytes have left each queue; None if the message does not say.
+
+    The count of bytes received grows with rcv_nxt, so that less what is unread it grows with copied_seq. Bytes that
+    come between the kernel's two reads make it greater at this look, never less.
+    """
+    info = _attribute(payload, INET_DIAG_INFO)
+    if len(info) < PROGRESS.size:  # before 4.1
+        return None
+    acked, received = PROGRESS.unpack_from(info)
+    return {Direction.SEND: acked, Direction.RECV: received - recv}
 
 
 def _attribute(payload: memoryview, wanted: int) -> memoryview:

@@ -20,7 +20,7 @@ from sockbpf.record.facts import Facts
 from sockbpf.record.sweep import Reading, Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from sockbpf.counters import Counters
     from sockbpf.kernel.look.row import Look
@@ -40,15 +40,17 @@ class Wanted:
     terms: Terms = field(default_factory=Terms)
 
 
-def wanted_of(sockets: Collection[Socket], over: tuple[int, int], *, everywhere: bool) -> Wanted:
+def wanted_of(
+    sockets: Collection[Socket], over: tuple[int, int], *, everywhere: bool, progress: bool = False
+) -> Wanted:
     """Return what a sweep that is to find these sockets looks at, in their namespaces or in all.
 
     Besides them it finds what is over: `over` is the least that any socket's thresholds can be, SEND and RECV.
-    One of them may have lost its inode since, or have none yet.
+    One of them may have lost its inode since, or have none yet. With `progress` it shows what has left the queues.
     """
     inodes = frozenset(socket.inode for socket in sockets) - {0}
     namespaces = None if everywhere else frozenset(socket.netns for socket in sockets)
-    return Wanted(namespaces, Terms(Which.OVER_ONLY, *over, inodes, orphans=bool(sockets)))
+    return Wanted(namespaces, Terms(Which.OVER_ONLY, *over, inodes, bool(sockets), progress))
 
 
 class Sweeper:
@@ -120,7 +122,18 @@ def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
         {Direction.SEND: row.send, Direction.RECV: row.recv},
         row.unsure,
         _facts(row, protocol),
+        _left(row, protocol),
     )
+
+
+def _left(row: Row, protocol: Protocol) -> Mapping[Direction, int]:
+    detail = row.detail
+    if row.left is not None or detail is None or not detail.address:  # sock_diag was asked
+        return row.left or {}
+    if protocol is Protocol.TCP:
+        return {Direction.SEND: detail.snd_una, Direction.RECV: detail.copied_seq}
+    first = detail.rcv_nxt << 32 | detail.copied_seq
+    return {Direction.RECV: first} if first else {}
 
 
 def _facts(row: Row, protocol: Protocol) -> dict[Direction, Facts]:

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Stalled queues: those that hold something and that nothing has left for a while, whatever their size.
+
+Pure: no I/O, no clock of its own. Sweeps show of each queue a number that changes when something leaves it. A queue
+is stalled once all looks of a whole `after` have shown it with more than `above` bytes and with the same number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sockbpf.judge.episodes import Episode, Episodes, identity
+from sockbpf.judge.levels import Levels
+from sockbpf.judge.looked import ABSENT_LOOKS, was_looked_at
+from sockbpf.record.event import Direction, Mode, Protocol
+from sockbpf.record.facts import Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sockbpf.counters import Counters
+    from sockbpf.judge.episodes import Key, OwnerOf
+    from sockbpf.record.alert import Notice
+    from sockbpf.record.sweep import Reading, Sweep
+
+MOST = 32_768
+"""So many queues are watched at once; further ones are counted."""
+
+KEPT_NS = 600 * 10**9
+"""So long a queue is remembered that no look was taken at: its network namespace could not be entered, or is gone."""
+
+SYN_SENT, FIN_WAIT_1, CLOSE_WAIT, LAST_ACK, CLOSING = 2, 4, 8, 9, 11
+FIN_IN = {
+    Direction.SEND: frozenset({FIN_WAIT_1, LAST_ACK, CLOSING}),
+    Direction.RECV: frozenset({CLOSE_WAIT, LAST_ACK, CLOSING}),
+}
+"""The TCP states in which the last byte of a queue that is not empty is no byte but the end of the stream (FIN)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StallSettings:
+    """When a queue is stalled. `after_ns` 0: never; `above` is bytes."""
+
+    after_ns: int
+    above: int
+    repeat_ns: int
+
+
+@dataclass(slots=True)
+class _Standing:
+    """A queue that holds more than `above`: nothing has left it since `since_ns`, as far as looks have shown.
+
+    `mark` is the number that changes when something leaves it.
+    """
+
+    place: tuple[int, Protocol]
+    mark: int
+    since_ns: int
+    seen_ns: int
+    absent: int = 0
+
+
+class Stalls:
+    """Makes notices of what sweeps show of queues that stand still."""
+
+    def __init__(
+        self,
+        settings: StallSettings,
+        counters: Counters,
+        salt: str,
+        owner_of: OwnerOf,
+        may_be_held: Callable[[int, int], bool],
+    ) -> None:
+        """Begin with no open episode; the arguments are those of `Policy`."""
+        self.settings = settings
+        """May be changed at any time: the next sweep is judged by them. An open episode keeps its threshold."""
+        self.episodes = Episodes(counters, f"stalled {salt}", owner_of)
+        self._counters = counters
+        self._may_be_held = may_be_held
+        self._standing: dict[Key, _Standing] = {}
+        """By (identity, direction), which is the key of its episode too; those with an open episode included."""
+
+    def on_sweep(self, sweep: Sweep) -> list[Notice]:
+        """Take a sweep that has ended, and return the notices of episodes that end; `on_time` begins them."""
+        if not self.settings.after_ns:
+            self._standing.clear()
+            return [
+                notice
+                for key, episode in list(self.episodes.open.items())
+                for notice in self.episodes.end(key, episode.size, sweep.ended_ns)
+            ]
+        notices: list[Notice] = []
+        seen: set[Key] = set()
+        for reading in sweep.readings:
+            for direction in Direction:
+                if direction in reading.sizes:
+                    key: Key = (identity(reading.socket), direction)
+                    seen.add(key)
+                    notices += self._look(key, reading, direction, sweep)
+        for key in self._standing.keys() - seen:
+            notices += self._miss(key, sweep)
+        return notices
+
+    def _look(self, key: Key, reading: Reading, direction: Direction, sweep: Sweep) -> list[Notice]:
+        standing, mark = self._standing.get(key), reading.left.get(direction)
+        size = reading.sizes[direction]
+        if _held(reading, direction) <= self.settings.above:
+            return self._forget(key, size, sweep.ended_ns)
+        if standing is None:
+            if mark is not None:
+                self._watch(key, reading, mark, sweep)
+            return []
+        standing.absent, standing.seen_ns = 0, sweep.ended_ns
+        if mark not in {
+            None,
+            standing.mark,
+        }:  # a size that falls proves nothing: a datagram counts until it is dropped
+            notices = self._forget(key, size, sweep.ended_ns)
+            self._watch(key, reading, mark, sweep)
+            return notices
+        if key in self.episodes.open:
+            self._update(self.episodes.open[key], reading, sweep)
+        elif sweep.begun_ns - standing.since_ns >= self.settings.after_ns:
+            self.episodes.begin(key, self._episode(reading, direction, standing.since_ns, sweep))
+        return []
+
+    def _watch(self, key: Key, reading: Reading, mark: int, sweep: Sweep) -> None:
+        """Watch a queue from this sweep on: it was read before the sweep's end, so nothing has left it since then."""
+        if len(self._standing) >= MOST:
+            self._counters.add("stalls_full")
+            return
+        socket = reading.socket
+        place = (socket.netns, socket.protocol)
+        self._standing[key] = _Standing(place, mark, sweep.ended_ns, sweep.ended_ns)
+
+    def _update(self, episode: Episode, reading: Reading, sweep: Sweep) -> None:
+        direction = episode.direction
+        episode.ns, episode.size = sweep.ended_ns, reading.sizes[direction]
+        episode.peak = max(episode.peak, episode.size)
+        episode.facts = reading.facts_of(direction)
+        if not episode.socket.inode:
+            episode.socket = reading.socket  # the connection has been accepted meanwhile
+
+    def _miss(self, key: Key, sweep: Sweep) -> list[Notice]:
+        """Take note that a sweep does not show a queue: it is at or under `above`, gone, or was not looked at."""
+        standing = self._standing[key]
+        episode = self.episodes.open.get(key)
+        if episode and not was_looked_at(episode, sweep, self._may_be_held):
+            return []
+        if not episode and standing.place not in sweep.looked:
+            if standing.place[0] not in sweep.not_found and sweep.begun_ns - standing.seen_ns < KEPT_NS:
+                return []
+            return self._forget(key, 0, sweep.ended_ns)
+        standing.absent += 1
+        return self._forget(key, 0, sweep.ended_ns) if standing.absent >= ABSENT_LOOKS else []
+
+    def _forget(self, key: Key, size: int, ns: int) -> list[Notice]:
+        self._standing.pop(key, None)
+        return self.episodes.end(key, size, ns) if key in self.episodes.open else []
+
+    def _episode(self, reading: Reading, direction: Direction, since_ns: int, sweep: Sweep) -> Episode:
+        """Return the episode: `after` is its hold, so that its alert has the instant from which it stands still."""
+        settings, size = self.settings, reading.sizes[direction]
+        return Episode(
+            socket=reading.socket,
+            direction=direction,
+            mode=Mode.POLL,
+            address=0,
+            since_ns=since_ns,
+            ns=sweep.ended_ns,
+            size=size,
+            peak=size,
+            threshold=settings.above,
+            levels=Levels(settings.above, settings.above, settings.after_ns, settings.repeat_ns),
+            condition=Condition.STALLED,
+            facts=reading.facts_of(direction),
+        )
+
+    # as a judge, and for the schedule of sweeps
+
+    @property
+    def open(self) -> dict[Key, Episode]:
+        """The open episodes."""
+        return self.episodes.open
+
+    def is_open(self, id_: str) -> bool:
+        """Tell whether the episode with this id is open."""
+        return self.episodes.is_open(id_)
+
+    def __len__(self) -> int:
+        return len(self.episodes.open)
+
+    def on_time(self, now_ns: int) -> list[Notice]:
+        """Return the notices that are due by now: of episodes that have begun, of repeats."""
+        return self.episodes.due(now_ns)
+
+    def next_due_ns(self) -> int | None:
+        """Return the instant at which `on_time` must be called for an episode that has begun; None if none has."""
+        return self.episodes.next_due_ns()
+
+    def look_due_ns(self, now_ns: int) -> int | None:
+        """Return the first instant after now at which a look may find a queue stalled; None if none is watched."""
+        after_ns = self.settings.after_ns
+        due = (
+            standing.since_ns + after_ns
+            for key, standing in self._standing.items()
+            if not standing.absent and key not in self.episodes.open
+        )
+        return min((ns for ns in due if ns > now_ns), default=None)
+
+
+def _held(reading: Reading, direction: Direction) -> int:
+    """Return how many bytes are certainly there to leave the queue."""
+    state = reading.facts_of(direction).state
+    if state == SYN_SENT:  # what counts one is no byte yet
+        return 0
+    size = reading.surely(direction)
+    return size - 1 if size > 0 and state in FIN_IN[direction] else size
