@@ -22,16 +22,13 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.judge.episodes import OwnerOf
     from sockbpf.record.alert import Notice
-    from sockbpf.record.listening import Listener, ListenLook
+    from sockbpf.record.listening import Listener, ListenLook, Place
 
 LISTEN = 10
 """The TCP state."""
 
 ABSENT_LOOKS = 2
 """A listener not found in this many looks in a row is gone: a dump can skip one when its neighbours change."""
-
-Place = tuple[int, int]
-"""Network namespace and cookie: the one name that a listener keeps and never shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ class Listeners:
         notices: list[Notice] = []
         gone = set(self._known)
         for listener in seen.listeners:
-            place = _place(listener)
+            place = listener.place
             known = self._known.setdefault(place, _Known(listener))
             gone.discard(place)
             known.listener, known.absent = listener, 0
@@ -158,7 +155,7 @@ class Listeners:
         return found
 
     def _suspect(self, listener: Listener) -> Suspect | None:
-        known = self._known.get(_place(listener))
+        known = self._known.get(listener.place)
         if known is None and self._places is None:  # the first look of all
             return None
         before = known.listener if known else None
@@ -288,7 +285,3 @@ class Listeners:
     def next_due_ns(self) -> int | None:
         """Return the instant at which `on_time` must be called for an episode that has begun; None if none has."""
         return self.episodes.next_due_ns()
-
-
-def _place(listener: Listener) -> Place:
-    return listener.socket.netns, listener.cookie

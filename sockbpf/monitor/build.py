@@ -10,7 +10,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.judge.listeners import Listeners
 from sockbpf.judge.policy import Policy
 from sockbpf.judge.stages import Stages
 from sockbpf.judge.stalls import Stalls
@@ -19,20 +18,13 @@ from sockbpf.kernel.look.choice import Choice
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.sweep import Sweeper, SweepThread
 from sockbpf.monitor.demand import Demand, is_udp_send
-from sockbpf.monitor.listening import Listening
+from sockbpf.monitor.listening import ListenersJudge, Listening
 from sockbpf.monitor.loop import Monitor
 from sockbpf.monitor.losses import Losses
 from sockbpf.monitor.own import Own
 from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.schedule import Schedule
-from sockbpf.monitor.terms import (
-    kernel_levels_of,
-    levels_of,
-    listener_settings_of,
-    settings_of,
-    stall_settings_of,
-    timing_of,
-)
+from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, stall_settings_of, timing_of
 from sockbpf.monitor.waking import Waking
 from sockbpf.process.clock import boot_id, monotonic_s
 
@@ -70,7 +62,7 @@ def build(
     owners = Owners()
     policy = Policy(levels_of(config), counters, salt, owners.owner, owners.may_be_held)
     stalls = Stalls(stall_settings_of(config), counters, salt, owners.owner, owners.may_be_held)
-    listeners = Listeners(listener_settings_of(config), counters, salt, owners.owner)
+    listeners = ListenersJudge.of(config, counters, salt, owners.owner)
     judges: tuple[Judge, ...] = (stalls, listeners)
 
     def is_open(id_: str) -> bool:

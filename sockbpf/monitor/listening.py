@@ -6,17 +6,56 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sockbpf.judge.listeners import Listeners
+from sockbpf.judge.unaccepted import Unaccepted
 from sockbpf.kernel.look.listening import ListenerLook
-from sockbpf.monitor.terms import listener_settings_of, listeners_each_s
+from sockbpf.monitor.terms import listener_settings_of, listeners_each_s, unaccepted_settings_of
 from sockbpf.monitor.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.counters import Counters
-    from sockbpf.judge.listeners import Listeners
+    from sockbpf.judge.episodes import OwnerOf
+    from sockbpf.record.alert import Notice
     from sockbpf.record.listening import ListenLook
     from sockbpf.settings.config import Config
+
+
+@dataclass(frozen=True)
+class ListenersJudge:
+    """Both judges of listeners: of how many wait, and of who waits."""
+
+    queues: Listeners
+    unaccepted: Unaccepted
+
+    @classmethod
+    def of(cls, config: Config, counters: Counters, salt: str, owner_of: OwnerOf) -> ListenersJudge:
+        """Return both as these settings want them."""
+        return cls(
+            Listeners(listener_settings_of(config), counters, salt, owner_of),
+            Unaccepted(unaccepted_settings_of(config), counters, salt, owner_of),
+        )
+
+    def on_look(self, seen: ListenLook) -> list[Notice]:
+        """Take a look, and return the notices of both."""
+        return self.queues.on_look(seen) + self.unaccepted.on_look(seen)
+
+    def on_time(self, now_ns: int) -> list[Notice]:
+        """Return the notices that are due by now."""
+        return self.queues.on_time(now_ns) + self.unaccepted.on_time(now_ns)
+
+    def next_due_ns(self) -> int | None:
+        """Return the instant at which `on_time` must be called; None if nothing is due."""
+        due = (self.queues.next_due_ns(), self.unaccepted.next_due_ns())
+        return min((ns for ns in due if ns is not None), default=None)
+
+    def is_open(self, id_: str) -> bool:
+        """Tell whether the episode with this id is open."""
+        return self.queues.is_open(id_) or self.unaccepted.is_open(id_)
+
+    def __len__(self) -> int:
+        return len(self.queues) + len(self.unaccepted)
 
 
 @dataclass(frozen=True)
@@ -25,14 +64,14 @@ class Listening:
 
     look: ListenerLook
     watch: Watch[ListenLook]
-    judge: Listeners
+    judge: ListenersJudge
 
     @classmethod
     def begin(
-        cls, config: Config, judge: Listeners, on_seen: Callable[[], None], counters: Counters
+        cls, config: Config, judge: ListenersJudge, on_seen: Callable[[], None], counters: Counters
     ) -> Listening:
         """Begin to look; `on_seen` is called after each look. Raise NoThreadError."""
-        look = ListenerLook(wanted=bool(config.listeners.backlog))
+        look = ListenerLook(lambda: judge.unaccepted.wanted, wanted=bool(config.listeners.backlog))
         interval_s = listeners_each_s(config)
         watch = Watch("listeners", look, judge, interval_s, on_seen=on_seen, counters=counters)
         return cls(look, watch, judge)
@@ -41,4 +80,5 @@ class Listening:
         """Use these settings from now on."""
         self.look.wanted = bool(config.listeners.backlog)
         self.watch.interval_s = listeners_each_s(config)
-        self.judge.use_settings(listener_settings_of(config))
+        self.judge.queues.use_settings(listener_settings_of(config))
+        self.judge.unaccepted.settings = unaccepted_settings_of(config)

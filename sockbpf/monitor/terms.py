@@ -11,6 +11,7 @@ from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.listeners import ListenerSettings
 from sockbpf.judge.stages import Settings
 from sockbpf.judge.stalls import StallSettings
+from sockbpf.judge.unaccepted import UnacceptedSettings
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.look.sweep import wanted_of
 from sockbpf.monitor.schedule import APART_S, Timing
@@ -71,6 +72,12 @@ def listener_settings_of(config: Config) -> ListenerSettings:
     listeners = config.listeners
     hold_ns, repeat_ns = int(listeners.hold * 1e9), int(config.repeat * 1e9)
     return ListenerSettings(listeners.backlog, config.clear_ratio, hold_ns, repeat_ns)
+
+
+def unaccepted_settings_of(config: Config) -> UnacceptedSettings:
+    """Return when a listener is stalled: with `backlog` 0 there is nothing about listeners."""
+    after_s = config.stalled.after if config.listeners.backlog else 0
+    return UnacceptedSettings(int(after_s * 1e9), int(config.repeat * 1e9))
 
 
 def listeners_each_s(config: Config) -> float:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from sockbpf.record.event import Socket
 
 
+Place = tuple[int, int]
+"""Network namespace and cookie: the one name that a listener keeps and never shares."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """One TCP listener; `cookie` is a number that no other socket of its namespace ever has."""
@@ -26,6 +30,12 @@ class Listener:
     """What it has dropped since it was made, modulo 2^32: connections, but also stray segments. None: not counted."""
     is_own: bool = False
     """Whether it is one of the monitor's own."""
+    connections: frozenset[int] = frozenset()
+    """The cookies of connections to its port that wait to be accepted, if they were asked for."""
+
+    @property
+    def place(self) -> Place:
+        return self.socket.netns, self.cookie
 
     @property
     def is_full(self) -> bool:

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Common
+from sockbpf.record.event import Direction
 from sockbpf.record.facts import Condition
 from sockbpf.record.fields import FIELDS
 
@@ -35,6 +36,13 @@ PHRASES_OF = {
 }
 """Of a condition that is put otherwise than one of size."""
 
+UNACCEPTED = {
+    EXCEEDED: "is stalled: {size} connections wait and nobody accepts them",
+    ONGOING: "is still stalled: {size} connections wait, nobody has accepted any for {duration} s",
+    CLEARED: "is not stalled any more: nobody had accepted for {duration} s, {size} connections wait now",
+}
+"""Of ACCEPT that is stalled."""
+
 DROPS_OF = {Condition.ACCEPT.value: " (backlog {limit}, dropped {drops})"}
 """What else is said of a condition, if `drops` is there."""
 
@@ -59,7 +67,7 @@ def sentence(fields: Mapping[str, str]) -> str:
     known = _Fields(fields)
     if known["event"] not in PHRASES:
         return printable(f"{known['event']}, last alert {known['seq']}")
-    phrase = PHRASES_OF.get(known["condition"], PHRASES)[known["event"]].format_map(known)
+    phrase = _phrases(known)[known["event"]].format_map(known)
     if "drops" in fields:
         phrase += DROPS_OF.get(known["condition"], "").format_map(known)
     if "count" in fields:
@@ -77,6 +85,12 @@ def sentence(fields: Mapping[str, str]) -> str:
     remote = "" if known["remote_port"] in {"0", "?"} else f" to {_endpoint(known, 'remote')}"
     known |= {"phrase": phrase, "local": _endpoint(known, "local"), "remote": remote}
     return printable((what + ends).format_map(known))
+
+
+def _phrases(known: Mapping[str, str]) -> Mapping[str, str]:
+    if (known["type"], known["condition"]) == (Direction.ACCEPT.name, Condition.STALLED.value):
+        return UNACCEPTED
+    return PHRASES_OF.get(known["condition"], PHRASES)
 
 
 LOOKALIKES = str.maketrans(

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
 import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +17,11 @@ from sockbpf.kernel.look.netns import inside
 from tests.live.listening import connect, knock, listener, overflows, queue
 from tests.live.monitoring import StartMonitor
 from tests.live.network import namespace
+from tests.live.ports import free_port
 from tests.live.receiver import Receiver
 from tests.live.reloading import change
 from tests.live.sockets import FAMILIES, port
+from tests.live.waiting import until, wait_until
 
 OVER = 103
 """Connections: one more than 80 % of the backlog."""
@@ -159,3 +164,69 @@ def test_a_reload(start_monitor: StartMonitor, receiver: Receiver, stack: ExitSt
     change(monitor, listeners={"backlog": "0%"})
     receiver.first(event="cleared", id=told["id"])
     assert len(receiver.alerts(event="exceeded", **name)) == 1
+
+
+STALLED = {"after": "3s", "above": "1KiB"}
+
+
+def test_a_listener_from_which_nobody_accepts_for_a_while(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    """Far below its limit; one that accepts as many as come, with as many waiting all the time, is not told."""
+    start_monitor(listeners={"backlog": "80%"}, stalled=STALLED, repeat="1s")
+    hung, busy = listener(stack), listener(stack)
+    connect(stack, hung, 2)
+    connect(stack, busy, 2)
+    filled_s = time.time()
+    name = {"type": "ACCEPT", "condition": "stalled", "local_port": port(hung)}
+    while not receiver.alerts(event="exceeded", **name):
+        assert time.time() < filled_s + 60
+        stack.enter_context(socket.create_connection(busy.getsockname()))
+        stack.enter_context(busy.accept()[0])
+        wait_until(time.monotonic() + 0.02)
+    told = receiver.first(event="exceeded", **name)
+    wanted = {
+        "size": "2",
+        "threshold": "0",
+        "limit": "128",
+        "fill": "1",
+        "pid": str(os.getpid()),
+        "drops": None,
+    }
+    assert {key: told.get(key) for key in wanted} == wanted
+    assert float(told["timestamp"]) < filled_s + 2
+    connect(stack, hung, 5)
+    receiver.first(event="ongoing", id=told["id"], size=7)
+    stack.enter_context(hung.accept()[0])
+    ended = receiver.first(event="cleared", id=told["id"])
+    assert ended["size"] == "6"
+    assert not receiver.alerts(local_port=port(busy), type="ACCEPT")
+
+
+def test_nginx_that_is_stopped(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, tmp_path: Path
+) -> None:
+    start_monitor(listeners={"backlog": "80%"}, stalled=STALLED)
+    number = free_port()
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/errors; master_process off; daemon off;\n"
+        f"events {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{number} backlog=128; return 204; }} }}\n"
+    )
+    command = ["nginx", "-e", str(tmp_path / "errors"), "-c", str(tmp_path / "nginx.conf")]
+    nginx = stack.enter_context(subprocess.Popen(command))
+    stack.callback(nginx.kill)
+    until(lambda: answers(number), "nginx to answer")
+    nginx.send_signal(signal.SIGSTOP)
+    os.waitpid(nginx.pid, os.WUNTRACED)
+    stack.enter_context(socket.create_connection(("127.0.0.1", number)))
+    told = receiver.first(event="exceeded", type="ACCEPT", condition="stalled", local_port=number)
+    assert (told["size"], told["pid"], told["comm"]) == ("1", str(nginx.pid), "nginx")
+    nginx.send_signal(signal.SIGCONT)
+    receiver.first(event="cleared", id=told["id"], pid=nginx.pid)
+
+
+def answers(number: int) -> bool:
+    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", number)) as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return bool(client.recv(1))
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ class Host:
 
 
 def listener(
-    waiting: int = 0, drops: int | None = 0, limit: int = 128, number: int = 1, **changed: bool
+    waiting: int = 0, drops: int | None = 0, limit: int = 128, number: int = 1, **changed: Any
 ) -> Listener:
     return Listener(replace(SOCKET, inode=8191 + number), number, waiting, limit, drops, **changed)
 

@@ -29,6 +29,51 @@ HOLDS = f"holds 9 bytes, over 8 ({WORST})"
 WORST_BACK = f"at 9 bytes after 0 s over 8, peak 10 ({WORST})"
 
 
+ACCEPT = {
+    "protocol": "tcp",
+    "type": "ACCEPT",
+    "local_ip": "10.0.0.1",
+    "local_port": "80",
+    "remote_ip": "0.0.0.0",
+}
+ACCEPT |= {
+    "remote_port": "0",
+    "condition": "accept",
+    "size": "9",
+    "threshold": "8",
+    "limit": "10",
+    "duration": "2.5",
+}
+ACCEPT |= {"peak": "11", "pid": "7", "comm": "nginx"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"event": "exceeded", "drops": "0"}, "has 9 connections waiting, over 8 (backlog 10, dropped 0)"),
+        ({"event": "ongoing"}, "still has 9 connections waiting, over 8 for 2.5 s, peak 11"),
+        (
+            {"event": "cleared", "drops": "13"},
+            "is back at 9 waiting connections after 2.5 s over 8, peak 11 (backlog 10, dropped 13)",
+        ),
+        (
+            {"event": "exceeded", "condition": "stalled"},
+            "is stalled: 9 connections wait and nobody accepts them",
+        ),
+        (
+            {"event": "ongoing", "condition": "stalled"},
+            "is still stalled: 9 connections wait, nobody has accepted any for 2.5 s",
+        ),
+        (
+            {"event": "cleared", "condition": "stalled"},
+            "is not stalled any more: nobody had accepted for 2.5 s, 9 connections wait now",
+        ),
+    ],
+)
+def test_an_accept_queue_is_put_in_connections(fields: dict[str, str], words: str) -> None:
+    assert sentence(ACCEPT | fields) == f"ACCEPT queue of tcp 10.0.0.1:80 {words} (nginx, pid 7)"
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import logging
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.netns import inside, namespaces
 from sockbpf.kernel.look.owner import open_inodes
-from sockbpf.kernel.look.sock_diag import dump_listeners
+from sockbpf.kernel.look.sock_diag import dump_listeners, dump_unaccepted
 from sockbpf.process.clock import monotonic_ns
 from sockbpf.record.event import Protocol, Socket, ip_text
-from sockbpf.record.listening import Listener, ListenLook
+from sockbpf.record.listening import Listener, ListenLook, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
     from sockbpf.kernel.look.row import Row
 
 log = logging.getLogger(__name__)
@@ -31,9 +34,13 @@ SEARCH_NS = 5 * 10**9
 class ListenerLook:
     """Looks at all listeners: call it. For one thread."""
 
-    def __init__(self, *, wanted: bool = True) -> None:
-        """Begin; if it is not `wanted`, which may be changed at any time, a look shows nothing and costs nothing."""
+    def __init__(self, who_waits: Callable[[], Container[Place]], *, wanted: bool = True) -> None:
+        """Begin; `who_waits` returns those listeners of which a look is to say who waits.
+
+        If it is not `wanted`, which may be changed at any time, a look shows nothing and costs nothing.
+        """
         self.wanted = wanted
+        self._who_waits = who_waits
         self._places: dict[int, str] = {}
         self._searched_ns: int | None = None
         self._sockets: dict[tuple[int, int], Socket] = {}
@@ -55,7 +62,7 @@ class ListenerLook:
                     if entered != number:  # the process has gone into another one
                         self._searched_ns = None
                         continue
-                    found = [self._listener(*each, number, own) for each in _dumped()]
+                    found = self._listeners(number, own)
                     overflows[number] = overflows_of(COUNTS.read_text())
             except OSError as fault:
                 self._searched_ns = None  # it is gone, or only the process is by which it was found
@@ -65,13 +72,24 @@ class ListenerLook:
         self._sockets = {(each.socket.netns, each.cookie): each.socket for each in listeners}
         return ListenLook(begun_ns, monotonic_ns(), frozenset(self._places), overflows, tuple(listeners))
 
+    def _listeners(self, netns: int, own: set[int]) -> list[Listener]:
+        asked = self._who_waits()
+        found = []
+        for family in FAMILIES:
+            unaccepted: dict[int, frozenset[int]] = {}
+            for row, cookie, drops in list(dump_listeners(family)):
+                listener = self._listener(row, cookie, drops, netns, own)
+                if listener.place in asked:
+                    port = listener.socket.local_port
+                    if port not in unaccepted:
+                        unaccepted[port] = frozenset(dump_unaccepted(family, port))
+                    listener = replace(listener, connections=unaccepted[port])
+                found.append(listener)
+        return found
+
     def _listener(self, row: Row, cookie: int, drops: int | None, netns: int, own: set[int]) -> Listener:
         socket = self._sockets.get((netns, cookie)) or _socket(row, netns)
         return Listener(socket, cookie, row.recv, row.send, drops, row.inode in own)
-
-
-def _dumped() -> list[tuple[Row, int, int | None]]:
-    return [each for family in FAMILIES for each in dump_listeners(family)]
 
 
 def _socket(row: Row, netns: int) -> Socket:

@@ -38,6 +38,11 @@ PLACEHOLDER, MPTCP = 255, 262
 MPTCP_COUNTS = Path("/proc/thread-self/net/netstat")
 MESSAGE = struct.Struct("=BBBB2s2s16s16s12xIIIII")  # struct inet_diag_msg
 STATE_AT = 1
+INET_DIAG_REQ_BYTECODE = 1
+S_GE, S_LE = 2, 3
+OF_PORT = struct.Struct(
+    "=HH" + 2 * "BBHBBH"
+)  # 2 of struct inet_diag_bc_op twice: how, where to go if so, and if not
 COOKIE = struct.Struct("=44xQ")
 ERROR = struct.Struct("=i")
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
@@ -47,7 +52,7 @@ DROPS = struct.Struct("=32xI")  # 4.6: sk_drops
 PROGRESS = struct.Struct("=120xQQ")  # struct tcp_info: tcpi_bytes_acked, tcpi_bytes_received (4.1)
 RECEIVE_BYTES = 1 << 18
 
-SYN_RECV, TIME_WAIT, CLOSE, LISTEN = 3, 6, 7, 10
+ESTABLISHED, SYN_RECV, TIME_WAIT, CLOSE, CLOSE_WAIT, LISTEN = 1, 3, 6, 7, 8, 10
 ANY_STATE = 0xFFFFFFFF
 STATES = {
     Protocol.TCP: ANY_STATE & ~(1 << SYN_RECV | 1 << TIME_WAIT | 1 << CLOSE | 1 << LISTEN),
@@ -123,6 +128,20 @@ def dump_listeners(family: int) -> Iterator[tuple[Row, int, int | None]]:
         memory = _attribute(payload, INET_DIAG_SKMEMINFO)
         drops = DROPS.unpack_from(memory)[0] if len(memory) >= DROPS.size else None
         yield _row(payload), COOKIE.unpack_from(payload)[0], drops
+
+
+def dump_unaccepted(family: int, port: int) -> Iterator[int]:
+    """Yield the cookie of each TCP connection to this local port that waits to be accepted: no file holds it.
+
+    The kernel compares the port as it goes through its sockets. Raise OSError as `dump` does.
+    """
+    body = REQUEST.pack(family, Protocol.TCP, 0, 0, 1 << ESTABLISHED | 1 << CLOSE_WAIT)
+    body += OF_PORT.pack(
+        OF_PORT.size, INET_DIAG_REQ_BYTECODE, S_GE, 8, 20, 0, 0, port, S_LE, 8, 12, 0, 0, port
+    )
+    for payload in _asked(body):
+        if not _row(payload).inode:
+            yield COOKIE.unpack_from(payload)[0]
 
 
 def dump_mptcp(family: int) -> list[Row]:
