@@ -76,7 +76,8 @@ class Queue:
                 self._shares.add(owed)
                 waiting = self._episodes.setdefault(owed.episode, [])
                 waiting.append(owed.n)
-                self._meanwhile.offered(owed, self._owed[waiting[0]], earlier=earlier)
+                if self._bucket.rate:
+                    self._meanwhile.offered(owed, self._owed[waiting[0]], earlier=earlier)
                 if len(waiting) == 1:
                     self._is_ready(owed.episode)
             due_s = self._due_s(now_s)
@@ -96,10 +97,7 @@ class Queue:
         return self._bucket.is_behind(len(self._owed), self._clock())
 
     def take_ended(self) -> list[list[Owed]]:
-        """Forget the alerts of episodes that began and ended meanwhile, if the destination is behind its rate.
-
-        Return those that one summary is to stand for, for each account.
-        """
+        """If the destination is behind, forget and return what began and ended meanwhile, for each summary to be."""
         with self._changed:
             if not self._is_behind():
                 return []

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Folding: when very many sockets with something in common cross at once, the first few pass singly, the rest as one.
 
-Pure: no I/O, the clock is an argument. Sockets can have in common their local service, the remote service, or their
-process: these are their groups. A crossing is passed on singly while of each of its groups fewer than `above` sockets
-crossed within the window before it. Otherwise it is collected, with the first of its groups that has as many, and so
-are all later notices of its episode. What was collected is passed on when the window, or `collect_ns`, has passed
-since its first notice: one `Folded` for each event. No notice is lost: the counts of the `Folded` and the single
-notices add up to all notices.
+Pure: no I/O, the clock is an argument. Sockets can have in common their local service, the remote service, their
+process, or their user where the process is not known: these are their groups. A crossing is passed on singly while
+of each of its groups fewer than `above` sockets crossed within the window before it. Otherwise it is collected,
+with the first of its groups that has as many, and so are all later notices of its episode. What was collected is
+passed on when the window, or `collect_ns`, has passed since its first notice: one `Folded` for each event. Further
+crossings of a storm are collected for twice as long each time, up to `PATIENCE` times as long: the longer it lasts
+the fewer alerts. No notice is lost: the counts of the `Folded` and the single notices add up to all notices.
 
 A crossing that passed singly counts in all of its groups, one that was collected only in the group that it was
 collected with: a storm of one service does not make a storm of each process that has a socket in it.
 
 A storm is a series of collected crossings without a pause as long as the window; its alerts have an id of their own.
-While a storm lasts there is one `exceeded` in each window, each time about further sockets. Its `cleared` comes when
+While a storm lasts there is now and then an `exceeded`, each time about further sockets. Its `cleared` comes when
 all of its episodes have ended: an id that has cleared is about nothing that is still over.
 """
 
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import TYPE_CHECKING
 
+from sockbpf.judge.due import Waiting
 from sockbpf.judge.storm import Group, Storm, common_of
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice
 
@@ -53,7 +55,7 @@ class _Crossings:
 class _Collected:
     """The storms of one group with notices that wait to be passed on."""
 
-    since_ns: int
+    due_ns: int
     storms: dict[str, Storm] = field(default_factory=dict)
 
 
@@ -88,13 +90,13 @@ class Fold:
         """The groups by the instant of their last crossing, oldest first."""
         self._storms: dict[str, Storm] = {}
         """Id of an open episode that was collected -> its storm."""
-        self._collected: OrderedDict[Group, _Collected] = OrderedDict()
-        """The groups by the instant of their first collected notice, oldest first."""
+        self._collected: dict[Group, _Collected] = {}
+        self._due = Waiting[Group](self._is_due)
         self._forget_ns = 0
 
     def on_notices(self, notices: Iterable[Notice | Folded], now_ns: int) -> list[Notice | Folded]:
         """Return what is passed on now; the other notices are collected. A `Folded` of an earlier stage passes."""
-        passed_on = self._due(now_ns)
+        passed_on = self._take_due(now_ns)
         for notice in notices:
             if isinstance(notice, Notice) and (storm := self._storm_of(notice, now_ns)):
                 passed_on += self._collect(storm, notice, now_ns)
@@ -109,14 +111,11 @@ class Fold:
         if now_ns >= self._forget_ns:  # the `cleared` of an episode may never reach this stage
             self._forget_ns = now_ns + FORGET_NS
             self._forget(now_ns)
-        return self._due(now_ns)
+        return self._take_due(now_ns)
 
     def next_due_ns(self) -> int | None:
         """Return the instant at which `on_time` must be called; None if nothing is to be passed on."""
-        if not self._collected:
-            return None
-        collect_ns = self.window_ns if self._collect_ns is None else self._collect_ns
-        return next(iter(self._collected.values())).since_ns + collect_ns
+        return self._due.first_ns()
 
     def flush(self) -> list[Folded]:
         """Return all that was collected, without waiting for the window to end, nor for what is still over."""
@@ -125,11 +124,12 @@ class Fold:
         self._collected.clear()
         return [folded for storm in storms.values() for folded in storm.take(all_that_ended=True)]
 
-    def _due(self, now_ns: int) -> list[Notice | Folded]:
-        passed_on: list[Notice | Folded] = []
-        while (due_ns := self.next_due_ns()) is not None and due_ns <= now_ns:
-            passed_on += self._take(next(iter(self._collected)))
-        return passed_on
+    def _is_due(self, group: Group, due_ns: int) -> bool:
+        return group in self._collected and self._collected[group].due_ns == due_ns
+
+    def _take_due(self, now_ns: int) -> list[Notice | Folded]:
+        due = dict.fromkeys(self._due.take(now_ns))
+        return [folded for group in due for folded in self._take(group)]
 
     def _take(self, group: Group) -> list[Folded]:
         return [folded for storm in self._collected.pop(group).storms.values() for folded in storm.take()]
@@ -142,8 +142,14 @@ class Fold:
 
     def _await(self, storm: Storm, now_ns: int) -> None:
         """Have what the storm has collected passed on in time."""
-        if storm.is_due:
-            self._collected.setdefault(storm.group, _Collected(now_ns)).storms[storm.id] = storm
+        if not storm.is_due:
+            return
+        if storm.group not in self._collected:
+            collect_ns = self.window_ns if self._collect_ns is None else self._collect_ns
+            due_ns = now_ns + collect_ns * storm.patience
+            self._collected[storm.group] = _Collected(due_ns)
+            self._due.add(due_ns, storm.group)
+        self._collected[storm.group].storms[storm.id] = storm
 
     def _storm_of(self, notice: Notice, now_ns: int) -> Storm | None:
         """Return the storm that a notice belongs to; None if it is passed on singly."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 WORST = 5
 """How many sockets a folded notice names."""
 
+PATIENCE = 8
+
 Group = tuple[Common, tuple[object, ...]]
 """What is common to the sockets, and its value."""
 
@@ -34,12 +36,14 @@ def service_of(notice: Notice) -> Iterator[Group]:
 
 def common_of(notice: Notice) -> Iterator[Group]:
     """Yield all that a socket can have in common with others; what names the most comes first."""
-    yield from service_of(notice)
-    socket = notice.socket
+    socket, kind = notice.socket, _kind(notice)
+    yield Common.LOCAL_SERVICE, (socket.local_port, *kind)
     if socket.remote_port:
-        yield Common.REMOTE_SERVICE, (socket.remote_ip, socket.remote_port, *_kind(notice))
+        yield Common.REMOTE_SERVICE, (socket.remote_ip, socket.remote_port, *kind)
     if notice.pid:
-        yield Common.PROCESS, (notice.pid, *_kind(notice))
+        yield Common.PROCESS, (notice.pid, *kind)
+    else:  # in a storm not every owner is found
+        yield Common.USER, (account_of(socket.uid), *kind)
 
 
 def user_of(notice: Notice) -> Iterator[Group]:
@@ -97,6 +101,8 @@ class Storm:
     peak: int = 0
     open: int = 0
     """How many of its episodes have not ended."""
+    told: int = 0
+    """How often an `exceeded` was passed on."""
     begun: Batch = field(default_factory=Batch)
     """The `exceeded` that wait to be passed on."""
     going: Batch = field(default_factory=Batch)
@@ -126,12 +132,18 @@ class Storm:
         """Whether a notice was collected that can be passed on."""
         return bool(self.begun.count or self.going.count or (self.ended.count and not self.open))
 
+    @property
+    def patience(self) -> int:
+        """How many times longer than those of other storms its further crossings are collected."""
+        return min(2**self.told, PATIENCE) if self.begun.count else 1
+
     def take(self, *, all_that_ended: bool = False) -> list[Folded]:
         """Return one `Folded` for each event, in their order, and begin anew.
 
         The ends wait while an episode is open, unless `all_that_ended` are wanted.
         """
         batches = [self.begun, self.going]
+        self.told += self.begun.count > 0
         self.begun, self.going, self.ongoing = Batch(), Batch(), set()
         if all_that_ended or not self.open:
             self.is_over = self.is_over or self.ended.count > 0

@@ -226,7 +226,7 @@ FIELDS = (
     ),
     Field(
         "fold", TEXT, "of a folded alert alone: what its sockets have in common, `local-service`, `remote-service`, "
-        "`process` or `user`",
+        "`process` or, where that is not known, `user`",
         lambda alert: alert.common.value if alert.common else None,
         choices=tuple(each.value for each in Common), label=True,
     ),

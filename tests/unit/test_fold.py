@@ -153,10 +153,20 @@ def test_a_storm_that_lasts_is_one_fold_and_none_of_it_is_passed_on_singly() -> 
     for number in range(40):  # ten in each second
         now_ns = 5 * S + number * S // 10
         passed_on += stage.on_notices([notice(number, now_ns)], now_ns)
-    passed_on += stage.on_time(10 * S)
-    assert said(passed_on) == [(EXCEEDED, 0)] * 3 + [(EXCEEDED, 10)] * 3 + [(EXCEEDED, 7)]
+    passed_on += stage.on_time(13 * S)
+    assert said(passed_on) == [*[(EXCEEDED, 0)] * 3, (EXCEEDED, 10), (EXCEEDED, 20), (EXCEEDED, 7)]
     assert len({one.notice.id for one in folded(passed_on[3:])}) == 1
-    assert [one.notice.ns for one in folded(passed_on[3:])] == [5 * S + n * S // 10 for n in (3, 13, 23, 33)]
+    assert [one.notice.ns for one in folded(passed_on[3:])] == [5 * S + n * S // 10 for n in (3, 13, 33)]
+
+
+def test_the_longer_a_storm_lasts_the_fewer_are_its_alerts() -> None:
+    stage = fold()
+    passed_on = []
+    for number in range(1000):  # ten in each second
+        now_ns = 5 * S + number * S // 10
+        passed_on += stage.on_notices([notice(number, now_ns)], now_ns)
+    counts = [one.count for one in folded(passed_on[3:])]
+    assert counts == [10, 20, 40, *[80] * 11]
 
 
 def test_another_storm_is_another_fold() -> None:
@@ -249,7 +259,7 @@ def test_other_settings_while_it_runs() -> None:
     stage.above = 1
     assert stage.on_notices(crossings(8), 5 * S) == []
     stage.window_ns = 7 * S
-    assert stage.next_due_ns() == 12 * S
+    assert stage.next_due_ns() == 6 * S  # what was collected goes by the window of then
     stage.above = 0
     assert len(stage.on_notices([*crossings(9), notice(4, 5 * S, CLEARED)], 5 * S)) == 1
     assert said(stage.on_time(12 * S)) == [(EXCEEDED, 4)]

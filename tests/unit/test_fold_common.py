@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf.judge.fold import MOST_GROUPS
-from sockbpf.judge.storm import common_of
+from sockbpf.judge.storm import PATIENCE, common_of
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Common, Folded, Notice, alert_of
 from sockbpf.record.event import Protocol
 from sockbpf.record.facts import Condition, Severity
@@ -74,7 +74,9 @@ def test_connections_of_a_server_are_its_local_service() -> None:
 
 def test_without_anything_in_common_each_is_told() -> None:
     stage = fold(3, groups_of=common_of)
-    sockets = [replace(DATABASE, local_port=40000 + n, remote_ip=f"192.0.2.{n}") for n in range(40)]
+    sockets = [
+        replace(DATABASE, local_port=40000 + n, remote_ip=f"192.0.2.{n}", uid=1000 + n) for n in range(40)
+    ]
     noticed = [client(number, socket=socket, **UNKNOWN) for number, socket in enumerate(sockets)]
     assert stage.on_notices(noticed, 5 * S) == noticed
     one_process = [replace(each, pid=5003 + number) for number, each in enumerate(noticed)]
@@ -82,10 +84,12 @@ def test_without_anything_in_common_each_is_told() -> None:
 
 
 def test_sockets_that_are_not_connected_have_no_remote_service_in_common() -> None:
-    stage = fold(3, groups_of=common_of)
     udp = replace(TCP, protocol=Protocol.UDP, remote_ip="0.0.0.0", remote_port=0)
-    noticed = [notice(n, 5 * S, socket=replace(udp, local_port=5000 + n), **UNKNOWN) for n in range(40)]
-    assert stage.on_notices(noticed, 5 * S) == noticed
+    sockets = [replace(udp, local_port=5000 + n, uid=1009) for n in range(40)]
+    (one,) = folds([notice(n, 5 * S, socket=socket) for n, socket in enumerate(sockets)])
+    assert one.common is Common.PROCESS
+    (one,) = folds([notice(n, 5 * S, socket=socket, **UNKNOWN) for n, socket in enumerate(sockets)])
+    assert one.common is Common.USER  # where the process is not known
 
 
 def test_a_name_that_several_processes_share_is_kept() -> None:
@@ -135,7 +139,7 @@ def test_what_comes_later_stays_in_its_storm_whoever_has_the_socket_then() -> No
 
 
 def test_only_so_many_groups_are_remembered() -> None:
-    stage = fold(3, window_ns=3600 * S, groups_of=common_of)
+    stage = fold(10**6, window_ns=3600 * S, groups_of=common_of)
     for number in range(MOST_GROUPS + 7):
         socket = replace(TCP, local_port=number & 0xFFFF, remote_ip=f"192.0.{number >> 8}.{number & 255}")
         stage.on_notices([notice(number, 5 * S, socket=socket, **UNKNOWN)], 5 * S)
@@ -173,7 +177,7 @@ def test_each_notice_counts_once_and_each_storm_clears_once(
     for each in begun:
         now_ns += random.choice([0, S // 2])
         passed_on += stage.on_notices([replace(each, event=CLEARED, ns=now_ns)], now_ns)
-    passed_on += stage.on_time(now_ns + S)
+    passed_on += stage.on_time(now_ns + PATIENCE * S)
     sums: Counter[tuple[str, str]] = Counter()
     cleared: Counter[str] = Counter()
     for one in passed_on:
@@ -184,4 +188,4 @@ def test_each_notice_counts_once_and_each_storm_clears_once(
         assert sum(count for (_, its), count in sums.items() if its == event) == len(crossings)
     assert all(sums[id_, EXCEEDED] == sums[id_, CLEARED] for id_ in cleared)
     assert set(cleared.values()) <= {1}
-    assert_forgotten(stage, now_ns + 3 * S)
+    assert_forgotten(stage, now_ns + (PATIENCE + 2) * S)
