@@ -221,6 +221,7 @@ def test_clients_of_one_process_are_few_requests_and_delay_no_other(
     print(
         f"{SOCKETS} crossings in {took_s:.2f} s: {len(told)} requests; the other was told after {late_s:.3f} s"
     )
-    assert len(told) < 20
+    # On a busy machine the search for owners does not find all in time: they are a second storm, that of their user.
+    assert len(told) < (20 if is_one_service or strict_times else 40)
     assert late_s < 1 or not strict_times
     assert_nothing_lost(monitor)
