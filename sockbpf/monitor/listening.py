@@ -70,10 +70,15 @@ class Listening:
     def begin(
         cls, config: Config, judge: ListenersJudge, on_seen: Callable[[], None], counters: Counters
     ) -> Listening:
-        """Begin to look; `on_seen` is called after each look. Raise NoThreadError."""
+        """Begin to look; `on_seen` is called after each look that shows something. Raise NoThreadError."""
         look = ListenerLook(lambda: judge.unaccepted.wanted, wanted=bool(config.listeners.backlog))
+
+        def tell() -> None:
+            if look.wanted or len(judge):
+                on_seen()
+
         interval_s = listeners_each_s(config)
-        watch = Watch("listeners", look, judge, interval_s, on_seen=on_seen, counters=counters)
+        watch = Watch("listeners", look, judge, interval_s, on_seen=tell, counters=counters)
         return cls(look, watch, judge)
 
     def use(self, config: Config) -> None:
