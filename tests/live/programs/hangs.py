@@ -18,6 +18,8 @@ REQUEST = b"GET /well HTTP/1.1\r\nHost: h\r\nCookie: " + b"c" * 2003 + b"\r\n\r\
 DOWNLOAD = b"GET /big HTTP/1.1\r\nHost: h\r\n\r\n"
 SOME = 5_003
 """Bytes that a client sends to a server that hangs."""
+MORE_THAN_A_BACKLOG = 149
+"""Python's is 128 connections."""
 FLOWING = 2**20
 """A transfer is under way once a connection has carried so many bytes."""
 
@@ -104,6 +106,10 @@ def of_asyncio(place: Place) -> Iterator[Hang]:
         client = place.connect(deaf.port)
         client.sendall(bytes(SOME))
     yield hang(deaf, "never accepts", "ACCEPT")
+    full = asyncio_server(place, "listen")
+    for _ in range(MORE_THAN_A_BACKLOG):
+        place.knock(full.port)
+    yield hang(full, "never accepts, its accept queue is full", "ACCEPT")
 
 
 def of_ssh(place: Place) -> Iterator[Hang]:

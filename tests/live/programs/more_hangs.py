@@ -22,6 +22,7 @@ def of_postgresql(place: Place) -> Iterator[Hang]:
     place.run(*psql(server, "-c", "create table t (a text)"))
     place.start("sh", "-c", f"yes a-line-of-a-table | {' '.join(psql(server))} -c 'copy t from stdin'")
     backend = _backend(server, "COPY")
+    until_flowing(place, server.port)
     stop([backend], signal.SIGSTOP)
     yield hang(server, "SIGSTOP of a backend in COPY FROM", "RECV", [backend])
     rows = "copy (select repeat('x', 1000) from generate_series(1, 100000000)) to stdout"

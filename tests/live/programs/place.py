@@ -70,6 +70,14 @@ class Place:
         with inside(self.path):
             return self.stack.enter_context(socket.create_connection((address, port), timeout=10))
 
+    def knock(self, port: int) -> None:
+        """Begin to connect to a port of this namespace, and do not wait for it."""
+        with inside(self.path):
+            made = self.stack.enter_context(socket.socket())
+        made.setblocking(False)
+        with suppress(BlockingIOError):
+            made.connect((LOOPBACK, port))
+
     def udp(self, port: int) -> socket.socket:
         """Return a UDP socket of the test itself, connected to a port of this namespace."""
         with inside(self.path):

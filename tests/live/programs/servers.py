@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,4 +164,5 @@ def comm_of(pid: int) -> str:
 
 def stop(pids: list[int], number: int) -> None:
     for pid in pids:
-        os.kill(pid, number)
+        with suppress(ProcessLookupError):  # sshd has some that live for a moment
+            os.kill(pid, number)
