@@ -22,18 +22,10 @@ from tests.live.programs.told_of import HUNG, WELL, Verdict, noise, table, verdi
 from tests.live.receiver import Receiver
 
 WITHIN_S = 20
+UNOWNED = 3
+"""So many owners may stay unknown on a busy machine; a wrong one is never right."""
 PATIENCE_S = 30
 """So long an alert is waited for; on a busy machine it is late for reasons of its own."""
-
-LISTENER = "no alert yet of a listener below its limit from which nobody accepts"
-NOT_YET = {
-    "PostgreSQL: SIGSTOP of the postmaster, a new connection": LISTENER,
-    "nginx: SIGSTOP, a new connection": LISTENER,
-    "redis: SIGSTOP, a new connection": LISTENER,
-    "asyncio: time.sleep in a handler, a new connection": LISTENER,
-    "asyncio: never accepts": LISTENER,
-}
-"""Hangs of which an alert is not promised: the name -> why."""
 
 
 @pytest.fixture
@@ -61,14 +53,18 @@ def test_what_hangs_is_told(here: Place, monitor: Monitor, receiver: Receiver, s
     def verdicts() -> list[Verdict]:
         return [verdict(hang, receiver, here.number) for hang in hangs]
 
-    while not all(each.told for each in verdicts()) and time.time() < hangs[-1].began_s + within_s:
+    while (
+        not all(each.told and "pid" in each.told for each in verdicts())
+        and time.time() < hangs[-1].began_s + within_s
+    ):
         time.sleep(0.1)
     found = verdicts()
     monitor.stop()
-    print(table(HUNG, [each.row(NOT_YET) for each in found]))
-    assert NOT_YET.keys() <= {hang.name for hang in hangs}
+    print(table(HUNG, [each.row() for each in found]))
     late = [each.hang.name for each in found if each.told is None or each.after_s > within_s]
-    assert not set(late) - NOT_YET.keys()
+    assert not late
+    unowned = [each.hang.name for each in found if each.told and "pid" not in each.told]
+    assert not (unowned if strict_times else unowned[UNOWNED:])
 
 
 @pytest.mark.timeout(3600)
