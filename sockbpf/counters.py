@@ -20,6 +20,7 @@ NAMES = {
     "sweep_failed": "sweeps that failed, whole or for one network namespace",
     "watch_failed": "looks at something other than the queues that failed; the next one may work",
     "overflows_unnamed": "overflows of accept queues, counted by the kernel, of listeners that were not found",
+    "rates_unread": "network namespaces whose counters were not read because there were too many",
     "look_refused": "times BPF iterators could not be had: sockets are looked at by sock_diag, which costs more",
     "stalls_full": "times a queue was not watched for a stall because too many were: each look counts each again",
     "begun_by_sweep": "sockets found over by a sweep that the hooks had not reported",
@@ -54,9 +55,8 @@ NAMES = {
 
 LOSSES = (
     "lost_submit", "lost_ring", "undecodable", "episodes_full", "unmarked", "untold", "unreturned", "sweep_failed",
-    "watch_failed", "stalls_full", "overflows_unnamed", "given_up", "set_aside", "late", "ignored", "log_dropped",
-    "journal_failed",
-    "dropped",
+    "watch_failed", "stalls_full", "overflows_unnamed", "rates_unread", "given_up", "set_aside", "late", "ignored",
+    "log_dropped", "journal_failed", "dropped",
 )  # fmt: skip
 """The counters of losses: of alerts, of events, of log lines. A change of one is a warning in the log."""
 

@@ -21,6 +21,7 @@ from sockbpf.kernel.attach.legacy import what_costs, what_is_left_out
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.look.buffers import buffers, out_of_reach
 from sockbpf.kernel.look.choice import Choice
+from sockbpf.monitor.rates import unknown_counters
 from sockbpf.monitor.rehearsal import rehearse
 from sockbpf.monitor.terms import thresholds_of
 from sockbpf.record.event import Direction, Event, What
@@ -94,6 +95,7 @@ def check(config: Config) -> int:
         ("costs more", what_costs()),
         ("left out", what_is_left_out()),
         ("no alerts", unreached),
+        ("no alerts", "\n".join(unknown_counters(config))),
     ):
         if text:
             out.print(f"[yellow]{mark}:[/] {escape(text)}", soft_wrap=True)

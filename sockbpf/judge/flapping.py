@@ -78,7 +78,7 @@ class Flapping:
         """Return the notices that are passed on now; the others are counted."""
         passed_on = self.on_time(now_ns)
         for notice in notices:
-            queue = (*identity(notice.socket), notice.direction, notice.condition, notice.severity)
+            queue = _queue_of(notice)
             flap = self._flaps.get(queue)
             if flap:
                 self._count(flap, notice, now_ns)
@@ -148,6 +148,13 @@ class Flapping:
         flap = self._flaps.pop(queue)
         self._ids.discard(flap.first.id)
         return _notice_of(flap, CLEARED, flap.last.ns)
+
+
+def _queue_of(notice: Notice) -> Queue:
+    """Return what stays the same of all notices of a queue, or of a counter, at one severity."""
+    if notice.socket is None:
+        return (notice.counter, notice.condition, notice.severity)
+    return (*identity(notice.socket), notice.direction, notice.condition, notice.severity)
 
 
 def _notice_of(flap: _Flap, event: str, ns: int) -> Notice:

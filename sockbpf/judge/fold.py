@@ -95,10 +95,13 @@ class Fold:
         self._forget_ns = 0
 
     def on_notices(self, notices: Iterable[Notice | Folded], now_ns: int) -> list[Notice | Folded]:
-        """Return what is passed on now; the other notices are collected. A `Folded` of an earlier stage passes."""
+        """Return what is passed on now; the other notices are collected.
+
+        A `Folded` of an earlier stage passes, and so does a rate: there is one of a counter.
+        """
         passed_on = self._take_due(now_ns)
         for notice in notices:
-            if isinstance(notice, Notice) and (storm := self._storm_of(notice, now_ns)):
+            if isinstance(notice, Notice) and notice.socket and (storm := self._storm_of(notice, now_ns)):
                 passed_on += self._collect(storm, notice, now_ns)
             else:
                 passed_on.append(notice)

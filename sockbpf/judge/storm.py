@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sockbpf.record.alert import EXCEEDED, ONGOING, Common, Folded, Notice
+from sockbpf.record.alert import EXCEEDED, ONGOING, Common, Folded, Notice, socket_of
 from sockbpf.record.event import account_of
 
 if TYPE_CHECKING:
@@ -26,17 +26,17 @@ Group = tuple[Common, tuple[object, ...]]
 
 def _kind(notice: Notice) -> tuple[object, ...]:
     """Return what is never mixed in one alert."""
-    return (notice.socket.protocol, notice.direction, notice.condition, notice.severity)
+    return (socket_of(notice).protocol, notice.direction, notice.condition, notice.severity)
 
 
 def service_of(notice: Notice) -> Iterator[Group]:
     """Yield the local service."""
-    yield Common.LOCAL_SERVICE, (notice.socket.local_port, *_kind(notice))
+    yield Common.LOCAL_SERVICE, (socket_of(notice).local_port, *_kind(notice))
 
 
 def common_of(notice: Notice) -> Iterator[Group]:
     """Yield all that a socket can have in common with others; what names the most comes first."""
-    socket, kind = notice.socket, _kind(notice)
+    socket, kind = socket_of(notice), _kind(notice)
     yield Common.LOCAL_SERVICE, (socket.local_port, *kind)
     if socket.remote_port:
         yield Common.REMOTE_SERVICE, (socket.remote_ip, socket.remote_port, *kind)
@@ -48,13 +48,13 @@ def common_of(notice: Notice) -> Iterator[Group]:
 
 def user_of(notice: Notice) -> Iterator[Group]:
     """Yield the user; nothing for root, whose single alerts are not bounded."""
-    if uid := notice.socket.uid:
+    if uid := socket_of(notice).uid:
         yield Common.USER, (account_of(uid), *_kind(notice))
 
 
 def _of_one(notice: Notice) -> dict[str, object]:
     """Return the fields that name one socket and its process; those that are not known are left out."""
-    socket = notice.socket
+    socket = socket_of(notice)
     fields: dict[str, object] = {
         "local_ip": socket.local_ip,
         "local_port": socket.local_port,
@@ -153,9 +153,10 @@ class Storm:
 
     def _folded(self, batch: Batch) -> Folded:
         worst, shared = batch.worst[0], batch.shared
+        socket = socket_of(worst)
         notice = replace(
             worst,
-            socket=worst.socket if "local_port" in shared else replace(worst.socket, local_port=0),
+            socket=socket if "local_port" in shared else replace(socket, local_port=0),
             id=self.id,
             ns=batch.first_ns if worst.event == EXCEEDED else batch.last_ns,
             since_ns=self.since_ns,
@@ -164,5 +165,5 @@ class Storm:
             comm=worst.comm if "comm" in shared else "",
             crossings=batch.crossings,
         )
-        sizes = tuple((one.socket, one.size) for one in batch.worst)
+        sizes = tuple((socket_of(one), one.size) for one in batch.worst)
         return Folded(notice, batch.count, sizes, self.group[0], frozenset(shared))

@@ -7,10 +7,11 @@ import logging
 import os
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.policy import Policy
+from sockbpf.judge.rates import Rates
 from sockbpf.judge.stages import Stages
 from sockbpf.judge.stalls import Stalls
 from sockbpf.kernel.attach.arm import arm, log_sight
@@ -22,6 +23,7 @@ from sockbpf.monitor.listening import ListenersJudge, Listening
 from sockbpf.monitor.loop import Monitor
 from sockbpf.monitor.losses import Losses
 from sockbpf.monitor.own import Own
+from sockbpf.monitor.rates import RateWatch
 from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.schedule import Schedule
 from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, stall_settings_of, timing_of
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.service import Service
     from sockbpf.monitor.store_child import StoreProcess
-    from sockbpf.monitor.watch import Judge, Watch
+    from sockbpf.monitor.watch import Judge, Watching
     from sockbpf.settings.config import Config
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,8 @@ def build(
     policy = Policy(levels_of(config), counters, salt, owners.owner, owners.may_be_held)
     stalls = Stalls(stall_settings_of(config), counters, salt, owners.owner, owners.may_be_held)
     listeners = ListenersJudge.of(config, counters, salt, owners.owner)
-    judges: tuple[Judge, ...] = (stalls, listeners)
+    rates = Rates(salt, owners.owner)
+    judges: tuple[Judge, ...] = (stalls, listeners, rates)
 
     def is_open(id_: str) -> bool:
         return policy.is_open(id_) or any(judge.is_open(id_) for judge in judges)
@@ -73,6 +76,7 @@ def build(
 
     stages = Stages(settings_of(config), counters, is_open)
     waking = Waking()
+    rate_watch = RateWatch(rates, on_seen=waking.wake, counters=counters)
     with closing(Choice(config.kernel.look, config.kernel.types)) as choice:  # compiled while the hooks are
         probes = _armed(config, counters)
         look = choice.take(counters)
@@ -82,9 +86,10 @@ def build(
     is_blind = probes is None or any(sight.candidate is None for sight in probes.sights)
     dispatch = _dispatch()(config, counters, open_episodes, store.port)
     own = Own(tables, dispatch.serves)
+    rate_watch.use(config)
     schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
     listening = Listening.begin(config, listeners, waking.wake, counters)
-    watches: tuple[Watch[Any], ...] = (listening.watch,)
+    watches: tuple[Watching, ...] = (listening.watch, rate_watch)
     return Monitor(
         waking=waking,
         probes=probes,
@@ -101,7 +106,7 @@ def build(
         schedule=schedule,
         settings=Reload(
             config=config, reread=reread, counters=counters, tables=tables,
-            policy=policy, stalls=stalls, listening=listening, stages=stages, schedule=schedule,
+            policy=policy, stalls=stalls, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
             is_blind=is_blind, dispatch=dispatch, store=store,
         ),
         losses=Losses(counters, tables, own),

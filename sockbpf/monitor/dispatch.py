@@ -77,7 +77,7 @@ def _new_alert(notice: Notice | Folded, host: str, unix_offset_ns: int) -> NewAl
     def fields(seq: int) -> Mapping[str, str]:
         return parameters(alert_of(notice, seq=seq, host=host, unix_offset_ns=unix_offset_ns))
 
-    return NewAlert(f"{one.id}/{one.event}", account_of(one.socket.uid), fields)
+    return NewAlert(f"{one.id}/{one.event}", account_of(one.socket.uid if one.socket else 0), fields)
 
 
 def _log(fields: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sockbpf.monitor.schedule import IDLE_S, Waits
 from sockbpf.monitor.terms import wanted_by
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.schedule import Schedule
     from sockbpf.monitor.service import Service
     from sockbpf.monitor.waking import Waking
-    from sockbpf.monitor.watch import Judge, Watch
+    from sockbpf.monitor.watch import Judge, Watching
     from sockbpf.record.alert import Notice
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Monitor:
     """Judges sweeps beside the policy; one of `judges` too."""
     judges: tuple[Judge, ...]
     """Those beside the policy, each with episodes of its own."""
-    watches: tuple[Watch[Any], ...]
+    watches: tuple[Watching, ...]
     stages: Stages
     dispatch: Dispatch
     schedule: Schedule

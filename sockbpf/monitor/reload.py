@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sockbpf.kernel.attach.tables import Tables
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.listening import Listening
+    from sockbpf.monitor.rates import RateWatch
     from sockbpf.monitor.schedule import Schedule
     from sockbpf.monitor.store_child import StoreProcess
     from sockbpf.settings.config import Config
@@ -59,6 +60,7 @@ class Reload:
     """Whether some change of a queue is seen by no hook, so that sweeps must find it."""
     dispatch: Dispatch
     store: StoreProcess
+    rates: RateWatch
     wanted: bool = False
     """Whether the settings are to be read again; a signal handler may set it."""
     _is_wait_logged: bool = field(default=False, init=False)
@@ -104,6 +106,7 @@ class Reload:
         self.listening.use(config)
         self.stalls.settings = stall_settings_of(config)
         self.stages.change(settings_of(config))
+        self.rates.use(config)
         # A sweep at once finds what is over by the new thresholds.
         self.schedule.use_timing(timing_of(config, is_blind=self.is_blind), monotonic_s())
         logging.getLogger().setLevel(config.log.upper())

@@ -53,6 +53,16 @@ class LookJudge(Judge, Protocol[Judged_contra]):
         """Take what was seen, and return the notices."""
 
 
+class Watching(Protocol):
+    """What the loop needs of a watch."""
+
+    def notices(self) -> list[Notice]:
+        """Give what was seen meanwhile to the judge, and return the notices."""
+
+    def stop(self) -> None:
+        """End its thread."""
+
+
 class Watch(Generic[Seen]):
     """Looks each `interval_s` seconds; `look` may raise OSError, which is counted: the next look may work."""
 

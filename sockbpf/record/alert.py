@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sockbpf.record.event import Direction, Mode, Socket
+    from sockbpf.record.rate import Droppers, HostCounter, Rate
 
 EXCEEDED, ONGOING, CLEARED = "exceeded", "ongoing", "cleared"
 EVENTS = (EXCEEDED, ONGOING, CLEARED)
@@ -40,7 +41,8 @@ class Notice:
     id: str
     ns: int
     since_ns: int
-    socket: Socket
+    socket: Socket | None
+    """None of a rate, which is of a counter."""
     direction: Direction
     mode: Mode
     size: int
@@ -53,6 +55,19 @@ class Notice:
     condition: Condition = Condition.SIZE
     severity: Severity = Severity.WARNING
     facts: Facts = UNKNOWN
+    counter: HostCounter | None = None
+    """Of a rate; `size`, `peak` and `threshold` are in the unit of `rate`."""
+    rate: Rate | None = None
+    """The threshold of a rate, with its unit."""
+    droppers: Droppers = ()
+    """Of a rate: the sockets that have dropped datagrams since the episode began, the worst first."""
+
+
+def socket_of(notice: Notice) -> Socket:
+    """Return the socket of a notice that is about one; raise ValueError for that of a rate."""
+    if notice.socket is None:
+        raise ValueError(f"the notice {notice.id} is about no socket")
+    return notice.socket
 
 
 @dataclass(frozen=True, slots=True)

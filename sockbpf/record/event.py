@@ -35,6 +35,8 @@ class Direction(IntEnum):
     RECV = 1
     ACCEPT = 2
     """A listener's connections that wait to be accepted: no bytes, and no hook reports them."""
+    RATE = 3
+    """No queue: how fast a counter of a network namespace rises. No hook reports it."""
 
 
 class Protocol(IntEnum):

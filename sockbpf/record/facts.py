@@ -18,6 +18,8 @@ class Condition(Enum):
     """More connections wait to be accepted than the threshold, or the accept queue has overflowed."""
     STALLED = "stalled"
     """It holds something, and nothing has left it for a while."""
+    RATE = "rate"
+    """A counter of the network namespace rose faster than the threshold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sockbpf.record.alert import EVENTS, EXCEEDED, HEARTBEAT, Common, seconds_text
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.facts import STATES, Condition, Severity
+from sockbpf.record.rate import PER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +43,13 @@ class Needed(Enum):
     IN_ALERTS = 1
     """In all but heartbeats."""
     ALWAYS = 2
+    OF_SOCKETS = 3
+    """In alerts about a socket: in all but heartbeats and rates."""
+    OF_RATES = 4
 
 
 TEXT, WHOLE, SECONDS, ADDRESS = Kind
-NEVER, IN_ALERTS, ALWAYS = Needed
+NEVER, IN_ALERTS, ALWAYS, OF_SOCKETS, OF_RATES = Needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,9 @@ def _fill(alert: Alert) -> str | None:
 
 
 def _worst(alert: Alert) -> str | None:
-    """Return the worst sockets, each by that end of it in which they can differ."""
+    """Return the worst sockets, each by that end of it in which they can differ; of a rate by the local end."""
+    if alert.notice.droppers:
+        return ";".join(f"{_end(socket, is_local=True)}={drops}" for socket, drops in alert.notice.droppers)
     is_local = alert.common is Common.REMOTE_SERVICE
     return ";".join(f"{_end(socket, is_local=is_local)}={size}" for socket, size in alert.worst) or None
 
@@ -98,6 +104,28 @@ def _worst(alert: Alert) -> str | None:
 def _end(socket: Socket, *, is_local: bool) -> str:
     ip, port = (socket.local_ip, socket.local_port) if is_local else (socket.remote_ip, socket.remote_port)
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def _of_socket(value: Callable[[Socket], str]) -> Callable[[Alert], str | None]:
+    """Return what gives a value of the alert's socket; None where the alert is about none."""
+
+    def of(alert: Alert) -> str | None:
+        return value(alert.notice.socket) if alert.notice.socket else None
+
+    return of
+
+
+def _protocol(alert: Alert) -> str | None:
+    notice = alert.notice
+    protocol = (
+        notice.socket.protocol if notice.socket else notice.counter.protocol if notice.counter else None
+    )
+    return protocol.name.lower() if protocol else None
+
+
+def _netns(alert: Alert) -> str | None:
+    place = alert.notice.socket or alert.notice.counter
+    return str(place.netns) if place else None
 
 
 PLACES_OF_EDITION_2 = 12
@@ -109,6 +137,7 @@ _ENDED = (
     "how many of their alerts are not sent, so many numbers are missing in `seq`"
 )
 """The outbox adds these: the alert itself does not know who is behind."""
+_COUNTER = "of a rate alone: the counter, by `nstat`'s name, that rises by `size` a `second` or a `minute`"
 _OWNER = "whose socket it is, where that is certain; else absent"
 
 FIELDS = (
@@ -122,27 +151,27 @@ FIELDS = (
         lambda alert: alert.notice.event, choices=(*EVENTS, HEARTBEAT), needed=ALWAYS, column=1,
     ),
     Field(
-        "protocol", TEXT, "`tcp`, `udp`", lambda alert: alert.notice.socket.protocol.name.lower(),
-        choices=tuple(each.name.lower() for each in Protocol), needed=IN_ALERTS, label=True, column=2,
+        "protocol", TEXT, "`tcp`, `udp`; of a rate where its counter is of one of them", _protocol,
+        choices=tuple(each.name.lower() for each in Protocol), needed=OF_SOCKETS, label=True, column=2,
     ),
     Field(
-        "local_ip", ADDRESS, _ENDPOINT, lambda alert: alert.notice.socket.local_ip,
+        "local_ip", ADDRESS, _ENDPOINT, _of_socket(lambda socket: socket.local_ip),
         folded=False, label=True, column=4,
     ),
     Field(
-        "local_port", WHOLE, _ENDPOINT, lambda alert: str(alert.notice.socket.local_port),
-        needed=IN_ALERTS, label=True, column=5,
+        "local_port", WHOLE, _ENDPOINT, _of_socket(lambda socket: str(socket.local_port)),
+        needed=OF_SOCKETS, label=True, column=5,
     ),
     Field(
-        "remote_ip", ADDRESS, _ENDPOINT, lambda alert: alert.notice.socket.remote_ip,
+        "remote_ip", ADDRESS, _ENDPOINT, _of_socket(lambda socket: socket.remote_ip),
         folded=False, label=True, column=6,
     ),
     Field(
-        "remote_port", WHOLE, _ENDPOINT, lambda alert: str(alert.notice.socket.remote_port),
+        "remote_port", WHOLE, _ENDPOINT, _of_socket(lambda socket: str(socket.remote_port)),
         folded=False, label=True, column=7,
     ),
     Field(
-        "type", TEXT, "`SEND`, `RECV`; `ACCEPT`: connections that wait to be accepted",
+        "type", TEXT, "`SEND`, `RECV`; `ACCEPT`: connections that wait to be accepted; `RATE`: a counter that rises",
         lambda alert: alert.notice.direction.name,
         choices=tuple(each.name for each in Direction), needed=IN_ALERTS, label=True, column=3,
     ),
@@ -203,8 +232,18 @@ FIELDS = (
         needed=ALWAYS, chosen=True, label=True, column=8,
     ),
     Field(
-        "netns", WHOLE, "network namespace, inode number", lambda alert: str(alert.notice.socket.netns),
+        "netns", WHOLE, "network namespace, inode number", _netns,
         folded=False, label=True,
+    ),
+    Field(
+        "name", TEXT, _COUNTER,
+        lambda alert: alert.notice.counter.name if alert.notice.counter else None,
+        needed=OF_RATES, label=True, column=13,
+    ),
+    Field(
+        "per", TEXT, _COUNTER,
+        lambda alert: PER[alert.notice.rate.seconds] if alert.notice.rate else None,
+        choices=tuple(PER.values()), label=True,
     ),
     Field("mode", TEXT, "`ebpf`, or `poll` when a sweep saw it first", lambda alert: alert.notice.mode.value),
     Field(
@@ -233,8 +272,8 @@ FIELDS = (
     Field("ended", WHOLE, _ENDED, lambda _: None),
     Field("unsent", WHOLE, _ENDED, lambda _: None),
     Field(
-        "worst", TEXT, "of a folded alert alone: the worst of its sockets, as `ip:port=size;…`, by the remote end; "
-        "by the local one if the remote service is common",
+        "worst", TEXT, "of a folded alert: the worst of its sockets, as `ip:port=size;…`, by the remote end; by the "
+        "local one if the remote service is common; of a rate: who dropped most datagrams since the episode began",
         _worst,
     ),
 )  # fmt: skip

@@ -55,6 +55,13 @@ WHERE = {
 """Which sockets a folded alert is about, by what they have in common."""
 
 
+PHRASES_OF_RATES = {
+    EXCEEDED: "rises by {size} a {per}, over {threshold}",
+    ONGOING: "still rises by {size} a {per}, over {threshold} for {duration} s, peak {peak}",
+    CLEARED: "is back at {size} a {per} after {duration} s over {threshold}, peak {peak}",
+}
+
+
 class _Fields(dict[str, str]):
     """The fields of an alert; a field that is not there is a question mark, so that a sentence can be made."""
 
@@ -67,6 +74,8 @@ def sentence(fields: Mapping[str, str]) -> str:
     known = _Fields(fields)
     if known["event"] not in PHRASES:
         return printable(f"{known['event']}, last alert {known['seq']}")
+    if known["type"] == "RATE":
+        return printable(_sentence_of_rate(known))
     phrase = _phrases(known)[known["event"]].format_map(known)
     if "drops" in fields:
         phrase += DROPS_OF.get(known["condition"], "").format_map(known)
@@ -91,6 +100,18 @@ def _phrases(known: Mapping[str, str]) -> Mapping[str, str]:
     if (known["type"], known["condition"]) == (Direction.ACCEPT.name, Condition.STALLED.value):
         return UNACCEPTED
     return PHRASES_OF.get(known["condition"], PHRASES)
+
+
+def _sentence_of_rate(known: _Fields) -> str:
+    phrase = PHRASES_OF_RATES[known["event"]]
+    if "crossings" in known:
+        phrase += ", crossed {crossings} times since the last alert"
+    if "worst" in known:
+        phrase += "; dropped by {worst}"
+    ends = " ({comm}, pid {pid})" if "pid" in known else ""
+    if "ended" in known:
+        ends += "; {ended} episodes ended meanwhile, this one was the worst: {unsent} alerts are left out"
+    return f"{{severity}}: {{name}} of network namespace {{netns}} {phrase}{ends}".format_map(known)
 
 
 LOOKALIKES = str.maketrans(

@@ -42,6 +42,8 @@ from sockbpf.settings.fields import (
     whole,
 )
 from sockbpf.settings.http import HttpOptions, one_login
+from sockbpf.settings.rates import DEFAULT as RATES
+from sockbpf.settings.rates import RatesSettings
 from sockbpf.settings.secret import unless_plain
 from sockbpf.settings.store import StoreSettings
 
@@ -222,6 +224,7 @@ class Config(Section):
     )
     flapping: FlappingSettings = FlappingSettings()
     fold: FoldSettings = FoldSettings()
+    rates: RatesSettings = RATES
     heartbeat: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 0.0
     metrics: Annotated[MetricsSettings, AtStart()] = MetricsSettings()
     journal: Annotated[JournalSettings, AtStart()] = JournalSettings()

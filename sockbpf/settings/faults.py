@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 
 from sockbpf.record.alert import EXCEEDED, ONGOING
 from sockbpf.settings.addresses import without_secrets
@@ -14,8 +14,6 @@ from sockbpf.settings.secret import HIDDEN
 from sockbpf.settings.yaml_source import REFUSED, Fault, shown
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
@@ -56,6 +54,7 @@ def fault_of(error: ErrorDetails, source: Source, config: type[BaseModel]) -> Fa
         expected = "expected one of " + error["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
     else:
         expected = "expected another kind of value"
+    where = where[:-1] if where[-1:] == ("[key]",) else where  # it is the key that is no good, not its value
     return Fault(source.line(where), where, expected + _got(kind, where, value))
 
 
@@ -78,14 +77,16 @@ def _known(where: Where, value: object, config: type[BaseModel]) -> list[str]:
 
 
 def _section(where: Where, value: object, config: type[BaseModel]) -> type[BaseModel]:
-    section = config
+    section: Any = config
     for key in where:
         value = cast("Any", value)[key]
         if isinstance(key, int):
             section = MODELS[cast("Any", value)["type"]]
+        elif get_origin(section) is dict:
+            section = get_args(section)[1]
         elif key != "destinations":
-            section = cast("type[BaseModel]", section.model_fields[key].annotation)
-    return section
+            section = section.model_fields[key].annotation
+    return cast("type[BaseModel]", section)
 
 
 def _unknown(where: Where, value: object, config: type[BaseModel]) -> str:

@@ -87,6 +87,7 @@ def launch(folder: Path, url: str, settings: dict[str, Any], before: Sequence[st
     defaults |= {"flapping": {"above": 0}, "fold": {"above": 0}}  # tests count each crossing
     defaults["listeners"] = {"backlog": 0}  # those of other tests may be full
     defaults["stalled"] = {"after": "0s"}  # tests leave queues full on purpose, under load for long
+    defaults["rates"] = {}  # datagrams that tests drop are no news
     defaults["journal"] = {"path": str(folder / "journal")}
     config.write_text(yaml.safe_dump(defaults | settings))
     with log.open("wb") as sink:

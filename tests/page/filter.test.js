@@ -109,6 +109,13 @@ test("a link that makes no sense sets nothing, and is bounded", () => {
   for (const text of ["", "view=evil&span=-1&from=x", "socket={", "socket=[1,2]", "span=12345678901", "socket=null"])
     assert.deepEqual(filter.fromFragment(text), { ...filter.NOTHING }, text);
   assert.equal(filter.fromFragment(`text=${"x".repeat(5000)}`).text.length, 200);
-  const socket = JSON.stringify(Array(7).fill("y".repeat(5000)));
+  const socket = JSON.stringify(Array(8).fill("y".repeat(5000)));
   assert.ok(filter.fromFragment(`socket=${socket}`).socket.every((each) => each.length === 300));
+});
+
+test("a link of an earlier version names no counter, and a rate is found by its counter", () => {
+  const seven = ["web1", "tcp", "RECV", "192.0.2.1", "443", "192.0.2.2", "5000"];
+  assert.deepEqual(filter.fromFragment(`socket=${JSON.stringify(seven)}`).socket, [...seven, ""]);
+  const rate = filter.socketOf({ host: "web1", type: "RATE", protocol: "udp", name: "UdpInErrors" });
+  assert.deepEqual(filter.parametersOf(rate), [["host", "web1"], ["protocol", "udp"], ["type", "RATE"], ["name", "UdpInErrors"]]);
 });

@@ -145,3 +145,11 @@ test("who holds a socket, as far as that is known", () => {
     [{ comm: "\u202eevil", pid: 1 }, "\\u{202e}evil (1)"],
   );
 });
+
+test("a rate is its counter, and its figures are plain numbers", () => {
+  const rate = { type: "RATE", name: "UdpRcvbufErrors", protocol: "udp", size: 2048 };
+  assert.equal(words.ends(rate), "UdpRcvbufErrors");
+  assert.equal(words.service(rate), "RATE UdpRcvbufErrors");
+  assert.equal(words.size(rate.size, rate.type), "2,048");
+  assert.equal(words.bytes(rate.size, rate.type), "2,048");
+});

@@ -53,7 +53,7 @@ delivery: {{timeout: 3s, rate: 7, burst: 9}}
         name="http",
         url=URL,
         events=frozenset({"exceeded", "ongoing", "cleared", "heartbeat"}),
-        types=frozenset({"SEND", "RECV", "ACCEPT"}),
+        types=frozenset({"SEND", "RECV", "ACCEPT", "RATE"}),
         rate=7.0,
         burst=9,
         timeout=3.0,
@@ -178,7 +178,7 @@ BAD_ITEMS = {
     ),
     "types-case": (
         "- {type: syslog, types: [send]}",
-        " > types > item 1: expected one of SEND, RECV, ACCEPT, got 'send'",
+        " > types > item 1: expected one of SEND, RECV, ACCEPT, RATE, got 'send'",
     ),
     "types-word": ("- {type: syslog, types: SEND}", " > types: expected a list such as [SEND, RECV]"),
     "rate": (

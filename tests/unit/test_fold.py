@@ -10,7 +10,7 @@ import pytest
 
 from sockbpf.counters import Counters
 from sockbpf.judge.fold import FORGET_NS, Fold
-from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice
+from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice, socket_of
 from sockbpf.record.event import Protocol
 from tests.unit.folds import ABOVE, RECV, SEND, TCP, THRESHOLD, S, assert_forgotten, fold, notice, said
 
@@ -62,7 +62,7 @@ def test_what_is_folded_is_described_by_its_worst() -> None:
     assert (one.notice.ns, one.notice.since_ns) == (5 * S + 1, 5 * S + 1)
     assert one.notice.id not in {f"id-{number}" for number in range(9)}
     assert (one.notice.pid, one.notice.comm) == (4003, "reader")
-    assert (one.notice.socket.local_port, one.notice.direction) == (443, RECV)
+    assert (socket_of(one.notice).local_port, one.notice.direction) == (443, RECV)
 
 
 def test_what_comes_later_of_a_fold_has_its_id() -> None:

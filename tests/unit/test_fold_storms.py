@@ -16,7 +16,7 @@ from sockbpf.judge.fold import Fold
 from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.policy import Policy
 from sockbpf.judge.storm import PATIENCE, WORST
-from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice
+from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, ONGOING, Folded, Notice, socket_of
 from sockbpf.record.event import Event, Mode, What
 from tests.unit.folds import RECV, SEND, TCP, THRESHOLD, S, assert_forgotten, fold, notice, said
 
@@ -128,7 +128,7 @@ class Loop:
                 self.single[one.id].append(one.event)
             else:
                 service = SERVICES.index(
-                    (replace(one.notice.socket, remote_port=40009), one.notice.direction)
+                    (replace(socket_of(one.notice), remote_port=40009), one.notice.direction)
                 )
                 self.oldest_ns.pop(service, None)
 

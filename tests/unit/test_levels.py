@@ -16,7 +16,7 @@ from sockbpf.judge.episodes import Episode
 from sockbpf.judge.levels import Levels, LevelsOf, levels_by_direction, same_for_all
 from sockbpf.judge.policy import Policy
 from sockbpf.monitor.terms import kernel_levels_of, levels_of
-from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice, socket_of
 from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
 from sockbpf.record.sweep import Reading, Sweep
 from sockbpf.settings.config import Config
@@ -70,7 +70,7 @@ def swept(begun_ns: int, sizes: dict[Socket, int]) -> Sweep:
 
 
 def said(notices: list[Notice]) -> list[tuple[str, int]]:
-    return [(notice.event, notice.socket.local_port) for notice in notices]
+    return [(notice.event, socket_of(notice).local_port) for notice in notices]
 
 
 def no_reap(_address: int, _direction: Direction) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from sockbpf.counters import Counters
 from sockbpf.judge.listeners import Listeners, ListenerSettings
-from sockbpf.record.alert import Notice
+from sockbpf.record.alert import Notice, socket_of
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.facts import Condition, Fill, Severity
 from sockbpf.record.listening import Listener, ListenLook
@@ -207,9 +207,9 @@ def test_the_count_of_drops_begins_anew_after_2_to_the_32() -> None:
 def test_listeners_that_share_an_address_are_told_apart() -> None:
     host = Host(replace(SETTINGS, hold_ns=0))
     (one,) = host.look(listener(0), listener(129, number=2))
-    assert one.socket.inode == 8193
+    assert socket_of(one).inode == 8193
     (other,) = host.look(listener(129), listener(129, number=2))
-    assert other.socket.inode == 8192
+    assert socket_of(other).inode == 8192
 
 
 def test_the_monitors_own_are_not_told_of_but_their_overflows_are_theirs() -> None:

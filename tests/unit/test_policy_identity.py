@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sockbpf.judge.policy import identity
-from sockbpf.record.alert import CLEARED, EXCEEDED
+from sockbpf.record.alert import CLEARED, EXCEEDED, socket_of
 from sockbpf.record.event import Protocol, Socket
 from tests.unit.policies import (
     CLEAR,
@@ -45,7 +45,7 @@ def test_the_inode_of_a_socket_accepted_late_is_learned_from_a_sweep() -> None:
     (begun,) = rules.on_event(over(5 * S, socket=replace(TCP, inode=0)))
     assert rules.on_sweep(sweep(6 * S, (TCP, 0, 2003)), Kernel().reap) == []
     (ended,) = rules.on_event(back(5 * S, 7 * S, socket=replace(TCP, inode=0)))
-    assert [(n.socket.inode, n.pid) for n in (begun, ended)] == [(0, 0), (TCP.inode, 4001)]
+    assert [(socket_of(n).inode, n.pid) for n in (begun, ended)] == [(0, 0), (TCP.inode, 4001)]
     assert_forgotten(rules)
 
 
@@ -62,11 +62,11 @@ def test_udp_sockets_that_share_an_address_are_told_apart() -> None:
     rules = policy()
     twin = replace(UDP, inode=UDP.inode + 2)
     notices = rules.on_sweep(sweep(5 * S, (UDP, 0, 2003), (twin, 0, 3001)), Kernel().reap)
-    assert [(n.event, n.socket.inode, n.size) for n in notices] == [
+    assert [(n.event, socket_of(n).inode, n.size) for n in notices] == [
         (EXCEEDED, UDP.inode, 2003), (EXCEEDED, twin.inode, 3001),
     ]  # fmt: skip
     ended = rules.on_sweep(sweep(6 * S, (UDP, 0, 2003), (twin, 0, 0)), Kernel().reap)
-    assert [(n.event, n.socket.inode) for n in ended] == [(CLEARED, twin.inode)]
+    assert [(n.event, socket_of(n).inode) for n in ended] == [(CLEARED, twin.inode)]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sockbpf.counters import Counters
 from sockbpf.judge import stalls as module
 from sockbpf.judge.stalls import Stalls, StallSettings
-from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice, socket_of
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.facts import Condition, Facts, Severity
 from sockbpf.record.sweep import Reading, Sweep
@@ -265,7 +265,7 @@ def test_a_queue_is_told_just_when_all_looks_of_that_time_show_it_still(
             second += 1
             shown = [reading(recv=one.size, mark=one.left, socket=SOCKETS[n]) for n, one in enumerate(queues)]
             notices = {
-                one.socket.inode - 1: one for one in look(rules, second, *shown) if one.event != ONGOING
+                socket_of(one).inode - 1: one for one in look(rules, second, *shown) if one.event != ONGOING
             }
             for n, one in enumerate(queues):
                 seen[n].append((second, one.size, one.left))

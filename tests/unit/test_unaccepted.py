@@ -9,7 +9,7 @@ from typing import Any
 
 from sockbpf.counters import Counters
 from sockbpf.judge.unaccepted import Unaccepted, UnacceptedSettings
-from sockbpf.record.alert import Notice
+from sockbpf.record.alert import Notice, socket_of
 from sockbpf.record.event import Direction, Protocol, Socket
 from sockbpf.record.facts import Condition
 from sockbpf.record.listening import Listener, ListenLook
@@ -103,9 +103,9 @@ def test_of_a_group_that_shares_a_port_only_the_one_that_hangs() -> None:
     for number in range(19):
         others = {1000 + number, 2000 + number}
         notices += host.look((2, {101, 102} | others), (number % 2, {101, 102} | others), (0, ()))
-    assert [notice.socket.inode for notice in notices] == [8191]
+    assert [socket_of(notice).inode for notice in notices] == [8191]
     both = Host()
-    assert {notice.socket.inode for notice in both.looks(19, (1, {101, 102}), (1, {101, 102}))} == {
+    assert {socket_of(notice).inode for notice in both.looks(19, (1, {101, 102}), (1, {101, 102}))} == {
         8191,
         8192,
     }

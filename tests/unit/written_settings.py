@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -15,8 +16,8 @@ URL = "http://127.0.0.1:8080/alert"
 WEB = f"expected an http or https address with a host, such as {URL}"
 PORT = "expected a port from 1 to 65535"
 KEYS = (
-    "url, http, thresholds, listeners, stalled, clear_ratio, repeat, events, hold, flapping, fold, heartbeat, "
-    "metrics, journal, delivery, destinations, sweep, kernel, store, log"
+    "url, http, thresholds, listeners, stalled, clear_ratio, repeat, events, hold, flapping, fold, rates, "
+    "heartbeat, metrics, journal, delivery, destinations, sweep, kernel, store, log"
 )
 
 
@@ -42,6 +43,9 @@ def keys_of(model: type[BaseModel], above: tuple[str, ...] = ()) -> set[tuple[st
         keys.add((*above, name))
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys |= keys_of(field.annotation, (*above, name))
+        elif get_origin(field.annotation) is dict:  # a section for each name
+            for key in field.default:
+                keys |= {(*above, name, key)} | keys_of(get_args(field.annotation)[1], (*above, name, key))
     return keys
 
 

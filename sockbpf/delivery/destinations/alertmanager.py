@@ -36,6 +36,10 @@ def labels_of(fields: Mapping[str, str]) -> dict[str, str]:
     return {key: fields[key] for key in LABELS if key in fields and key not in varying}
 
 
+NAMES = {"RATE": "HostCounter"}
+"""Type -> what `alertname` is where it is not SocketQueue."""
+
+
 def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
     """Return the alert in the form of the API.
 
@@ -45,7 +49,7 @@ def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
     at = Decimal(fields["timestamp"])
     labels = labels_of(fields)
     posted: dict[str, Any] = {
-        "labels": {"alertname": "SocketQueue"} | labels,
+        "labels": {"alertname": NAMES.get(fields.get("type", ""), "SocketQueue")} | labels,
         "annotations": {"summary": sentence(without_markup(fields))}
         | {key: text for key, text in fields.items() if key not in labels},
         "startsAt": rfc3339(at - Decimal(fields.get("duration", "0"))),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
+from sockbpf.record.event import Direction
 from sockbpf.record.fields import BY_NAME, FIELDS, Kind, Needed
 from sockbpf.store.data.columns import COLUMNS, columns_of
 from sockbpf.store.data.values import OF_REQUEST, EntryError, searchable, seconds_or_none
@@ -26,6 +27,8 @@ KNOWN = frozenset(BY_NAME)
 """The names of an alert's fields: an alert has no pairs of these."""
 CHOICES = {field.name: field.choices for field in FIELDS if field.choices}
 NEEDED = tuple(field.name for field in FIELDS if field.needed is Needed.IN_ALERTS)
+NEEDED_OF_SOCKETS = tuple(field.name for field in FIELDS if field.needed is Needed.OF_SOCKETS)
+NEEDED_OF_RATES = tuple(field.name for field in FIELDS if field.needed is Needed.OF_RATES)
 READ = {field.name: OF_REQUEST[field.kind] for field in FIELDS if field.kind is not Kind.TEXT}
 """For each field that is not a text: what reads its parameter, or raises EntryError."""
 
@@ -73,7 +76,8 @@ def alert_entry(fields: Mapping[str, str]) -> Entry:
         identity = (fields["host"], "", event, fields["timestamp"])
         episode = None
     else:
-        for name in NEEDED:
+        of_type = NEEDED_OF_RATES if fields.get("type") == Direction.RATE.name else NEEDED_OF_SOCKETS
+        for name in (*NEEDED, *of_type):
             if not fields.get(name):
                 raise EntryError(f"{name}: expected, and not there")
         identity = (fields["host"], fields["id"], event, fields["seq"])

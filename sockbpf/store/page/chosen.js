@@ -68,7 +68,8 @@ export function makeChosen(changed) {
 }
 
 /** An alert's fields from a socket's name. */
-function rowOf([host, protocol, type, localIp, localPort, remoteIp, remotePort]) {
+function rowOf([host, protocol, type, localIp, localPort, remoteIp, remotePort, name]) {
+  if (name) return { host, protocol, type, name };
   const row = { host, protocol, type, local_port: localPort };
   return localIp ? { ...row, local_ip: localIp, remote_ip: remoteIp, remote_port: remotePort } : row;
 }
@@ -80,6 +81,7 @@ function facts(row) {
     ["Now", row.end === null ? `${size(row.size, row.type)} of ${size(row.threshold, row.type)}` : "", bytes(row.size, row.type)],
     ["Peak", size(row.peak, row.type), bytes(row.peak, row.type)],
     ["Threshold", size(row.threshold, row.type), bytes(row.threshold, row.type)],
+    ["Severity", brief(row.severity), ""],
     ["Start", number(row.start) === null ? "" : clock(row.start), utc(row.start)],
     ["End", row.end ? clock(row.end) : row.end === null ? "still over" : "", row.end ? utc(row.end) : ""],
     ["Last alert", number(row.last) === null ? "" : ago(row.last), utc(row.last)],

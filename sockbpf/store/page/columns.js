@@ -9,7 +9,7 @@ import { ago, brief, bytes, clock, ends, lasted, number, owner, service, size, t
  */
 const start = { key: "start", name: "Start", text: (r) => clock(r.start), title: (r) => utc(r.start), by: (r) => number(r.start), store: "start" };
 const when = { key: "start", name: "Time", text: (r) => clock(r.timestamp), title: (r) => utc(r.timestamp), by: (r) => number(r.timestamp), store: "start" };
-const serviceOf = { key: "service", name: "Type", text: (r) => [r.protocol, r.type].map(brief).join(" "), title: (r) => (r.protocol ? service(r) : ""), by: serviceOrder };
+const serviceOf = { key: "service", name: "Type", text: (r) => [r.protocol, r.type].map(brief).join(" "), title: (r) => (r.protocol || r.type ? service(r) : ""), by: serviceOrder };
 const socket = { key: "socket", name: "Socket", text: (r) => visible(named(r), 160), title: (r) => visible(named(r)), by: named, chooses: true, grows: true };
 const host = { key: "host", name: "Host", text: (r) => brief(r.host), title: (r) => visible(r.host), by: (r) => visible(r.host), wide: true };
 const process = { key: "comm", name: "Process", text: owner, title: (r) => visible(r.comm), by: (r) => visible(r.comm), wide: true };
@@ -45,6 +45,7 @@ export const COLUMNS = {
 
 /** The two ends of a socket; of an object that is not about a socket, its fields. */
 function named(row) {
+  if (row.type === "RATE" && row.name) return ends(row);
   if (row.local_ip !== undefined || row.count !== undefined || row.local_port !== undefined) return ends(row);
   const rest = Object.entries(row).filter(([name]) => !["event", "timestamp", "host"].includes(name));
   return rest.map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`).join(" ");

@@ -5,7 +5,7 @@ import { number } from "./words.js";
 
 const OF_THE_SOCKET = [
   ...["host", "id", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port"],
-  ...["pid", "comm", "netns", "count", "fold", "worst"],
+  ...["pid", "comm", "netns", "count", "fold", "worst", "name"],
 ];
 
 /** What names an episode, and an alert: the same however often the alert comes. */

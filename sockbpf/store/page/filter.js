@@ -40,7 +40,7 @@ function condition(token) {
   if (/^\d{1,5}$/.test(plain)) return [["port", plain]];
   const word = plain.toLowerCase();
   if (word === "tcp" || word === "udp") return [["protocol", word]];
-  if (word === "recv" || word === "send") return [["type", word.toUpperCase()]];
+  if (word === "recv" || word === "send" || word === "rate") return [["type", word.toUpperCase()]];
   return [["q", plain]];
 }
 
@@ -89,7 +89,7 @@ function fitsOne(row, name, value, loosely) {
 
 /** The texts in which free words are searched. */
 function searched(row) {
-  return [row.comm, row.host, row.local_ip, row.remote_ip].map((each) => String(each ?? "").toLowerCase()).join("\n");
+  return [row.comm, row.host, row.local_ip, row.remote_ip, row.name].map((each) => String(each ?? "").toLowerCase()).join("\n");
 }
 
 function same(ip, value) {
@@ -99,8 +99,8 @@ function same(ip, value) {
   return one !== null && other !== null && one.bits === other.bits && one.value === other.value;
 }
 
-/** The fields that name a socket, whatever its episode; a folded alert has those that all of its sockets share. */
-export const SOCKET = ["host", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port"];
+/** The fields that name a socket, whatever its episode, or the counter of a rate; a folded alert has those that all of its sockets share. */
+export const SOCKET = ["host", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port", "name"];
 
 export function socketOf(row) {
   return SOCKET.map((name) => (row[name] === undefined || row[name] === null ? "" : String(row[name])));
@@ -112,8 +112,8 @@ export function sameSocket(one, other) {
 
 /** Return the parameters that find a socket's alerts, by fields that the store has indexed. */
 export function parametersOf(socket) {
-  const [host, protocol, type, localIp, localPort, remoteIp] = socket;
-  const asked = [["host", host], ["protocol", protocol], ["type", type], ["port", localPort]];
+  const [host, protocol, type, localIp, localPort, remoteIp, , name] = socket;
+  const asked = [["host", host], ["protocol", protocol], ["type", type], ["port", localPort], ["name", name ?? ""]];
   const ip = [remoteIp, localIp].find((each) => each && !ANY_IP.has(each));
   if (ip) asked.push(["ip", ip]);
   return asked.filter(([, value]) => value !== "");
@@ -140,7 +140,9 @@ export function fromFragment(text) {
   for (const name of ["from", "to"]) set[name] = number(link.get(name));
   try {
     const socket = JSON.parse(link.get("socket"));
-    if (Array.isArray(socket) && socket.length === SOCKET.length) set.socket = socket.map((each) => String(each).slice(0, 300));
+    // A link of an earlier version has no name of a counter.
+    const isOne = Array.isArray(socket) && [SOCKET.length - 1, SOCKET.length].includes(socket.length);
+    if (isOne) set.socket = SOCKET.map((_, place) => String(socket[place] ?? "").slice(0, 300));
   } catch {
     // no link of this page
   }

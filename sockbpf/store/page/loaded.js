@@ -17,7 +17,7 @@ const MOST = "1000";
 /** The filters of episodes that the store has; by others only the loaded rows are filtered. */
 const OF_EPISODES = new Set([
   ...["from", "to", "protocol", "type", "ip", "port", "cidr", "host", "pid", "comm", "min_size", "id", "size"],
-  ...["local_ip", "local_port", "remote_ip", "remote_port"],
+  ...["local_ip", "local_port", "remote_ip", "remote_port", "name"],
 ]);
 
 function isAsked(kind, name) {

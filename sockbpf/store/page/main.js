@@ -35,7 +35,7 @@ const table = makeTable(byId("rows-head"), byId("rows-body"), {
 const timeline = makeTimeline(byId("timeline"), byId("timeline-reading"), byId("services-rows"), {
   choose,
   zoom: (from, to) => controls.set({ span: "between", from: Math.floor(from * 1e3) / 1e3, to: Math.ceil(to * 1e3) / 1e3 }),
-  service: (row) => controls.set({ text: `:${row.local_port}`, protocol: row.protocol, type: row.type }),
+  service: (row) => controls.set({ text: row.name ? `name=${row.name}` : `:${row.local_port}`, protocol: row.protocol ?? "", type: row.type }),
 });
 
 function choose(row) {
@@ -222,10 +222,10 @@ byId("socket-close").addEventListener("click", () => {
   byId("table-title").focus();
 });
 byId("socket-only").addEventListener("click", () => {
-  const [host, protocol, type, localIp, localPort, remoteIp, remotePort] = controls.get().socket;
+  const [host, protocol, type, localIp, localPort, remoteIp, remotePort, name] = controls.get().socket;
   const both = [[localIp, localPort], [remoteIp, remotePort]].filter(([ip, port]) => ip && port !== "0");
   const named = both.map(([ip, port]) => (ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`));
-  controls.set({ text: [`host="${host.replaceAll('"', "")}"`, ...(named.length ? named : [`:${localPort}`])].join(" "), protocol, type });
+  controls.set({ text: [`host="${host.replaceAll('"', "")}"`, ...(name ? [`name=${name}`] : named.length ? named : [`:${localPort}`])].join(" "), protocol, type });
 });
 byId("csv").addEventListener("click", () => tried(download()));
 

@@ -30,10 +30,11 @@ export function number(value) {
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** Bytes as KiB, MiB, …; three digits. Of type ACCEPT a number of connections. */
+/** Bytes as KiB, MiB, …; three digits. Of type ACCEPT a number of connections, of RATE the plain number. */
 export function size(value, type) {
   let left = number(value);
   if (left === null) return brief(value);
+  if (type === "RATE") return left.toLocaleString("en");
   if (type === "ACCEPT") return `${left.toLocaleString("en")} conn`;
   let unit = 0;
   while (Math.abs(left) >= 1024 && unit < UNITS.length - 1) {
@@ -44,9 +45,10 @@ export function size(value, type) {
   return `${left.toFixed(digits).replace(/\.0+$/, "")} ${UNITS[unit]}`;
 }
 
-/** The exact bytes, or connections of type ACCEPT, for a title. */
+/** The exact bytes, or connections of type ACCEPT, or the number of a rate, for a title. */
 export function bytes(value, type) {
   const read = number(value);
+  if (type === "RATE" && read !== null) return size(read, type);
   return read === null ? visible(value) : `${read.toLocaleString("en")} ${type === "ACCEPT" ? "connections" : "bytes"}`;
 }
 
@@ -120,8 +122,9 @@ export function endpoint(ip, port) {
   return `${name.includes(":") ? `[${name}]` : name}:${brief(port)}`;
 }
 
-/** The two ends of a socket; one end where it is not connected; of a folded alert how many, and the end they share. */
+/** The two ends of a socket; one end where it is not connected; of a folded alert how many, and the end they share; of a rate its counter. */
 export function ends(row) {
+  if (row.type === "RATE" && row.name) return brief(row.name);
   const count = number(row.count);
   if (count !== null || row.local_ip === undefined || row.local_ip === null) {
     const sockets = count === null ? "several sockets" : `${count} sockets`;
@@ -132,8 +135,9 @@ export function ends(row) {
   return `${local} ↔ ${endpoint(row.remote_ip, row.remote_port)}`;
 }
 
-/** The service of an alert or an episode: protocol, local port, type. */
+/** The service of an alert or an episode: protocol, local port, type; of a rate its counter. */
 export function service(row) {
+  if (row.type === "RATE") return [row.type, row.name].map(brief).join(" ");
   return `${brief(row.protocol)} ${brief(row.local_port)} ${brief(row.type)}`;
 }
 

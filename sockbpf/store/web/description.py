@@ -7,7 +7,7 @@ from typing import Any
 
 from sockbpf import __version__
 from sockbpf.record.fields import FIELDS, Field, Kind, Needed, columns
-from sockbpf.store.data.entry import CHOICES, NEEDED
+from sockbpf.store.data.entry import CHOICES, NEEDED, NEEDED_OF_RATES, NEEDED_OF_SOCKETS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS, SORTS
 from sockbpf.store.data.values import MOST_INTEGER
 from sockbpf.store.web.posted import MOST_ENTRIES
@@ -101,7 +101,8 @@ OBJECTS = {"type": "array", "items": {"type": "object"}}
 
 ALERT: dict[str, Any] = {
     "summary": "Keep an alert; answered once it is on disk. The same alert is kept once, however often it comes.",
-    "description": f"All of {', '.join(NEEDED)} are required, except of a heartbeat.",
+    "description": f"All of {', '.join(NEEDED)} are required, except of a heartbeat; of an alert about a socket "
+    f"also {', '.join(NEEDED_OF_SOCKETS)}, of a rate {', '.join(NEEDED_OF_RATES)}.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
