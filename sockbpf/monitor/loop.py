@@ -153,7 +153,7 @@ class Monitor:
         self._alert(self.policy.on_sweep(sweep, self.reap))
         self._alert(self.stalls.on_sweep(sweep))
         self.schedule.sweep_ended(monotonic_s(), sweep.cpu_s)
-        if due_ns := self.stalls.look_due_ns(monotonic_ns()):
+        if due_ns := self.stalls.look_due_ns(sweep.begun_ns):
             self.schedule.sweep_by(due_ns / 1e9)
         return True
 
