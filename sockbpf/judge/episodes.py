@@ -95,6 +95,8 @@ class Episodes:
         self._counters = counters
         self._salt = salt
         self._owner_of = owner_of
+        self.seek: Callable[[set[int]], None] = lambda _inodes: None
+        """May be set: it is told of the inodes whose owners are asked for next, to look for all of them at once."""
         self._known: Counter[Key] = Counter()
         """(identity, direction) -> how many of its episodes are open: several while a BACK event is not read yet."""
         self._ids: set[str] = set()
@@ -169,12 +171,14 @@ class Episodes:
     def due(self, now_ns: int) -> list[Notice]:
         """Return the notices that are due: `exceeded` where a hold has ended, `ongoing` where a repeat is due."""
         notices: list[Notice] = []
-        for episode in self._held.take(now_ns):
+        begun, repeated = self._held.take(now_ns), self._repeats.take(now_ns)
+        self.seek({episode.socket.inode for episode in begun + repeated} - {0})
+        for episode in begun:
             if episode.held:  # an episode that was missed and then found has two entries
                 episode.held = False
                 self._repeat_later(episode, now_ns)
                 notices += self._begun(episode)
-        for episode in self._repeats.take(now_ns):
+        for episode in repeated:
             self._repeat_later(episode, now_ns)
             notices += self._notice(ONGOING, episode, now_ns, episode.size, episode.peak)
         return notices

@@ -75,6 +75,8 @@ class _Episode:
     size: int
     peak: int
     last_alert_ns: int
+    owner: tuple[int, str] = (0, "")
+    """pid and name of the process whose socket alone drops, as last known; the socket may be closed by now."""
     quiet_ns: int | None = None
     """Since when the rate has been at or under the clear level."""
     drops: Counter[Socket] = field(default_factory=Counter)
@@ -198,7 +200,11 @@ class Rates:
     def _notice(self, event: str, key: Key, episode: _Episode) -> Notice:
         counter, severity = key
         alone = next(iter(episode.drops)) if len(episode.drops) == 1 else None
-        pid, comm = self._owner_of(alone.inode) if alone else (0, "")
+        if alone is None:
+            episode.owner = (0, "")
+        elif (owner := self._owner_of(alone.inode))[0]:
+            episode.owner = owner
+        pid, comm = episode.owner
         return Notice(
             event=event,
             id=episode.id,

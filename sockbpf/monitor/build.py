@@ -64,6 +64,7 @@ def build(
     owners = Owners()
     policy = Policy(levels_of(config), counters, salt, owners.owner, owners.may_be_held)
     stalls = Stalls(stall_settings_of(config), counters, salt, owners.owner, owners.may_be_held)
+    policy.episodes.seek = stalls.episodes.seek = owners.seek
     listeners = ListenersJudge.of(config, counters, salt, owners.owner)
     rates = Rates(salt, owners.owner)
     judges: tuple[Judge, ...] = (stalls, listeners, rates)

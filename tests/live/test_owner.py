@@ -99,6 +99,15 @@ def test_the_latest_owners_are_looked_through_first(stack: ExitStack, looked: li
     assert len(owners._recent) == owner.RECENT
 
 
+def test_many_that_are_sought_at_once_take_one_scan(stack: ExitStack) -> None:
+    """Asked for one by one, the second is refused: there was a scan just now."""
+    inodes = [Holder(stack).open() for _ in range(3)]
+    one_by_one, owners = Owners(), Owners()
+    assert not all(one_by_one.owner(inode)[0] for inode in inodes)
+    owners.seek(set(inodes))
+    assert all(owners.owner(inode)[0] for inode in inodes)
+
+
 def test_nobody_owns_what_was_closed(stack: ExitStack) -> None:
     owners = Owners()
     mine = udp_socket(stack)

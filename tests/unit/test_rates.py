@@ -98,6 +98,15 @@ def test_it_is_cleared_after_five_quiet_seconds_and_not_before() -> None:
     assert not host.rates.is_open(cleared.id)
 
 
+def test_who_dropped_stays_known_after_its_socket_is_closed() -> None:
+    host = Host()
+    (begun,) = host.look(5, droppers=((DNS, 5),))
+    assert (begun.pid, begun.comm) == OWNERS[8191]
+    host.rates._owner_of = lambda _: (0, "")
+    cleared = [notice for _ in range(7) for notice in host.look(0)]
+    assert [(notice.event, notice.pid, notice.comm) for notice in cleared] == [(CLEARED, *OWNERS[8191])]
+
+
 def test_the_clear_level_is_that_part_of_the_threshold() -> None:
     limits = {NAME: {W: Rate(10, 1)}}
     host = Host(limits, clear_ratio=0.8)

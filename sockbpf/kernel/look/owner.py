@@ -13,6 +13,7 @@ from sockbpf.process.clock import monotonic_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
 SHARE = 10
 """A scan may take one part in this many of the time: on a host with very many descriptors some owners stay
@@ -53,7 +54,7 @@ class Owners:
         if not inode:
             return 0, ""
         name = f"socket:[{inode}]"
-        if self._holds(inode, name) or (self._scan(inode) and self._holds(inode, name)):
+        if self._holds(inode, name) or (self._scan({inode}) and self._holds(inode, name)):
             process = self._seen[inode].split("/")[2]
             self._recent.pop(process, None)
             self._recent[process] = None
@@ -62,6 +63,12 @@ class Owners:
             with suppress(OSError):
                 return int(process), Path(f"/proc/{process}/comm").read_text(errors="replace").rstrip("\n")
         return 0, ""
+
+    def seek(self, inodes: AbstractSet[int]) -> None:
+        """Look for these sockets at once: asked for one by one, each would wait for the rest after the last scan."""
+        unknown = {inode for inode in inodes if not self._holds(inode, f"socket:[{inode}]")}
+        if unknown:
+            self._scan(unknown)
 
     def may_be_held(self, inode: int, since_ns: int) -> bool:
         """Tell whether a process may hold the socket, which was there at `since_ns`, CLOCK_MONOTONIC.
@@ -75,7 +82,7 @@ class Owners:
             return True
         if inode not in self._seen and self._whole_ns >= since_ns:
             return False
-        return not self._scan(inode) or self._holds(inode, name)
+        return not self._scan({inode}) or self._holds(inode, name)
 
     def _holds(self, inode: int, name: str) -> bool:
         try:
@@ -83,8 +90,8 @@ class Owners:
         except (KeyError, OSError):
             return False
 
-    def _scan(self, wanted: int) -> bool:
-        """Look through the processes until it is found; return whether there was time for it."""
+    def _scan(self, wanted: AbstractSet[int]) -> bool:
+        """Look through the processes until all of these are found; return whether there was time for it."""
         begun, begun_ns = time.monotonic(), monotonic_ns()
         if begun < self._next_scan_s:
             return False
@@ -92,11 +99,11 @@ class Owners:
         for process in self._processes():
             for inode, path in _sockets_of(process):
                 seen.setdefault(inode, path)
-            if wanted in seen:
+            if seen.keys() >= wanted:
                 break
         else:
             self._whole_ns = begun_ns
-        if wanted in seen and len(self._seen) < MOST:
+        if seen.keys() >= wanted and len(self._seen) < MOST:
             self._seen |= seen
         else:
             self._seen = seen  # without those that are gone
