@@ -10,19 +10,14 @@
 #ifndef SOCKBPF_EPISODE_H
 #define SOCKBPF_EPISODE_H
 
+#include "admit.h"
 #include "maps.h"
 #include "place.h"
 #include "sock.h"
 
 #define ALREADY_THERE 17 /* EEXIST */
 
-/*
- * One user's crossings are reported at once as long as they are not more than one in this time, or so many in
- * a row after a while with fewer; of root all are. Nobody shall fill the buffer that everybody's events go
- * through. The others stand in the table alone, where user space looks each second.
- */
-#define PER_CROSSING_NS 5000000LL
-#define CROSSINGS_IN_A_ROW 2000
+/* How often user space looks at the table of open episodes. */
 #define LOOKED_AT_NS 1000000000ULL
 
 /*
@@ -94,38 +89,6 @@ static __always_inline bool none_open(u32 reaped)
 	struct tally *tally = get_tally();
 
 	return !tally || tally->opened == tally->closed + reaped;
-}
-
-/* Whose words are counted together: of a user namespace's range of ids all, or one user would be many. */
-static __always_inline u32 user_of(u32 uid)
-{
-	u32 range = uid >> 16;
-
-	return (range ? range : uid) & (USERS_TOLD_APART - 1);
-}
-
-/*
- * Count this crossing among those that are reported at once; false if its user has had too many. Kept is the
- * instant at which all that was reported would have come at the steady rate: the generic cell rate algorithm
- * of ITU-T I.371.
- */
-static __always_inline bool admit_event(const struct queue_event *event)
-{
-	u32 user = user_of(event->uid);
-	u64 now = event->ns, *paid, paid_ns = 0;
-
-	if (!event->uid)
-		return true;
-	paid = paid_by(&user);
-	if (paid)
-		paid_ns = *paid;
-	if ((s64)(paid_ns - now) < 0)
-		paid_ns = now;
-	if ((s64)(paid_ns - now) >= CROSSINGS_IN_A_ROW * PER_CROSSING_NS)
-		return false;
-	paid_ns += PER_CROSSING_NS; /* another CPU may do so too: one more or less is no matter */
-	pay(&user, &paid_ns);
-	return true;
 }
 
 static __always_inline void submit(void *ctx, struct queue_event *event)
