@@ -40,6 +40,7 @@ struct queue {
 	u8 protocol;
 	u8 direction;
 	bool caller_owns; /* the hook runs in the context of the system call on this socket */
+	bool just_grown;  /* of TCP: the hook runs behind an addition, the only one since it ran before */
 	u32 leaving;	  /* bytes that the hook knows to leave in a moment and that are still counted */
 };
 
@@ -71,6 +72,26 @@ static __always_inline bool is_back(const struct queue *q, u32 size, const struc
 	if (size <= settings->clear[q->direction])
 		return true;
 	return settings->fill[q->direction] && !is_filled_beyond(q, settings->clear_fill[q->direction]);
+}
+
+static __always_inline u32 filled_to(const struct queue *q)
+{
+	return q->protocol == PROTOCOL_TCP ? tcp_filled_to(q->sk, q->direction) : 0;
+}
+
+/*
+ * The least that the queue has held since it was judged before. Hooks that see a TCP queue shrink are
+ * attached on demand, so it may have drained unseen; behind the one addition since, the sequence numbers
+ * prove it.
+ */
+static __always_inline u32 least_of(const struct queue *q, u32 filled_to_before, u32 size)
+{
+	s32 least;
+
+	if (!q->just_grown)
+		return size;
+	least = filled_to_before - tcp_drained_to(q->sk, q->direction);
+	return least > 0 ? least : 0;
 }
 
 static __always_inline struct episode_key key_of(const struct queue *q)
@@ -134,6 +155,7 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 	event.of_buffer = settings->fill[q->direction] != 0;
 	event.threshold = event.of_buffer ? (u64)event.limit * settings->fill[q->direction] / 100
 					  : settings->threshold[q->direction];
+	event.filled_to = filled_to(q);
 	if (q->caller_owns) {
 		event.pid = bpf_get_current_pid_tgid() >> 32;
 		bpf_get_current_comm(event.comm, sizeof(event.comm));
@@ -187,6 +209,7 @@ static __always_inline bool follow(void *ctx, const struct queue *q, struct epis
 {
 	struct queue_event *open = episode_lookup(key);
 	struct queue_event event;
+	u32 least;
 	u64 now;
 
 	if (!open)
@@ -196,13 +219,15 @@ static __always_inline bool follow(void *ctx, const struct queue *q, struct epis
 		end(ctx, key, &event, 0);
 		return false;
 	}
-	if (is_back(q, *size, settings)) {
+	least = least_of(q, event.filled_to, *size);
+	if (is_back(q, least, settings)) {
 		read_facts(q, &event);
-		end(ctx, key, &event, *size);
+		end(ctx, key, &event, least);
 		*size = size_of(q); /* another CPU may have filled it, and seen an open episode */
 		return false;
 	}
 	read_facts(q, &event);
+	event.filled_to = filled_to(q);
 	now = bpf_ktime_get_ns();
 	open = episode_lookup(key);
 	if (open) {
@@ -211,6 +236,7 @@ static __always_inline bool follow(void *ctx, const struct queue *q, struct epis
 		open->charged = event.charged;
 		open->drops = event.drops;
 		open->state = event.state;
+		open->filled_to = event.filled_to;
 		open->size = *size;
 		if (*size > open->peak)
 			open->peak = *size;

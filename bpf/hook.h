@@ -37,12 +37,25 @@ static __always_inline int judge_udp(void *ctx, const struct sock *sk, u8 direct
 	return 0;
 }
 
+/* A TCP queue to which something was added, by a hook that misses no addition to it. */
+static __always_inline int judge_grown(void *ctx, const struct sock *sk, u8 direction, bool caller_owns)
+{
+	struct queue q = {.sk = sk,
+			  .protocol = PROTOCOL_TCP,
+			  .direction = direction,
+			  .caller_owns = caller_owns,
+			  .just_grown = true};
+
+	judge(ctx, &q);
+	return 0;
+}
+
 static __always_inline int judge_received(void *ctx, const struct sock *sk)
 {
 	u32 kind = sock_kind(sk);
 
 	if (kind == KIND_TCP)
-		return judge_tcp(ctx, sk, RECV, false);
+		return judge_grown(ctx, sk, RECV, false);
 	if (kind == KIND_UDP)
 		return judge_udp(ctx, sk, RECV, false);
 	return 0;

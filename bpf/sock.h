@@ -74,6 +74,24 @@ static __always_inline u32 tcp_send_queue(const struct sock *sk)
 	return HOT_FIELD(u32, tcp, OFF_tcp_write_seq) - HOT_FIELD(u32, tcp, OFF_tcp_snd_una);
 }
 
+/* The sequence number at which a TCP queue ends: more moves it up. */
+static __always_inline u32 tcp_filled_to(const struct sock *sk, u8 direction)
+{
+	const void *tcp = AS(tcp_sock, sk);
+
+	return direction == SEND ? HOT_FIELD(u32, tcp, OFF_tcp_write_seq)
+				 : HOT_FIELD(u32, tcp, OFF_tcp_rcv_nxt);
+}
+
+/* The sequence number at which a TCP queue begins: what is taken off moves it up. */
+static __always_inline u32 tcp_drained_to(const struct sock *sk, u8 direction)
+{
+	const void *tcp = AS(tcp_sock, sk);
+
+	return direction == SEND ? HOT_FIELD(u32, tcp, OFF_tcp_snd_una)
+				 : HOT_FIELD(u32, tcp, OFF_tcp_copied_seq);
+}
+
 /*
  * How many bytes of the send queue the segment `skb` acknowledges; 0 for an acknowledgement of something old
  * or never sent (net/ipv4/tcp_input.c: tcp_ack).

@@ -36,7 +36,11 @@ TRACEPOINT(tp_sock_recv_length)
 	return 0;
 }
 
-/* tcp:tcp_sendmsg_locked(sk, msg, skb, size_goal): ahead of each chunk, so also before the sender blocks. */
+/*
+ * tcp:tcp_sendmsg_locked(sk, msg, skb, size_goal): ahead of each chunk, so also before the sender blocks.
+ * What was acknowledged since the chunk before is off the queue, and nothing was added: its size is the least
+ * it held.
+ */
 TRACEPOINT(tp_tcp_sendmsg_locked)
 {
 	return mark_if_own(SK(0)) ? 0 : judge_tcp(ctx, SK(0), SEND, true);

@@ -115,7 +115,7 @@ FIELDS = (
     ("netns", "I"),
     ("pid", "I"),
     ("uid", "I"),
-    ("zero", "I"),
+    ("filled_to", "I"),
     ("limit", "I"),
     ("charged", "I"),
     ("drops", "I"),
