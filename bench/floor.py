@@ -11,7 +11,7 @@ import signal
 import bcc
 
 from sockbpf.kernel.attach.legacy import has_kprobes
-from sockbpf.kernel.build.choice import WANTED_SYMBOLS, choose, lacking
+from sockbpf.kernel.build.choice import WANTED_SYMBOLS, choose, lacking, on_demand
 from sockbpf.kernel.build.hooks import KPROBES, TRACEPOINTS, Hook, HookKind
 from sockbpf.kernel.build.source import kernel_symbols, type_source
 
@@ -22,9 +22,9 @@ def hooks() -> list[Hook]:
     """Return the hooks that the monitor has attached while nothing is over."""
     kinds = TRACEPOINTS | (KPROBES if has_kprobes() else frozenset())
     symbols = kernel_symbols(WANTED_SYMBOLS)
-    candidates = [sight.candidate for sight in choose(kinds, symbols, lacking(symbols))]
-    wanted = [hook for each in candidates if each and not each.on_demand for hook in each.hooks]
-    return sorted(set(wanted), key=str)
+    sights = choose(kinds, symbols, lacking(symbols))
+    wanted = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
+    return sorted(wanted.difference(*on_demand(sights, can_look=True).values()), key=str)
 
 
 def main() -> None:

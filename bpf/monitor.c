@@ -134,6 +134,7 @@ static inline u64 forget_sending(u64 family)
 
 #include "episode.h"
 #ifdef WITH_TRACEPOINTS
+#include "drained.h"
 #include "tracepoints.h"
 #endif
 #ifdef WITH_KPROBES

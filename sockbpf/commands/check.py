@@ -72,6 +72,7 @@ def check(config: Config) -> int:
         closing(Choice(config.kernel.look, config.kernel.types)) as choice,
         closing(arm(config, levels, Counters())) as probes,
     ):
+        probes.demand(wanted=True)
         sights = probes.sights
         with closing(choice.take(Counters())) as look:
             way = look.name

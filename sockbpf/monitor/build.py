@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
@@ -18,7 +19,7 @@ from sockbpf.kernel.attach.arm import arm, log_sight
 from sockbpf.kernel.look.choice import Choice
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.sweep import Sweeper, SweepThread
-from sockbpf.monitor.demand import Demand, is_udp_send
+from sockbpf.monitor.demand import QUEUES, Demand
 from sockbpf.monitor.listening import ListenersJudge, Listening
 from sockbpf.monitor.loop import Monitor
 from sockbpf.monitor.losses import Losses
@@ -95,7 +96,7 @@ def build(
         waking=waking,
         probes=probes,
         reap=tables.reap if tables else lambda _address, _direction: False,
-        demands=(Demand(is_udp_send, lambda wanted: probes.demand(wanted=wanted)),) if probes else (),
+        demands=_demands(probes) if probes else (),
         own=own,
         sweeps=_sweeps(Sweeper(counters, look), waking, tables),
         policy=policy,
@@ -133,3 +134,10 @@ def _armed(config: Config, counters: Counters) -> Probes | None:
     for sight in probes.sights:
         log_sight(sight)
     return probes
+
+
+def _demands(probes: Probes) -> tuple[Demand, ...]:
+    def attach(thing: str, wanted: bool) -> bool:
+        return probes.demand((thing,), wanted=wanted)
+
+    return tuple(Demand(QUEUES[thing], partial(attach, thing)) for thing in probes.on_demand)

@@ -3,32 +3,46 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from sockbpf.record.event import Direction, Protocol, What
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
-    from sockbpf.judge.policy import Episode
     from sockbpf.record.event import Event
 
 KEPT_S = 60
 """How long the hooks stay attached after the last episode that needs them."""
 
+RETRY_S = 1
+"""When hooks that could not be attached are tried again, at the earliest."""
 
-def is_udp_send(queue: Event | Episode) -> bool:
-    """Return whether this is the send queue of a UDP socket: only the hot hooks see such a queue drain."""
-    return queue.socket.protocol is Protocol.UDP and queue.direction is Direction.SEND
+Queues = tuple[Protocol, Direction]
+"""A kind of queues."""
+
+QUEUES: dict[str, Queues] = {
+    "TCP send shrinks": (Protocol.TCP, Direction.SEND),
+    "TCP receive shrinks": (Protocol.TCP, Direction.RECV),
+    "UDP send shrinks": (Protocol.UDP, Direction.SEND),
+}
+"""What hooks on demand see, as kernel/build/hooks.py names it, and the queues whose episodes need it."""
 
 
 class Demand:
     """One group of hooks on demand; instants are seconds of CLOCK_MONOTONIC."""
 
-    def __init__(self, needs: Callable[[Event | Episode], bool], attach: Callable[[bool], None]) -> None:
-        """Begin detached. `needs` says whether a queue needs the hooks; `attach(False)` detaches them."""
-        self._needs = needs
+    def __init__(self, queues: Queues, attach: Callable[[bool], bool], kept_s: float = KEPT_S) -> None:
+        """Begin detached. Episodes of `queues` need the hooks.
+
+        `attach(True)` attaches them and returns whether it could, `attach(False)` detaches them; they are kept for
+        `kept_s` after the last need.
+        """
+        self._queues = queues
         self._attach = attach
+        self._kept_s = kept_s
+        self._refused_s = -math.inf
         self._needed_s: float | None = None
         """When they were last needed; None while they are detached."""
 
@@ -41,20 +55,31 @@ class Demand:
 
         Return whether that was done: the queue may have drained meanwhile, unseen.
         """
-        if event.what is not What.OVER or not self._needs(event):
-            return False
-        is_new = not self.attached
-        if is_new:
-            self._attach(True)
-        self._needed_s = now_s
-        return is_new
+        is_ours = (event.socket.protocol, event.direction) == self._queues
+        return is_ours and event.what is What.OVER and self._meet(now_s)
 
-    def rest(self, episodes: Iterable[Episode], now_s: float) -> None:
-        """Detach the hooks when none of the open episodes has needed them for a while."""
-        if self._needed_s is None:
-            return
-        if any(map(self._needs, episodes)):
-            self._needed_s = now_s
-        elif now_s - self._needed_s > KEPT_S:
+    def rest(self, over: Collection[Queues], now_s: float) -> bool:
+        """Detach the hooks when none of the open episodes has needed them for a while; attach them if one does.
+
+        `over` are the kinds of queues that have an open episode: it has no event if a sweep found it, or if the event
+        was lost. Return whether they were attached.
+        """
+        if self._queues in over:
+            return self._meet(now_s)
+        if self._needed_s is not None and now_s - self._needed_s > self._kept_s:
             self._needed_s = None
             self._attach(False)
+        return False
+
+    def _meet(self, now_s: float) -> bool:
+        """Attach them if they are not; return whether that was done."""
+        if self.attached:
+            self._needed_s = now_s
+            return False
+        if now_s - self._refused_s < RETRY_S:
+            return False
+        if not self._attach(True):
+            self._refused_s = now_s
+            return False
+        self._needed_s = now_s
+        return True

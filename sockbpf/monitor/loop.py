@@ -137,7 +137,7 @@ class Monitor:
                 continue
             for demand in self.demands:
                 if demand.on_event(event, now_s):
-                    self.schedule.look_at(now_s)
+                    self.schedule.settle(monotonic_s())  # attaching has taken its time
             with setting_aside(self.counters, event.socket):
                 self._alert(self.policy.on_event(event))
 
@@ -170,10 +170,14 @@ class Monitor:
             self.own.forget_closed()
         if self.schedule.is_sweep_due(now_s):
             self._ask(everywhere=True)
+        if self.schedule.take_settled(now_s) and self.probes and not self.probes.end_drained():
+            self.schedule.look_at(now_s)
         if self.schedule.take_look(now_s):
             self._take_table()
+            over = {(episode.socket.protocol, episode.direction) for episode in self.policy.open.values()}
             for demand in self.demands:
-                demand.rest(self.policy.open.values(), now_s)
+                if demand.rest(over, now_s):
+                    self.schedule.settle(monotonic_s())
             if self.losses.log_new():
                 self.schedule.sweep_at(monotonic_s())
             if self.schedule.has_rested(now_s):

@@ -15,6 +15,9 @@ SWEEP_SHARE = 20
 LOOKS_AFTER = 2
 """So many looks at the open episodes follow the last event."""
 
+SETTLE_S = 0.005
+"""So long after hooks on demand were attached what drained before is looked for: by then they see the rest."""
+
 TIDY_S = 1
 """While alerts are delivered: the interval at which the monitor's own closed sockets are forgotten."""
 
@@ -66,6 +69,8 @@ class Schedule:
         self._begun_s = -math.inf
         """When the last sweep of all sockets began."""
         self._heartbeat_s = now_s + timing.heartbeat_s
+        self._settled_s = math.inf
+        """When what drained before hooks on demand were attached is looked for; infinity: none were."""
         self._heard_s = -math.inf
         """When the last event was read: for a while after it the kernel's table may hold episodes without one."""
 
@@ -78,7 +83,7 @@ class Schedule:
     def pause_s(self, now_s: float, waits: Waits) -> float:
         """Return how long the loop may sleep."""
         asked_s = (ns / 1e9 for ns in waits.due_ns if ns is not None)
-        due_s = min(now_s + IDLE_S, waits.due_s, self._heartbeat_s, *asked_s)
+        due_s = min(now_s + IDLE_S, waits.due_s, self._heartbeat_s, self._settled_s, *asked_s)
         if not waits.sweeping:
             due_s = min(due_s, self._sweep_s)
             if waits.delivering:
@@ -97,6 +102,18 @@ class Schedule:
         """Make the next look at the open episodes due now."""
         self._look_s = now_s
 
+    def settle(self, now_s: float) -> None:
+        """Take note that hooks on demand were attached now: what drained before is looked for soon, by them first."""
+        self._settled_s = now_s + SETTLE_S
+        self._look_s = max(self._look_s, self._settled_s)
+
+    def take_settled(self, now_s: float) -> bool:
+        """Tell whether it is to be looked now for what drained before hooks on demand were attached."""
+        if now_s < self._settled_s:
+            return False
+        self._settled_s = math.inf
+        return True
+
     def sweep_at(self, now_s: float) -> None:
         """Make the next sweep due now."""
         self._sweep_s = now_s
@@ -111,8 +128,11 @@ class Schedule:
         self._sweep_s = max(self._sweep_s, self._rested_s)
 
     def has_rested(self, now_s: float) -> bool:
-        """Tell whether a sweep of the open episodes alone may begin: sweeps have taken a small share of the time."""
-        return now_s >= self._rested_s
+        """Tell whether a sweep of the open episodes alone may begin: sweeps have taken a small share of the time.
+
+        Not while the hooks on demand were just attached: what drained before is theirs to end.
+        """
+        return now_s >= self._rested_s and self._settled_s == math.inf
 
     def is_sweep_due(self, now_s: float) -> bool:
         return now_s >= self._sweep_s

@@ -37,6 +37,7 @@ def test_lost_events_are_counted_twice(one_cpu: None) -> None:
     counters = Counters()
     config = Config(url="http://127.0.0.1:9/", kernel=Kernel(perf_pages=1))
     probes = arm(config, KernelLevels((2**32 - 1, THRESHOLD), clear=(0, 0)), counters)
+    probes.demand(wanted=True)
     try:
         with ExitStack() as stack:
             client, server = tcp_pair(stack)

@@ -36,6 +36,7 @@ ROUNDS, PAIRS = 2003, 3
 def probes() -> Iterator[Probes]:
     config = Config(url="http://127.0.0.1:9/")
     made = arm(config, KernelLevels((2**32 - 1, THRESHOLD), (2**32 - 1, THRESHOLD)), Counters())
+    made.demand(wanted=True)
     yield made
     made.close()
 

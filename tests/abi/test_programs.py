@@ -19,6 +19,7 @@ from sockbpf.kernel.build.btf import Btf
 from sockbpf.kernel.build.bytecode import CALL, INSTRUCTION, Bytecode, MapKind, Program
 from sockbpf.kernel.build.choice import HOOKS
 from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, HookKind
+from sockbpf.kernel.build.order import LOOK_AT_QUEUE
 from sockbpf.kernel.build.shortcuts import CAST, OF_KERNEL_FUNCTION, Shortcut, taken_by
 from sockbpf.kernel.build.source import BTF
 from sockbpf.settings.config import Config
@@ -81,7 +82,12 @@ def test_nothing_else_is_compiled(everything: Everything) -> None:
 
     module = everything.bpf.module
     compiled = {lib.bpf_function_name(module, i).decode() for i in range(lib.bpf_num_functions(module))}
-    assert compiled == set(PROGRAMS)
+    assert compiled == {*PROGRAMS, LOOK_AT_QUEUE}
+
+
+@needs_root
+def test_the_verifier_takes_the_look_at_a_queue(everything: Everything) -> None:
+    assert LOOK_AT_QUEUE not in everything.loaded.refused, everything.loaded.refused[LOOK_AT_QUEUE]
 
 
 @needs_root

@@ -33,6 +33,7 @@ def is_seen() -> bool:
     """Whether a receive queue that crosses, there and back, is told so and counted."""
     config = Config(url="http://127.0.0.1:9/")
     probes = arming.arm(config, KernelLevels((2**32 - 1, THRESHOLD), clear=(0, 0)), Counters())
+    probes.demand(wanted=True)
     try:
         with ExitStack() as stack:
             client, server = tcp_pair(stack)

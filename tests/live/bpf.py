@@ -29,7 +29,8 @@ def loaded(kind: str) -> set[int]:
     return {
         entry["id"]
         for entry in json.loads(shown.stdout)
-        if entry.get("name", "").startswith(("tp_", "kp_")) or (kind == "map" and entry.get("name") in TABLES)
+        if entry.get("name", "").startswith(("tp_", "kp_", "look_at_queue"))
+        or (kind == "map" and entry.get("name") in TABLES)
     }
 
 

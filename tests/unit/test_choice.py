@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockbpf.kernel.build.choice import HOOKS, Sight, choose, lacking
+from sockbpf.kernel.build.choice import HOOKS, Sight, choose, lacking, on_demand
 from sockbpf.kernel.build.hooks import KPROBES, SEEN, TRACEPOINTS, Hook, HookKind
 
 BOTH = TRACEPOINTS | KPROBES
@@ -72,3 +72,21 @@ def test_what_was_refused_is_not_taken_again() -> None:
     assert {sight.thing for sight in sights if sight.candidate} == {"UDP socket ends"}, (
         "the row's last is no hook"
     )
+
+
+def test_the_hooks_of_tcp_drains_are_attached_on_demand_only_where_no_earlier_drain_is_missed() -> None:
+    """Not on 6.3 to 6.15 without kprobes: a sending call is seen when it returns, after what was freed in it."""
+
+    def demanded(kinds: frozenset[HookKind], symbols: dict[str, int], *, can_look: bool = True) -> set[str]:
+        return set(on_demand(choose(kinds, symbols, lacking(symbols)), can_look=can_look))
+
+    tcp, udp = {"TCP receive shrinks", "TCP send shrinks"}, {"UDP send shrinks"}
+    newest = TRACED | {"sock_wfree": 1}
+    older = {name: at for name, at in newest.items() if not name.endswith("tcp_sendmsg_locked")}
+    blind = {name: at for name, at in newest.items() if not name.endswith("sk_data_ready")}
+    assert demanded(BOTH, FUNCTIONS | TRACED) == tcp, "a kprobe sees UDP"
+    assert demanded(KPROBES, FUNCTIONS) == tcp
+    assert demanded(TRACEPOINTS, newest) == tcp | udp
+    assert demanded(TRACEPOINTS, older) == {"TCP receive shrinks"} | udp
+    assert demanded(TRACEPOINTS, blind) == {"TCP send shrinks"} | udp
+    assert demanded(TRACEPOINTS, newest, can_look=False) == udp

@@ -10,7 +10,8 @@ import pytest
 from sockbpf.counters import Counters
 from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.policy import Policy
-from sockbpf.monitor.demand import KEPT_S, Demand, is_udp_send
+from sockbpf.kernel.build.hooks import SEEN, Attached
+from sockbpf.monitor.demand import KEPT_S, QUEUES, RETRY_S, Demand
 from sockbpf.record.event import Direction, Event, Mode, Protocol, Socket, What
 
 S = 10**9
@@ -25,19 +26,25 @@ OVER = Event(
 class Switch:
     """A demand with what was attached and detached, in order, beside real episodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, thing: str = "UDP send shrinks", kept_s: float = KEPT_S) -> None:
         self.said: list[bool] = []
-        self.demand = Demand(is_udp_send, self.said.append)
+        self.can = True
+        self.demand = Demand(QUEUES[thing], self.attach, kept_s)
         levels = levels_by_direction({SEND: 1009, RECV: 1009}, clear_ratio=0.5, hold_ns=0, repeat_ns=S)
         levels_of = same_for_all(levels)
         self.policy = Policy(levels_of, Counters(), "salt", lambda _: (0, ""))
+
+    def attach(self, wanted: bool) -> bool:
+        self.said.append(wanted)
+        return self.can
 
     def event(self, event: Event, now_s: float) -> bool:
         self.policy.on_event(event)
         return self.demand.on_event(event, now_s)
 
-    def rest(self, now_s: float) -> None:
-        self.demand.rest(self.policy.open.values(), now_s)
+    def rest(self, now_s: float) -> bool:
+        over = {(episode.socket.protocol, episode.direction) for episode in self.policy.open.values()}
+        return self.demand.rest(over, now_s)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +59,7 @@ class Switch:
 def test_what_does_not_need_them_attaches_nothing(event: Event) -> None:
     switch = Switch()
     assert not switch.event(event, 5.0)
-    switch.rest(500.0)
+    assert not switch.rest(500.0)
     assert switch.said == []
 
 
@@ -79,16 +86,56 @@ def test_they_are_detached_a_while_after_the_last_episode_and_attached_again_by_
     assert switch.said == [True, False, True]
 
 
-def test_hooks_that_cannot_be_attached_are_tried_again_at_the_next_crossing() -> None:
-    tries: list[bool] = []
+def test_hooks_that_cannot_be_attached_are_tried_again_after_a_while() -> None:
+    switch = Switch()
+    switch.can = False
+    assert not switch.event(OVER, 5.0)
+    assert not switch.event(replace(OVER, address=19), 5.1), "not at each crossing of a storm"
+    assert not switch.demand.attached
+    switch.can = True
+    assert not switch.rest(4.9 + RETRY_S)
+    assert switch.rest(5.0 + RETRY_S)
+    assert switch.said == [True, True]
+    assert switch.demand.attached
 
-    def refuse(wanted: bool) -> None:
-        tries.append(wanted)
-        raise OSError(24, "Too many open files")
 
-    demand = Demand(is_udp_send, refuse)
-    for _ in range(2):
-        with pytest.raises(OSError, match="Too many"):
-            demand.on_event(OVER, 5.0)
-    assert not demand.attached
-    assert tries == [True, True]
+def test_an_episode_without_an_event_needs_them_too() -> None:
+    """Its event was lost, or a sweep found the queue."""
+    switch = Switch()
+    switch.policy.on_table([OVER])
+    assert switch.rest(5.0), "it may have drained meanwhile: a look is wanted"
+    assert not switch.rest(6.0)
+    assert switch.said == [True]
+
+
+def test_they_are_attached_and_detached_at_most_once_in_the_time_that_they_are_kept() -> None:
+    """An hour of churn: episodes of half a second, each fifth of a second to nine seconds apart."""
+    for apart_s in (0.2, 3.0, 9.0):
+        switch, now_s, number = Switch(kept_s=7.0), 0.0, 0
+        while now_s < 3600:
+            number += 1
+            over = replace(OVER, since_ns=number, ns=number)
+            switch.event(over, now_s)
+            switch.rest(now_s + 0.4)
+            switch.event(replace(over, what=What.BACK, size=0), now_s + 0.5)
+            now_s += apart_s
+            switch.rest(now_s)
+        assert switch.said == ([True, False] * number)[: len(switch.said)], "in turns"
+        assert len(switch.said) <= 2 * 3600 / 7.0
+        assert len(switch.said) == (1 if apart_s < 7 else 2 * number)
+
+
+@pytest.mark.parametrize(("thing", "queues"), QUEUES.items())
+def test_each_kind_of_queue_has_hooks_of_its_own(thing: str, queues: tuple[Protocol, Direction]) -> None:
+    for protocol in Protocol:
+        for direction in (SEND, RECV):
+            switch = Switch(thing)
+            event = replace(OVER, socket=replace(UDP, protocol=protocol), direction=direction)
+            assert switch.event(event, 5.0) is ((protocol, direction) == queues)
+
+
+def test_whatever_is_attached_on_demand_has_its_queues_named() -> None:
+    wanted = {
+        thing for thing, row in SEEN.items() for candidate in row if candidate.attached is not Attached.ALWAYS
+    }
+    assert wanted == set(QUEUES)

@@ -13,6 +13,7 @@ from sockbpf.monitor.schedule import (
     BUSY_S,
     IDLE_S,
     LOOKS_AFTER,
+    SETTLE_S,
     SWEEP_SHARE,
     TIDY_S,
     Schedule,
@@ -145,3 +146,18 @@ def test_other_settings_have_a_sweep_at_once_and_begin_the_heartbeat_anew() -> N
     assert schedule.take_look(NOW_S + 11)
     assert not schedule.take_look(NOW_S + 11.249)
     assert schedule.take_look(NOW_S + 11.25)
+
+
+def test_what_drained_before_hooks_came_is_looked_for_soon_and_once_and_before_any_sweep_of_it() -> None:
+    schedule = settled()
+    later_s = NOW_S + 500
+    assert not schedule.take_settled(later_s)
+    schedule.settle(later_s)
+    assert schedule.pause_s(later_s, replace(QUIET, sweeping=True)) == pytest.approx(SETTLE_S)
+    assert not schedule.take_settled(later_s)
+    assert not schedule.take_look(later_s), "a look was due long ago, but asks for a sweep"
+    assert not schedule.has_rested(later_s)
+    assert schedule.take_settled(later_s + SETTLE_S)
+    assert schedule.take_look(later_s + SETTLE_S)
+    assert schedule.has_rested(later_s + SETTLE_S)
+    assert not schedule.take_settled(later_s + 500)

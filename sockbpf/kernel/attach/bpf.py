@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""bpf(2) itself, for the two commands of which BCC's functions say on stderr why they failed.
+"""bpf(2) itself, for the commands that BCC lacks or of which BCC's functions say on stderr why they failed.
 
 Whoever catches stderr takes descriptor 2 from every thread of the process. Here the reason is returned.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361}
 """The number of bpf(2) by machine: __NR_bpf of asm/unistd.h, which neither Python nor libc knows."""
 
-PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE, ITER_CREATE = 5, 17, 28, 33
+PROG_LOAD, PROG_TEST_RUN, RAW_TRACEPOINT_OPEN, LINK_CREATE, ITER_CREATE = 5, 10, 17, 28, 33
 """enum bpf_cmd of include/uapi/linux/bpf.h"""
 
 TRACE_ITER = 28
@@ -42,6 +42,8 @@ ITERATOR = struct.Struct("=I4x")
 """union bpf_attr: the link's descriptor."""
 TRACEPOINT = struct.Struct("=QI4x")
 """union bpf_attr: address of the tracepoint's name, the program's descriptor."""
+RUN = struct.Struct("=I36xI4xQ16x")
+"""union bpf_attr: the program's descriptor, size and address of its arguments; what else there is must be 0."""
 
 TRIES = 5
 """How often the verifier may be interrupted by a signal: EAGAIN."""
@@ -94,6 +96,16 @@ def open_raw_tracepoint(name: str, program: int) -> int:
     """Attach a program; return the descriptor that keeps it attached, or raise OSError."""
     text = ctypes.create_string_buffer(name.encode())
     return _bpf(RAW_TRACEPOINT_OPEN, TRACEPOINT.pack(ctypes.addressof(text), program))
+
+
+def run_raw_tracepoint(program: int, *arguments: int) -> None:
+    """Run a program of raw tracepoints once, here and now, as if its tracepoint had been passed; raise OSError.
+
+    The kernel takes it from 5.10 on (1b4d60ec162f, "bpf: Enable BPF_PROG_TEST_RUN for raw_tracepoint").
+    """
+    given = struct.pack(f"={len(arguments)}Q", *arguments)
+    held = ctypes.create_string_buffer(given, len(given))
+    _bpf(PROG_TEST_RUN, RUN.pack(program, len(given), ctypes.addressof(held)))
 
 
 def link_iterator(program: int) -> int:

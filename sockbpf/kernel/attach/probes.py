@@ -7,12 +7,15 @@ import logging
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.attach.attachments import Attachments
+from sockbpf.kernel.attach.bpf import run_raw_tracepoint
 from sockbpf.kernel.attach.perf import Rings
 from sockbpf.kernel.attach.tables import KernelLevels, Tables
+from sockbpf.kernel.build.choice import on_demand
+from sockbpf.kernel.build.order import LOOK_AT_QUEUE
 from sockbpf.record.event import Event, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from sockbpf.counters import Counters
     from sockbpf.kernel.attach.loading import Loaded
@@ -42,7 +45,9 @@ class Probes:
         self.types = loaded.types
         self._loaded = loaded
         self._counters = counters
-        self._demanded: set[Hook] = set()
+        self._can_look = self._run_look(0)
+        self.on_demand = on_demand(sights, can_look=self._can_look)
+        """The hooks that `demand` attaches and detaches, by the thing that they see."""
         try:
             self.tables = Tables(loaded.tables)
             self.tables.set_levels(levels)
@@ -63,17 +68,44 @@ class Probes:
             if candidate is None:
                 continue
             refused |= self._attachments.attach(candidate.hooks)
-            if candidate.on_demand:
-                self._demanded.update(candidate.hooks)
-                self._attachments.detach(candidate.hooks)
+        self.demand(wanted=False)
         return refused
 
-    def demand(self, *, wanted: bool) -> None:
-        """Attach or detach the hot hooks that only an open UDP send episode needs."""
-        if wanted:
-            self._attachments.attach(self._demanded)
-        else:
-            self._attachments.detach(self._demanded)
+    def demand(self, things: Iterable[str] | None = None, *, wanted: bool) -> bool:
+        """Attach or detach the hooks on demand that see these things, or all; return whether that could be done."""
+        hooks = {
+            hook for thing in (self.on_demand if things is None else things) for hook in self.on_demand[thing]
+        }
+        if not wanted:
+            self._attachments.detach(hooks)
+            return True
+        refused = self._attachments.attach(hooks)
+        if refused:
+            log.warning("drains are seen by looks alone, within seconds: %s", "; ".join(refused.values()))
+        return not refused
+
+    def end_drained(self) -> bool:
+        """End the episodes of queues that drained before hooks on demand were attached: their events come as always.
+
+        A queue that was judged in the last milliseconds is left to the hooks. Return False where the kernel cannot
+        do this: the next look at the sockets finds them.
+        """
+        return self._can_look and all(
+            self._run_look(entry.address, entry.socket.protocol, entry.direction, entry.since_ns)
+            for entry in self.tables.open_episodes()
+        )
+
+    def _run_look(self, address: int, protocol: int = 0, direction: int = 0, since_ns: int = 0) -> bool:
+        """Have the kernel look at one queue; False where it cannot: such programs are run from 5.10 on."""
+        program = self._loaded.programs.get(LOOK_AT_QUEUE)
+        if program is None:
+            return False
+        try:
+            run_raw_tracepoint(program, address, protocol, direction, since_ns)
+        except OSError as fault:
+            log.debug("%s cannot be run: %s", LOOK_AT_QUEUE, fault.strerror)
+            return False
+        return True
 
     def fds(self) -> list[int]:
         """Return the descriptors that become readable when there are events."""

@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, HookKind
+from sockbpf.kernel.build.hooks import SEEN, Attached, Candidate, Hook, HookKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 HOOKS = frozenset(hook for row in SEEN.values() for candidate in row for hook in candidate.hooks)
 """Every hook of the table."""
@@ -85,3 +85,21 @@ def choose(
         else:
             sights.append(Sight(thing, None, tuple(reasons)))
     return tuple(sights)
+
+
+def on_demand(sights: Collection[Sight], *, can_look: bool) -> dict[str, tuple[Hook, ...]]:
+    """Return the hooks that are attached only while something is over, by the thing that they see.
+
+    What drained before they were attached must be found: by the hooks that see the queue grow, which prove it, and,
+    where nothing grows any more, by a look: `can_look` says whether the kernel runs bpf/drained.h when asked.
+    """
+    chosen = {sight.thing: sight.candidate for sight in sights if sight.candidate}
+    found = {}
+    for thing, candidate in chosen.items():
+        grows = chosen.get(thing.replace("shrinks", "grows"))
+        is_found = can_look and grows is not None and grows.proves_drains
+        if candidate.attached is Attached.WHILE_OVER or (
+            candidate.attached is Attached.WHILE_OVER_IF_PROVED and is_found
+        ):
+            found[thing] = candidate.hooks
+    return found

@@ -25,6 +25,14 @@ TRACEPOINTS = frozenset({HookKind.TRACEPOINT})
 KPROBES = frozenset({HookKind.KPROBE, HookKind.KRETPROBE})
 
 
+class Attached(Enum):
+    """When the hooks of a candidate are attached."""
+
+    ALWAYS = "always"
+    WHILE_OVER = "while an episode of such a queue is open, and for a while after"
+    WHILE_OVER_IF_PROVED = "so too, where no earlier drain is missed: see on_demand of choice.py; else always"
+
+
 @dataclass(frozen=True, slots=True)
 class Hook:
     """One program on one place of the kernel: `target` is the tracepoint's or the function's name."""
@@ -42,13 +50,15 @@ class Candidate:
     """Hooks that together see one thing.
 
     `unseen` is what they miss, and until when; `symbol` is a kernel function whose address the
-    programs compare with; `on_demand` hooks are hot and attached only while a UDP send episode is open.
+    programs compare with. Where `proves_drains`, these hooks see a queue grow and know at each growth the least that
+    it has held since the one before: what drained and filled again before they ran is no secret to them.
     """
 
     hooks: tuple[Hook, ...]
     unseen: str = ""
     symbol: str = ""
-    on_demand: bool = False
+    attached: Attached = Attached.ALWAYS
+    proves_drains: bool = False
 
 
 def _tp(target: str, program: str = "") -> Hook:
@@ -72,9 +82,10 @@ _SKB_LEAVES = tuple(
 SEEN: dict[str, tuple[Candidate, ...]] = {
     "TCP send grows": (
         # 6.16: before each chunk, and 6.3: as the call returns.
-        Candidate((_tp("tcp_sendmsg_locked"), _tp("sock_send_length"))),
+        Candidate((_tp("tcp_sendmsg_locked"), _tp("sock_send_length")), proves_drains=True),
         # Every call on a socket ends with it, and calls it before it sleeps.
-        Candidate((_kp("release_sock"),)),
+        Candidate((_kp("release_sock"),), proves_drains=True),
+        # It runs after acknowledgements that may have come within the call: what it held in between is not known.
         Candidate(
             (_tp("sock_send_length"),),
             unseen="a sender blocked inside one call, until the next acknowledgement or sweep",
@@ -82,26 +93,30 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
     ),
     "TCP send shrinks": (
         # Handles all acknowledgements, in every state; a static function, so a compiler might rename it.
-        Candidate((_kp("tcp_ack"),)),
+        Candidate((_kp("tcp_ack"),), attached=Attached.WHILE_OVER_IF_PROVED),
         # 4.9: the last step of tcp_ack, when data was acknowledged.
-        Candidate((_kp("tcp_rate_gen"),)),
+        Candidate((_kp("tcp_rate_gen"),), attached=Attached.WHILE_OVER_IF_PROVED),
         # 4.16
         Candidate(
-            (_tp("tcp_probe"),), unseen="acknowledgements once either side has closed, until the next look"
+            (_tp("tcp_probe"),),
+            unseen="acknowledgements once either side has closed, until the next look",
+            attached=Attached.WHILE_OVER_IF_PROVED,
         ),
     ),
     "TCP receive grows": (
         # 6.3: before the socket's data_ready is called, also where that was replaced.
-        Candidate((_tp("sk_data_ready"),)),
+        Candidate((_tp("sk_data_ready"),), proves_drains=True),
         # The data_ready that sockets have by default.
         Candidate(
-            (_kp("sock_def_readable"),), unseen="sockets with a data_ready of their own (kTLS, sockmap)"
+            (_kp("sock_def_readable"),),
+            unseen="sockets with a data_ready of their own (kTLS, sockmap)",
+            proves_drains=True,
         ),
     ),
     "TCP receive shrinks": (
         # 4.18, in the function of that name: after each copy to a reader, the kernel's own readers included.
-        Candidate((_tp("tcp_rcv_space_adjust"),)),
-        Candidate((_kp("tcp_rcv_space_adjust"),)),
+        Candidate((_tp("tcp_rcv_space_adjust"),), attached=Attached.WHILE_OVER_IF_PROVED),
+        Candidate((_kp("tcp_rcv_space_adjust"),), attached=Attached.WHILE_OVER_IF_PROVED),
     ),
     "UDP receive grows": (
         Candidate((_tp("sk_data_ready"),)),
@@ -126,7 +141,7 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
         # The destructor of a sent datagram.
         Candidate((_kp("sock_wfree"),)),
         # Where drivers free a sent datagram.
-        Candidate(_SKB_LEAVES, symbol="sock_wfree", on_demand=True),
+        Candidate(_SKB_LEAVES, symbol="sock_wfree", attached=Attached.WHILE_OVER),
     ),
     "TCP socket ends": (
         # 4.16

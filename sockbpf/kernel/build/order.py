@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.build.choice import ADDRESSES
+from sockbpf.kernel.build.choice import ADDRESSES, on_demand
 from sockbpf.kernel.build.hooks import KPROBES, HookKind
 from sockbpf.kernel.build.shortcuts import definitions
 
@@ -25,6 +25,9 @@ MAPS = {
     LOOK: ("terms",),
 }
 """The maps of each."""
+
+LOOK_AT_QUEUE = "look_at_queue"
+"""The program of bpf/drained.h. It is attached to nothing: user space runs it."""
 
 ITERATED = {"look_tcp": "bpf_iter_tcp", "look_udp": "bpf_iter_udp"}
 """The iterators of bpf/look.c, and the kernel's function that stands for what each goes through."""
@@ -66,6 +69,8 @@ def order_of(
     hooks = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
     # A return probe's program is loaded as a kprobe's: the kernel knows no other kind.
     kinds = {hook.program: HookKind.KPROBE if hook.kind in KPROBES else hook.kind for hook in hooks}
+    if on_demand(sights, can_look=True) and HookKind.TRACEPOINT in kinds.values():
+        kinds[LOOK_AT_QUEUE] = HookKind.TRACEPOINT
     flags = (
         f"-DMAX_EPISODES={max_episodes}",
         *definitions(shortcuts),
