@@ -7,8 +7,8 @@
 #include "sock.h"
 
 /*
- * One user's crossings are reported at once as long as they are not more than one in this time, or so many in a
- * row after a while with fewer; of root all are. Nobody shall fill the buffer that everybody's events go
+ * One user's crossings are reported at once as long as they are not more than one in this time, or so many in
+ * a row after a while with fewer; of root all are. Nobody shall fill the buffer that everybody's events go
  * through. The others stand in the table alone, where user space looks each second.
  */
 #define PER_CROSSING_NS 5000000LL
@@ -24,8 +24,8 @@ static __always_inline u32 user_of(u32 uid)
 
 /*
  * Count this crossing among those that are reported at once; false if its user has had too many. Kept is the
- * instant at which all that was reported would have come at the steady rate: the generic cell rate algorithm of
- * ITU-T I.371.
+ * instant at which all that was reported would have come at the steady rate: the generic cell rate algorithm
+ * of ITU-T I.371.
  */
 static __always_inline bool admit_event(const struct queue_event *event)
 {

@@ -29,10 +29,10 @@ struct queue_event {
 	u32 peak;
 	u32 threshold;
 	u32 netns;
-	u32 pid; /* 0: softirq saw it, the owner is not known here */
-	u32 uid; /* of who made the socket; NO_UID: not known */
+	u32 pid;       /* 0: softirq saw it, the owner is not known here */
+	u32 uid;       /* of who made the socket; NO_UID: not known */
 	u32 filled_to; /* of TCP: where the queue ended when it was last judged, rcv_nxt or write_seq */
-	u32 limit;   /* the size of the queue's buffer, bytes; with `charged` as read at `ns` */
+	u32 limit;     /* the size of the queue's buffer, bytes; with `charged` as read at `ns` */
 	u32 charged; /* what the kernel compares with it before it drops, closes the window or blocks a writer
 		      */
 	u32 drops;   /* of UDP: datagrams that the socket dropped, ever */

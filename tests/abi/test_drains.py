@@ -29,6 +29,9 @@ from tests.unit.drains import Rule, steps
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
 
 THRESHOLD, CLEAR, MOST = 20_011, 10_007, 60_013
+ROOM = 1 << 20
+"""A receive buffer whose window never closes: many small segments are charged for more than they hold."""
+
 SETTLED_S = 0.003
 """Longer than SETTLED_NS of bpf/drained.h."""
 
@@ -89,7 +92,7 @@ def play(probes: Probes, taken: list[tuple[str, int]], client: socket.socket, se
 def test_a_receive_queue_follows_the_rule(probes: Probes, taken: list[tuple[str, int]]) -> None:
     probes.demand(wanted=False)
     with ExitStack() as stack:
-        client, server = tcp_pair(stack)
+        client, server = tcp_pair(stack, rcvbuf=ROOM)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         rule = play(probes, [*taken, ("look", 0)], client, server)
         assert said(probes, server, Direction.RECV) == rule.said
