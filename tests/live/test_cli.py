@@ -49,7 +49,7 @@ def test_faulty_configuration(tmp_path: Path, command: str) -> None:
         [f"{path}:4", "thresholds > receive"],
         [f"{path}:5", "repeat"],
     ]
-    assert "expected a size such as 64KiB, got 'lots'" in lines[1]
+    assert "expected a size such as 64KiB or 80%, got 'lots'" in lines[1]
     assert "did you mean 'recv'?" in lines[2]
 
 
