@@ -37,6 +37,7 @@ def stack() -> Iterator[ExitStack]:
 def probes() -> Iterator[Probes]:
     levels = KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD,), own_pid=os.getpid())
     made = arm(Config(url="http://127.0.0.1:9/"), levels, Counters())
+    made.demand(wanted=True)
     yield made
     made.close()
 
