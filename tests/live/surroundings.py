@@ -21,6 +21,7 @@ def settings_of(folder: Path, receiver: Receiver, **more: object) -> list[str]:
     settings = {
         "url": receiver.url, "kernel": {"hooks": "none"}, "sweep": {"poll": "100ms"},
         "journal": {"path": str(folder / "journal")}, "thresholds": thresholds(20_011),
+        "fold": {"above": 0},
     } | more  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return sockbpf("-c", str(folder / "config.yaml"), "--ready-file", str(folder / "ready"), "--beside")

@@ -75,4 +75,6 @@ def test_what_is_well_is_quiet(here: Place, monitor: Monitor, receiver: Receiver
     print(table(WELL, [noise(load, told).row() for load in done]))
     minutes = sum(load.seconds for load in done) / 60
     print(f"{len(told)} alerts in {minutes:.1f} minutes; counted alone: {monitor.counters()['held_back']}")
-    assert len(told) <= max(1, minutes)
+    of_queues = [each for each in told if each["type"] != "RATE"]
+    print(f"{len(told) - len(of_queues)} of them about datagrams that the kernel dropped, which were lost")
+    assert len(of_queues) <= max(1, minutes)

@@ -22,6 +22,7 @@ import yaml
 from sqlalchemy import text
 
 from sockbpf.settings.store import StoreSettings as Settings
+from sockbpf.store.data.columns import LATER, LATER_COLUMNS
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
 from tests.live.waiting import DEADLINE_S, until
@@ -177,7 +178,9 @@ def first_edition(database: str) -> None:
         for index in ("entry_arrived", "entry_anybody", "episode_arrived"):
             connection.execute(text(f"drop index {index}"))
         for table, names in (("entry", ("arrived", "trusted", "digest")), ("episode", ("arrived", "digest"))):
-            for name in names:
+            for name in LATER:
+                connection.execute(text(f"drop index if exists {table}_{name}"))
+            for name in (*names, *LATER_COLUMNS):
                 connection.execute(text(f"alter table {table} drop column {name}"))
         connection.execute(text("update store_edition set edition = 1"))
     engine.dispose()

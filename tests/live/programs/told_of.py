@@ -53,7 +53,7 @@ def is_about(hang: Hang, told: Told, netns: int) -> bool:
         and told.get("netns") == str(netns)
         and told["protocol"] == hang.protocol
         and told["type"] in hang.types
-        and str(hang.port) in (told["local_port"], told.get("remote_port"))
+        and str(hang.port) in (told.get("local_port"), told.get("remote_port"))
         and hang.remote_ip in ("", told.get("remote_ip"))
     )
 
@@ -84,7 +84,7 @@ class Noise:
 def noise(load: Load, told: list[Told]) -> Noise:
     """Return what of these alerts is about the load's service."""
     port = str(load.port)
-    of_it = [each for each in told if port in (each["local_port"], each.get("remote_port"))]
+    of_it = [each for each in told if port in (each.get("local_port"), each.get("remote_port"))]
     crossings = sum((each["event"] == "exceeded") + int(each.get("crossings", 0)) for each in of_it)
     return Noise(load, of_it, crossings)
 
