@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from sockbpf.judge.episodes import Episode, Episodes
 from sockbpf.judge.levels import Levels
+from sockbpf.judge.looked import ABSENT_LOOKS
 from sockbpf.judge.overflows import Suspect, overflows_by_listener
+from sockbpf.judge.own_episodes import OwnEpisodes
 from sockbpf.record.event import Direction, Mode
 from sockbpf.record.facts import Condition, Facts, Fill, Severity
 
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
 
 LISTEN = 10
 """The TCP state."""
-
-ABSENT_LOOKS = 2
-"""A listener not found in this many looks in a row is gone: a dump can skip one when its neighbours change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class _Known:
         return Facts(self.listener.limit, waiting, LISTEN, drops)
 
 
-class Listeners:
+class Listeners(OwnEpisodes):
     """Makes notices of what looks show of listeners."""
 
     def __init__(self, settings: ListenerSettings, counters: Counters, salt: str, owner_of: OwnerOf) -> None:
@@ -268,20 +267,3 @@ class Listeners:
                 return []
         del self._known[place]
         return self._end(place, known, tuple(Severity), seen, size=0)
-
-    # as a judge
-
-    def is_open(self, id_: str) -> bool:
-        """Tell whether the episode with this id is open."""
-        return self.episodes.is_open(id_)
-
-    def __len__(self) -> int:
-        return len(self.episodes.open)
-
-    def on_time(self, now_ns: int) -> list[Notice]:
-        """Return the notices that are due by now: of episodes that have begun, of repeats."""
-        return self.episodes.due(now_ns)
-
-    def next_due_ns(self) -> int | None:
-        """Return the instant at which `on_time` must be called for an episode that has begun; None if none has."""
-        return self.episodes.next_due_ns()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sockbpf.judge.episodes import Episode, Episodes, identity
 from sockbpf.judge.levels import Levels
 from sockbpf.judge.looked import ABSENT_LOOKS, was_looked_at
+from sockbpf.judge.own_episodes import OwnEpisodes
 from sockbpf.record.event import Direction, Mode, Protocol
 from sockbpf.record.facts import Condition
 
@@ -61,7 +62,7 @@ class _Standing:
     absent: int = 0
 
 
-class Stalls:
+class Stalls(OwnEpisodes):
     """Makes notices of what sweeps show of queues that stand still."""
 
     def __init__(
@@ -183,21 +184,6 @@ class Stalls:
     def open(self) -> dict[Key, Episode]:
         """The open episodes."""
         return self.episodes.open
-
-    def is_open(self, id_: str) -> bool:
-        """Tell whether the episode with this id is open."""
-        return self.episodes.is_open(id_)
-
-    def __len__(self) -> int:
-        return len(self.episodes.open)
-
-    def on_time(self, now_ns: int) -> list[Notice]:
-        """Return the notices that are due by now: of episodes that have begun, of repeats."""
-        return self.episodes.due(now_ns)
-
-    def next_due_ns(self) -> int | None:
-        """Return the instant at which `on_time` must be called for an episode that has begun; None if none has."""
-        return self.episodes.next_due_ns()
 
     def look_due_ns(self, now_ns: int) -> int | None:
         """Return the first instant after now at which a look may find a queue stalled; None if none is watched."""

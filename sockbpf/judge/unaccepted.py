@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.judge.episodes import Episode, Episodes
 from sockbpf.judge.levels import Levels
+from sockbpf.judge.own_episodes import OwnEpisodes
 from sockbpf.record.event import Direction, Mode
 from sockbpf.record.facts import Condition, Facts
 
@@ -57,7 +58,7 @@ class _Standing:
     """When it is to be seen again who waits."""
 
 
-class Unaccepted:
+class Unaccepted(OwnEpisodes):
     """Makes notices of what looks show of listeners from which nobody accepts."""
 
     def __init__(
@@ -171,23 +172,6 @@ class Unaccepted:
             condition=Condition.STALLED,
             facts=_facts(listener),
         )
-
-    # as a judge
-
-    def is_open(self, id_: str) -> bool:
-        """Tell whether the episode with this id is open."""
-        return self.episodes.is_open(id_)
-
-    def __len__(self) -> int:
-        return len(self.episodes.open)
-
-    def on_time(self, now_ns: int) -> list[Notice]:
-        """Return the notices that are due by now: of episodes that have begun, of repeats."""
-        return self.episodes.due(now_ns)
-
-    def next_due_ns(self) -> int | None:
-        """Return the instant at which `on_time` must be called for an episode that has begun; None if none has."""
-        return self.episodes.next_due_ns()
 
 
 def _port(listener: Listener) -> Port:

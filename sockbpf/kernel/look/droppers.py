@@ -8,8 +8,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sockbpf.kernel.look.row import socket_of
 from sockbpf.kernel.look.sock_diag import dump
-from sockbpf.record.event import Protocol, Socket, ip_text
+from sockbpf.record.event import Protocol
 
 if TYPE_CHECKING:
     from sockbpf.kernel.look.row import Row
@@ -46,7 +47,7 @@ class DropLooks:
             return ()
         rose = [(row, drops - before.get(row.inode, 0)) for row, drops in rows]
         worst = sorted((one for one in rose if one[1] > 0), key=lambda one: -one[1])[:MOST]
-        return tuple((_socket(row, netns), drops) for row, drops in worst)
+        return tuple((socket_of(row, Protocol.UDP, netns), drops) for row, drops in worst)
 
     def forget_others(self, known: frozenset[int]) -> None:
         """Forget the namespaces that are not among these."""
@@ -64,16 +65,3 @@ def _rows_with_drops() -> list[tuple[Row, int]]:
                 if row.detail and row.detail.drops and row.inode
             ]
     return rows
-
-
-def _socket(row: Row, netns: int) -> Socket:
-    return Socket(
-        protocol=Protocol.UDP,
-        local_ip=ip_text(row.family, row.local_ip),
-        local_port=int.from_bytes(row.local_port, "big"),
-        remote_ip=ip_text(row.family, row.remote_ip),
-        remote_port=int.from_bytes(row.remote_port, "big"),
-        netns=netns,
-        inode=row.inode,
-        uid=row.uid,
-    )

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.netns import inside, namespaces
 from sockbpf.kernel.look.owner import open_inodes
+from sockbpf.kernel.look.row import socket_of
 from sockbpf.kernel.look.sock_diag import dump_listeners, dump_unaccepted
 from sockbpf.process.clock import monotonic_ns
-from sockbpf.record.event import Protocol, Socket, ip_text
+from sockbpf.record.event import Protocol
 from sockbpf.record.listening import Listener, ListenLook, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from sockbpf.kernel.look.row import Row
+    from sockbpf.record.event import Socket
 
 log = logging.getLogger(__name__)
 
@@ -88,21 +90,8 @@ class ListenerLook:
         return found
 
     def _listener(self, row: Row, cookie: int, drops: int | None, netns: int, own: set[int]) -> Listener:
-        socket = self._sockets.get((netns, cookie)) or _socket(row, netns)
+        socket = self._sockets.get((netns, cookie)) or socket_of(row, Protocol.TCP, netns)
         return Listener(socket, cookie, row.recv, row.send, drops, row.inode in own)
-
-
-def _socket(row: Row, netns: int) -> Socket:
-    return Socket(
-        protocol=Protocol.TCP,
-        local_ip=ip_text(row.family, row.local_ip),
-        local_port=int.from_bytes(row.local_port, "big"),
-        remote_ip=ip_text(row.family, row.remote_ip),
-        remote_port=int.from_bytes(row.remote_port, "big"),
-        netns=netns,
-        inode=row.inode,
-        uid=row.uid,
-    )
 
 
 def overflows_of(netstat: str) -> int:

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 from typing import Protocol as Shape
 
-from sockbpf.record.event import NO_UID
+from sockbpf.record.event import NO_UID, Socket, ip_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +103,20 @@ class Row:
     def ends(self) -> tuple[bytes, bytes, bytes, bytes]:
         """Addresses and ports, local first."""
         return self.local_ip, self.local_port, self.remote_ip, self.remote_port
+
+
+def socket_of(row: Row, protocol: Protocol, netns: int) -> Socket:
+    """Return who the socket is; `netns` is the namespace in which it was found."""
+    return Socket(
+        protocol=protocol,
+        local_ip=ip_text(row.family, row.local_ip),
+        local_port=int.from_bytes(row.local_port, "big"),
+        remote_ip=ip_text(row.family, row.remote_ip),
+        remote_port=int.from_bytes(row.remote_port, "big"),
+        netns=netns,
+        inode=row.inode,
+        uid=row.uid,
+    )
 
 
 class Look(Shape):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.netns import inside, namespaces
 from sockbpf.kernel.look.owner import open_inodes
-from sockbpf.kernel.look.row import Row, Terms, Which
+from sockbpf.kernel.look.row import Row, Terms, Which, socket_of
 from sockbpf.process.clock import monotonic_ns
 from sockbpf.process.life import REST_S, described, start_thread
-from sockbpf.record.event import Direction, Protocol, Socket, ip_text
+from sockbpf.record.event import Direction, Protocol, Socket
 from sockbpf.record.facts import Facts
 from sockbpf.record.sweep import Reading, Sweep
 
@@ -109,16 +109,7 @@ class Sweeper:
 
 def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
     return Reading(
-        Socket(
-            protocol=protocol,
-            local_ip=ip_text(row.family, row.local_ip),
-            local_port=int.from_bytes(row.local_port, "big"),
-            remote_ip=ip_text(row.family, row.remote_ip),
-            remote_port=int.from_bytes(row.remote_port, "big"),
-            netns=netns,
-            inode=row.inode,
-            uid=row.uid,
-        ),
+        socket_of(row, protocol, netns),
         {Direction.SEND: row.send, Direction.RECV: row.recv},
         row.unsure,
         _facts(row, protocol),
