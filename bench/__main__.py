@@ -10,13 +10,14 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import bursts, cost, delivery, look, open_episodes, resident, runs, store, throughput
+from bench import bursts, cost, delivery, look, open_episodes, resident, rules, runs, store, throughput
 from bench.figure import table
 
 MEASURES = {
     "cost": cost.measure,
     "runs": runs.measure,
     "open": open_episodes.measure,
+    "rules": rules.measure,
     "throughput": throughput.measure,
     "bursts": bursts.measure,
     "delivery": delivery.measure,

@@ -77,10 +77,14 @@ def run_ns(names: tuple[str, ...]) -> tuple[int, int]:
     return sum(each.get("run_cnt", 0) for each in mine), sum(each.get("run_time_ns", 0) for each in mine)
 
 
-def message_ns(program: Path, kind: str, count: int) -> float:
+def message_ns(program: Path, kind: str, count: int, standing: int = 0) -> float:
+    """Return the CPU time of a message while so many bytes stand in the queue."""
     core = str(max(os.sched_getaffinity(0)))
     ran = subprocess.run(
-        ["taskset", "-c", core, str(program), kind, str(count)], check=True, capture_output=True, text=True
+        ["taskset", "-c", core, str(program), kind, str(count), str(standing)],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return float(ran.stdout)
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Sends small messages to itself over loopback, one thread: `messages tcp|udp COUNT` prints the CPU time of
- * each, ns. What the kernel does for them is done, and counted, in the sending thread.
+ * Sends small messages to itself over loopback, one thread: `messages tcp|udp COUNT [STANDING]` prints the CPU
+ * time of each, ns. What the kernel does for them is done, and counted, in the sending thread. So many bytes of
+ * STANDING are in the queue all the time.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -43,12 +44,13 @@ int main(int argc, char **argv)
 	char message[SIZE] = "", got[SIZE];
 	int is_tcp, from, to;
 	double begun;
-	long count;
+	long count, standing;
 
-	if (argc != 3)
+	if (argc != 3 && argc != 4)
 		return 2;
 	is_tcp = !strcmp(argv[1], "tcp");
 	count = atol(argv[2]);
+	standing = argc == 4 ? atol(argv[3]) : 0;
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	to = made(is_tcp ? SOCK_STREAM : SOCK_DGRAM);
 	if (bind(to, (void *)&address, length) || getsockname(to, (void *)&address, &length))
@@ -60,6 +62,9 @@ int main(int argc, char **argv)
 		fail("connect");
 	if (is_tcp && (to = accept(to, NULL, NULL)) < 0)
 		fail("accept");
+	for (long i = 0; i < standing; i += SIZE)
+		if (send(from, message, SIZE, 0) != SIZE)
+			fail("standing");
 	begun = seconds();
 	for (long i = 0; i < count; i++)
 		if (send(from, message, SIZE, 0) != SIZE || recv(to, got, SIZE, MSG_WAITALL) != SIZE)

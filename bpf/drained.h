@@ -42,6 +42,9 @@ static __always_inline int end_if_drained(void *ctx, const struct queue *q, u64 
 		return 0;
 	if (!is_same_socket(q, &event) || !get_settings(&settings))
 		return 0;
+	use_rules(q->sk, kind_of(q->protocol, q->direction), &settings);
+	if (event.what != UNSURE && settings.unsure)
+		keep_levels(q, &event, &settings);
 	size = unlocked_size(q);
 	if (!is_back(q, size, &settings))
 		return 0;

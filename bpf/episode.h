@@ -14,6 +14,7 @@
 #include "maps.h"
 #include "place.h"
 #include "queue.h"
+#include "rules.h"
 
 #define ALREADY_THERE 17 /* EEXIST */
 
@@ -58,10 +59,21 @@ static __always_inline void submit(void *ctx, struct queue_event *event)
 		COUNT(lost);
 }
 
+/* Its threshold in bytes. */
+static __always_inline void say_threshold(const struct queue *q, struct queue_event *event,
+					  const struct settings *settings)
+{
+	u32 fill = settings->fill[q->direction];
+
+	event->of_buffer = fill != 0;
+	event->threshold = fill ? (u64)event->limit * fill / 100 : settings->threshold[q->direction];
+}
+
 static __always_inline void begin(void *ctx, const struct queue *q, u32 size, const struct settings *settings)
 {
 	struct episode_key key = key_of(q);
 	struct queue_event event = {};
+	bool is_admitted;
 	long refused;
 
 	if (!sock_has_queues(q->sk, q->protocol) || !sock_identity(q->sk, &event))
@@ -81,15 +93,14 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 	event.size = event.since_size = event.peak = size;
 	read_facts(q, &event);
 	event.drops_before = event.drops;
-	event.of_buffer = settings->fill[q->direction] != 0;
-	event.threshold = event.of_buffer ? (u64)event.limit * settings->fill[q->direction] / 100
-					  : settings->threshold[q->direction];
+	say_threshold(q, &event, settings);
 	event.filled_to = filled_to(q);
 	if (q->caller_owns) {
 		event.pid = bpf_get_current_pid_tgid() >> 32;
 		bpf_get_current_comm(event.comm, sizeof(event.comm));
 	}
-	event.what = admit_event(&event) ? OVER : UNTOLD;
+	is_admitted = admit_event(&event);
+	event.what = settings->unsure ? UNSURE : is_admitted ? OVER : UNTOLD;
 	COUNT_HELD(&key, 1);
 	refused = episode_insert(&key, &event);
 	if (refused) {
@@ -99,7 +110,7 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		return;
 	}
 	COUNT(opened);
-	if (event.what == OVER)
+	if (is_admitted)
 		submit(ctx, &event);
 }
 
@@ -116,7 +127,7 @@ static __always_inline void end(void *ctx, struct episode_key *key, struct queue
 		COUNT(untold);
 		return;
 	}
-	event->what = BACK;
+	event->what = event->what == UNSURE ? UNSURE_BACK : BACK;
 	submit(ctx, event);
 }
 
@@ -130,11 +141,49 @@ static __always_inline bool is_same_socket(const struct queue *q, const struct q
 }
 
 /*
+ * Whose the socket is has been found out since the episode began: it goes on if the queue is over its own
+ * threshold, or else ends. True if an episode is open afterwards.
+ */
+static __always_inline bool become_sure(void *ctx, const struct queue *q, struct episode_key *key,
+					struct queue_event *event, u32 least, u32 *size,
+					const struct settings *settings)
+{
+	struct queue_event *open;
+
+	read_facts(q, event);
+	if (is_back(q, least, settings) || !is_over(q, *size, settings)) {
+		end(ctx, key, event, least);
+		*size = size_of(q); /* another CPU may have filled it, and seen an open episode */
+		return false;
+	}
+	event->what = OVER;
+	say_threshold(q, event, settings);
+	event->ns = bpf_ktime_get_ns();
+	event->size = *size;
+	event->filled_to = filled_to(q);
+	if (*size > event->peak)
+		event->peak = *size;
+	open = episode_lookup(key);
+	if (open)
+		*open = *event;
+	submit(ctx, event);
+	return true;
+}
+
+/* Whose the socket is has to be found out anew: until then its episode goes by the threshold it crossed. */
+static __always_inline void keep_levels(const struct queue *q, const struct queue_event *event,
+					struct settings *settings)
+{
+	settings->threshold[q->direction] = event->of_buffer ? 0 : event->threshold;
+	settings->clear[q->direction] = event->of_buffer ? 0 : event->threshold;
+}
+
+/*
  * Keep the size in the queue's open episode, or end the episode if it is over and read the size again; true
  * if an episode is open afterwards.
  */
 static __always_inline bool follow(void *ctx, const struct queue *q, struct episode_key *key, u32 *size,
-				   const struct settings *settings)
+				   struct settings *settings)
 {
 	struct queue_event *open = episode_lookup(key);
 	struct queue_event event;
@@ -149,6 +198,10 @@ static __always_inline bool follow(void *ctx, const struct queue *q, struct epis
 		return false;
 	}
 	least = least_of(q, event.filled_to, *size);
+	if (event.what == UNSURE && !settings->unsure)
+		return become_sure(ctx, q, key, &event, least, size, settings);
+	if (event.what != UNSURE && settings->unsure)
+		keep_levels(q, &event, settings);
 	if (is_back(q, least, settings)) {
 		read_facts(q, &event);
 		end(ctx, key, &event, least);
@@ -191,15 +244,18 @@ static __always_inline void end_if_open(void *ctx, struct episode_key *key, u32 
 static __always_inline bool is_quiet(const struct queue *q)
 {
 	u32 bound = queue_bound(q->sk, q->protocol, q->direction);
+	u32 kind = kind_of(q->protocol, q->direction);
 	struct settings *settings = the_settings();
-	u32 threshold, fill, reaped;
+	u32 gate, fill, reaped, rules;
 
 	if (!settings)
 		return true;
-	threshold = settings->threshold[q->direction];
-	fill = settings->fill[q->direction];
+	gate = settings->gate[kind];
+	fill = settings->gate_fill[kind];
 	reaped = settings->reaped;
-	if (bound > threshold && (!fill || is_filled_beyond(q, fill)))
+	rules = settings->rules;
+	if (bound > gate && !(rules && bound <= floor_of(q->sk, kind, rules)) &&
+	    (!fill || is_filled_beyond(q, fill)))
 		return false;
 	return none_open(reaped) || none_open_at((u64)q->sk);
 }
@@ -232,6 +288,7 @@ static __always_inline void judge(void *ctx, const struct queue *q)
 		return;
 	key = key_of(q);
 	size = size_of(q);
+	use_rules(q->sk, kind_of(q->protocol, q->direction), &settings);
 	if (follow(ctx, q, &key, &size, &settings) || !is_over(q, size, &settings))
 		return;
 	begin(ctx, q, size, &settings);

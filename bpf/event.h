@@ -7,6 +7,8 @@ enum what {
 	OVER = 1,   /* the queue exceeded the threshold: an episode began */
 	BACK = 2,   /* it is at or under the clear level, or the socket is gone: it ended */
 	UNTOLD = 3, /* as OVER, but in the table alone: its user had too many crossings in that second */
+	UNSURE = 4, /* over the least threshold that it may have: user space has to say whose the socket is */
+	UNSURE_BACK = 5, /* of an UNSURE: it is back, or is known by now not to be over its own threshold */
 };
 
 enum direction {
@@ -24,6 +26,7 @@ struct queue_event {
 	u64 since_ns; /* the crossing */
 	u64 address;  /* of the struct sock */
 	u64 inode;    /* 0: no file holds the socket */
+	u64 cgroup;   /* the id of the socket's cgroup; 0: not known */
 	u32 size;
 	u32 since_size; /* at the crossing */
 	u32 peak;
@@ -52,6 +55,6 @@ struct queue_event {
 	char comm[16];
 };
 
-_Static_assert(sizeof(struct queue_event) == 144, "struct queue_event is a wire format");
+_Static_assert(sizeof(struct queue_event) == 152, "struct queue_event is a wire format");
 
 #endif

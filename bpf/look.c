@@ -21,30 +21,13 @@ struct visit {
 	const struct sock *sk; /* NULL once all have been shown */
 };
 
-static __always_inline u64 sock_cgroup(const struct sock *sk)
-{
-#ifdef OFF_sk_cgroup
-	const void *cgroup = READ_FIELD(const void *, sk, OFF_sk_cgroup);
-#elif defined(OFF_sk_cgroup_word) /* before 5.15 a pointer, or what cgroup v1 keeps there, marked by its \
-				     lowest bit */
-	u64 word = READ_FIELD(u64, sk, OFF_sk_cgroup_word);
-	const void *cgroup = (const void *)(word & 1 ? 0 : word & ~3ULL);
-#else
-	const void *cgroup = 0;
-#endif
-#if defined(OFF_cgroup_kn) && defined(OFF_kernfs_id)
-	return cgroup ? READ_FIELD(u64, READ_FIELD(const void *, cgroup, OFF_cgroup_kn), OFF_kernfs_id) : 0;
-#else
-	return 0;
-#endif
-}
-
 static __always_inline void read_who(const struct sock *sk, struct look_record *record)
 {
 	struct queue_event who = {};
 
 	sock_identity(sk, &who);
 	record->inode = who.inode;
+	record->cgroup = who.cgroup;
 	record->uid = who.uid;
 	record->netns = who.netns;
 	record->local_port = who.local_port;
@@ -170,7 +153,6 @@ static __always_inline int look_at(struct seq_file *seq, const struct sock *sk, 
 		return 0;
 	record.address = (u64)sk;
 	record.cookie = READ_FIELD(u64, sk, OFF_skc_cookie);
-	record.cgroup = sock_cgroup(sk);
 	record.state = READ_FIELD(u8, sk, OFF_skc_state);
 	read_who(sk, &record);
 	read_buffers(sk, &record);

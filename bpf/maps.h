@@ -23,15 +23,87 @@ struct episode_key {
 	u64 direction;
 };
 
+/*
+ * Rules are judged by sets of bits, one bit for each rule: of a socket's port, say, the set of the rules
+ * whose condition about ports holds. Where all its sets have a bit, that rule matches; the first one applies.
+ * Of the rules there are two places in each map, so that new ones are there as a whole before they are used.
+ * See rules.h.
+ */
+#define RULE_WORDS 16
+#define MOST_RULES (64 * RULE_WORDS)
+#define MOST_ROWS 4096
+#define PORTS_IN_PART 256
+#define PORT_PARTS 256
+#define KINDS 4 /* of queues: protocol and direction, see kind_of */
+
+struct row {
+	u64 bit[RULE_WORDS];
+	u32 floor[KINDS]; /* of a port: no queue of a socket with this port has a lower threshold */
+};
+
+/* Of some ports that follow one another the row of each: BCC takes seconds to compile larger values. */
+struct port_rows {
+	u16 row[PORTS_IN_PART];
+};
+
+struct prefix_key {
+	u32 length; /* bits of what follows */
+	u32 which;  /* twice the number of the rules, and 1 for remote addresses */
+	u8 ip[16];  /* IPv4 is ::ffff:192.0.2.1 here */
+};
+
+/* What a fact about a socket is about. */
+enum about {
+	ABOUT_NETNS = 1,
+	ABOUT_USER = 2,
+	ABOUT_CGROUP = 3,
+	ABOUT_INODE = 4,
+};
+
+struct fact_key {
+	u64 value;
+	u32 about;
+	u32 rules;
+};
+
+/* What a rule decides; of no rule the first. */
+struct decision {
+	u32 threshold[2];
+	u32 clear[2];
+	u32 fill[2];
+	u32 clear_fill[2];
+};
+
+/* Bits of settings.ask: what the rules have conditions about, besides ports and kinds. */
+#define ASK_ADDRESS 1
+#define ASK_NETNS 2
+#define ASK_USER 4
+#define ASK_CGROUP 8
+#define ASK_INODE 16
+
+/* The rows that are there in any case, behind one for each kind of queue. */
+#define ROW_ALL (KINDS + 0)	   /* all rules */
+#define ROW_ANY_NETNS (KINDS + 1)  /* those that have no condition about the network namespace */
+#define ROW_ANY_USER (KINDS + 2)   /* about the user */
+#define ROW_ANY_CGROUP (KINDS + 3) /* about the cgroup */
+#define ROW_ANY_INODE (KINDS + 4)  /* about what only the process that holds the socket tells */
+
 /* Written by user space, read here. */
 struct settings {
 	u32 threshold[2]; /* by direction, bytes: over is greater than */
 	u32 clear[2];	  /* by direction, bytes: back is at or under */
 	u32 fill[2]; /* by direction, percent of the buffer: over is besides greater than; 0: not compared */
 	u32 clear_fill[2];
-	u32 reaped;  /* episodes that user space deleted */
-	u32 own_pid; /* whose sockets are not to be reported */
-	u32 looker;  /* the thread of own_pid that looks at all sockets; it sends on none */
+	u32 reaped;	 /* episodes that user space deleted */
+	u32 own_pid;	 /* whose sockets are not to be reported */
+	u32 looker;	 /* the thread of own_pid that looks at all sockets; it sends on none */
+	u32 gate[KINDS]; /* no queue of the kind has a lower threshold: at or under it nothing else is asked
+			  */
+	u32 gate_fill[KINDS]; /* the least share that one has, if all have one, percent; 0: not compared */
+	u32 rules;	      /* the number of the rules that apply; 0: there are none */
+	u32 ask;	      /* what of a socket they ask for */
+	u32 rule;   /* of a copy that a queue is judged by: the rule that applies, from 1; 0: none */
+	u32 unsure; /* of such a copy: user space has to say whose the socket is, `threshold` is the gate */
 };
 
 /* Written here, read by user space. */
@@ -68,6 +140,16 @@ static inline long episode_delete(struct episode_key *key);
  */
 static inline u64 *held_at(u32 *place);
 static inline u64 *reaped_at(u32 *place);
+
+#ifdef WITH_RULES
+/* NULL where there is no such row; `index` is row_index of rules.h. */
+static inline struct row *row_at(u32 *index);
+static inline struct port_rows *port_rows_at(u32 *index);
+static inline struct decision *decision_at(u32 *index);
+static inline u32 *prefix_lookup(struct prefix_key *key);
+static inline u32 *fact_lookup(struct fact_key *key);	   /* of a namespace or a user */
+static inline u32 *found_out_lookup(struct fact_key *key); /* of a cgroup or an inode, by user space */
+#endif
 
 /* The monitor's own sockets, by inode: an address is another socket's as soon as the socket is freed. */
 static inline long mark_own(u64 inode);

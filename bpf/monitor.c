@@ -15,6 +15,14 @@ BPF_HASH(own, u64, u64, 16384);			   /* inode of a socket of ours -> 1 */
 BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
 BPF_ARRAY(paid, u64, USERS_TOLD_APART);		   /* see admit_event */
 BPF_PERF_OUTPUT(events);
+#ifdef WITH_RULES
+BPF_ARRAY(rows, struct row, 2 * MOST_ROWS);
+BPF_ARRAY(port_rows, struct port_rows, 2 * 2 * PORT_PARTS); /* by rules, side, port */
+BPF_ARRAY(decisions, struct decision, 2 * (MOST_RULES + 1));
+BPF_LPM_TRIE(prefixes, struct prefix_key, u32, 65536);
+BPF_HASH(facts, struct fact_key, u32, 16384);
+BPF_TABLE("lru_hash", struct fact_key, u32, found_out, 16384);
+#endif
 
 #ifdef WITH_DIRECT_VALUES
 static inline struct settings *the_settings(void)
@@ -77,6 +85,38 @@ static inline u64 *reaped_at(u32 *place)
 	return reaped.lookup(place);
 }
 
+#ifdef WITH_RULES
+static inline struct row *row_at(u32 *index)
+{
+	return rows.lookup(index);
+}
+
+static inline struct port_rows *port_rows_at(u32 *index)
+{
+	return port_rows.lookup(index);
+}
+
+static inline struct decision *decision_at(u32 *index)
+{
+	return decisions.lookup(index);
+}
+
+static inline u32 *prefix_lookup(struct prefix_key *key)
+{
+	return prefixes.lookup(key);
+}
+
+static inline u32 *fact_lookup(struct fact_key *key)
+{
+	return facts.lookup(key);
+}
+
+static inline u32 *found_out_lookup(struct fact_key *key)
+{
+	return found_out.lookup(key);
+}
+#endif
+
 static inline long mark_own(u64 inode)
 {
 	u64 mark = 1;
@@ -135,6 +175,7 @@ static inline u64 forget_sending(u64 family)
 #include "episode.h"
 #ifdef WITH_TRACEPOINTS
 #include "drained.h"
+#include "explain.h"
 #include "tracepoints.h"
 #endif
 #ifdef WITH_KPROBES

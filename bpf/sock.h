@@ -204,6 +204,25 @@ static __always_inline u32 sock_uid(const struct sock *sk)
 #endif
 }
 
+/* The id of the cgroup that the socket was made in; 0: not known. */
+static __always_inline u64 sock_cgroup(const struct sock *sk)
+{
+#ifdef OFF_sk_cgroup
+	const void *cgroup = READ_FIELD(const void *, sk, OFF_sk_cgroup);
+#elif defined(OFF_sk_cgroup_word) /* before 5.15 a pointer, or what cgroup v1 keeps there, marked by its \
+				     lowest bit */
+	u64 word = READ_FIELD(u64, sk, OFF_sk_cgroup_word);
+	const void *cgroup = (const void *)(word & 1 ? 0 : word & ~3ULL);
+#else
+	const void *cgroup = 0;
+#endif
+#if defined(OFF_cgroup_kn) && defined(OFF_kernfs_id)
+	return cgroup ? READ_FIELD(u64, READ_FIELD(const void *, cgroup, OFF_cgroup_kn), OFF_kernfs_id) : 0;
+#else
+	return 0;
+#endif
+}
+
 static __always_inline u32 sock_netns(const struct sock *sk)
 {
 #ifdef OFF_skc_net
@@ -256,6 +275,7 @@ static __always_inline bool sock_identity(const struct sock *sk, struct queue_ev
 	event->remote_port = __builtin_bswap16(READ_FIELD(u16, sk, OFF_skc_dport));
 	event->netns = sock_netns(sk);
 	event->inode = sock_inode(sk);
+	event->cgroup = sock_cgroup(sk);
 	event->uid = sock_uid(sk);
 	if (event->family == FAMILY_INET) {
 		bpf_probe_read_kernel(event->local_ip, 4, (void *)sk + OFF_skc_rcv_saddr);

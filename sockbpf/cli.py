@@ -80,6 +80,20 @@ def _demo(_: argparse.Namespace) -> int:
     return demo()
 
 
+def _explain_options(parser: argparse.ArgumentParser) -> None:
+    _config_option(parser)
+    parser.add_argument(
+        "what", nargs="?", metavar="ADDRESS:PORT|PID", help="either end of a socket, or a process"
+    )
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    from sockbpf.commands.explain import explain
+
+    return explain(config, arguments.what)
+
+
 def _store(arguments: argparse.Namespace) -> int:
     from sockbpf.process.user import want_no_rights
 
@@ -123,6 +137,12 @@ COMMANDS = {
         _config_option,
         _check,
     ),
+    "explain": Command(
+        "say which rule applies to these sockets, and why",
+        "sockbpf explain -c FILE ADDRESS:PORT|PID",
+        _explain_options,
+        _explain,
+    ),
     "demo": Command("see an alert arrive", "sockbpf demo", _no_options, _demo),
     "store": Command(
         "keep alerts, and show them, until killed", "sockbpf store -c FILE", _store_options, _store
@@ -161,6 +181,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         hint = ": a command is the first word" if unknown[0] in COMMANDS else ""
         arguments.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     wants_config = "config" in arguments and not getattr(arguments, "child", False)
+    if arguments.command == "explain" and arguments.what is None:
+        arguments.error("which sockets? ADDRESS:PORT of either end, or the PID of a process")
     if wants_config and arguments.config is None:
         arguments.error("which configuration? -c FILE; a commented example is config.yaml beside the code")
     return arguments

@@ -30,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1501,
         help="how many test_own.py has the monitor make at the least",
     )
+    parser.addoption(
+        "--rule-lists",
+        type=int,
+        default=211,
+        help="by how many random lists of rules test_rule_decisions.py judges",
+    )
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
     parser.addoption(
         "--faults",

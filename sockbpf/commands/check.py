@@ -16,18 +16,20 @@ from rich.table import Table
 
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.attach.arm import arm, need_root
+from sockbpf.kernel.attach.arm import arm, need_root, takes_rules
 from sockbpf.kernel.attach.legacy import what_costs, what_is_left_out
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.look.buffers import buffers, out_of_reach
 from sockbpf.kernel.look.choice import Choice
+from sockbpf.monitor.explaining import matched_now
 from sockbpf.monitor.rates import unknown_counters
 from sockbpf.monitor.rehearsal import rehearse
+from sockbpf.monitor.rules import NO_RULES
 from sockbpf.monitor.terms import thresholds_of
 from sockbpf.record.event import Direction, Event, What
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from sockbpf.kernel.attach.probes import Probes
     from sockbpf.kernel.build.choice import Sight
@@ -76,6 +78,7 @@ def check(config: Config) -> int:
         sights = probes.sights
         with closing(choice.take(Counters())) as look:
             way = look.name
+            matched = matched_now(config, look) if config.rules else {}
         armed_s = time.monotonic() - begun
         _report(out, sights)
         out.print(f"kernel {os.uname().release}, types from {probes.types}, armed in {armed_s:.2f} s")
@@ -100,6 +103,10 @@ def check(config: Config) -> int:
     ):
         if text:
             out.print(f"[yellow]{mark}:[/] {escape(text)}", soft_wrap=True)
+    if config.rules:
+        _report_rules(out, matched)
+        if not takes_rules():
+            raise UnsupportedError(NO_RULES)
     if failed:
         raise UnsupportedError(
             "the probes do not report what the self-test did; " + REMEDY[config.kernel.hooks == "auto"]
@@ -118,6 +125,13 @@ def _report(out: Console, sights: Collection[Sight]) -> None:
         else:
             hooks = "\n".join(str(hook) for hook in sight.candidate.hooks) or "sweeps"
             table.add_row(sight.thing, hooks, sight.candidate.unseen)
+    out.print(table)
+
+
+def _report_rules(out: Console, matched: Mapping[str, int]) -> None:
+    table = Table("rule", "sockets now", title="Which rule applies", title_justify="left")
+    for name, count in matched.items():
+        table.add_row(escape(name) or "(none)", str(count))
     out.print(table)
 
 

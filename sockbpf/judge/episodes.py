@@ -16,6 +16,7 @@ from sockbpf.judge.due import Waiting
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.facts import UNKNOWN, Condition, Facts, Severity
+from sockbpf.record.rule import NO_RULE, Applied
 
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
@@ -54,6 +55,8 @@ class Episode:
     severity: Severity = Severity.WARNING
     facts: Facts = UNKNOWN
     """As they were read last."""
+    applied: Applied = NO_RULE
+    """Of the rule that applied when the episode began; set by `Episodes.begin`."""
     held: bool = False
     """Whether the queue has not been over for long enough for an alert."""
     last_alert_ns: int = 0
@@ -123,6 +126,7 @@ class Episodes:
         episode.id = blake2s(
             named.encode(), digest_size=8
         ).hexdigest()  # the key has a kernel address in it: nobody shall see it
+        episode.applied = episode.levels.applied
         self._add(key, episode)
         if episode.levels.hold_ns:
             episode.held = True
@@ -228,7 +232,8 @@ class Episodes:
                 pid=episode.pid,
                 comm=episode.comm,
                 condition=episode.condition,
-                severity=episode.severity,
+                severity=Severity(episode.applied.severity or episode.severity),
                 facts=episode.facts,
+                applied=episode.applied,
             )
         ]

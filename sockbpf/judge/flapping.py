@@ -67,6 +67,8 @@ class Flapping:
         """
         self._flaps: dict[Queue, _Flap] = {}
         self._ids: set[str] = set()
+        self._longest_ns = 0
+        """The longest window of a rule whose queues had notices."""
         self._due = Waiting[Queue](lambda *_: True)
         """The queues that flap, each once, by the instant at which `on_time` must look at them."""
 
@@ -84,9 +86,21 @@ class Flapping:
                 self._count(flap, notice, now_ns)
             else:
                 passed_on.append(notice)
-                if notice.event != ONGOING and self.above:
+                if notice.event != ONGOING and self._above(notice):
                     self._note(queue, notice, now_ns)
         return passed_on
+
+    def _above(self, notice: Notice) -> int:
+        above = notice.applied.flapping_above
+        return self.above if above is None else above
+
+    def _window_ns(self, notice: Notice) -> int:
+        window_ns = notice.applied.flapping_window_ns
+        return self.window_ns if window_ns is None else window_ns
+
+    def _repeat_ns(self, notice: Notice) -> int:
+        repeat_ns = notice.applied.repeat_ns
+        return self.repeat_ns if repeat_ns is None else repeat_ns
 
     def _count(self, flap: _Flap, notice: Notice, now_ns: int) -> None:
         self._counters.add("flapped")
@@ -103,13 +117,15 @@ class Flapping:
         """Take note of a notice that is passed on; an `exceeded` that no further notice may follow begins a flap."""
         before = self._alerts_ns.setdefault(queue, array("q"))
         self._alerts_ns.move_to_end(queue)
-        past = bisect_right(before, now_ns - self.window_ns)
+        window_ns = self._window_ns(notice)
+        self._longest_ns = max(self._longest_ns, window_ns)
+        past = bisect_right(before, now_ns - window_ns)
         # Its `cleared`, and the `exceeded` of the next crossing, would be two notices more.
-        if notice.event == EXCEEDED and len(before) - past + 3 > self.above:
+        if notice.event == EXCEEDED and len(before) - past + 3 > self._above(notice):
             del self._alerts_ns[queue]
             self._flaps[queue] = _Flap(notice, notice, now_ns, notice.peak, {notice.id})
             self._ids.add(notice.id)
-            self._due.add(now_ns + min(self.window_ns, self.repeat_ns), queue)
+            self._due.add(now_ns + min(window_ns, self._repeat_ns(notice)), queue)
             return
         if 2 * past >= len(before):  # then no instant is moved more than twice, whatever `above` is
             del before[:past]
@@ -119,21 +135,23 @@ class Flapping:
 
     def on_time(self, now_ns: int) -> list[Notice]:
         """Return the flaps' notices that are due by now: `ongoing`, and `cleared` of those that have ended."""
-        while self._alerts_ns and now_ns - next(iter(self._alerts_ns.values()))[-1] >= self.window_ns:
+        longest_ns = max(self.window_ns, self._longest_ns)
+        while self._alerts_ns and now_ns - next(iter(self._alerts_ns.values()))[-1] >= longest_ns:
             self._alerts_ns.popitem(last=False)
         passed_on: list[Notice] = []
         for queue in self._due.take(now_ns):
             flap = self._flaps.get(queue)
             if flap is None:  # flushed
                 continue
-            if not flap.over and now_ns - flap.back_ns >= self.window_ns:
+            window_ns, repeat_ns = self._window_ns(flap.first), self._repeat_ns(flap.first)
+            if not flap.over and now_ns - flap.back_ns >= window_ns:
                 passed_on.append(self._ended(queue))
                 continue
-            if now_ns - flap.last_alert_ns >= self.repeat_ns:
+            if now_ns - flap.last_alert_ns >= repeat_ns:
                 passed_on.append(_notice_of(flap, ONGOING, now_ns))
                 flap.last_alert_ns, flap.crossings = now_ns, 0
             back_ns = now_ns if flap.over else flap.back_ns
-            self._due.add(min(back_ns + self.window_ns, flap.last_alert_ns + self.repeat_ns), queue)
+            self._due.add(min(back_ns + window_ns, flap.last_alert_ns + repeat_ns), queue)
         return passed_on
 
     def next_due_ns(self) -> int | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sockbpf.record.event import Direction, Socket
 from sockbpf.record.facts import Condition, Facts, Fill
+from sockbpf.record.rule import NO_RULE, Applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Levels:
     """The time from one alert about an episode to the next, while the episode goes on."""
     of_buffer: bool = False
     """Whether `threshold` and `clear` are percent of the buffer, which the memory in use is compared with."""
+    applied: Applied = NO_RULE
+    """What of the rule that applies goes with the alerts."""
 
     @property
     def condition(self) -> Condition:

@@ -109,6 +109,8 @@ class Stages:
         return self._wanted(passed_on)
 
     def _wanted(self, notices: Iterable[Notice | Folded]) -> list[Notice | Folded]:
-        return [
-            one for one in notices if (one if isinstance(one, Notice) else one.notice).event in self._events
-        ]
+        return [one for one in notices if self._is_wanted(one if isinstance(one, Notice) else one.notice)]
+
+    def _is_wanted(self, notice: Notice) -> bool:
+        events = notice.applied.events
+        return notice.event in (self._events if events is None else events)

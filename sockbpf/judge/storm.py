@@ -26,7 +26,7 @@ Group = tuple[Common, tuple[object, ...]]
 
 def _kind(notice: Notice) -> tuple[object, ...]:
     """Return what is never mixed in one alert."""
-    return (socket_of(notice).protocol, notice.direction, notice.condition, notice.severity)
+    return (socket_of(notice).protocol, notice.direction, notice.condition, notice.severity, notice.applied)
 
 
 def service_of(notice: Notice) -> Iterator[Group]:

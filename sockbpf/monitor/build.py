@@ -26,8 +26,9 @@ from sockbpf.monitor.losses import Losses
 from sockbpf.monitor.own import Own
 from sockbpf.monitor.rates import RateWatch
 from sockbpf.monitor.reload import Reload
+from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
-from sockbpf.monitor.terms import kernel_levels_of, levels_of, settings_of, stall_settings_of, timing_of
+from sockbpf.monitor.terms import first_levels_of, levels_of, settings_of, stall_settings_of, timing_of
 from sockbpf.monitor.waking import Waking
 from sockbpf.process.clock import boot_id, monotonic_s
 
@@ -85,6 +86,9 @@ def build(
     for descriptor in probes.fds() if probes else ():
         waking.wake_by(descriptor)
     tables = probes.tables if probes else None
+    rules = Rules(config, owners, tables, counters)
+    rules.use(config)
+    policy.use_levels(rules.levels_of)
     is_blind = probes is None or any(sight.candidate is None for sight in probes.sights)
     dispatch = _dispatch()(config, counters, open_episodes, store.port)
     own = Own(tables, dispatch.serves)
@@ -101,13 +105,14 @@ def build(
         sweeps=_sweeps(Sweeper(counters, look), waking, tables),
         policy=policy,
         stalls=stalls,
+        rules=rules,
         judges=judges,
         watches=watches,
         stages=stages,
         dispatch=dispatch,
         schedule=schedule,
         settings=Reload(
-            config=config, reread=reread, counters=counters, tables=tables,
+            config=config, reread=reread, counters=counters, rules=rules,
             policy=policy, stalls=stalls, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
             is_blind=is_blind, dispatch=dispatch, store=store,
         ),
@@ -126,7 +131,7 @@ def _sweeps(sweeper: Sweeper, waking: Waking, tables: Tables | None) -> SweepThr
 
 def _armed(config: Config, counters: Counters) -> Probes | None:
     try:
-        probes = arm(config, kernel_levels_of(config), counters, meanwhile=_dispatch)
+        probes = arm(config, first_levels_of(config), counters, meanwhile=_dispatch)
     except UnsupportedError as reason:
         log.warning("no hooks: %s", reason)
         log.warning("polling every %g s instead, mode=poll", config.sweep.poll)

@@ -56,7 +56,7 @@ class Demand:
         Return whether that was done: the queue may have drained meanwhile, unseen.
         """
         is_ours = (event.socket.protocol, event.direction) == self._queues
-        return is_ours and event.what is What.OVER and self._meet(now_s)
+        return is_ours and event.what in (What.OVER, What.UNSURE) and self._meet(now_s)
 
     def rest(self, over: Collection[Queues], now_s: float) -> bool:
         """Detach the hooks when none of the open episodes has needed them for a while; attach them if one does.

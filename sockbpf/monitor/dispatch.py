@@ -19,6 +19,7 @@ from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.worker import Workers
 from sockbpf.monitor.rehearsal import maker_of, rehearse
+from sockbpf.monitor.rule_terms import destinations_by_rule
 from sockbpf.process.clock import boottime_s, monotonic_ns
 from sockbpf.record.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line
 from sockbpf.record.event import account_of
@@ -46,11 +47,6 @@ LOOKUP_S = 60.0
 
 LEFT = 64
 """More busy workers of earlier settings, and new settings must wait: a receiver that hangs keeps its workers."""
-
-
-def _wants(settings: AnyDestination, fields: Mapping[str, str]) -> bool:
-    """Whether a destination is to get this alert; a heartbeat has no direction."""
-    return fields["event"] in settings.events and fields.get("type") in {None, *settings.types}
 
 
 def _round_s(settings: AnyDestination) -> float:
@@ -105,6 +101,7 @@ class Dispatch:
             line=_log,
         )
         self._config = config
+        self._only = destinations_by_rule(config)
         self._routes: dict[str, Route] = {}
         self._routes = self._routes_of(config)
         self._outbox.start(self._routes.values())
@@ -168,7 +165,16 @@ class Dispatch:
             round_s=_round_s(settings),
         )
         take_over = partial(queue.hand_over, workers, capacity=delivery.queue, breaker=breaker, bucket=bucket)
-        return Route(settings.name, partial(_wants, settings), queue, workers, take_over)
+        return Route(settings.name, partial(self._wants, settings), queue, workers, take_over)
+
+    def _wants(self, settings: AnyDestination, fields: Mapping[str, str]) -> bool:
+        """Whether a destination is to get this alert; a heartbeat has no direction and no rule."""
+        only = self._only.get(fields.get("rule", ""))
+        return (
+            fields["event"] in settings.events
+            and fields.get("type") in {None, *settings.types}
+            and (only is None or settings.name in only)
+        )
 
     def _maker(self, settings: AnyDestination) -> Callable[[], Destination]:
         if settings.type == "http" and self._store.is_meant(str(settings.url)):
@@ -225,7 +231,7 @@ class Dispatch:
         routes = self._routes_of(config)
 
         def apply() -> None:
-            self._config, self._routes = config, routes
+            self._config, self._routes, self._only = config, routes, destinations_by_rule(config)
             self._outbox.routes.exchange(routes.values())
 
         return apply

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.losses import Losses
     from sockbpf.monitor.own import Own
     from sockbpf.monitor.reload import Reload
+    from sockbpf.monitor.rules import Rules
     from sockbpf.monitor.schedule import Schedule
     from sockbpf.monitor.service import Service
     from sockbpf.monitor.waking import Waking
@@ -55,6 +56,7 @@ class Monitor:
     judges: tuple[Judge, ...]
     """Those beside the policy, each with episodes of its own."""
     watches: tuple[Watching, ...]
+    rules: Rules
     stages: Stages
     dispatch: Dispatch
     schedule: Schedule
@@ -97,7 +99,7 @@ class Monitor:
                 self._log_armed(on_armed)
             self._look()
             for watch in self.watches:
-                self._alert(watch.notices())
+                self._alert(self.rules.named(watch.notices()))
             self._alert_due(woke_ns)
             self.service.alive(lambda: not late())
             self.settings.take_wanted()
@@ -121,6 +123,7 @@ class Monitor:
             sweeping=self.sweeps.busy,
             delivering=self.probes is not None and self.dispatch.owes(),
             watching=bool(self.policy.open or self.stalls.open)
+            or self.rules.waits
             or any(demand.attached for demand in self.demands),
             reloading=self.settings.wanted,
         )
@@ -139,7 +142,8 @@ class Monitor:
                 if demand.on_event(event, now_s):
                     self.schedule.settle(monotonic_s())  # attaching has taken its time
             with setting_aside(self.counters, event.socket):
-                self._alert(self.policy.on_event(event))
+                for decided in self.rules.decided(event):
+                    self._alert(self.policy.on_event(decided))
 
     def _take_sweep(self) -> bool:
         """Give a sweep that has ended to the policy; return whether there was one."""
@@ -148,10 +152,12 @@ class Monitor:
             return False
         self._take_table()
         self.losses.count()
+        if self.rules.refresh():
+            self.policy.use_levels(self.rules.levels_of)
         readings = tuple(self.own.others(sweep.readings))  # some of the monitor's came and went during it
         sweep = replace(sweep, readings=readings)
         self._alert(self.policy.on_sweep(sweep, self.reap))
-        self._alert(self.stalls.on_sweep(sweep))
+        self._alert(self.rules.named(self.stalls.on_sweep(sweep)))
         self.schedule.sweep_ended(monotonic_s(), sweep.cpu_s)
         if due_ns := self.stalls.look_due_ns(sweep.begun_ns):
             self.schedule.sweep_by(due_ns / 1e9)
@@ -161,7 +167,11 @@ class Monitor:
         """Give the kernel's table to the policy, after all events: these can only be older than the table."""
         if self.probes:
             self._read()
-            self._alert(self.policy.on_table(self.own.others(self.probes.tables.open_episodes())))
+            entries = self.own.others(self.probes.tables.open_episodes())
+            sure, new = self.rules.sure(entries, monotonic_ns())
+            for event in new:
+                self._alert(self.policy.on_event(event))
+            self._alert(self.policy.on_table(sure))
 
     def _look(self) -> None:
         """Do what is due: forget own sockets that are closed, look at open episodes, log losses, ask for a sweep."""
@@ -192,7 +202,8 @@ class Monitor:
             self.schedule.sweep_begins(monotonic_s())
         self.policy.sweep_begins()
         sockets = [episode.socket for episode in open_]
-        self.sweeps.ask(wanted_by(self.settings.config, sockets, everywhere=everywhere))
+        least = self.rules.book.least_over()
+        self.sweeps.ask(wanted_by(self.settings.config, sockets, least, everywhere=everywhere))
 
     def _alert(self, notices: list[Notice]) -> None:
         if notices:
@@ -207,7 +218,7 @@ class Monitor:
             self._take_table()  # for the present size, and whether the queue is still over
         self._alert(self.policy.on_time(now_ns))
         for judge in self.judges:
-            self._alert(judge.on_time(now_ns))
+            self._alert(self.rules.named(judge.on_time(now_ns)))
         self.dispatch.alert(self.stages.on_time(now_ns))
         if self.schedule.take_heartbeat(now_ns / 1e9):
             self.losses.count()

@@ -9,14 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.buffers import buffers, out_of_reach
-from sockbpf.monitor.terms import (
-    kernel_levels_of,
-    levels_of,
-    settings_of,
-    stall_settings_of,
-    thresholds_of,
-    timing_of,
-)
+from sockbpf.monitor.terms import settings_of, stall_settings_of, thresholds_of, timing_of
 from sockbpf.process.clock import monotonic_s
 from sockbpf.process.life import passing
 from sockbpf.settings.at_start import taken
@@ -29,10 +22,10 @@ if TYPE_CHECKING:
     from sockbpf.judge.policy import Policy
     from sockbpf.judge.stages import Stages
     from sockbpf.judge.stalls import Stalls
-    from sockbpf.kernel.attach.tables import Tables
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.listening import Listening
     from sockbpf.monitor.rates import RateWatch
+    from sockbpf.monitor.rules import Rules
     from sockbpf.monitor.schedule import Schedule
     from sockbpf.monitor.store_child import StoreProcess
     from sockbpf.settings.config import Config
@@ -49,8 +42,7 @@ class Reload:
     reread: Callable[[], Config]
     """Returns the settings as the file has them now, or raises ConfigError."""
     counters: Counters
-    tables: Tables | None
-    """The tables of the hooks; None where there are no hooks."""
+    rules: Rules
     policy: Policy
     listening: Listening
     stalls: Stalls
@@ -91,18 +83,18 @@ class Reload:
         config, not_taken = taken(self.config, written)
         self.dispatch.rehearse(config)
         try:
-            self._set_levels(config)
+            self.rules.use(config)
             self.store.start_if_wanted(config)
             deliver = self.dispatch.reload(config)
         except BaseException:
-            self._set_levels(self.config)
+            self.rules.use(self.config)
             raise
         return partial(self._apply, config, deliver, not_taken)
 
     def _apply(self, config: Config, deliver: Callable[[], None], not_taken: list[str]) -> None:
         deliver()
         self.config = config
-        self.policy.use_levels(levels_of(config))
+        self.policy.use_levels(self.rules.levels_of)
         self.listening.use(config)
         self.stalls.settings = stall_settings_of(config)
         self.stages.change(settings_of(config))
@@ -118,10 +110,7 @@ class Reload:
         """Log the thresholds that apply, and those that no queue of this host can reach."""
         thresholds = self.config.thresholds
         send, recv = written(thresholds.send), written(thresholds.recv)
-        log.info("%s: thresholds send %s, recv %s, hold %g s", occasion, send, recv, self.config.hold)
+        levels = (occasion, send, recv, self.config.hold, len(self.config.rules))
+        log.info("%s: thresholds send %s, recv %s, hold %g s; rules: %d", *levels)
         for sentence in out_of_reach(thresholds_of(self.config), buffers()):
             log.warning("%s", sentence)
-
-    def _set_levels(self, config: Config) -> None:
-        if self.tables:
-            self.tables.set_levels(kernel_levels_of(config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.levels import levels_by_direction, same_for_all
@@ -16,6 +17,7 @@ from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.look.sweep import wanted_of
 from sockbpf.monitor.schedule import APART_S, Timing
 from sockbpf.record.event import Direction
+from sockbpf.record.rule import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -36,6 +38,10 @@ LOOKS_WITHIN = 3
 """So often the sockets are looked at within the time after which a queue is stalled."""
 
 
+NEVER = (2**32 - 1, 2**32 - 1)
+"""Thresholds that no queue exceeds."""
+
+
 def thresholds_of(config: Config) -> dict[Direction, int | Fill]:
     """Return the threshold of each direction."""
     return {Direction.SEND: config.thresholds.send, Direction.RECV: config.thresholds.recv}
@@ -53,6 +59,25 @@ def _levels_by_direction(config: Config) -> dict[Direction, Levels]:
 def levels_of(config: Config) -> LevelsOf:
     """Return the levels of episodes as the judge asks for them: the same for all sockets."""
     return same_for_all(_levels_by_direction(config))
+
+
+def decision_of(config: Config) -> Decision:
+    """Return what is decided for all sockets, as a rule would decide it."""
+    by_direction = _levels_by_direction(config)
+    both = [by_direction[direction] for direction in (Direction.SEND, Direction.RECV)]
+
+    def of(level: Callable[[Levels], int], *, of_buffer: bool) -> tuple[int, int]:
+        send, recv = (level(levels) if levels.of_buffer == of_buffer else 0 for levels in both)
+        return send, recv
+
+    return Decision(
+        threshold=of(lambda levels: levels.threshold, of_buffer=False),
+        clear=of(lambda levels: levels.clear, of_buffer=False),
+        fill=of(lambda levels: levels.threshold, of_buffer=True),
+        clear_fill=of(lambda levels: levels.clear, of_buffer=True),
+        hold_ns=both[0].hold_ns,
+        repeat_ns=both[0].repeat_ns,
+    )
 
 
 def settings_of(config: Config) -> Settings:
@@ -90,38 +115,28 @@ def stall_settings_of(config: Config) -> StallSettings:
     return StallSettings(int(config.stalled.after * 1e9), config.stalled.above, int(config.repeat * 1e9))
 
 
-def wanted_by(config: Config, sockets: Collection[Socket], *, everywhere: bool) -> Wanted:
-    """Return what a sweep is to look at: these sockets, what is over and what may be stalled."""
-    return wanted_of(sockets, least_over(config), everywhere=everywhere, progress=bool(config.stalled.after))
+def wanted_by(
+    config: Config, sockets: Collection[Socket], over: tuple[int, int], *, everywhere: bool
+) -> Wanted:
+    """Return what a sweep is to look at: these sockets, what is over and what may be stalled.
 
-
-def least_over(config: Config) -> tuple[int, int]:
-    """Return the least sizes, bytes, that may be over or stalled, SEND and RECV."""
-    by_direction = _levels_by_direction(config)
+    `over` are the least sizes, bytes, that may be over, SEND and RECV.
+    """
     most = config.stalled.above if config.stalled.after else MOST_BYTES
-    send, recv = (
-        0 if levels.of_buffer else min(levels.threshold, most)
-        for levels in map(by_direction.__getitem__, (Direction.SEND, Direction.RECV))
-    )
-    return send, recv
+    send, recv = (min(size, most) for size in over)
+    return wanted_of(sockets, (send, recv), everywhere=everywhere, progress=bool(config.stalled.after))
 
 
 def kernel_levels_of(config: Config) -> KernelLevels:
-    """Return the levels that the kernel side compares with: those of the judge."""
-    by_direction = _levels_by_direction(config)
-    both = [by_direction[direction] for direction in (Direction.SEND, Direction.RECV)]
+    """Return the levels that the kernel side compares with, where no rule applies: those of the judge."""
+    all_ = decision_of(config)
+    return KernelLevels(all_.threshold, all_.clear, all_.fill, all_.clear_fill, own_pid=os.getpid())
 
-    def of(level: Callable[[Levels], int], *, of_buffer: bool) -> tuple[int, int]:
-        send, recv = (level(levels) if levels.of_buffer == of_buffer else 0 for levels in both)
-        return send, recv
 
-    return KernelLevels(
-        threshold=of(lambda levels: levels.threshold, of_buffer=False),
-        clear=of(lambda levels: levels.clear, of_buffer=False),
-        fill=of(lambda levels: levels.threshold, of_buffer=True),
-        clear_fill=of(lambda levels: levels.clear, of_buffer=True),
-        own_pid=os.getpid(),
-    )
+def first_levels_of(config: Config) -> KernelLevels:
+    """Return the levels until the kernel side has its rules: it judges nothing, and a sweep finds what is over."""
+    levels = kernel_levels_of(config)
+    return replace(levels, threshold=NEVER, clear=NEVER, fill=(0, 0)) if config.rules else levels
 
 
 def timing_of(config: Config, *, is_blind: bool) -> Timing:

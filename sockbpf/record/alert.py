@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from sockbpf.record.facts import UNKNOWN, Condition, Facts, Severity
+from sockbpf.record.rule import NO_RULE, Applied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,8 @@ class Notice:
     condition: Condition = Condition.SIZE
     severity: Severity = Severity.WARNING
     facts: Facts = UNKNOWN
+    applied: Applied = NO_RULE
+    """What of the rule that applied when the episode began."""
     counter: HostCounter | None = None
     """Of a rate; `size`, `peak` and `threshold` are in the unit of `rate`."""
     rate: Rate | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
 from sockbpf.record.facts import UNKNOWN, Condition, Facts
@@ -26,6 +26,10 @@ class What(IntEnum):
     """The queue is at or under the clear level, or the socket is gone: the episode ended."""
     UNTOLD = 3
     """As OVER, but only in the table of open episodes, without an event: its user had too many in that second."""
+    UNSURE = 4
+    """The queue has exceeded the least threshold it may have; which one it has depends on whose the socket is."""
+    UNSURE_BACK = 5
+    """Of an UNSURE: the queue is back, or is known not to be over its own threshold."""
 
 
 class Direction(IntEnum):
@@ -37,6 +41,10 @@ class Direction(IntEnum):
     """A listener's connections that wait to be accepted: no bytes, and no hook reports them."""
     RATE = 3
     """No queue: how fast a counter of a network namespace rises. No hook reports it."""
+
+
+OF_BYTES = (Direction.SEND, Direction.RECV)
+"""The queues of bytes, which every socket but a listener has."""
 
 
 class Protocol(IntEnum):
@@ -58,7 +66,8 @@ class Socket:
     """What identifies a socket: plain-text addresses as `ss -n` shows them, ports in host order.
 
     `inode` is the socket's inode number, 0 when no file holds it; `netns` the inode number of its
-    network namespace; `uid` the user who made it, NO_UID where that is not known.
+    network namespace; `uid` the user who made it, NO_UID where that is not known; `cgroup` the id of its cgroup, 0
+    where that is not known.
     """
 
     protocol: Protocol
@@ -69,6 +78,7 @@ class Socket:
     netns: int
     inode: int
     uid: int = NO_UID
+    cgroup: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,7 @@ FIELDS = (
     ("since_ns", "Q"),
     ("address", "Q"),
     ("inode", "Q"),
+    ("cgroup", "Q"),
     ("size", "I"),
     ("since_size", "I"),
     ("peak", "I"),
@@ -139,6 +150,16 @@ FIELDS = (
 WIRE = struct.Struct("=" + "".join(code for _, code in FIELDS))
 
 
+def over(raw: bytes, event: Event) -> bytes:
+    """Return the bytes of an UNSURE event as those of an OVER with the threshold of `event`."""
+    values = list(WIRE.unpack_from(raw))
+    sure = {"what": What.OVER, "threshold": event.threshold, "of_buffer": event.condition is Condition.FILL}
+    for place, (name, _) in enumerate(FIELDS):
+        if name in sure:
+            values[place] = sure[name]
+    return WIRE.pack(*values)
+
+
 def ip_text(family: int, raw: bytes) -> str:
     """Return an address as `ss -n` shows it; IPv4 uses the first four of the bytes."""
     return socket.inet_ntop(family, raw[:4] if family == socket.AF_INET else raw[:16])
@@ -157,7 +178,7 @@ def decode(raw: bytes) -> Event:
     Raise ValueError (or struct.error) when the bytes are not one.
     """
     (
-        ns, since_ns, address, inode,
+        ns, since_ns, address, inode, cgroup,
         size, since_size, peak, threshold, netns, pid, uid, _, limit, charged, drops, drops_before,
         local_port, remote_port, what, direction, protocol, family, state, of_buffer, _, _,
         local_ip, remote_ip, comm,
@@ -176,6 +197,7 @@ def decode(raw: bytes) -> Event:
             netns=netns,
             inode=inode,
             uid=uid,
+            cgroup=cgroup,
         ),
         address=address,
         ns=ns,

@@ -186,6 +186,10 @@ FIELDS = (
         choices=tuple(each.value for each in Severity), label=True,
     ),
     Field(
+        "rule", TEXT, "the name of the rule that applied, if one did",
+        lambda alert: alert.notice.applied.rule or None, label=True,
+    ),
+    Field(
         "size", WHOLE, "in the queue at that moment; of `ACCEPT` this and the next three are connections",
         lambda alert: str(alert.notice.size),
         unit="bytes", needed=IN_ALERTS, column=11,

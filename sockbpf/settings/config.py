@@ -44,6 +44,7 @@ from sockbpf.settings.fields import (
 from sockbpf.settings.http import HttpOptions, one_login
 from sockbpf.settings.rates import DEFAULT as RATES
 from sockbpf.settings.rates import RatesSettings
+from sockbpf.settings.rules import Rules
 from sockbpf.settings.secret import unless_plain
 from sockbpf.settings.store import StoreSettings
 
@@ -232,6 +233,7 @@ class Config(Section):
     destinations: Annotated[tuple[AnyDestination, ...], PlainValidator(_destinations)] = Field(
         default=(), validate_default=True
     )
+    rules: Rules = ()
     sweep: SweepSettings = SweepSettings()
     kernel: Annotated[Kernel, AtStart()] = Kernel()
     store: Annotated[StoreSettings, AtStart()] = StoreSettings()

@@ -4,7 +4,6 @@
 A new type needs its model and its row in MODELS.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +15,7 @@ from sockbpf.record.event import Direction
 from sockbpf.settings.addresses import WHERE, SyslogAddress, base_url, syslog_address, web_url
 from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
 from sockbpf.settings.http import HttpOptions, one_login
+from sockbpf.settings.naming import Name
 from sockbpf.settings.secret import secret, unless_plain
 
 ALL_EVENTS = (*EVENTS, HEARTBEAT)
@@ -29,12 +29,6 @@ FACILITIES = (
 )
 
 
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
-        raise ValueError("expected a name of letters, digits and _.-, such as second")
-    return value
-
-
 def _some_once(value: object) -> object:
     if isinstance(value, list) and (not value or any(value.count(item) > 1 for item in value)):
         raise ValueError("expected a list with something in it and nothing twice")
@@ -45,7 +39,6 @@ def _syslog(value: object) -> SyslogAddress:
     return value if isinstance(value, SyslogAddress) else syslog_address(str(value))
 
 
-Name = Annotated[str, BeforeValidator(_name)]
 Rate = Annotated[float, number("0", "1000000", "10")]
 Burst = Annotated[int, whole(1, 1_000_000)]
 Timeout = Annotated[float, duration("1ms", "10m")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 from sockbpf.record.alert import EXCEEDED, ONGOING
 from sockbpf.settings.addresses import without_secrets
 from sockbpf.settings.destinations import MODELS
+from sockbpf.settings.rules import RuleSettings
 from sockbpf.settings.secret import HIDDEN
 from sockbpf.settings.yaml_source import REFUSED, Fault, shown
 
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
 SECRETIVE = ("url", "http", "destinations", "store")
 """The keys with secrets below them: a value of the wrong kind is not shown there, a secret may be in it."""
 
-LISTS = {"events": f"[{EXCEEDED}, {ONGOING}]", "types": "[SEND, RECV]"}
+LISTS = {
+    "rules": "[{match: {local_port: 443}, thresholds: {recv: 64KiB}}]",
+    "events": f"[{EXCEEDED}, {ONGOING}]",
+    "types": "[SEND, RECV]",
+    "destinations": "[http]",
+}
 
 
 def fault_of(error: ErrorDetails, source: Source, config: type[BaseModel]) -> Fault | None:
     """Return the fault; None when the value was refused before, and has its fault already."""
-    kind, where, value = error["type"], error["loc"], error["input"]
+    kind, where, value = error["type"], _written(error["loc"], source), error["input"]
     if kind == "missing":
         line = source.line(where) if where[1:] else 1
         field = _section(where[:-1], source.value, config).model_fields[str(where[-1])]
@@ -58,6 +64,13 @@ def fault_of(error: ErrorDetails, source: Source, config: type[BaseModel]) -> Fa
     return Fault(source.line(where), where, expected + _got(kind, where, value))
 
 
+def _written(where: Where, source: Source) -> Where:
+    """Return where the file has the value: what may be a list need not be one there."""
+    while where and isinstance(where[-1], int) and where not in source.lines:
+        where = where[:-1]
+    return where
+
+
 def _got(kind: str, where: Where, value: object) -> str:
     if where and where[0] in SECRETIVE:
         if kind != "value_error" or not isinstance(value, str):
@@ -81,10 +94,10 @@ def _section(where: Where, value: object, config: type[BaseModel]) -> type[BaseM
     for key in where:
         value = cast("Any", value)[key]
         if isinstance(key, int):
-            section = MODELS[cast("Any", value)["type"]]
+            section = RuleSettings if where[0] == "rules" else MODELS[cast("Any", value)["type"]]
         elif get_origin(section) is dict:
             section = get_args(section)[1]
-        elif key != "destinations":
+        elif key not in {"destinations", "rules"}:
             section = section.model_fields[key].annotation
     return cast("type[BaseModel]", section)
 

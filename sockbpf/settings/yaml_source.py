@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Where = tuple[str | int, ...]
     """The keys (and, in a list, the places from 0) that lead to a value."""
 
-MAX_BYTES = 64 * 1024
+MAX_BYTES = 256 * 1024
 MAX_DEPTH = 8  # PyYAML takes minutes for 64 KiB of nothing but opening brackets
 MAX_SHOWN = 60
 WAIT_S = 5.0

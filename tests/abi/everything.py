@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sockbpf.counters import Counters
@@ -15,7 +15,7 @@ from sockbpf.kernel.attach.tables import SIZES, KernelLevels
 from sockbpf.kernel.build.bytecode import Bytecode, bytecode_from
 from sockbpf.kernel.build.choice import Sight
 from sockbpf.kernel.build.clang import bytecode_of, compiled
-from sockbpf.kernel.build.hooks import SEEN
+from sockbpf.kernel.build.hooks import SEEN, HookKind
 from sockbpf.kernel.build.order import Order, order_of
 from sockbpf.kernel.build.shortcuts import ALL, Shortcut
 from sockbpf.kernel.build.source import type_source
@@ -38,10 +38,17 @@ def all_sights() -> list[Sight]:
 
 
 @contextmanager
-def every_program(shortcuts: Collection[Shortcut] = ALL) -> Iterator[Everything]:
-    """Compile and load all, in this process."""
+def every_program(
+    shortcuts: Collection[Shortcut] = ALL, *, rules: bool = True, asked: Collection[str] = ()
+) -> Iterator[Everything]:
+    """Compile and load all, in this process; also the programs `asked`, which are attached to nothing."""
     sights = all_sights()
-    order = order_of(sights, symbols={}, max_episodes=17, shortcuts=shortcuts)
+    order = order_of(sights, symbols={}, max_episodes=17, shortcuts=shortcuts, rules=rules)
+    order = replace(
+        order,
+        flags=(*order.flags, *(f"-DWANT_{name}=1" for name in asked)),
+        programs=order.programs | dict.fromkeys(asked, HookKind.TRACEPOINT.value),
+    )
     types, layout = type_source("auto")
     bpf = compiled(order, layout)
     bytecode = bytecode_from(bytecode_of(bpf, order, types).to_bytes())

@@ -59,13 +59,13 @@ class Holder:
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note which processes are looked through."""
     noted: list[str] = []
-    sockets_of = owner._sockets_of
+    sockets_of = owner.sockets_of
 
     def note(process: str) -> object:
         noted.append(process)
         return sockets_of(process)
 
-    monkeypatch.setattr(owner, "_sockets_of", note)
+    monkeypatch.setattr(owner, "sockets_of", note)
     return noted
 
 

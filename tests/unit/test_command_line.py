@@ -13,10 +13,14 @@ from sockbpf.cli import COMMANDS, main, parse
 OPTIONS: dict[str, dict[str, str | None]] = {
     "run": {"--config": "F", "--ready-file": "F", "--beside": None},
     "check": {"--config": "F"},
+    "explain": {"--config": "F"},
     "demo": {},
     "store": {"--config": "F"},
 }
 """What each command takes, with a value where it wants one."""
+
+WORDS = {"explain": ["127.0.0.1:9"]}
+"""What a command takes besides its options."""
 
 EVERY = {name: value for options in OPTIONS.values() for name, value in options.items()}
 FOREIGN = [(command, option) for command in OPTIONS for option in EVERY if option not in OPTIONS[command]]
@@ -67,14 +71,16 @@ def test_options_of_another_command_are_refused(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = [word for each in OPTIONS[command] for word in typed(each)]
-    said = refused(capsys, command, *own, *typed(option))
+    said = refused(capsys, command, *WORDS.get(command, ()), *own, *typed(option))
     assert said.startswith(f"usage: sockbpf {command}")
     assert f"error: unrecognized arguments: {' '.join(typed(option))}" in said
 
 
 @pytest.mark.parametrize("command", OPTIONS)
 def test_its_own_options_are_taken(command: str) -> None:
-    taken = parse([command, *(word for option in OPTIONS[command] for word in typed(option))])
+    taken = parse(
+        [command, *WORDS.get(command, ()), *(word for option in OPTIONS[command] for word in typed(option))]
+    )
     assert taken.command == command
     for option, value in OPTIONS[command].items():
         assert getattr(taken, option[2:].replace("-", "_")) == (Path(value) if value else True)
@@ -90,12 +96,14 @@ def test_without_a_command_it_runs() -> None:
     )
 
 
-@pytest.mark.parametrize("words", [(), ("run",), ("check",), ("store",), ("--beside",)])
+@pytest.mark.parametrize("words", [(), ("run",), ("check",), ("store",), ("explain", "9"), ("--beside",)])
 def test_the_configuration_is_asked_for(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert "error: which configuration? -c FILE" in refused(capsys, *words)
 
 
-@pytest.mark.parametrize("words", [("chekc",), ("check", "check"), ("demo", "now"), ("-c",), ("--beside=1",)])
+@pytest.mark.parametrize(
+    "words", [("chekc",), ("check", "check"), ("demo", "now"), ("-c",), ("--beside=1",), ("explain",)]
+)
 def test_what_makes_no_sense_is_refused(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, *words).startswith("usage: sockbpf")
 

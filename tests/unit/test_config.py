@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         (tmp_path / "none.yaml", "cannot be read: No such file or directory"),
         (tmp_path, "cannot be read: Is a directory"),
         (Path("/proc/self/mem"), "cannot be read: Input/output error"),
-        (Path("/dev/zero"), "expected at most 65536 bytes, got more"),
+        (Path("/dev/zero"), "expected at most 262144 bytes, got more"),
     ]:
         with pytest.raises(ConfigError) as caught:
             load(path)

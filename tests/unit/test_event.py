@@ -76,7 +76,7 @@ def test_garbage_is_a_value_error(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("what", 0), ("what", 4), ("direction", 2), ("direction", 255), ("protocol", 0), ("protocol", 132),
+        ("what", 0), ("what", 6), ("direction", 2), ("direction", 255), ("protocol", 0), ("protocol", 132),
         ("family", 0), ("family", 1), ("family", 255),
     ],
 )  # fmt: skip

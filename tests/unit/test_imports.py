@@ -55,7 +55,7 @@ ONLY_IN = {
 
 LATE = {
     "cli": {
-        *("settings.config", "commands.demo", "commands.check", "commands.run"),
+        *("settings.config", "commands.demo", "commands.check", "commands.explain", "commands.run"),
         *("store.child", "store.serve", "process.user"),
     },
     "monitor.dispatch": {"monitor.metrics"},

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from sockbpf.judge.rulebook import Rulebook
 from sockbpf.kernel.look.row import Terms, Which
 from sockbpf.kernel.look.sweep import Wanted
-from sockbpf.monitor.terms import timing_of, wanted_by
+from sockbpf.monitor.terms import decision_of, timing_of, wanted_by
+from sockbpf.record.rule import Who
 from sockbpf.settings.config import Config
 
 
@@ -49,4 +51,6 @@ def test_a_look_shows_what_is_over_and_what_may_be_stalled(
     settings: dict[str, Any], send: int, recv: int, *, progress: bool
 ) -> None:
     terms = Terms(Which.OVER_ONLY, send, recv, progress=progress)
-    assert wanted_by(config(**settings), [], everywhere=True) == Wanted(None, terms)
+    whole = config(**settings)
+    over = Rulebook((), decision_of(whole), lambda _: (Who(), True), {}).least_over()
+    assert wanted_by(whole, [], over, everywhere=True) == Wanted(None, terms)

@@ -28,9 +28,11 @@ from sockbpf.judge.policy import Policy
 from sockbpf.judge.stages import Stages
 from sockbpf.kernel.attach.perf import Rings
 from sockbpf.kernel.attach.probes import Probes
+from sockbpf.kernel.look.owner import Owners
 from sockbpf.monitor.dispatch import Dispatch
 from sockbpf.monitor.loop import Monitor
 from sockbpf.monitor.own import Own
+from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
 from sockbpf.monitor.store_port import StorePort
 from sockbpf.monitor.terms import levels_of, settings_of, timing_of
@@ -131,7 +133,7 @@ def crossing() -> bytes:
     now_ns = time.monotonic_ns()
     addresses = (socket.inet_aton(ip).ljust(16, b"\0") for ip in ("192.0.2.1", "192.0.2.2"))
     return WIRE.pack(
-        now_ns, now_ns, 4096, 8191, 2003, 2003, 2003, 1009, 4026531840, 0, 1009, 0, 0, 0, 0, 0, 443, 40009,
+        now_ns, now_ns, 4096, 8191, 4001, 2003, 2003, 2003, 1009, 4026531840, 0, 1009, 0, 0, 0, 0, 0, 443, 40009,
         What.OVER, Direction.RECV, Protocol.TCP, socket.AF_INET, 1, 0, 0, 0, *addresses, b"",
     )  # fmt: skip
 
@@ -145,7 +147,7 @@ def monitor(config: Config, raw: bytes) -> Monitor:
     others = dict.fromkeys(("waking", "sweeps", "stalls", "settings", "losses", "service"), cast("Any", None))
     return Monitor(
         probes=probes, reap=lambda _address, _direction: False, demands=(), judges=(), watches=(),
-        own=Own(None, lambda: None),
+        own=Own(None, lambda: None), rules=Rules(config, Owners(), None, counters),
         policy=policy, stages=Stages(settings_of(config), counters, policy.is_open), counters=counters,
         dispatch=Dispatch(config, counters, lambda: 0, StorePort(config.store)),
         schedule=Schedule(timing_of(config, is_blind=False), 0.0), **others,

@@ -24,7 +24,7 @@ from sockbpf.kernel.build.compiler import Compiler
 from sockbpf.kernel.build.hooks import KPROBES, TRACEPOINTS
 from sockbpf.kernel.build.making import bytecode_of
 from sockbpf.kernel.build.order import order_of
-from sockbpf.kernel.build.shortcuts import Shortcut, taken_by, trial_of_direct_values
+from sockbpf.kernel.build.shortcuts import Shortcut, taken_by, trial_of_direct_values, trial_of_rules
 from sockbpf.kernel.build.source import kernel_symbols
 from sockbpf.kernel.libbcc import library
 
@@ -94,12 +94,14 @@ def arm(
         started = None if cache.is_there() else stack.enter_context(closing(Compiler(kernel.types)))
         symbols = kernel_symbols(WANTED_SYMBOLS)
         refused = lacking(symbols)
-        shortcuts = shortcuts_here()
+        shortcuts, rules = shortcuts_here(), takes_rules()
         while True:
             sights = choose(kinds, symbols, refused)
             if not any(sight.candidate and sight.candidate.hooks for sight in sights):
                 raise UnsupportedError("no hook can be attached: " + "; ".join(sorted(set(refused.values()))))
-            order = order_of(sights, symbols=symbols, max_episodes=kernel.max_episodes, shortcuts=shortcuts)
+            order = order_of(
+                sights, symbols=symbols, max_episodes=kernel.max_episodes, shortcuts=shortcuts, rules=rules
+            )
             bytecode = bytecode_of(order, kernel.types, started, meanwhile)
             loaded = load(bytecode)
             started = None
@@ -127,6 +129,16 @@ def shortcuts_here() -> frozenset[Shortcut]:
     trial = load(trial_of_direct_values())
     trial.close()
     return frozenset(Shortcut) - ({Shortcut.DIRECT_VALUES} if trial.refused else set())
+
+
+def takes_rules() -> bool:
+    """Tell whether programs that judge by rules can be loaded here."""
+    try:
+        trial = load(trial_of_rules())
+    except UnsupportedError:  # an old kernel lacks the maps
+        return False
+    trial.close()
+    return not trial.refused
 
 
 def log_sight(sight: Sight) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from sockbpf.kernel.attach.loading import Table
 
+EXIST = 2
+"""BPF_EXIST"""
+
 WALKS = 5
 """How often a list is begun anew because the kernel lost its place."""
 
@@ -31,6 +34,14 @@ def write(table: Table, key: bytes, value: bytes) -> None:
     """Write an entry, old or new; raise OSError."""
     if library().bpf_update_elem(table.fd, key, value, 0) != 0:
         raise last_fault()
+
+
+def rewrite(table: Table, key: bytes, value: bytes) -> bool:
+    """Write an entry that is there; False if there is none. Raise OSError."""
+    if library().bpf_update_elem(table.fd, key, value, EXIST) == 0:
+        return True
+    _demand_that_it_was_missing()
+    return False
 
 
 def delete(table: Table, key: bytes) -> bool:

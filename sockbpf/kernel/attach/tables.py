@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.attach.maps import delete, entries, keys, look_up, write
-from sockbpf.record.event import WIRE, Direction, Event, decode
+from sockbpf.kernel.attach.maps import delete, entries, keys, look_up, rewrite, write
+from sockbpf.kernel.attach.rule_tables import RuleTables
+from sockbpf.record.event import WIRE, Direction, Event, What, decode, over
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,6 +41,18 @@ class KernelLevels:
     own_pid: int = 0
     """The process whose sockets are not reported; 0 is no process."""
 
+    gate: tuple[int, ...] = ()
+    """The least threshold of any queue, by kind: TCP and UDP, each SEND and RECV; empty: those of `threshold`."""
+
+    gate_fill: tuple[int, ...] = ()
+    """The least share of any, percent, by kind, 0 where not all have one; empty: those of `fill`."""
+
+    rules: int = 0
+    """The number of the rules that apply; 0: there are none."""
+
+    ask: int = 0
+    """What the rules ask of a socket: bits ASK_*."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -64,8 +77,15 @@ SETTINGS_FIELDS = (
     ("reaped", "I"),
     ("own_pid", "I"),
     ("looker", "I"),
+    ("gate", "4I"),
+    ("gate_fill", "4I"),
+    ("rules", "I"),
+    ("ask", "I"),
+    ("rule", "I"),
+    ("unsure", "I"),
 )
-"""`struct settings`: names and `struct` codes; of two by direction."""
+"""`struct settings`: names and `struct` codes; of two by direction, of four by kind of queue. The last two are for
+the kernel side's copies alone."""
 
 KEY_FIELDS = (("address", "Q"), ("direction", "Q"))
 """`struct episode_key`."""
@@ -112,6 +132,8 @@ class Tables:
         self._reaped = 0
         self._levels = KernelLevels((0, 0), (0, 0))
         self._looker = 0
+        self.rules = RuleTables(tables) if "rows" in tables else None
+        """The tables of the rules; None where the programs judge by none."""
 
     def set_levels(self, levels: KernelLevels) -> None:
         """Set what the kernel side compares with, at any time."""
@@ -125,8 +147,16 @@ class Tables:
 
     def _write_settings(self) -> None:
         levels = self._levels
-        compared = (*levels.threshold, *levels.clear, *levels.fill, *levels.clear_fill)
-        settings = SETTINGS.pack(*compared, self._reaped, levels.own_pid, self._looker)
+        settings = SETTINGS.pack(
+            *levels.threshold,
+            *levels.clear,
+            *levels.fill,
+            *levels.clear_fill,
+            *(self._reaped, levels.own_pid, self._looker),
+            *(levels.gate or 2 * levels.threshold),
+            *(levels.gate_fill or 2 * levels.fill),
+            *(levels.rules, levels.ask, 0, 0),
+        )
         write(self._tables["settings"], FIRST, settings)
 
     def tally(self) -> Tally:
@@ -142,6 +172,21 @@ class Tables:
         if not self.open_count():
             return []
         return [decode(episode) for _, episode in entries(self._tables["episodes"])]
+
+    def unsure(self, event: Event) -> Event | None:
+        """Return an UNSURE episode as it stands now; None if it is none any more: the kernel side was first."""
+        raw = look_up(self._tables["episodes"], KEY.pack(event.address, event.direction))
+        entry = decode(raw) if raw else None
+        is_it = entry and entry.since_ns == event.since_ns and entry.what is What.UNSURE
+        return entry if is_it else None
+
+    def make_sure(self, event: Event) -> bool:
+        """Make an UNSURE episode the OVER that the event says; False if the kernel side was first."""
+        key = KEY.pack(event.address, event.direction)
+        raw = look_up(self._tables["episodes"], key)
+        if raw is None or decode(raw).since_ns != event.since_ns or decode(raw).what is not What.UNSURE:
+            return False
+        return rewrite(self._tables["episodes"], key, over(raw, event))
 
     def reap(self, address: int, direction: Direction) -> bool:
         """Delete an episode that the hooks left open; False if the kernel side was first."""

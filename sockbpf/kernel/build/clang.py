@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.build.bytecode import Bytecode, MapKind
-from sockbpf.kernel.build.order import ITERATED, MAPS, Order, order_from
+from sockbpf.kernel.build.order import ITERATED, Order, order_from
 from sockbpf.kernel.build.shortcuts import compiled_program
 from sockbpf.kernel.build.source import BTF, SOURCE, kernel_types, type_source
 
@@ -61,7 +61,7 @@ def bytecode_of(bpf: Any, order: Order, types: str) -> Bytecode:
     """Return the programs of the order and all maps."""
     from bcc import lib
 
-    module, tables = bpf.module, {name: bpf[name] for name in MAPS[order.source]}
+    module, tables = bpf.module, {name: bpf[name] for name in order.maps}
     names = {table.map_fd: name for name, table in tables.items()}
     maps = {
         name: MapKind(

@@ -28,6 +28,9 @@ MAPS = {
 
 LOOK_AT_QUEUE = "look_at_queue"
 """The program of bpf/drained.h. It is attached to nothing: user space runs it."""
+WITH_RULES = "-DWITH_RULES"
+RULE_MAPS = ("rows", "port_rows", "decisions", "prefixes", "facts", "found_out")
+"""Further maps of programs that judge by rules."""
 
 ITERATED = {"look_tcp": "bpf_iter_tcp", "look_udp": "bpf_iter_udp"}
 """The iterators of bpf/look.c, and the kernel's function that stands for what each goes through."""
@@ -45,6 +48,11 @@ class Order:
 
     source: str = MONITOR
 
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The names of the maps that the programs have."""
+        return MAPS[self.source] + (RULE_MAPS if WITH_RULES in self.flags else ())
+
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
@@ -61,10 +69,11 @@ def order_of(
     symbols: Mapping[str, int],
     max_episodes: int,
     shortcuts: Collection[Shortcut] = (),
+    rules: bool = False,
 ) -> Order:
     """Return the order for these sights: their programs and no others; `symbols` are addresses by name.
 
-    Of `shortcuts` the compiler uses those that the kernel's types allow.
+    Of `shortcuts` the compiler uses those that the kernel's types allow. `rules`: they judge by rules.
     """
     hooks = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
     # A return probe's program is loaded as a kprobe's: the kernel knows no other kind.
@@ -74,6 +83,7 @@ def order_of(
     flags = (
         f"-DMAX_EPISODES={max_episodes}",
         *definitions(shortcuts),
+        *([WITH_RULES] if rules else []),
         *sorted({"-DWITH_KPROBES" if kind in KPROBES else "-DWITH_TRACEPOINTS" for kind in kinds.values()}),
         *(f"-DWANT_{program}=1" for program in sorted(kinds)),
         *(f"-DSYM_{name}={symbols.get(name, 0):#x}ULL" for name in sorted(ADDRESSES)),

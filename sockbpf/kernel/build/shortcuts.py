@@ -52,8 +52,11 @@ OF_KERNEL_FUNCTION = 2
 KERNEL_FUNCTION = 0x40000000
 """The C adds this to such an id, to mark it as no helper's number: BCC has no other way for that."""
 
-ARRAY = 2
-"""BPF_MAP_TYPE_ARRAY"""
+ARRAY, LRU_HASH, LPM_TRIE = 2, 9, 11
+"""enum bpf_map_type"""
+
+NO_PREALLOC = 1
+"""BPF_F_NO_PREALLOC, which a trie must have."""
 
 CAST = "bpf_rdonly_cast"
 CAST_TO = ("sock", "tcp_sock", "udp_sock", "sk_buff", "refcount_struct")
@@ -118,3 +121,21 @@ def trial_of_direct_values() -> Bytecode:
     end = INSTRUCTION.pack(0xB7, 0, 0, 0) + INSTRUCTION.pack(0x95, 0, 0, 0)  # return 0
     program = program_of(HookKind.TRACEPOINT.value, place + end, {FROM_VALUE: {0: "trial"}})
     return Bytecode("", "GPL", 0, {"trial": MapKind(ARRAY, 4, 8, 1, 0)}, {"trial": program})
+
+
+def trial_of_rules() -> Bytecode:
+    """Return a program with a loop, and the maps of which old kernels have not all: who takes these takes rules."""
+    code = b"".join(
+        INSTRUCTION.pack(*instruction)
+        for instruction in (
+            (0xB7, 0, 0, 16),  # r0 = 16
+            (0x07, 0, 0, -1),  # r0 -= 1
+            (0x55, 0, -2, 0),  # if r0 != 0 goto the line before: 5.3
+            (0x95, 0, 0, 0),  # return 0
+        )
+    )
+    maps = {
+        "trial_lru": MapKind(LRU_HASH, 16, 4, 16, 0),  # 4.10
+        "trial_trie": MapKind(LPM_TRIE, 24, 4, 16, NO_PREALLOC),  # 4.11
+    }
+    return Bytecode("", "GPL", 0, maps, {"trial": program_of(HookKind.TRACEPOINT.value, code, {})})

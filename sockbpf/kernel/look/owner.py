@@ -84,6 +84,11 @@ class Owners:
             return False
         return not self._scan({inode}) or self._holds(inode, name)
 
+    def look_through_all(self) -> None:
+        """Look through all processes at once, whatever that takes: for whoever asks about many sockets, once."""
+        self._next_scan_s = 0.0
+        self._scan(-1)
+
     def _holds(self, inode: int, name: str) -> bool:
         try:
             return os.readlink(self._seen[inode]) == name
@@ -97,7 +102,7 @@ class Owners:
             return False
         seen: dict[int, str] = {}
         for process in self._processes():
-            for inode, path in _sockets_of(process):
+            for inode, path in sockets_of(process):
                 seen.setdefault(inode, path)
             if seen.keys() >= wanted:
                 break
@@ -117,7 +122,7 @@ class Owners:
         yield from (name for name in os.listdir("/proc") if name.isdigit() and name not in recent)
 
 
-def _sockets_of(process: str) -> Iterator[tuple[int, str]]:
+def sockets_of(process: str) -> Iterator[tuple[int, str]]:
     """Give the inode and the descriptor's path of each socket that the process holds, as far as it lets."""
     folder = f"/proc/{process}/fd"
     with suppress(OSError):  # the process is gone

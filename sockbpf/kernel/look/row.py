@@ -116,6 +116,7 @@ def socket_of(row: Row, protocol: Protocol, netns: int) -> Socket:
         netns=netns,
         inode=row.inode,
         uid=row.uid,
+        cgroup=row.detail.cgroup if row.detail else 0,
     )
 
 

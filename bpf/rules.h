@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Which threshold a queue has where there are rules. Most queues are at or under the gate, the least
+ * threshold that any rule gives to their kind, and ask for nothing. The next ask by their ports alone: what a
+ * rule says of one port costs the sockets of other ports two look-ups. Only what is over that too is matched.
+ *
+ * Of what only user space can find out, the process and the path of the cgroup, it writes what it has found
+ * into a map. Until then a queue over the gate is UNSURE, unless it is sure which rule applies all the same.
+ *
+ * sockbpf/judge/rules.py says what is meant by a rule; tests/abi compares the two.
+ */
+#ifndef SOCKBPF_RULES_H
+#define SOCKBPF_RULES_H
+
+#include "maps.h"
+#include "sock.h"
+
+static __always_inline u32 kind_of(u8 protocol, u8 direction)
+{
+	return (protocol == PROTOCOL_UDP ? 2 : 0) + direction;
+}
+
+#ifdef WITH_RULES
+static __always_inline struct row *row_of(u32 rules, u32 row)
+{
+	u32 index = (rules & 1) * MOST_ROWS + row;
+
+	return row_at(&index);
+}
+
+/* The row of a port, NULL if there is none; `side` is 0 for the local port and 1 for the remote one. */
+static __always_inline struct row *row_of_port(u32 rules, u32 side, u16 port)
+{
+	u32 index = ((rules & 1) * 2 + side) * PORT_PARTS + port / PORTS_IN_PART;
+	struct port_rows *rows = port_rows_at(&index);
+
+	return rows ? row_of(rules, rows->row[port % PORTS_IN_PART]) : 0;
+}
+
+static __always_inline struct row *row_of_local_port(const struct sock *sk, u32 rules)
+{
+	return row_of_port(rules, 0, HOT_FIELD(u16, AS(sock, sk), OFF_skc_num));
+}
+
+static __always_inline struct row *row_of_remote_port(const struct sock *sk, u32 rules)
+{
+	return row_of_port(rules, 1, __builtin_bswap16(HOT_FIELD(u16, AS(sock, sk), OFF_skc_dport)));
+}
+
+/* A threshold that the queue surely has at least: by each of its ports alone. */
+static __always_inline u32 floor_of(const struct sock *sk, u32 kind, u32 rules)
+{
+	struct row *row = row_of_local_port(sk, rules);
+	u32 floor = row ? row->floor[kind] : 0;
+
+	row = row_of_remote_port(sk, rules);
+	if (row && row->floor[kind] > floor)
+		floor = row->floor[kind];
+	return floor;
+}
+
+static __always_inline struct row *row_of_address(const struct sock *sk, u32 rules, bool is_remote)
+{
+	struct prefix_key key = {.length = 32 + 128, .which = 2 * rules + is_remote};
+	u16 family = READ_FIELD(u16, sk, OFF_skc_family);
+	u32 *row;
+
+	if (family == FAMILY_INET) {
+		key.ip[10] = key.ip[11] = 0xff;
+		bpf_probe_read_kernel(&key.ip[12], 4,
+				      (void *)sk + (is_remote ? OFF_skc_daddr : OFF_skc_rcv_saddr));
+	}
+#ifdef OFF_skc_v6_daddr
+	if (family == FAMILY_INET6)
+		bpf_probe_read_kernel(key.ip, 16,
+				      (void *)sk + (is_remote ? OFF_skc_v6_daddr : OFF_skc_v6_rcv_saddr));
+#endif
+	row = prefix_lookup(&key);
+	return row ? row_of(rules, *row) : 0;
+}
+
+static __always_inline struct row *row_of_fact(u64 value, u32 about, u32 rules, u32 otherwise)
+{
+	struct fact_key key = {.value = value, .about = about, .rules = rules};
+	u32 *row = fact_lookup(&key);
+
+	return row_of(rules, row ? *row : otherwise);
+}
+
+/* The row that user space has found out; NULL: not yet. Of what has no number nothing is to be found out. */
+static __always_inline struct row *row_found_out(u64 value, u32 about, u32 rules, u32 of_none)
+{
+	struct fact_key key = {.value = value, .about = about, .rules = rules};
+	u32 *row;
+
+	if (!value)
+		return row_of(rules, of_none);
+	row = found_out_lookup(&key);
+	return row ? row_of(rules, *row) : 0;
+}
+
+/* What of a socket the rules ask for: a set of rules of each. Where it is not found out, two. */
+struct asked {
+	struct row *kind, *local, *remote, *local_ip, *remote_ip, *netns, *user;
+	struct row *cgroup, *cgroup_maybe, *inode, *inode_maybe;
+};
+
+static __always_inline bool ask(const struct sock *sk, u32 kind, u32 rules, u32 ask, struct asked *asked)
+{
+	struct row *all = row_of(rules, ROW_ALL);
+
+	asked->kind = row_of(rules, kind);
+	asked->local = row_of_local_port(sk, rules);
+	asked->remote = row_of_remote_port(sk, rules);
+	if (!all || !asked->kind || !asked->local || !asked->remote)
+		return false;
+	asked->local_ip = asked->remote_ip = asked->netns = asked->user = all;
+	asked->cgroup = asked->cgroup_maybe = asked->inode = asked->inode_maybe = all;
+	if (ask & ASK_ADDRESS) {
+		asked->local_ip = row_of_address(sk, rules, false);
+		asked->remote_ip = row_of_address(sk, rules, true);
+	}
+	if (ask & ASK_NETNS)
+		asked->netns = row_of_fact(sock_netns(sk), ABOUT_NETNS, rules, ROW_ANY_NETNS);
+	if (ask & ASK_USER)
+		asked->user = row_of_fact(sock_uid(sk), ABOUT_USER, rules, ROW_ANY_USER);
+	if (ask & ASK_CGROUP) {
+		asked->cgroup = row_found_out(sock_cgroup(sk), ABOUT_CGROUP, rules, ROW_ANY_CGROUP);
+		if (asked->cgroup)
+			asked->cgroup_maybe = asked->cgroup;
+		else
+			asked->cgroup = row_of(rules, ROW_ANY_CGROUP);
+	}
+	if (ask & ASK_INODE) {
+		asked->inode = row_found_out(sock_inode(sk), ABOUT_INODE, rules, ROW_ANY_INODE);
+		if (asked->inode)
+			asked->inode_maybe = asked->inode;
+		else
+			asked->inode = row_of(rules, ROW_ANY_INODE);
+	}
+	return asked->local_ip && asked->remote_ip && asked->netns && asked->user && asked->cgroup &&
+	       asked->inode;
+}
+
+/*
+ * The number of the only bit that is set, by counting those below it. The barrier keeps the compiler from
+ * seeing what this is: LLVM 14 has no code for it on this machine, and crashes.
+ */
+static __always_inline u32 number_of(u64 bit)
+{
+	u64 below = bit - 1;
+
+	below -= below >> 1 & 0x5555555555555555ULL;
+	asm volatile("" : "+r"(below));
+	below = (below & 0x3333333333333333ULL) + (below >> 2 & 0x3333333333333333ULL);
+	below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
+	return (below * 0x0101010101010101ULL >> 56) & 63;
+}
+
+/*
+ * The rule that applies, from 1, or 0 if none does; `unsure` is set if that depends on what is not found out
+ * yet.
+ */
+static __always_inline u32 first_rule(const struct asked *asked, u32 *unsure)
+{
+	u32 word;
+
+#pragma nounroll
+	for (word = 0; word < RULE_WORDS; word++) {
+		u64 bits = asked->kind->bit[word] & asked->local->bit[word] & asked->remote->bit[word] &
+			   asked->local_ip->bit[word] & asked->remote_ip->bit[word] &
+			   asked->netns->bit[word] & asked->user->bit[word] & asked->cgroup_maybe->bit[word] &
+			   asked->inode_maybe->bit[word];
+
+		if (!bits)
+			continue;
+		bits &= -bits;
+		*unsure = !(bits & asked->cgroup->bit[word] & asked->inode->bit[word]);
+		return 64 * word + number_of(bits) + 1;
+	}
+	return 0;
+}
+
+/* Put the levels of this queue in the copy of the settings by which it is judged. */
+static __always_inline void use_rules(const struct sock *sk, u32 kind, struct settings *settings)
+{
+	u32 rules = settings->rules, index, unsure = 0;
+	struct asked asked = {};
+	struct decision *decision;
+
+	if (!rules || !ask(sk, kind, rules, settings->ask, &asked))
+		return;
+	settings->rule = first_rule(&asked, &unsure);
+	settings->unsure = unsure;
+	if (unsure) {
+		settings->threshold[kind & 1] = settings->clear[kind & 1] = settings->gate[kind];
+		settings->fill[kind & 1] = settings->clear_fill[kind & 1] = 0;
+		return;
+	}
+	index = (rules & 1) * (MOST_RULES + 1) + settings->rule;
+	decision = decision_at(&index);
+	if (decision) {
+		settings->threshold[kind & 1] = decision->threshold[kind & 1];
+		settings->clear[kind & 1] = decision->clear[kind & 1];
+		settings->fill[kind & 1] = decision->fill[kind & 1];
+		settings->clear_fill[kind & 1] = decision->clear_fill[kind & 1];
+	}
+}
+#else
+static __always_inline u32 floor_of(const struct sock *sk, u32 kind, u32 rules)
+{
+	return 0;
+}
+
+static __always_inline void use_rules(const struct sock *sk, u32 kind, struct settings *settings)
+{
+}
+#endif
+
+#endif

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Whose a socket is beyond its process: the path of its cgroup, the names of its network namespace."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sockbpf.kernel.look.netns import NAMED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MOUNTS = Path("/proc/self/mounts")
+SHARE = 10
+"""A walk through all cgroups may take one part in this many of the time."""
+
+
+def cgroup_root() -> Path | None:
+    """Return where the cgroups are mounted whose ids sockets have (cgroup2); None where they are not."""
+    with suppress(OSError):
+        for line in MOUNTS.read_text().splitlines():
+            _, place, kind, *_ = line.split()
+            if kind == "cgroup2":
+                return Path(place.encode().decode("unicode_escape"))
+    return None
+
+
+class Cgroups:
+    """The paths of cgroups by id, which is the inode number of the folder."""
+
+    def __init__(self, root: Path | None) -> None:
+        """`root` is where they are mounted; None: no path is known."""
+        self._root = root
+        self._paths: dict[int, str] = {}
+        self._next_walk_s = 0.0
+
+    def path(self, number: int) -> str | None:
+        """Return the path of a cgroup, which begins with `/`; None if it is not known, or gone."""
+        if self._root is None:
+            return None
+        if (known := self._paths.get(number)) is not None and self._is(known, number):
+            return known
+        begun_s = time.monotonic()
+        if begun_s < self._next_walk_s:
+            return None
+        self._paths = dict(_folders(str(self._root)))
+        ended_s = time.monotonic()
+        self._next_walk_s = ended_s + (ended_s - begun_s) * SHARE
+        return self._paths.get(number)
+
+    def _is(self, path: str, number: int) -> bool:
+        with suppress(OSError):
+            return os.stat(f"{self._root}{path}").st_ino == number
+        return False
+
+
+def _folders(root: str) -> Iterator[tuple[int, str]]:
+    """Yield the inode number and the path of each folder, from the root on."""
+    waiting = [""]
+    while waiting:
+        path = waiting.pop()
+        with suppress(OSError):  # it is gone
+            yield os.stat(root + path).st_ino, path or "/"
+            with os.scandir(root + path) as entries:
+                waiting += [
+                    f"{path}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)
+                ]
+
+
+def cgroup_of_process(pid: int) -> str:
+    """Return the path of a process's cgroup: of cgroup2, else of systemd's hierarchy; empty if not known."""
+    found: dict[str, str] = {}
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines():
+            _, hierarchy, path = line.split(":", 2)
+            found[hierarchy] = path
+    return found.get("") or found.get("name=systemd", "")
+
+
+def named_namespaces() -> Mapping[str, int]:
+    """Return the inode numbers of the network namespaces that have a name."""
+    found: dict[str, int] = {}
+    for folder in NAMED:
+        with suppress(OSError):
+            for entry in os.scandir(folder):
+                with suppress(OSError):
+                    found.setdefault(entry.name, os.stat(entry.path).st_ino)
+    return found

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The rules in the running monitor: given to the kernel side, judged by here, and what only user space can say.
+
+A queue over the least threshold that it may have, of a socket whose process or cgroup is not known, is UNSURE to the
+kernel side. It is found out here and written down, so that from then on the kernel side decides alone; the episode
+becomes one of the policy's or goes, by its own threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sockbpf.errors import UnsupportedError
+from sockbpf.judge.levels import Levels
+from sockbpf.judge.rulebook import Rulebook
+from sockbpf.kernel.attach.ruleset import ASK_CGROUP, ASK_INODE, ruleset_of
+from sockbpf.kernel.look.whose import named_namespaces
+from sockbpf.monitor.found_out import FoundOut
+from sockbpf.monitor.rule_terms import rules_of
+from sockbpf.monitor.terms import NEVER, decision_of, kernel_levels_of
+from sockbpf.record.event import What
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sockbpf.counters import Counters
+    from sockbpf.kernel.attach.tables import Tables
+    from sockbpf.kernel.look.owner import Owners
+    from sockbpf.record.alert import Notice
+    from sockbpf.record.event import Direction, Event, Socket
+    from sockbpf.record.rule import Who
+    from sockbpf.settings.config import Config
+
+NO_RULES = (
+    "the configuration has rules, by which this kernel cannot judge: they need Linux 5.3. "
+    "Remedy: no rules, or `kernel: {hooks: none}` to poll"
+)
+WAITING = Levels(*NEVER, hold_ns=0, repeat_ns=0)
+"""The levels of a queue of which it is not known which rule applies."""
+
+PATIENCE_NS = 3 * 10**9
+"""So long whose a socket is may stay unknown; then it is judged as one of no known process and no known cgroup."""
+
+
+class Rules:
+    """Begins without rules; `use` takes those of the settings."""
+
+    def __init__(self, config: Config, owners: Owners, tables: Tables | None, counters: Counters) -> None:
+        """`tables` are those of the hooks; None where there are no hooks."""
+        self._tables = tables
+        self._counters = counters
+        self._found_out = FoundOut(owners, tables.rules if tables else None)
+        self._config = config
+        self.book = Rulebook((), decision_of(config), self._found_out.who, {})
+        self._unsure: dict[tuple[int, Direction, int], Socket] = {}
+        """Episodes that user space has to decide: address, direction, beginning -> the socket."""
+
+    def levels_of(self, socket: Socket, direction: Direction) -> Levels:
+        """Return the levels of this queue: a LevelsOf. No sweep begins an episode while one of the hooks waits."""
+        if self._unsure and (direction, socket) in {(key[1], each) for key, each in self._unsure.items()}:
+            return WAITING
+        return self.book.levels_of(socket, direction)
+
+    def who(self, socket: Socket) -> Who:
+        """Return whose a socket is, as far as it is known."""
+        return self._found_out.who(socket)[0]
+
+    def named(self, notices: Iterable[Notice]) -> list[Notice]:
+        """Return the notices about listeners that no rule ignores, each with what of its rule goes with it."""
+        named = map(self.book.named, notices)
+        return [notice for notice in named if notice]
+
+    @property
+    def waits(self) -> bool:
+        """Whether an episode is open of which it is not known which rule applies."""
+        return bool(self._unsure)
+
+    def use(self, config: Config) -> None:
+        """Take the rules and the levels of these settings: from one moment on the kernel side judges by them.
+
+        Raise UnsupportedError if it cannot judge by such rules.
+        """
+        rules, otherwise, namespaces = rules_of(config), decision_of(config), named_namespaces()
+        book = Rulebook(rules, otherwise, self._found_out.who, namespaces)
+        if self._tables:
+            self._give(self._tables, config, book)
+        else:
+            self._found_out.use(rules, ASK_INODE | ASK_CGROUP)
+        self.book, self._config = book, config
+
+    def _give(self, tables: Tables, config: Config, book: Rulebook) -> None:
+        levels = kernel_levels_of(config)
+        if not book.rules:
+            self._found_out.use((), 0)
+            tables.set_levels(levels)
+            return
+        if tables.rules is None:
+            raise UnsupportedError(NO_RULES)
+        made = ruleset_of(
+            book.rules,
+            book.otherwise,
+            namespaces=book.namespaces,
+            cgroup_by_process=self._found_out.cgroup_by_process,
+        )
+        number = tables.rules.prepare(made)
+        self._found_out.use(book.rules, made.ask)
+        tables.set_levels(
+            replace(levels, gate=made.gate, gate_fill=made.gate_fill, rules=number, ask=made.ask)
+        )
+
+    def refresh(self) -> bool:
+        """Take the names of network namespaces anew; return whether that changed what the rules mean."""
+        asks_names = any(isinstance(one, str) for rule in self.book.rules for one in rule.match.netns)
+        if not asks_names or named_namespaces() == self.book.namespaces:
+            return False
+        self.use(self._config)
+        return True
+
+    def decided(self, event: Event) -> list[Event]:
+        """Return what an event of the hooks is to the policy: itself, or, of an UNSURE, what is found out now."""
+        if event.what is What.UNSURE_BACK:
+            self._unsure.pop(_key(event), None)
+            levels = self.book.levels_of(event.socket, event.direction)
+            return [_ended(event, levels)] if levels.is_over(event.peak, event.facts) else []
+        if event.what is not What.UNSURE:
+            return [event]
+        return self._decide(event, event.ns)
+
+    def sure(self, entries: Iterable[Event], now_ns: int) -> tuple[list[Event], list[Event]]:
+        """Divide the kernel's table of open episodes: what is sure by now, the events of what just became so."""
+        sure: list[Event] = []
+        new: list[Event] = []
+        unsure = set()
+        for entry in entries:
+            if entry.what is not What.UNSURE:
+                sure.append(entry)
+                continue
+            unsure.add(_key(entry))
+            new += self._decide(entry, now_ns)
+        for key in self._unsure.keys() - unsure:
+            del self._unsure[key]
+        return sure + [event for event in new if event.what is What.OVER], new
+
+    def _decide(self, event: Event, now_ns: int) -> list[Event]:
+        """Find out whose the socket is; return the event by which its episode is the policy's, if it is over."""
+        assert self._tables  # noqa: S101  there are events
+        _, is_known = self._found_out.who(event.socket)
+        if not is_known and now_ns - event.since_ns < PATIENCE_NS:
+            self._unsure[_key(event)] = event.socket
+            return []
+        self._unsure.pop(_key(event), None)
+        if not is_known:
+            self._found_out.give_up(event.socket)
+        levels = self.book.levels_of(event.socket, event.direction)
+        entry = self._tables.unsure(event)
+        if entry is None:  # the kernel side was first: its event says the rest
+            return []
+        if levels.is_over(entry.size, entry.facts):
+            sure = _begun(entry, levels)
+            return [sure] if self._tables.make_sure(sure) else []
+        if self._tables.reap(entry.address, entry.direction):
+            self._counters.add("unsure_dropped")
+            if levels.is_over(entry.peak, entry.facts):
+                return [_ended(entry, levels)]
+        return []
+
+
+def _begun(entry: Event, levels: Levels) -> Event:
+    return replace(
+        entry,
+        what=What.OVER,
+        threshold=levels.in_bytes(entry.facts),
+        condition=levels.condition,
+        since_size=max(entry.since_size, entry.size),
+    )
+
+
+def _ended(entry: Event, levels: Levels) -> Event:
+    return replace(_begun(entry, levels), what=What.BACK, since_size=entry.peak)
+
+
+def _key(event: Event) -> tuple[int, Direction, int]:
+    return event.address, event.direction, event.since_ns
