@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sockbpf.record.alert import Notice
     from sockbpf.record.event import Direction, Socket
-    from sockbpf.record.rule import Decision, Rule, Who
+    from sockbpf.record.rule import Decision, Rule, StallSettings, Who
 
     class WhoOf(Protocol):
         """Says whose a socket is."""
@@ -53,6 +53,11 @@ class Rulebook:
     def levels_of(self, socket: Socket, direction: Direction) -> Levels:
         """Return the levels of this queue: a LevelsOf."""
         return self._levels[self.place_of(socket, direction) if self.rules else 0][direction]
+
+    def stalled_of(self, socket: Socket, direction: Direction) -> StallSettings:
+        """Return when this queue is stalled."""
+        place = self.place_of(socket, direction) if self.rules else 0
+        return (self.rules[place - 1].decision if place else self.otherwise).stalled
 
     def named(self, notice: Notice) -> Notice | None:
         """Return a notice of a socket as its rule says, levels apart; None if the rule ignores it.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.judge.episodes import Key, OwnerOf
     from sockbpf.record.alert import Notice
+    from sockbpf.record.event import Socket
+    from sockbpf.record.rule import StallSettings
     from sockbpf.record.sweep import Reading, Sweep
 
 MOST = 32_768
@@ -39,24 +41,16 @@ FIN_IN = {
 """The TCP states in which the last byte of a queue that is not empty is no byte but the end of the stream (FIN)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StallSettings:
-    """When a queue is stalled. `after_ns` 0: never; `above` is bytes."""
-
-    after_ns: int
-    above: int
-    repeat_ns: int
-
-
 @dataclass(slots=True)
 class _Standing:
     """A queue that holds more than `above`: nothing has left it since `since_ns`, as far as looks have shown.
 
-    `mark` is the number that changes when something leaves it.
+    `mark` is the number that changes when something leaves it, `after_ns` how long it may stand still.
     """
 
     place: tuple[int, Protocol]
     mark: int
+    after_ns: int
     since_ns: int
     seen_ns: int
     absent: int = 0
@@ -67,15 +61,15 @@ class Stalls(OwnEpisodes):
 
     def __init__(
         self,
-        settings: StallSettings,
+        settings_of: Callable[[Socket, Direction], StallSettings],
         counters: Counters,
         salt: str,
         owner_of: OwnerOf,
         may_be_held: Callable[[int, int], bool],
     ) -> None:
         """Begin with no open episode; the arguments are those of `Policy`."""
-        self.settings = settings
-        """May be changed at any time: the next sweep is judged by them. An open episode keeps its threshold."""
+        self.settings_of = settings_of
+        """May be changed at any time: the next sweep is judged by it. An open episode keeps its threshold."""
         self.episodes = Episodes(counters, f"stalled {salt}", owner_of)
         self._counters = counters
         self._may_be_held = may_be_held
@@ -84,13 +78,6 @@ class Stalls(OwnEpisodes):
 
     def on_sweep(self, sweep: Sweep) -> list[Notice]:
         """Take a sweep that has ended, and return the notices of episodes that end; `on_time` begins them."""
-        if not self.settings.after_ns:
-            self._standing.clear()
-            return [
-                notice
-                for key, episode in list(self.episodes.open.items())
-                for notice in self.episodes.end(key, episode.size, sweep.ended_ns)
-            ]
         notices: list[Notice] = []
         seen: set[Key] = set()
         for reading in sweep.readings:
@@ -105,35 +92,35 @@ class Stalls(OwnEpisodes):
 
     def _look(self, key: Key, reading: Reading, direction: Direction, sweep: Sweep) -> list[Notice]:
         standing, mark = self._standing.get(key), reading.left.get(direction)
-        size = reading.sizes[direction]
-        if _held(reading, direction) <= self.settings.above:
+        size, held = reading.sizes[direction], _held(reading, direction)
+        if not held and standing is None:
+            return []
+        settings = self.settings_of(reading.socket, direction)
+        if not settings.after_ns or held <= settings.above:
             return self._forget(key, size, sweep.ended_ns)
         if standing is None:
             if mark is not None:
-                self._watch(key, reading, mark, sweep)
+                self._watch(key, reading.socket, mark, settings.after_ns, sweep)
             return []
-        standing.absent, standing.seen_ns = 0, sweep.ended_ns
-        if mark not in {
-            None,
-            standing.mark,
-        }:  # a size that falls proves nothing: a datagram counts until it is dropped
+        standing.absent, standing.seen_ns, standing.after_ns = 0, sweep.ended_ns, settings.after_ns
+        # A size that falls proves nothing: a datagram counts until it is dropped.
+        if mark is not None and mark != standing.mark:
             notices = self._forget(key, size, sweep.ended_ns)
-            self._watch(key, reading, mark, sweep)
+            self._watch(key, reading.socket, mark, settings.after_ns, sweep)
             return notices
         if key in self.episodes.open:
             self._update(self.episodes.open[key], reading, sweep)
-        elif sweep.begun_ns - standing.since_ns >= self.settings.after_ns:
-            self.episodes.begin(key, self._episode(reading, direction, standing.since_ns, sweep))
+        elif sweep.begun_ns - standing.since_ns >= settings.after_ns:
+            self.episodes.begin(key, _episode(reading, direction, standing.since_ns, sweep, settings))
         return []
 
-    def _watch(self, key: Key, reading: Reading, mark: int, sweep: Sweep) -> None:
+    def _watch(self, key: Key, socket: Socket, mark: int, after_ns: int, sweep: Sweep) -> None:
         """Watch a queue from this sweep on: it was read before the sweep's end, so nothing has left it since then."""
         if len(self._standing) >= MOST:
             self._counters.add("stalls_full")
             return
-        socket = reading.socket
         place = (socket.netns, socket.protocol)
-        self._standing[key] = _Standing(place, mark, sweep.ended_ns, sweep.ended_ns)
+        self._standing[key] = _Standing(place, mark, after_ns, sweep.ended_ns, sweep.ended_ns)
 
     def _update(self, episode: Episode, reading: Reading, sweep: Sweep) -> None:
         direction = episode.direction
@@ -160,24 +147,6 @@ class Stalls(OwnEpisodes):
         self._standing.pop(key, None)
         return self.episodes.end(key, size, ns) if key in self.episodes.open else []
 
-    def _episode(self, reading: Reading, direction: Direction, since_ns: int, sweep: Sweep) -> Episode:
-        """Return the episode: `after` is its hold, so that its alert has the instant from which it stands still."""
-        settings, size = self.settings, reading.sizes[direction]
-        return Episode(
-            socket=reading.socket,
-            direction=direction,
-            mode=Mode.POLL,
-            address=0,
-            since_ns=since_ns,
-            ns=sweep.ended_ns,
-            size=size,
-            peak=size,
-            threshold=settings.above,
-            levels=Levels(settings.above, settings.above, settings.after_ns, settings.repeat_ns),
-            condition=Condition.STALLED,
-            facts=reading.facts_of(direction),
-        )
-
     # as a judge, and for the schedule of sweeps
 
     @property
@@ -187,9 +156,8 @@ class Stalls(OwnEpisodes):
 
     def look_due_ns(self, now_ns: int) -> int | None:
         """Return the first instant after now at which a look may find a queue stalled; None if none is watched."""
-        after_ns = self.settings.after_ns
         due = (
-            standing.since_ns + after_ns
+            standing.since_ns + standing.after_ns
             for key, standing in self._standing.items()
             if not standing.absent and key not in self.episodes.open
         )
@@ -203,3 +171,24 @@ def _held(reading: Reading, direction: Direction) -> int:
         return 0
     size = reading.surely(direction)
     return size - 1 if size > 0 and state in FIN_IN[direction] else size
+
+
+def _episode(
+    reading: Reading, direction: Direction, since_ns: int, sweep: Sweep, settings: StallSettings
+) -> Episode:
+    """Return the episode: `after` is its hold, so that its alert has the instant from which it stands still."""
+    size = reading.sizes[direction]
+    return Episode(
+        socket=reading.socket,
+        direction=direction,
+        mode=Mode.POLL,
+        address=0,
+        since_ns=since_ns,
+        ns=sweep.ended_ns,
+        size=size,
+        peak=size,
+        threshold=settings.above,
+        levels=Levels(settings.above, settings.above, settings.after_ns, settings.repeat_ns),
+        condition=Condition.STALLED,
+        facts=reading.facts_of(direction),
+    )

@@ -28,9 +28,10 @@ from sockbpf.monitor.rates import RateWatch
 from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
-from sockbpf.monitor.terms import first_levels_of, levels_of, settings_of, stall_settings_of, timing_of
+from sockbpf.monitor.terms import first_levels_of, levels_of, settings_of, timing_of
 from sockbpf.monitor.waking import Waking
 from sockbpf.process.clock import boot_id, monotonic_s
+from sockbpf.record.rule import NEVER_STALLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,9 @@ def build(
     salt = f"{boot_id()} {os.getpid()} {time.time_ns()}"
     owners = Owners()
     policy = Policy(levels_of(config), counters, salt, owners.owner, owners.may_be_held)
-    stalls = Stalls(stall_settings_of(config), counters, salt, owners.owner, owners.may_be_held)
+    stalls = Stalls(
+        lambda _socket, _direction: NEVER_STALLED, counters, salt, owners.owner, owners.may_be_held
+    )
     policy.episodes.seek = stalls.episodes.seek = owners.seek
     listeners = ListenersJudge.of(config, counters, salt, owners.owner)
     rates = Rates(salt, owners.owner)
@@ -89,6 +92,7 @@ def build(
     rules = Rules(config, owners, tables, counters)
     rules.use(config)
     policy.use_levels(rules.levels_of)
+    stalls.settings_of = rules.stalled_of
     is_blind = probes is None or any(sight.candidate is None for sight in probes.sights)
     dispatch = _dispatch()(config, counters, open_episodes, store.port)
     own = Own(tables, dispatch.serves)
@@ -113,7 +117,7 @@ def build(
         schedule=schedule,
         settings=Reload(
             config=config, reread=reread, counters=counters, rules=rules,
-            policy=policy, stalls=stalls, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
+            policy=policy, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
             is_blind=is_blind, dispatch=dispatch, store=store,
         ),
         losses=Losses(counters, tables, own),

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.buffers import buffers, out_of_reach
-from sockbpf.monitor.terms import settings_of, stall_settings_of, thresholds_of, timing_of
+from sockbpf.monitor.terms import settings_of, thresholds_of, timing_of
 from sockbpf.process.clock import monotonic_s
 from sockbpf.process.life import passing
 from sockbpf.settings.at_start import taken
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.judge.policy import Policy
     from sockbpf.judge.stages import Stages
-    from sockbpf.judge.stalls import Stalls
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.listening import Listening
     from sockbpf.monitor.rates import RateWatch
@@ -45,7 +44,6 @@ class Reload:
     rules: Rules
     policy: Policy
     listening: Listening
-    stalls: Stalls
     stages: Stages
     schedule: Schedule
     is_blind: bool
@@ -96,7 +94,6 @@ class Reload:
         self.config = config
         self.policy.use_levels(self.rules.levels_of)
         self.listening.use(config)
-        self.stalls.settings = stall_settings_of(config)
         self.stages.change(settings_of(config))
         self.rates.use(config)
         # A sweep at once finds what is over by the new thresholds.
@@ -110,7 +107,7 @@ class Reload:
         """Log the thresholds that apply, and those that no queue of this host can reach."""
         thresholds = self.config.thresholds
         send, recv = written(thresholds.send), written(thresholds.recv)
-        levels = (occasion, send, recv, self.config.hold, len(self.config.rules))
+        levels = (occasion, send, recv, self.config.hold_s, len(self.config.rules))
         log.info("%s: thresholds send %s, recv %s, hold %g s; rules: %d", *levels)
         for sentence in out_of_reach(thresholds_of(self.config), buffers()):
             log.warning("%s", sentence)

@@ -32,7 +32,8 @@ def _decision_of(rule: RuleSettings, config: Config) -> Decision:
     }
     sizes = {name: value for name, value in rule.thresholds if value is not None}
     thresholds = config.thresholds.model_copy(update=sizes)
-    decision = decision_of(config.model_copy(update={**said, "thresholds": thresholds}))
+    stalled = rule.stalled_or(config.stalled)
+    decision = decision_of(config.model_copy(update={**said, "thresholds": thresholds, "stalled": stalled}))
     window, repeat = rule.flapping.window, rule.repeat
     applied = Applied(
         rule=str(rule.name),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sockbpf.kernel.look.owner import Owners
     from sockbpf.record.alert import Notice
     from sockbpf.record.event import Direction, Event, Socket
-    from sockbpf.record.rule import Who
+    from sockbpf.record.rule import StallSettings, Who
     from sockbpf.settings.config import Config
 
 NO_RULES = (
@@ -61,6 +61,10 @@ class Rules:
         if self._unsure and (direction, socket) in {(key[1], each) for key, each in self._unsure.items()}:
             return WAITING
         return self.book.levels_of(socket, direction)
+
+    def stalled_of(self, socket: Socket, direction: Direction) -> StallSettings:
+        """Return when this queue is stalled."""
+        return self.book.stalled_of(socket, direction)
 
     def who(self, socket: Socket) -> Who:
         """Return whose a socket is, as far as it is known."""

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from sockbpf.judge.levels import levels_by_direction, same_for_all
 from sockbpf.judge.listeners import ListenerSettings
 from sockbpf.judge.stages import Settings
-from sockbpf.judge.stalls import StallSettings
 from sockbpf.judge.unaccepted import UnacceptedSettings
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.look.sweep import wanted_of
 from sockbpf.monitor.schedule import APART_S, Timing
 from sockbpf.record.event import Direction
-from sockbpf.record.rule import Decision
+from sockbpf.record.rule import Decision, StallSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from sockbpf.record.event import Socket
     from sockbpf.record.facts import Fill
     from sockbpf.settings.config import Config
+    from sockbpf.settings.stalled import StalledSettings
 
 LISTENERS_LEAST_S, LISTENERS_MOST_S = 0.25, 1.0
 """Between two looks at the listeners."""
@@ -51,7 +51,7 @@ def _levels_by_direction(config: Config) -> dict[Direction, Levels]:
     return levels_by_direction(
         thresholds_of(config),
         clear_ratio=config.clear_ratio,
-        hold_ns=int(config.hold * 1e9),
+        hold_ns=int(config.hold_s * 1e9),
         repeat_ns=int(config.repeat * 1e9),
     )
 
@@ -77,6 +77,7 @@ def decision_of(config: Config) -> Decision:
         clear_fill=of(lambda levels: levels.clear, of_buffer=True),
         hold_ns=both[0].hold_ns,
         repeat_ns=both[0].repeat_ns,
+        stalled=_stall_settings_of(config),
     )
 
 
@@ -110,8 +111,13 @@ def listeners_each_s(config: Config) -> float:
     return min(max(config.listeners.hold / 2, LISTENERS_LEAST_S), LISTENERS_MOST_S)
 
 
-def stall_settings_of(config: Config) -> StallSettings:
-    """Return when a queue is stalled."""
+def _stalled(config: Config) -> list[StalledSettings]:
+    """Return each that some queues are judged by, of those by which a queue can be stalled."""
+    of_rules = [rule.stalled_or(config.stalled) for rule in config.rules if not rule.ignore]
+    return [each for each in (config.stalled, *of_rules) if each.after]
+
+
+def _stall_settings_of(config: Config) -> StallSettings:
     return StallSettings(int(config.stalled.after * 1e9), config.stalled.above, int(config.repeat * 1e9))
 
 
@@ -122,9 +128,9 @@ def wanted_by(
 
     `over` are the least sizes, bytes, that may be over, SEND and RECV.
     """
-    most = config.stalled.above if config.stalled.after else MOST_BYTES
-    send, recv = (min(size, most) for size in over)
-    return wanted_of(sockets, (send, recv), everywhere=everywhere, progress=bool(config.stalled.after))
+    stalled = _stalled(config)
+    send, recv = (min(size, *(each.above for each in stalled), MOST_BYTES) for size in over)
+    return wanted_of(sockets, (send, recv), everywhere=everywhere, progress=bool(stalled))
 
 
 def kernel_levels_of(config: Config) -> KernelLevels:
@@ -145,8 +151,8 @@ def timing_of(config: Config, *, is_blind: bool) -> Timing:
     `is_blind` says that no hook sees some change of a queue, so that sweeps must find it.
     """
     sweep_s = config.sweep.poll if is_blind else config.sweep.interval
-    if config.stalled.after:
-        sweep_s = min(sweep_s, max(config.stalled.after / LOOKS_WITHIN, APART_S))
+    for stalled in _stalled(config):
+        sweep_s = min(sweep_s, max(stalled.after / LOOKS_WITHIN, APART_S))
     return Timing(
         sweep_s=sweep_s,
         look_s=config.sweep.recheck,

@@ -69,6 +69,18 @@ NO_RULE = Applied()
 
 
 @dataclass(frozen=True, slots=True)
+class StallSettings:
+    """When a queue is stalled. `after_ns` 0: never; `above` is bytes."""
+
+    after_ns: int
+    above: int
+    repeat_ns: int
+
+
+NEVER_STALLED = StallSettings(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a rule decides; thresholds and clear levels are bytes, for SEND and for RECV."""
 
@@ -80,6 +92,7 @@ class Decision:
     fill: tuple[int, int] = (0, 0)
     """Where not 0, the threshold is this share of the buffer, percent, and `threshold` is 0."""
     clear_fill: tuple[int, int] = (0, 0)
+    stalled: StallSettings = NEVER_STALLED
 
 
 @dataclass(frozen=True, slots=True)

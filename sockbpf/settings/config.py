@@ -30,12 +30,13 @@ from sockbpf.settings.destinations import AnyDestination, Burst, Rate, Timeout
 from sockbpf.settings.faults import fault_of
 from sockbpf.settings.fields import (
     Backlog,
+    Hold,
     Section,
-    Size,
     Threshold,
     absolute_path,
     duration,
     flag,
+    none_or_a_second,
     number,
     one_of,
     power_of_two,
@@ -46,11 +47,11 @@ from sockbpf.settings.rates import DEFAULT as RATES
 from sockbpf.settings.rates import RatesSettings
 from sockbpf.settings.rules import Rules
 from sockbpf.settings.secret import unless_plain
+from sockbpf.settings.stalled import StalledSettings
 from sockbpf.settings.store import StoreSettings
 
 JOURNAL_NAME_BYTES = 200
 
-AUTO = "auto"
 HOLD_S = 10.0
 """How long a queue must be over the default thresholds. Healthy bulk transfers exceed these for up to 3 s at a time,
 and over a slow link as long as they last: docs/measured.md."""
@@ -62,12 +63,6 @@ def _event_set(events: tuple[str, ...]) -> tuple[str, ...]:
     if EXCEEDED not in events or len(set(events)) < len(events):
         raise ValueError(f"expected a list with {EXCEEDED} in it and no event twice")
     return events
-
-
-def _none_or_a_second(seconds: float) -> float:
-    if 0 < seconds < 1:
-        raise ValueError("expected 0s for none, or at least 1s")
-    return seconds
 
 
 def _listen(value: object) -> HostPort | None:
@@ -87,12 +82,6 @@ def _journal(value: object) -> Path | None:
     return path
 
 
-def _hold(value: object, info: ValidationInfo) -> object:
-    if value != AUTO:
-        return value
-    return HOLD_S if info.data.get("thresholds") == Thresholds() else 0.0
-
-
 class Thresholds(Section):
     """What a queue may hold, bytes or a share of its buffer; a socket is over while it holds more."""
 
@@ -108,13 +97,6 @@ class ListenersSettings(Section):
 
     backlog: Backlog = Fill(80)
     hold: Annotated[float, duration("0s")] = 1.0
-
-
-class StalledSettings(Section):
-    """A queue is stalled if it holds more than `above` bytes and nothing left it for `after` seconds (0: never)."""
-
-    after: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 15.0
-    above: Size = 1024
 
 
 class FoldSettings(Section):
@@ -204,9 +186,8 @@ def _destinations(value: object, info: ValidationInfo) -> tuple[AnyDestination, 
 class Config(Section):
     """All settings. `clear_ratio` is the part of the threshold at which an episode ends.
 
-    `repeat`, `hold` and `heartbeat` (0: none) are seconds; `hold` is HOLD_S if nothing else is written and both
-    thresholds are the default ones. `destinations` are all of them: first the one of
-    `url` and `http`, named http, then those of the list; each has all its settings, the defaults of
+    `repeat`, `hold` (see `hold_s`) and `heartbeat` (0: none) are seconds. `destinations` are all of them: first
+    the one of `url` and `http`, named http, then those of the list; each has all its settings, the defaults of
     `delivery` included.
 
     `url` may hold a password: it stays out of the repr and must stay out of every message.
@@ -220,13 +201,11 @@ class Config(Section):
     clear_ratio: Annotated[float, number("0", "1", "0.8")] = 0.8
     repeat: Annotated[float, duration("1s")] = 60.0
     events: Annotated[tuple[Event, ...], AfterValidator(_event_set)] = EVENTS
-    hold: Annotated[float, duration("0s"), BeforeValidator(_hold)] = Field(
-        default=AUTO, validate_default=True
-    )
+    hold: Hold = "auto"
     flapping: FlappingSettings = FlappingSettings()
     fold: FoldSettings = FoldSettings()
     rates: RatesSettings = RATES
-    heartbeat: Annotated[float, duration("0s"), AfterValidator(_none_or_a_second)] = 0.0
+    heartbeat: Annotated[float, duration("0s"), AfterValidator(none_or_a_second)] = 0.0
     metrics: Annotated[MetricsSettings, AtStart()] = MetricsSettings()
     journal: Annotated[JournalSettings, AtStart()] = JournalSettings()
     delivery: Delivery = Delivery()
@@ -238,6 +217,13 @@ class Config(Section):
     kernel: Annotated[Kernel, AtStart()] = Kernel()
     store: Annotated[StoreSettings, AtStart()] = StoreSettings()
     log: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def hold_s(self) -> float:
+        """How long a queue must be over; not written: HOLD_S while both thresholds are the default ones, else 0."""
+        if isinstance(self.hold, str):
+            return HOLD_S if self.thresholds == Thresholds() else 0.0
+        return self.hold
 
     @field_validator("http")
     @classmethod

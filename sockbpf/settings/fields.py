@@ -10,7 +10,7 @@ import os
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
@@ -71,6 +71,26 @@ def whole(low: int, high: int) -> BeforeValidator:
 
 def duration(low: str, high: str = "8760h") -> BeforeValidator:
     return BeforeValidator(_number(float, "a duration", "30s", DURATIONS, low=low, high=high))
+
+
+AUTO = "auto"
+
+_seconds = _number(float, "a duration", "30s", DURATIONS, low="0s", high="8760h")
+
+
+def _seconds_or_auto(value: object) -> object:
+    return value if value == AUTO else _seconds(value)
+
+
+Hold = Annotated[float | Literal["auto"], PlainValidator(_seconds_or_auto)]
+"""Seconds, or `auto`."""
+
+
+def none_or_a_second(seconds: float) -> float:
+    """Return the seconds; raise ValueError for a part of one."""
+    if 0 < seconds < 1:
+        raise ValueError("expected 0s for none, or at least 1s")
+    return seconds
 
 
 # The kernel keeps a queue in 32 bits, signed.

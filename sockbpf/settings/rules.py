@@ -26,6 +26,7 @@ from sockbpf.settings.matching import (
     one_or_more,
 )
 from sockbpf.settings.naming import Name
+from sockbpf.settings.stalled import RuleStalled, StalledSettings
 
 MOST_RULES = 1024
 
@@ -110,9 +111,14 @@ class RuleSettings(Section):
     hold: Annotated[float | None, duration("0s")] = None
     repeat: Annotated[float | None, duration("1s")] = None
     events: Annotated[tuple[Annotated[str, one_of(EVENTS)], ...] | None, AfterValidator(_event_set)] = None
+    stalled: RuleStalled = RuleStalled()
     flapping: RuleFlapping = RuleFlapping()
     severity: Literal["warning", "critical"] | None = None
     destinations: Annotated[tuple[str, ...] | None, AfterValidator(_some_names)] = None
+
+    def stalled_or(self, otherwise: StalledSettings) -> StalledSettings:
+        """Return when a queue is stalled; what the rule does not set is as in `otherwise`."""
+        return otherwise.model_copy(update={name: value for name, value in self.stalled if value is not None})
 
     @model_validator(mode="after")
     def _ignores_or_sets(self) -> "RuleSettings":

@@ -22,13 +22,13 @@ from sockbpf.settings.config import (
     JournalSettings,
     Kernel,
     MetricsSettings,
-    StalledSettings,
     SweepSettings,
     Thresholds,
     load,
 )
 from sockbpf.settings.destinations import MODELS
 from sockbpf.settings.http import HttpOptions
+from sockbpf.settings.stalled import StalledSettings
 from tests.unit.written_settings import KEYS, URL, WEB, faults, keys_of, keys_written
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
@@ -126,7 +126,7 @@ def test_defaults(file: Path) -> None:
         repeat=60.0,
         events=("exceeded", "ongoing", "cleared"),
         http=HttpOptions(),
-        hold=10.0,
+        hold="auto",
         flapping=FlappingSettings(above=5, window=60.0),
         fold=FoldSettings(above=5, window=1.0),
         heartbeat=0.0,
@@ -161,7 +161,7 @@ def test_defaults(file: Path) -> None:
 def test_a_hold_that_is_not_written_depends_on_the_thresholds(
     file: Path, written: str, seconds: float
 ) -> None:
-    assert good(file, written).hold == seconds
+    assert good(file, written).hold_s == seconds
 
 
 def test_bounds_are_inside(file: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sockbpf.monitor.rule_terms import destinations_by_rule, rules_of
 from sockbpf.record.event import Protocol
-from sockbpf.record.rule import Match, Prefix
+from sockbpf.record.rule import NEVER_STALLED, Match, Prefix, StallSettings
 from sockbpf.settings.config import Config, load
 from tests.unit.written_settings import URL, faults
 
@@ -27,7 +27,8 @@ KEYS = (
     "listener"
 )
 RULE_KEYS = (
-    "name, match, ignore, thresholds, clear_ratio, hold, repeat, events, flapping, severity, destinations"
+    "name, match, ignore, thresholds, clear_ratio, hold, repeat, events, stalled, "
+    "flapping, severity, destinations"
 )
 
 BAD_CONDITIONS = {
@@ -219,6 +220,33 @@ def test_what_a_rule_does_not_say_stays(file: Path) -> None:
     assert (applied.rule, applied.severity, applied.events) == ("rule-3", "critical", frozenset({"exceeded"}))
     assert (applied.flapping_above, applied.flapping_window_ns) == (7, None)
     assert destinations_by_rule(config) == {"rule-3": {"http"}}
+
+
+def test_a_rule_with_thresholds_of_its_own_has_no_hold_unless_one_is_written(file: Path) -> None:
+    written = "- {match: {user: 0}, thresholds: {recv: 64KiB}}\n- {match: {user: 1}, severity: critical}\n"
+    holds = {
+        more: [rule.decision.hold_ns // 10**9 for rule in rules_of(good(file, written, more))]
+        for more in ("", "hold: auto", "hold: 3s")
+    }
+    assert holds == {"": [0, 10], "hold: auto": [0, 10], "hold: 3s": [3, 3]}
+
+
+def test_a_rule_says_when_a_queue_is_stalled(file: Path) -> None:
+    rules = rules_of(
+        good(
+            file,
+            "- {match: {user: 0}, stalled: {after: 5m}}\n- {match: {user: 1}, stalled: {after: 0s}, repeat: 5s}\n"
+            "- {match: {user: 2}, stalled: {above: 64KiB}}\n- {match: {user: 3}, ignore: true}\n",
+            "stalled: {after: 20s, above: 2KiB}",
+        )
+    )
+    s = 10**9
+    assert [rule.decision.stalled for rule in rules] == [
+        StallSettings(300 * s, 2048, 60 * s),
+        StallSettings(0, 2048, 5 * s),
+        StallSettings(20 * s, 65536, 60 * s),
+        NEVER_STALLED,
+    ]
 
 
 def test_conditions_are_read_as_they_are_meant(file: Path) -> None:

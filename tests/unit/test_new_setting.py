@@ -19,7 +19,7 @@ EDITS = {
         ),
     ),
     "config.yaml": ("hold: auto\n", "hold: auto\n\n# Added to `hold`.\ngrace: 0s\n"),
-    "sockbpf/monitor/terms.py": ("int(config.hold * 1e9)", "int((config.hold + config.grace) * 1e9)"),
+    "sockbpf/monitor/terms.py": ("int(config.hold_s * 1e9)", "int((config.hold_s + config.grace) * 1e9)"),
 }
 """File -> what stands in it, and what is to stand there."""
 

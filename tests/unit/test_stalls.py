@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,23 +12,35 @@ from hypothesis import strategies as st
 
 from sockbpf.counters import Counters
 from sockbpf.judge import stalls as module
-from sockbpf.judge.stalls import Stalls, StallSettings
+from sockbpf.judge.stalls import Stalls
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice, socket_of
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.facts import Condition, Facts, Severity
+from sockbpf.record.rule import StallSettings
 from sockbpf.record.sweep import Reading, Sweep
 from tests.unit.policies import NETNS, RECV, SEND, TCP, UDP, S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AFTER = 15 * S
 ABOVE = 1024
 ESTAB, SYN_SENT, FIN_WAIT_1, CLOSE_WAIT, LAST_ACK, CLOSING = 1, 2, 4, 8, 9, 11
 
 
+def by(settings: StallSettings) -> Callable[[Socket, Direction], StallSettings]:
+    return lambda _socket, _direction: settings
+
+
 def judge(*, held: bool = False, after_ns: int = AFTER, above: int = ABOVE) -> Stalls:
     settings = StallSettings(after_ns, above, 60 * S)
     owners = {TCP.inode: (4711, "reader")}
     return Stalls(
-        settings, Counters(), "salt", lambda inode: owners.get(inode, (0, "")), lambda _inode, _since_ns: held
+        by(settings),
+        Counters(),
+        "salt",
+        lambda inode: owners.get(inode, (0, "")),
+        lambda _inode, _since_ns: held,
     )
 
 
@@ -203,17 +216,31 @@ def test_what_is_looked_at_no_more_is_forgotten() -> None:
 def test_other_settings_hold_from_the_next_sweep_on() -> None:
     rules = judge()
     assert looks(rules, (5, 15), reading()) == []
-    rules.settings = StallSettings(10 * S, ABOVE, 60 * S)
+    rules.settings_of = by(StallSettings(10 * S, ABOVE, 60 * S))
     assert looks(rules, (16,), reading()) == [EXCEEDED]
-    rules.settings = StallSettings(60 * S, ABOVE, 60 * S)
+    rules.settings_of = by(StallSettings(60 * S, ABOVE, 60 * S))
     assert looks(rules, (17,), reading()) == []
-    rules.settings = StallSettings(60 * S, 2003, 60 * S)
+    rules.settings_of = by(StallSettings(60 * S, 2003, 60 * S))
     assert looks(rules, (18,), reading()) == [CLEARED]
-    rules.settings = StallSettings(S, ABOVE, 60 * S)
+    rules.settings_of = by(StallSettings(S, ABOVE, 60 * S))
     assert looks(rules, (19, 21), reading()) == [EXCEEDED]
-    rules.settings = StallSettings(0, ABOVE, 60 * S)
+    rules.settings_of = by(StallSettings(0, ABOVE, 60 * S))
     assert looks(rules, (22, 23), reading()) == [CLEARED]
     assert not rules._standing
+
+
+def test_each_queue_stands_still_as_long_as_its_own_settings_allow() -> None:
+    other = replace(TCP, remote_port=7, inode=7)
+    slow = replace(TCP, remote_port=8, inode=8)
+    rules = judge()
+    own = {TCP.inode: 4 * S, other.inode: 0, slow.inode: 30 * S}
+    rules.settings_of = lambda socket, _direction: StallSettings(own[socket.inode], ABOVE, 60 * S)
+    readings = [reading(socket=socket) for socket in (TCP, other, slow)]
+    assert look(rules, 1, *readings) == []
+    assert rules.look_due_ns(2 * S) == 5 * S + S // 1000
+    assert [socket_of(notice) for notice in look(rules, 6, *readings)] == [TCP]
+    assert look(rules, 30, *readings) == []
+    assert [socket_of(notice) for notice in look(rules, 32, *readings)] == [slow]
 
 
 def test_not_more_than_so_many_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:

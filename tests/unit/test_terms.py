@@ -29,6 +29,8 @@ def config(**settings: Any) -> Config:
         ({"stalled": {"after": "1s"}}, False, 1.0),
         ({"stalled": {"after": "1s"}, "sweep": {"poll": "100ms"}}, True, 0.1),
         ({"stalled": {"after": "10m"}}, False, 30.0),
+        ({"rules": [{"match": {"user": 0}, "stalled": {"after": "6s"}}]}, False, 2.0),
+        ({"rules": [{"match": {"user": 0}, "stalled": {"after": "0s"}}]}, False, 5.0),
     ],
 )
 def test_sockets_are_looked_at_three_times_before_a_queue_is_stalled(
@@ -45,6 +47,13 @@ def test_sockets_are_looked_at_three_times_before_a_queue_is_stalled(
         ({"stalled": {"above": "2MiB"}}, 1 << 20, 1 << 20, True),
         ({"stalled": {"above": 0}}, 0, 0, True),
         ({"stalled": {"after": 0}}, 1 << 20, 1 << 20, False),
+        ({"rules": [{"match": {"user": 0}, "stalled": {"above": 512}}]}, 512, 512, True),
+        (
+            {"stalled": {"after": 0}, "rules": [{"match": {"user": 0}, "stalled": {"after": "9s"}}]},
+            1024,
+            1024,
+            True,
+        ),
     ],
 )
 def test_a_look_shows_what_is_over_and_what_may_be_stalled(

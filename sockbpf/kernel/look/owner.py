@@ -87,7 +87,7 @@ class Owners:
     def look_through_all(self) -> None:
         """Look through all processes at once, whatever that takes: for whoever asks about many sockets, once."""
         self._next_scan_s = 0.0
-        self._scan(-1)
+        self._scan({0})  # no process holds it
 
     def _holds(self, inode: int, name: str) -> bool:
         try:
