@@ -27,29 +27,41 @@ static __always_inline u32 unlocked_size(const struct queue *q)
 	return size > 0 ? size : 0;
 }
 
-static __always_inline int end_if_drained(void *ctx, const struct queue *q, u64 since_ns)
+/* End the episode that began at `since_ns` if the queue is back; true if it was. */
+static __always_inline bool ends_here(void *ctx, const struct queue *q, u64 since_ns,
+				      struct settings *settings)
 {
 	struct episode_key key = key_of(q);
 	struct queue_event *open = episode_lookup(&key);
-	struct settings settings;
 	struct queue_event event;
 	u32 size;
 
 	if (!open)
-		return 0;
+		return false;
 	event = *open;
-	if (event.since_ns != since_ns || bpf_ktime_get_ns() - event.ns < SETTLED_NS)
-		return 0;
-	if (!is_same_socket(q, &event) || !get_settings(&settings))
-		return 0;
-	use_rules(q->sk, kind_of(q->protocol, q->direction), &settings);
-	if (event.what != UNSURE && settings.unsure)
-		keep_levels(q, &event, &settings);
+	if (event.since_ns != since_ns || bpf_ktime_get_ns() - event.ns < SETTLED_NS ||
+	    !is_same_socket(q, &event))
+		return false;
+	if (event.what != UNSURE && settings->unsure)
+		keep_levels(q, &event, settings);
 	size = unlocked_size(q);
-	if (!is_back(q, size, &settings))
-		return 0;
+	if (!is_back(q, size, settings))
+		return false;
 	read_facts(q, &event);
 	end(ctx, &key, &event, size);
+	return true;
+}
+
+static __always_inline int end_if_drained(void *ctx, const struct queue *q, u64 since_ns)
+{
+	struct settings settings;
+	u32 size;
+
+	if (!get_settings(&settings))
+		return 0;
+	use_rules(q->sk, kind_of(q->protocol, q->direction), &settings);
+	if (!ends_here(ctx, q, since_ns, &settings))
+		return 0;
 	size = size_of(q); /* another CPU may have filled it, and seen an open episode */
 	if (is_over(q, size, &settings))
 		begin(ctx, q, size, &settings);

@@ -59,12 +59,14 @@ static __always_inline void submit(void *ctx, struct queue_event *event)
 		COUNT(lost);
 }
 
-/* Its threshold in bytes. */
+/* Its threshold in bytes, and the rule that it is of. */
 static __always_inline void say_threshold(const struct queue *q, struct queue_event *event,
 					  const struct settings *settings)
 {
 	u32 fill = settings->fill[q->direction];
 
+	event->rules = settings->rules;
+	event->rule = settings->rule;
 	event->of_buffer = fill != 0;
 	event->threshold = fill ? (u64)event->limit * fill / 100 : settings->threshold[q->direction];
 }

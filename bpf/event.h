@@ -46,10 +46,10 @@ struct queue_event {
 	u8 direction;
 	u8 protocol;
 	u8 family;
-	u8 state;     /* of TCP; 0 else */
-	u8 of_buffer; /* whether the buffer's fill was compared, not the size */
-	u16 zero16;
-	u32 zero32;
+	u8 state;	 /* of TCP; 0 else */
+	u8 of_buffer;	 /* whether the buffer's fill was compared, not the size */
+	u16 rule;	 /* the rule that applied, from 1; 0: none did, or there were none */
+	u32 rules;	 /* which rules it is one of: settings.rules */
 	u8 local_ip[16]; /* AF_INET: the first four */
 	u8 remote_ip[16];
 	char comm[16];

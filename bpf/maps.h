@@ -74,7 +74,7 @@ struct decision {
 	u32 clear_fill[2];
 };
 
-/* Bits of settings.ask: what the rules have conditions about, besides ports and kinds. */
+/* What rules have conditions about, besides ports and kinds. */
 #define ASK_ADDRESS 1
 #define ASK_NETNS 2
 #define ASK_USER 4
@@ -100,8 +100,7 @@ struct settings {
 	u32 gate[KINDS]; /* no queue of the kind has a lower threshold: at or under it nothing else is asked
 			  */
 	u32 gate_fill[KINDS]; /* the least share that one has, if all have one, percent; 0: not compared */
-	u32 rules;	      /* the number of the rules that apply; 0: there are none */
-	u32 ask;	      /* what of a socket they ask for */
+	u32 rules;	      /* which rules apply, see place_of_rules; 0: there are none */
 	u32 rule;   /* of a copy that a queue is judged by: the rule that applies, from 1; 0: none */
 	u32 unsure; /* of such a copy: user space has to say whose the socket is, `threshold` is the gate */
 };

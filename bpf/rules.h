@@ -21,9 +21,24 @@ static __always_inline u32 kind_of(u8 protocol, u8 direction)
 }
 
 #ifdef WITH_RULES
+/*
+ * `settings.rules` says in one word, which is read at once, all that a judgement needs to go by one list of
+ * rules alone: a number that no other list has, what of a socket the rules ask for, and in the lowest bit the
+ * place of the rules in the maps.
+ */
+static __always_inline u32 place_of_rules(u32 rules)
+{
+	return rules & 1;
+}
+
+static __always_inline u32 asked_by_rules(u32 rules)
+{
+	return rules >> 1 & 31;
+}
+
 static __always_inline struct row *row_of(u32 rules, u32 row)
 {
-	u32 index = (rules & 1) * MOST_ROWS + row;
+	u32 index = place_of_rules(rules) * MOST_ROWS + row;
 
 	return row_at(&index);
 }
@@ -31,7 +46,7 @@ static __always_inline struct row *row_of(u32 rules, u32 row)
 /* The row of a port, NULL if there is none; `side` is 0 for the local port and 1 for the remote one. */
 static __always_inline struct row *row_of_port(u32 rules, u32 side, u16 port)
 {
-	u32 index = ((rules & 1) * 2 + side) * PORT_PARTS + port / PORTS_IN_PART;
+	u32 index = (place_of_rules(rules) * 2 + side) * PORT_PARTS + port / PORTS_IN_PART;
 	struct port_rows *rows = port_rows_at(&index);
 
 	return rows ? row_of(rules, rows->row[port % PORTS_IN_PART]) : 0;
@@ -105,8 +120,9 @@ struct asked {
 	struct row *cgroup, *cgroup_maybe, *inode, *inode_maybe;
 };
 
-static __always_inline bool ask(const struct sock *sk, u32 kind, u32 rules, u32 ask, struct asked *asked)
+static __always_inline bool ask(const struct sock *sk, u32 kind, u32 rules, struct asked *asked)
 {
+	u32 ask = asked_by_rules(rules);
 	struct row *all = row_of(rules, ROW_ALL);
 
 	asked->kind = row_of(rules, kind);
@@ -188,7 +204,7 @@ static __always_inline void use_rules(const struct sock *sk, u32 kind, struct se
 	struct asked asked = {};
 	struct decision *decision;
 
-	if (!rules || !ask(sk, kind, rules, settings->ask, &asked))
+	if (!rules || !ask(sk, kind, rules, &asked))
 		return;
 	settings->rule = first_rule(&asked, &unsure);
 	settings->unsure = unsure;
@@ -197,7 +213,7 @@ static __always_inline void use_rules(const struct sock *sk, u32 kind, struct se
 		settings->fill[kind & 1] = settings->clear_fill[kind & 1] = 0;
 		return;
 	}
-	index = (rules & 1) * (MOST_RULES + 1) + settings->rule;
+	index = place_of_rules(rules) * (MOST_RULES + 1) + settings->rule;
 	decision = decision_at(&index);
 	if (decision) {
 		settings->threshold[kind & 1] = decision->threshold[kind & 1];

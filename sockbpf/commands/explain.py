@@ -16,6 +16,7 @@ from sockbpf.kernel.attach.arm import need_root
 from sockbpf.kernel.look.choice import look_of
 from sockbpf.monitor.explaining import explained, inodes_of
 from sockbpf.monitor.terms import NEVER
+from sockbpf.record.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,19 +70,26 @@ def _plain(address: str) -> str:
     return address.removeprefix("::ffff:")
 
 
+def _shown(name: str) -> str:
+    """Return a name that somebody chose as it can be printed."""
+    return escape(printable(name))
+
+
 def _print(out: Console, one: Explained) -> None:
     socket = one.socket
     local, remote = f"{socket.local_ip}:{socket.local_port}", f"{socket.remote_ip}:{socket.remote_port}"
-    owner = f", process {one.who.process}" if one.who.process else ""
-    cgroup = f", cgroup {one.who.cgroup}" if one.who.cgroup else ""
+    owner = f", process {_shown(one.who.process)}" if one.who.process else ""
+    cgroup = f", cgroup {_shown(one.who.cgroup)}" if one.who.cgroup else ""
     out.print(
         f"[bold]{socket.protocol.name.lower()} {local} > {remote} {one.direction.name}[/]"
-        f" (user {socket.uid}, netns {socket.netns}{escape(owner)}{escape(cgroup)})"
+        f" (user {socket.uid}, netns {socket.netns}{owner}{cgroup})"
     )
     for name, keys in one.passed:
-        out.print(f"  {escape(name)}: does not match: {', '.join(keys)}")
-    level = "ignored" if one.threshold == NEVER[0] else f"threshold {one.threshold} bytes"
+        out.print(f"  {_shown(name)}: does not match: {', '.join(keys)}")
+    unit = "% of the buffer" if one.levels.of_buffer else " bytes"
+    ignored = one.levels.threshold == NEVER[0]
+    level = "ignored" if ignored else f"threshold {one.levels.threshold}{unit}"
     if one.rule:
-        out.print(f"  [green]{escape(one.rule.decision.applied.rule)}[/]: applies, {level}")
+        out.print(f"  [green]{_shown(one.rule.decision.applied.rule)}[/]: applies, {level}")
     else:
         out.print(f"  no rule applies: {level}")

@@ -58,6 +58,8 @@ class Policy:
         """
         self.episodes = Episodes(counters, salt, owner_of)
         self._levels_of = levels_of
+        self.levels_of_event: Callable[[Event], Levels] = self._levels_of_its_queue
+        """Returns the levels of the episode that an event of the hooks begins."""
         self.owner_of = owner_of
         self.may_be_held = may_be_held or (lambda inode, _: bool(owner_of(inode)[0]))
         self.counters = counters
@@ -102,7 +104,10 @@ class Policy:
         if swept in self.open:
             self._take_over(swept, key, event)
             return []
-        return self.episodes.begin(key, _episode(event, self._levels_of(event.socket, event.direction)))
+        return self.episodes.begin(key, _episode(event, self.levels_of_event(event)))
+
+    def _levels_of_its_queue(self, event: Event) -> Levels:
+        return self._levels_of(event.socket, event.direction)
 
     def _take_over(self, swept: Key, key: Key, event: Event) -> None:
         """Make an episode that a sweep began one of the hooks'; it keeps its id, its beginning and its hold."""

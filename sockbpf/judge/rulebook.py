@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sockbpf.judge.levels import Levels
 from sockbpf.judge.rules import first_match
 from sockbpf.record.facts import Severity
+from sockbpf.record.rule import NO_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from sockbpf.record.alert import Notice
     from sockbpf.record.event import Direction, Socket
-    from sockbpf.record.rule import Decision, Rule, StallSettings, Who
+    from sockbpf.record.rule import Applied, Decision, Rule, StallSettings, Who
 
     class WhoOf(Protocol):
         """Says whose a socket is."""
@@ -53,6 +54,10 @@ class Rulebook:
     def levels_of(self, socket: Socket, direction: Direction) -> Levels:
         """Return the levels of this queue: a LevelsOf."""
         return self._levels[self.place_of(socket, direction) if self.rules else 0][direction]
+
+    def applied(self, place: int) -> Applied:
+        """Return what goes with the alerts of the rule at this place, from 1; 0: of none."""
+        return self.rules[place - 1].decision.applied if 0 < place <= len(self.rules) else NO_RULE
 
     def stalled_of(self, socket: Socket, direction: Direction) -> StallSettings:
         """Return when this queue is stalled."""

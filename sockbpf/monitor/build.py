@@ -92,6 +92,7 @@ def build(
     rules = Rules(config, owners, tables, counters)
     rules.use(config)
     policy.use_levels(rules.levels_of)
+    policy.levels_of_event = rules.levels_of_event
     stalls.settings_of = rules.stalled_of
     is_blind = probes is None or any(sight.candidate is None for sight in probes.sights)
     dispatch = _dispatch()(config, counters, open_episodes, store.port)

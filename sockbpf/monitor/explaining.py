@@ -19,6 +19,7 @@ from sockbpf.record.event import OF_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from sockbpf.judge.levels import Levels
     from sockbpf.kernel.look.row import Look
     from sockbpf.record.event import Direction, Socket
     from sockbpf.record.rule import Rule, Who
@@ -33,7 +34,7 @@ class Explained:
     direction: Direction
     who: Who
     rule: Rule | None
-    threshold: int
+    levels: Levels
     passed: tuple[tuple[str, tuple[str, ...]], ...]
     """The names of the rules before it, each with the keys of the conditions that do not hold."""
 
@@ -73,8 +74,7 @@ def explained(config: Config, look: Look, is_meant: Callable[[Socket], bool]) ->
                 for each in before
             )
             applies = book.rules[place - 1] if place else None
-            threshold = book.levels_of(socket, direction).threshold
-            yield Explained(socket, direction, who, applies, threshold, passed)
+            yield Explained(socket, direction, who, applies, book.levels_of(socket, direction), passed)
 
 
 def inodes_of(pid: int) -> Sequence[int]:

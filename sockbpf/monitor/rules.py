@@ -53,6 +53,10 @@ class Rules:
         self._found_out = FoundOut(owners, tables.rules if tables else None)
         self._config = config
         self.book = Rulebook((), decision_of(config), self._found_out.who, {})
+        self._number = 0
+        """The number by which the kernel side judges by the rules of the book; 0: it has none."""
+        self._before = (0, self.book)
+        """The number and the book before this one: events that are read now may have been judged by it."""
         self._unsure: dict[tuple[int, Direction, int], Socket] = {}
         """Episodes that user space has to decide: address, direction, beginning -> the socket."""
 
@@ -61,6 +65,18 @@ class Rules:
         if self._unsure and (direction, socket) in {(key[1], each) for key, each in self._unsure.items()}:
             return WAITING
         return self.book.levels_of(socket, direction)
+
+    def levels_of_event(self, event: Event) -> Levels:
+        """Return the levels of the episode that an event of the hooks begins, of the rule that it was judged by.
+
+        Its hold and its clear level are of the rules that apply now, as those of every open episode are.
+        """
+        levels = self.levels_of(event.socket, event.direction)
+        for number, book in ((self._number, self.book), self._before):
+            if event.rules == number:
+                applied = book.applied(event.rule)
+                return levels if applied == levels.applied else replace(levels, applied=applied)
+        return levels
 
     def stalled_of(self, socket: Socket, direction: Direction) -> StallSettings:
         """Return when this queue is stalled."""
@@ -87,18 +103,21 @@ class Rules:
         """
         rules, otherwise, namespaces = rules_of(config), decision_of(config), named_namespaces()
         book = Rulebook(rules, otherwise, self._found_out.who, namespaces)
+        number = 0
         if self._tables:
-            self._give(self._tables, config, book)
+            number = self._give(self._tables, config, book)
         else:
             self._found_out.use(rules, ASK_INODE | ASK_CGROUP)
-        self.book, self._config = book, config
+        self._before = self._number, self.book
+        self.book, self._number, self._config = book, number, config
 
-    def _give(self, tables: Tables, config: Config, book: Rulebook) -> None:
+    def _give(self, tables: Tables, config: Config, book: Rulebook) -> int:
+        """Have the kernel side judge by these rules and levels, and return the number of the rules."""
         levels = kernel_levels_of(config)
         if not book.rules:
             self._found_out.use((), 0)
             tables.set_levels(levels)
-            return
+            return 0
         if tables.rules is None:
             raise UnsupportedError(NO_RULES)
         made = ruleset_of(
@@ -109,9 +128,8 @@ class Rules:
         )
         number = tables.rules.prepare(made)
         self._found_out.use(book.rules, made.ask)
-        tables.set_levels(
-            replace(levels, gate=made.gate, gate_fill=made.gate_fill, rules=number, ask=made.ask)
-        )
+        tables.set_levels(replace(levels, gate=made.gate, gate_fill=made.gate_fill, rules=number))
+        return number
 
     def refresh(self) -> bool:
         """Take the names of network namespaces anew; return whether that changed what the rules mean."""
@@ -126,7 +144,7 @@ class Rules:
         if event.what is What.UNSURE_BACK:
             self._unsure.pop(_key(event), None)
             levels = self.book.levels_of(event.socket, event.direction)
-            return [_ended(event, levels)] if levels.is_over(event.peak, event.facts) else []
+            return [self._ended(event, levels)] if levels.is_over(event.peak, event.facts) else []
         if event.what is not What.UNSURE:
             return [event]
         return self._decide(event, event.ns)
@@ -161,27 +179,27 @@ class Rules:
         if entry is None:  # the kernel side was first: its event says the rest
             return []
         if levels.is_over(entry.size, entry.facts):
-            sure = _begun(entry, levels)
+            sure = self._begun(entry, levels)
             return [sure] if self._tables.make_sure(sure) else []
         if self._tables.reap(entry.address, entry.direction):
             self._counters.add("unsure_dropped")
             if levels.is_over(entry.peak, entry.facts):
-                return [_ended(entry, levels)]
+                return [self._ended(entry, levels)]
         return []
 
+    def _begun(self, entry: Event, levels: Levels) -> Event:
+        return replace(
+            entry,
+            what=What.OVER,
+            threshold=levels.in_bytes(entry.facts),
+            condition=levels.condition,
+            since_size=max(entry.since_size, entry.size),
+            rules=self._number,
+            rule=self.book.place_of(entry.socket, entry.direction),
+        )
 
-def _begun(entry: Event, levels: Levels) -> Event:
-    return replace(
-        entry,
-        what=What.OVER,
-        threshold=levels.in_bytes(entry.facts),
-        condition=levels.condition,
-        since_size=max(entry.since_size, entry.size),
-    )
-
-
-def _ended(entry: Event, levels: Levels) -> Event:
-    return replace(_begun(entry, levels), what=What.BACK, since_size=entry.peak)
+    def _ended(self, entry: Event, levels: Levels) -> Event:
+        return replace(self._begun(entry, levels), what=What.BACK, since_size=entry.peak)
 
 
 def _key(event: Event) -> tuple[int, Direction, int]:

@@ -106,6 +106,10 @@ class Event:
     condition: Condition = Condition.SIZE
     facts: Facts = UNKNOWN
     """As they were at `ns`."""
+    rules: int = 0
+    """Which rules the kernel side judged by; 0: none."""
+    rule: int = 0
+    """Which of them applied, from 1; 0: none."""
 
 
 def account_of(uid: int) -> int:
@@ -139,8 +143,8 @@ FIELDS = (
     ("family", "B"),
     ("state", "B"),
     ("of_buffer", "B"),
-    ("zero16", "H"),
-    ("zero32", "I"),
+    ("rule", "H"),
+    ("rules", "I"),
     ("local_ip", "16s"),
     ("remote_ip", "16s"),
     ("comm", "16s"),
@@ -151,9 +155,11 @@ WIRE = struct.Struct("=" + "".join(code for _, code in FIELDS))
 
 
 def over(raw: bytes, event: Event) -> bytes:
-    """Return the bytes of an UNSURE event as those of an OVER with the threshold of `event`."""
+    """Return the bytes of an UNSURE event as those of an OVER with the threshold and the rule of `event`."""
     values = list(WIRE.unpack_from(raw))
-    sure = {"what": What.OVER, "threshold": event.threshold, "of_buffer": event.condition is Condition.FILL}
+    of_buffer = event.condition is Condition.FILL
+    sure = {"what": What.OVER, "threshold": event.threshold, "of_buffer": of_buffer}
+    sure |= {"rules": event.rules, "rule": event.rule}
     for place, (name, _) in enumerate(FIELDS):
         if name in sure:
             values[place] = sure[name]
@@ -180,7 +186,7 @@ def decode(raw: bytes) -> Event:
     (
         ns, since_ns, address, inode, cgroup,
         size, since_size, peak, threshold, netns, pid, uid, _, limit, charged, drops, drops_before,
-        local_port, remote_port, what, direction, protocol, family, state, of_buffer, _, _,
+        local_port, remote_port, what, direction, protocol, family, state, of_buffer, rule, rules,
         local_ip, remote_ip, comm,
     ) = WIRE.unpack_from(raw)  # fmt: skip
     drops_are_its_own = protocol == Protocol.UDP and direction == Direction.RECV
@@ -210,4 +216,6 @@ def decode(raw: bytes) -> Event:
         comm=comm.split(b"\0", 1)[0].decode("utf-8", "replace"),
         condition=Condition.FILL if of_buffer else Condition.SIZE,
         facts=Facts(limit, charged, state, (drops - drops_before) % 2**32 if drops_are_its_own else None),
+        rules=rules,
+        rule=rule,
     )

@@ -67,7 +67,7 @@ class Kernel:
         assert tables.rules
         made = ruleset_of(rules, OTHERWISE, namespaces=namespaces)
         number = tables.rules.prepare(made)
-        tables.set_levels(replace(ALL, gate=made.gate, gate_fill=made.gate_fill, rules=number, ask=made.ask))
+        tables.set_levels(replace(ALL, gate=made.gate, gate_fill=made.gate_fill, rules=number))
 
 
 @pytest.fixture(scope="module")
@@ -210,5 +210,5 @@ def test_new_rules_do_not_touch_those_that_apply(kernel: Kernel) -> None:
         made = ruleset_of(rules, OTHERWISE, namespaces={})
         number = tables.rules.prepare(made)
         assert kernel.rule_of(one.address, KINDS.index((one.socket.protocol, Direction.RECV))) == before
-        tables.set_levels(replace(ALL, gate=made.gate, rules=number, ask=made.ask))
+        tables.set_levels(replace(ALL, gate=made.gate, rules=number))
         assert kernel.rule_of(one.address, KINDS.index((one.socket.protocol, Direction.RECV))) == said

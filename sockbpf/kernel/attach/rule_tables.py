@@ -49,6 +49,9 @@ SIZES = {
 
 WORD = 2**64 - 1
 
+MOST_LISTS = 2**24
+"""So many lists of rules have numbers of their own."""
+
 
 class RuleTables:
     """The tables of the rules. Two lists of rules have a place in them: the one that applies, the one before."""
@@ -56,16 +59,18 @@ class RuleTables:
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
         self.number = 0
-        """The number of the rules that were written last; it counts up."""
+        """Which rules were written last, as settings.rules of bpf/maps.h says it."""
+        self._lists = 0
         self._written: dict[int, list[tuple[str, bytes]]] = {0: [], 1: []}
         """By place, the keys that go when other rules take it."""
         self._made: Ruleset | None = None
         self._rows = 0
 
     def prepare(self, made: Ruleset) -> int:
-        """Write these rules beside those that apply, and return their number, by which the settings choose them."""
-        self.number += 1
-        slot = self.number & 1
+        """Write these rules beside those that apply, and return the number by which the settings choose them."""
+        self._lists += 1
+        slot = self._lists & 1
+        self.number = (self._lists % MOST_LISTS + 1) << 6 | made.ask << 1 | slot
         self._made, self._rows = made, 0
         for name, key in self._written[slot]:
             delete(self._tables[name], key)
@@ -93,7 +98,7 @@ class RuleTables:
         if self._made is None:
             return
         for number, row in enumerate(self._made.rows[self._rows :], self._rows):
-            write(self._tables["rows"], INDEX.pack((self.number & 1) * MOST_ROWS + number), _packed(row))
+            write(self._tables["rows"], INDEX.pack((self._lists & 1) * MOST_ROWS + number), _packed(row))
         self._rows = len(self._made.rows)
 
     def find_out(self, about: int, value: int, rules: int) -> None:

@@ -48,10 +48,7 @@ class KernelLevels:
     """The least share of any, percent, by kind, 0 where not all have one; empty: those of `fill`."""
 
     rules: int = 0
-    """The number of the rules that apply; 0: there are none."""
-
-    ask: int = 0
-    """What the rules ask of a socket: bits ASK_*."""
+    """Which rules apply, as `RuleTables.prepare` says; 0: there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,6 @@ SETTINGS_FIELDS = (
     ("gate", "4I"),
     ("gate_fill", "4I"),
     ("rules", "I"),
-    ("ask", "I"),
     ("rule", "I"),
     ("unsure", "I"),
 )
@@ -155,7 +151,7 @@ class Tables:
             *(self._reaped, levels.own_pid, self._looker),
             *(levels.gate or 2 * levels.threshold),
             *(levels.gate_fill or 2 * levels.fill),
-            *(levels.rules, levels.ask, 0, 0),
+            *(levels.rules, 0, 0),
         )
         write(self._tables["settings"], FIRST, settings)
 
