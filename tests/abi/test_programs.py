@@ -178,6 +178,33 @@ def test_a_kernel_that_refuses_casts_gets_programs_without_and_keeps_direct_valu
 
 
 @needs_root
+def test_a_kernel_that_refuses_rules_gets_programs_without_and_keeps_the_shortcuts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken: list[frozenset[Shortcut]] = []
+    returns_nothing = INSTRUCTION.pack(0x95, 0, 0, 0)
+
+    def load_spoiled(bytecode: Bytecode) -> Loaded:
+        taken.append(taken_by(bytecode))
+        if "rows" not in bytecode.maps:
+            return load(bytecode)
+        spoiled = {
+            name: replace(each, code=returns_nothing, maps=()) for name, each in bytecode.programs.items()
+        }
+        return load(replace(bytecode, programs=spoiled))
+
+    monkeypatch.setattr("sockbpf.kernel.attach.arm.load", load_spoiled)
+    config = Config(url="http://127.0.0.1:9/")
+    probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD,)), Counters())
+    try:
+        assert "no rules can be had here, the kernel refuses programs that judge by them: " in caplog.text
+        assert probes.tables.rules is None
+        assert taken[-1] == set(Shortcut)
+    finally:
+        probes.close()
+
+
+@needs_root
 def test_a_program_that_cannot_be_loaded_is_a_hook_that_is_refused(everything: Everything) -> None:
     spoiled = Program("raw tracepoint", INSTRUCTION.pack(0x95, 0, 0, 0), ())  # returns nothing
     programs = everything.bytecode.programs | {"tp_probe": spoiled}

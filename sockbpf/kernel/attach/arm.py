@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.counters import Counters
+    from sockbpf.kernel.attach.loading import Loaded
     from sockbpf.kernel.attach.tables import KernelLevels
+    from sockbpf.kernel.build.bytecode import Bytecode
     from sockbpf.kernel.build.choice import Sight
     from sockbpf.kernel.build.hooks import HookKind
     from sockbpf.settings.config import Config
@@ -105,16 +107,9 @@ def arm(
             bytecode = bytecode_of(order, kernel.types, started, meanwhile)
             loaded = load(bytecode)
             started = None
-            if loaded.refused and (taken := taken_by(bytecode)):
+            if loaded.refused and (rules or taken_by(bytecode)):
                 loaded.close()
-                # One by one, what the newer kernel brought first: the other may not be at fault.
-                given_up = next(shortcut for shortcut in Shortcut if shortcut in taken)
-                why = next(iter(loaded.refused.items()))
-                log.warning(
-                    "each packet costs more here, the kernel refuses shortcuts (%s): %s: %s",
-                    *(given_up.value, *why),
-                )
-                shortcuts -= {given_up}
+                shortcuts, rules = _with_less(shortcuts, loaded, bytecode, rules=rules)
                 continue
             probes = Probes(sights, loaded, levels, perf_pages=kernel.perf_pages, counters=counters)
             now_refused = probes.attach()
@@ -122,6 +117,25 @@ def arm(
                 return probes
             probes.close()
             refused |= now_refused  # the next candidates, then; the table is finite
+
+
+def _with_less(
+    shortcuts: frozenset[Shortcut], loaded: Loaded, bytecode: Bytecode, *, rules: bool
+) -> tuple[frozenset[Shortcut], bool]:
+    """Return the shortcuts of another try, and whether it judges by rules.
+
+    One by one, what newer kernels brought first: the others may not be at fault.
+    """
+    why, taken = next(iter(loaded.refused.items())), taken_by(bytecode)
+    for shortcut in Shortcut:
+        if shortcut in taken:
+            log.warning(
+                "each packet costs more here, the kernel refuses shortcuts (%s): %s: %s",
+                *(shortcut.value, *why),
+            )
+            return shortcuts - {shortcut}, rules
+    log.warning("no rules can be had here, the kernel refuses programs that judge by them: %s: %s", *why)
+    return shortcuts_here(), False
 
 
 def shortcuts_here() -> frozenset[Shortcut]:
