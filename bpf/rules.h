@@ -74,7 +74,19 @@ static __always_inline u32 floor_of(const struct sock *sk, u32 kind, u32 rules)
 	return floor;
 }
 
-static __always_inline struct row *row_of_address(const struct sock *sk, u32 rules, bool is_remote)
+/*
+ * A row that is there, since user space has written it before its number: `all` is for the verifier alone, to
+ * which every row is one that is there from here on, so that it need not follow each of them twice.
+ */
+static __always_inline struct row *row_there(u32 rules, u32 row, struct row *all)
+{
+	struct row *found = row_of(rules, row);
+
+	return found ? found : all;
+}
+
+static __always_inline struct row *row_of_address(const struct sock *sk, u32 rules, bool is_remote,
+						  struct row *all)
 {
 	struct prefix_key key = {.length = 32 + 128, .which = 2 * rules + is_remote};
 	u16 family = READ_FIELD(u16, sk, OFF_skc_family);
@@ -91,33 +103,48 @@ static __always_inline struct row *row_of_address(const struct sock *sk, u32 rul
 				      (void *)sk + (is_remote ? OFF_skc_v6_daddr : OFF_skc_v6_rcv_saddr));
 #endif
 	row = prefix_lookup(&key);
-	return row ? row_of(rules, *row) : 0;
+	return row ? row_there(rules, *row, all) : all;
 }
 
-static __always_inline struct row *row_of_fact(u64 value, u32 about, u32 rules, u32 otherwise)
+static __always_inline struct row *row_of_fact(u64 value, u32 about, u32 rules, u32 otherwise,
+					       struct row *all)
 {
 	struct fact_key key = {.value = value, .about = about, .rules = rules};
 	u32 *row = fact_lookup(&key);
 
-	return row_of(rules, row ? *row : otherwise);
+	return row_there(rules, row ? *row : otherwise, all);
 }
 
-/* The row that user space has found out; NULL: not yet. Of what has no number nothing is to be found out. */
-static __always_inline struct row *row_found_out(u64 value, u32 about, u32 rules, u32 of_none)
+/* A set of rules, and a larger one of those that may hold too as long as something is not found out. */
+struct found {
+	struct row *surely, *maybe;
+};
+
+/*
+ * By what user space has found out; of what has no number nothing is to be found out. `otherwise` is the row
+ * of the rules that do not ask.
+ */
+static __always_inline struct found row_found_out(u64 value, u32 about, u32 rules, u32 otherwise,
+						  struct row *all)
 {
 	struct fact_key key = {.value = value, .about = about, .rules = rules};
+	struct found found = {.surely = row_there(rules, otherwise, all), .maybe = all};
 	u32 *row;
 
-	if (!value)
-		return row_of(rules, of_none);
+	if (!value) {
+		found.maybe = found.surely;
+		return found;
+	}
 	row = found_out_lookup(&key);
-	return row ? row_of(rules, *row) : 0;
+	if (row)
+		found.surely = found.maybe = row_there(rules, *row, all);
+	return found;
 }
 
-/* What of a socket the rules ask for: a set of rules of each. Where it is not found out, two. */
+/* What of a socket the rules ask for: a set of rules of each. */
 struct asked {
 	struct row *kind, *local, *remote, *local_ip, *remote_ip, *netns, *user;
-	struct row *cgroup, *cgroup_maybe, *inode, *inode_maybe;
+	struct found cgroup, inode;
 };
 
 static __always_inline bool ask(const struct sock *sk, u32 kind, u32 rules, struct asked *asked)
@@ -125,37 +152,28 @@ static __always_inline bool ask(const struct sock *sk, u32 kind, u32 rules, stru
 	u32 ask = asked_by_rules(rules);
 	struct row *all = row_of(rules, ROW_ALL);
 
-	asked->kind = row_of(rules, kind);
+	if (!all)
+		return false;
+	asked->kind = row_there(rules, kind, all);
 	asked->local = row_of_local_port(sk, rules);
 	asked->remote = row_of_remote_port(sk, rules);
-	if (!all || !asked->kind || !asked->local || !asked->remote)
+	if (!asked->local || !asked->remote)
 		return false;
 	asked->local_ip = asked->remote_ip = asked->netns = asked->user = all;
-	asked->cgroup = asked->cgroup_maybe = asked->inode = asked->inode_maybe = all;
+	asked->cgroup.surely = asked->cgroup.maybe = asked->inode.surely = asked->inode.maybe = all;
 	if (ask & ASK_ADDRESS) {
-		asked->local_ip = row_of_address(sk, rules, false);
-		asked->remote_ip = row_of_address(sk, rules, true);
+		asked->local_ip = row_of_address(sk, rules, false, all);
+		asked->remote_ip = row_of_address(sk, rules, true, all);
 	}
 	if (ask & ASK_NETNS)
-		asked->netns = row_of_fact(sock_netns(sk), ABOUT_NETNS, rules, ROW_ANY_NETNS);
+		asked->netns = row_of_fact(sock_netns(sk), ABOUT_NETNS, rules, ROW_ANY_NETNS, all);
 	if (ask & ASK_USER)
-		asked->user = row_of_fact(sock_uid(sk), ABOUT_USER, rules, ROW_ANY_USER);
-	if (ask & ASK_CGROUP) {
-		asked->cgroup = row_found_out(sock_cgroup(sk), ABOUT_CGROUP, rules, ROW_ANY_CGROUP);
-		if (asked->cgroup)
-			asked->cgroup_maybe = asked->cgroup;
-		else
-			asked->cgroup = row_of(rules, ROW_ANY_CGROUP);
-	}
-	if (ask & ASK_INODE) {
-		asked->inode = row_found_out(sock_inode(sk), ABOUT_INODE, rules, ROW_ANY_INODE);
-		if (asked->inode)
-			asked->inode_maybe = asked->inode;
-		else
-			asked->inode = row_of(rules, ROW_ANY_INODE);
-	}
-	return asked->local_ip && asked->remote_ip && asked->netns && asked->user && asked->cgroup &&
-	       asked->inode;
+		asked->user = row_of_fact(sock_uid(sk), ABOUT_USER, rules, ROW_ANY_USER, all);
+	if (ask & ASK_CGROUP)
+		asked->cgroup = row_found_out(sock_cgroup(sk), ABOUT_CGROUP, rules, ROW_ANY_CGROUP, all);
+	if (ask & ASK_INODE)
+		asked->inode = row_found_out(sock_inode(sk), ABOUT_INODE, rules, ROW_ANY_INODE, all);
+	return true;
 }
 
 /*
@@ -185,13 +203,13 @@ static __always_inline u32 first_rule(const struct asked *asked, u32 *unsure)
 	for (word = 0; word < RULE_WORDS; word++) {
 		u64 bits = asked->kind->bit[word] & asked->local->bit[word] & asked->remote->bit[word] &
 			   asked->local_ip->bit[word] & asked->remote_ip->bit[word] &
-			   asked->netns->bit[word] & asked->user->bit[word] & asked->cgroup_maybe->bit[word] &
-			   asked->inode_maybe->bit[word];
+			   asked->netns->bit[word] & asked->user->bit[word] & asked->cgroup.maybe->bit[word] &
+			   asked->inode.maybe->bit[word];
 
 		if (!bits)
 			continue;
 		bits &= -bits;
-		*unsure = !(bits & asked->cgroup->bit[word] & asked->inode->bit[word]);
+		*unsure = !(bits & asked->cgroup.surely->bit[word] & asked->inode.surely->bit[word]);
 		return 64 * word + number_of(bits) + 1;
 	}
 	return 0;

@@ -2,12 +2,13 @@
 """Folding: when very many sockets with something in common cross at once, the first few pass singly, the rest as one.
 
 Pure: no I/O, the clock is an argument. Sockets can have in common their local service, the remote service, their
-process, or their user where the process is not known: these are their groups. A crossing is passed on singly while
-of each of its groups fewer than `above` sockets crossed within the window before it. Otherwise it is collected,
-with the first of its groups that has as many, and so are all later notices of its episode. What was collected is
-passed on when the window, or `collect_ns`, has passed since its first notice: one `Folded` for each event. Further
-crossings of a storm are collected for twice as long each time, up to `PATIENCE` times as long: the longer it lasts
-the fewer alerts. No notice is lost: the counts of the `Folded` and the single notices add up to all notices.
+process, or their user where the process is not known, or the rule that applied: these are their groups. A crossing is
+passed on singly while of each of its groups fewer than `above` sockets crossed within the window before it. Otherwise
+it is collected, with the first of its groups that has as many, and so are all later notices of its episode. What was
+collected is passed on when the window, or `collect_ns`, has passed since its first notice: one `Folded` for each
+event. Further crossings of a storm are collected for twice as long each time, up to `PATIENCE` times as long: the
+longer it lasts the fewer alerts. No notice is lost: the counts of the `Folded` and the single notices add up to all
+notices.
 
 A crossing that passed singly counts in all of its groups, one that was collected only in the group that it was
 collected with: a storm of one service does not make a storm of each process that has a socket in it.

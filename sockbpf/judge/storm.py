@@ -25,7 +25,7 @@ Group = tuple[Common, tuple[object, ...]]
 
 
 def _kind(notice: Notice) -> tuple[object, ...]:
-    """Return what is never mixed in one alert."""
+    """Return what is never mixed in one alert, the rule that applied among it."""
     return (socket_of(notice).protocol, notice.direction, notice.condition, notice.severity, notice.applied)
 
 
@@ -44,6 +44,8 @@ def common_of(notice: Notice) -> Iterator[Group]:
         yield Common.PROCESS, (notice.pid, *kind)
     else:  # in a storm not every owner is found
         yield Common.USER, (account_of(socket.uid), *kind)
+    if notice.applied.rule:
+        yield Common.RULE, kind
 
 
 def user_of(notice: Notice) -> Iterator[Group]:

@@ -32,6 +32,8 @@ class Common(Enum):
     """Protocol, remote address and port."""
     PROCESS = "process"
     USER = "user"
+    RULE = "rule"
+    """The rule that applied."""
 
 
 @dataclass(frozen=True, slots=True)

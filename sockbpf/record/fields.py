@@ -269,7 +269,7 @@ FIELDS = (
     ),
     Field(
         "fold", TEXT, "of a folded alert alone: what its sockets have in common, `local-service`, `remote-service`, "
-        "`process` or, where that is not known, `user`",
+        "`process` or, where that is not known, `user`; `rule`",
         lambda alert: alert.common.value if alert.common else None,
         choices=tuple(each.value for each in Common), label=True,
     ),

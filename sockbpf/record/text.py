@@ -51,6 +51,7 @@ WHERE = {
     Common.REMOTE_SERVICE.value: "{remote}",
     Common.PROCESS.value: "",
     Common.USER.value: " of one user",
+    Common.RULE.value: " of rule {rule}",
 }
 """Which sockets a folded alert is about, by what they have in common."""
 

@@ -17,6 +17,8 @@ from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Common, Folded, Not
 from sockbpf.record.event import Protocol
 from sockbpf.record.facts import Condition, Severity
 from sockbpf.record.fields import parameters
+from sockbpf.record.rule import Applied
+from sockbpf.record.text import sentence
 from tests.unit.folds import SEND, TCP, S, assert_forgotten, fold, notice, said
 
 DATABASE = replace(TCP, local_port=40000, remote_ip="192.0.2.7", remote_port=5432)
@@ -81,6 +83,23 @@ def test_without_anything_in_common_each_is_told() -> None:
     assert stage.on_notices(noticed, 5 * S) == noticed
     one_process = [replace(each, pid=5003 + number) for number, each in enumerate(noticed)]
     assert stage.on_notices(one_process, 7 * S) == one_process
+
+
+def test_sockets_with_nothing_but_a_rule_in_common() -> None:
+    sockets = [
+        replace(DATABASE, local_port=40000 + n, remote_ip=f"192.0.2.{n}", uid=1000 + n) for n in range(40)
+    ]
+    of_rule = [
+        client(number, socket=socket, applied=Applied("backup" if number % 2 else "web"), **UNKNOWN)
+        for number, socket in enumerate(sockets)
+    ]
+    stage = fold(3, groups_of=common_of)
+    assert len(stage.on_notices(of_rule, 5 * S)) == 6
+    folded = [one for one in stage.on_time(6 * S) if isinstance(one, Folded)]
+    assert [(one.common, one.count, one.notice.applied.rule) for one in folded] == [
+        (Common.RULE, 17, "web"), (Common.RULE, 17, "backup")
+    ]  # fmt: skip
+    assert "sockets of rule web" in sentence(fields_of(folded[0]))
 
 
 def test_sockets_that_are_not_connected_have_no_remote_service_in_common() -> None:

@@ -22,9 +22,14 @@ ONCE = (
     " tests/live/test_own.py::test_requests_and_answers"
     " tests/live/test_short_stalls.py tests/live/test_progress.py tests/live/test_look.py"
     " --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
+    " tests/live/test_fill.py::test_limit_and_fill_are_those_of_ss"
+    " tests/live/test_accept_queues.py::test_an_overflow_is_told_with_what_was_dropped"
+    " tests/live/test_counter_rates.py::test_drops_are_told_as_nstat_counts_them_with_the_socket_and_its_owner"
+    " tests/live/test_rules.py::test_two_services_have_thresholds_of_their_own"
+    " tests/live/test_rules.py::test_a_process_and_an_ignored_one"
 )
-"""A look at all sockets, what it finds stalled, and that it takes none for the monitor's own, are tried once for each
-kernel, with the hooks that it would choose itself."""
+"""A look at all sockets, what it finds stalled, and that it takes none for the monitor's own; fill, accept queues,
+rates and rules: tried once for each kernel, with the hooks that it would choose itself."""
 
 CHECK = "python3 -m sockbpf check -c config.yaml"
 

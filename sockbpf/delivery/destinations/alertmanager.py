@@ -27,6 +27,7 @@ IN_COMMON = {
     Common.REMOTE_SERVICE.value: {"remote_ip", "remote_port"},
     Common.PROCESS.value: set[str](),
     Common.USER.value: set[str](),
+    Common.RULE.value: set[str](),
 }
 
 
