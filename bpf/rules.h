@@ -74,19 +74,7 @@ static __always_inline u32 floor_of(const struct sock *sk, u32 kind, u32 rules)
 	return floor;
 }
 
-/*
- * A row that is there, since user space has written it before its number: `all` is for the verifier alone, to
- * which every row is one that is there from here on, so that it need not follow each of them twice.
- */
-static __always_inline struct row *row_there(u32 rules, u32 row, struct row *all)
-{
-	struct row *found = row_of(rules, row);
-
-	return found ? found : all;
-}
-
-static __always_inline struct row *row_of_address(const struct sock *sk, u32 rules, bool is_remote,
-						  struct row *all)
+static __always_inline struct row *row_of_address(const struct sock *sk, u32 rules, bool is_remote)
 {
 	struct prefix_key key = {.length = 32 + 128, .which = 2 * rules + is_remote};
 	u16 family = READ_FIELD(u16, sk, OFF_skc_family);
@@ -103,16 +91,15 @@ static __always_inline struct row *row_of_address(const struct sock *sk, u32 rul
 				      (void *)sk + (is_remote ? OFF_skc_v6_daddr : OFF_skc_v6_rcv_saddr));
 #endif
 	row = prefix_lookup(&key);
-	return row ? row_there(rules, *row, all) : all;
+	return row ? row_of(rules, *row) : 0;
 }
 
-static __always_inline struct row *row_of_fact(u64 value, u32 about, u32 rules, u32 otherwise,
-					       struct row *all)
+static __always_inline struct row *row_of_fact(u64 value, u32 about, u32 rules, u32 otherwise)
 {
 	struct fact_key key = {.value = value, .about = about, .rules = rules};
 	u32 *row = fact_lookup(&key);
 
-	return row_there(rules, row ? *row : otherwise, all);
+	return row_of(rules, row ? *row : otherwise);
 }
 
 /* A set of rules, and a larger one of those that may hold too as long as something is not found out. */
@@ -128,7 +115,7 @@ static __always_inline struct found row_found_out(u64 value, u32 about, u32 rule
 						  struct row *all)
 {
 	struct fact_key key = {.value = value, .about = about, .rules = rules};
-	struct found found = {.surely = row_there(rules, otherwise, all), .maybe = all};
+	struct found found = {.surely = row_of(rules, otherwise), .maybe = all};
 	u32 *row;
 
 	if (!value) {
@@ -137,7 +124,7 @@ static __always_inline struct found row_found_out(u64 value, u32 about, u32 rule
 	}
 	row = found_out_lookup(&key);
 	if (row)
-		found.surely = found.maybe = row_there(rules, *row, all);
+		found.surely = found.maybe = row_of(rules, *row);
 	return found;
 }
 
@@ -147,6 +134,10 @@ struct asked {
 	struct found cgroup, inode;
 };
 
+/*
+ * False if a row is not there, which cannot be. Each is tested as soon as it is looked up: the verifier goes
+ * both ways from there, and on one of them no further.
+ */
 static __always_inline bool ask(const struct sock *sk, u32 kind, u32 rules, struct asked *asked)
 {
 	u32 ask = asked_by_rules(rules);
@@ -154,25 +145,45 @@ static __always_inline bool ask(const struct sock *sk, u32 kind, u32 rules, stru
 
 	if (!all)
 		return false;
-	asked->kind = row_there(rules, kind, all);
 	asked->local = row_of_local_port(sk, rules);
+	if (!asked->local)
+		return false;
 	asked->remote = row_of_remote_port(sk, rules);
-	if (!asked->local || !asked->remote)
+	if (!asked->remote)
+		return false;
+	asked->kind = row_of(rules, kind);
+	if (!asked->kind)
 		return false;
 	asked->local_ip = asked->remote_ip = asked->netns = asked->user = all;
 	asked->cgroup.surely = asked->cgroup.maybe = asked->inode.surely = asked->inode.maybe = all;
 	if (ask & ASK_ADDRESS) {
-		asked->local_ip = row_of_address(sk, rules, false, all);
-		asked->remote_ip = row_of_address(sk, rules, true, all);
+		asked->local_ip = row_of_address(sk, rules, false);
+		if (!asked->local_ip)
+			return false;
+		asked->remote_ip = row_of_address(sk, rules, true);
+		if (!asked->remote_ip)
+			return false;
 	}
-	if (ask & ASK_NETNS)
-		asked->netns = row_of_fact(sock_netns(sk), ABOUT_NETNS, rules, ROW_ANY_NETNS, all);
-	if (ask & ASK_USER)
-		asked->user = row_of_fact(sock_uid(sk), ABOUT_USER, rules, ROW_ANY_USER, all);
-	if (ask & ASK_CGROUP)
+	if (ask & ASK_NETNS) {
+		asked->netns = row_of_fact(sock_netns(sk), ABOUT_NETNS, rules, ROW_ANY_NETNS);
+		if (!asked->netns)
+			return false;
+	}
+	if (ask & ASK_USER) {
+		asked->user = row_of_fact(sock_uid(sk), ABOUT_USER, rules, ROW_ANY_USER);
+		if (!asked->user)
+			return false;
+	}
+	if (ask & ASK_CGROUP) {
 		asked->cgroup = row_found_out(sock_cgroup(sk), ABOUT_CGROUP, rules, ROW_ANY_CGROUP, all);
-	if (ask & ASK_INODE)
+		if (!asked->cgroup.surely)
+			return false;
+	}
+	if (ask & ASK_INODE) {
 		asked->inode = row_found_out(sock_inode(sk), ABOUT_INODE, rules, ROW_ANY_INODE, all);
+		if (!asked->inode.surely)
+			return false;
+	}
 	return true;
 }
 
