@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+from tempfile import mkdtemp
 
 import pytest
 
 
-def pytest_configure() -> None:
-    """Keep no bytecode: every monitor compiles, but for those of tests/live/test_kept.py."""
-    os.environ["RUNTIME_DIRECTORY"] = "/dev/null/none"
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep bytecode in a folder of this run: what one monitor has compiled the next need not."""
+    folder = os.environ["RUNTIME_DIRECTORY"] = mkdtemp(prefix="sockbpf-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -40,6 +40,12 @@ def start_monitor(tmp_path: Path, receiver: Receiver) -> Iterator[StartMonitor]:
 
 
 @pytest.fixture
+def compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every monitor of the test compile, as the first one after a boot does."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/dev/null/none")
+
+
+@pytest.fixture
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as made:
         yield made

@@ -21,6 +21,8 @@ from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
 
+pytestmark = pytest.mark.usefixtures("compiling")
+
 NO_TYPES = [
     "unshare", "--mount", "sh", "-c",
     'mount -t tmpfs none "$1" && { [ ! -d "$2" ] || mount -t tmpfs none "$2"; } && shift 2 && exec "$@"',

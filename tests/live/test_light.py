@@ -7,10 +7,14 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.live.monitoring import Monitor, StartMonitor, compilers, thresholds
 from tests.live.ports import free_port
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
+
+pytestmark = pytest.mark.usefixtures("compiling")
 
 MOST_BYTES = 60_000_000
 THRESHOLD, UNREAD = 20_011, 30_011

@@ -28,6 +28,8 @@ from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until, wait_until
 
+pytestmark = pytest.mark.usefixtures("compiling")
+
 THRESHOLD = 20_011
 KILLS = 50
 LONGEST_S = (2.5, 0.5)

@@ -19,6 +19,8 @@ from tests.live.sockets import port, tcp_pair
 from tests.live.surroundings import UNREAD
 from tests.live.waiting import until
 
+pytestmark = pytest.mark.usefixtures("compiling")
+
 STARTS = 7
 """How many starts are disturbed by signals."""
 
