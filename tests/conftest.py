@@ -61,6 +61,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how long each program of test_real_programs.py is under load",
     )
     parser.addoption(
+        "--quiet-s",
+        type=float,
+        default=0,
+        help="after so many quiet seconds test_bursts.py does its bursts again, as from a cold start; "
+        "125 are enough to have the hooks of drains detached; 0: from the cold start alone",
+    )
+    parser.addoption(
         "--programs-settings",
         default="{}",
         help="further settings, as YAML, of the monitor of test_real_programs.py: to try other defaults",

@@ -53,6 +53,17 @@ def open_episodes(pid: int) -> list[Event]:
     pytest.fail(f"process {pid} holds no table of episodes")
 
 
+def attachments(pid: int) -> int:
+    """Return how many descriptors of this process attach a program to a hook; event buffers count too."""
+    kinds = ("anon_inode:bpf_link", "anon_inode:bpf-raw-tracepoint", "anon_inode:[perf_event]")
+    count = 0
+    with suppress(OSError):  # the process closes descriptors meanwhile
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                count += os.readlink(entry.path).startswith(kinds)
+    return count
+
+
 def bpf_ids(pid: int, kind: str) -> set[int]:
     """Return the ids of the BPF objects that a process holds: `kind` is map_id or prog_id."""
     held: set[int] = set()

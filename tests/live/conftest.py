@@ -55,3 +55,9 @@ def stack() -> Iterator[ExitStack]:
 def config(tmp_path: Path, receiver: Receiver) -> Path:
     """Write settings for one command; return their file."""
     return write_config(tmp_path, receiver)
+
+
+@pytest.fixture
+def quiet_s(request: pytest.FixtureRequest) -> float:
+    """Seconds without a crossing, after which bursts are done again; 0: they are not."""
+    return float(request.config.getoption("--quiet-s"))

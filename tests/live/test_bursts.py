@@ -4,16 +4,27 @@
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import ExitStack
 
 import pytest
 
 from sockbpf.kernel.look.netns import inside
-from tests.live.bursting import DATAGRAM, expect, tcp_receive, truesize, udp_receive
+from tests.live.bpf import attachments
+from tests.live.bursting import (
+    DATAGRAM,
+    Burst,
+    expect,
+    tcp_receive,
+    tcp_send,
+    truesize,
+    udp_receive,
+    udp_send,
+)
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver
-from tests.live.sockets import drain, port, tcp_pair, unsent
+from tests.live.sockets import port, unsent
 from tests.live.waiting import until
 
 OVER, UNDER = 1009, 10_007
@@ -23,6 +34,12 @@ SENT = 23
 """How many bursts go into the queue of a slow device."""
 
 THRESHOLD = 20_011
+
+QUIET_S = 600
+"""How long the rest of the host may take to be quiet for a minute."""
+
+SEND, RECV = 15_013, 10_007
+"""Thresholds: a burst over that of the one direction of TCP is none of the other."""
 
 
 def assert_hooks_saw_all(monitor: Monitor) -> None:
@@ -52,23 +69,41 @@ def test_receive(
     assert_hooks_saw_all(monitor)
 
 
-def test_tcp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
-    """Bursts into a send queue: more than the peer's window takes, then all of it read."""
-    monitor = start_monitor(thresholds={"send": THRESHOLD, "recv": "100MB"})
-    client, server = tcp_pair(stack, rcvbuf=8192)
-    client.setblocking(False)
-    for _ in range(OVER):
-        sent = client.send(bytes(100_003))
-        drain(server, sent)
-        until(lambda: unsent(client) == 0, "everything acknowledged")
-    queue = {"local_port": port(client), "type": "SEND"}
-    receiver.count(OVER, event="cleared", **queue)
-    assert (
-        len(receiver.alerts(event="exceeded", **queue))
-        == len(receiver.alerts(event="cleared", **queue))
-        == OVER
+def rest(monitor: Monitor, quiet_s: float, attached: int) -> None:
+    """Let this time pass, and more until no more hooks than these are attached: other sockets may be over too."""
+    end_s = time.monotonic() + quiet_s
+    until(
+        lambda: time.monotonic() > end_s and attachments(monitor.pid) <= attached,
+        "no socket of the host over for a minute",
+        quiet_s + QUIET_S,
     )
-    assert_hooks_saw_all(monitor)
+
+
+def test_back_to_back_before_the_hooks_of_drains_are_attached(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, quiet_s: float
+) -> None:
+    """What sees a queue drain is attached by the first burst: those before and those after are told apart alike."""
+    monitor = start_monitor(thresholds={"send": SEND, "recv": RECV})
+    slow, leave = udp_send(stack, SEND + 1)
+    bursts: dict[tuple[str, str], tuple[socket.socket, Burst]] = {
+        ("TCP", "RECV"): tcp_receive(stack, "ipv4", RECV + 1),
+        ("TCP", "SEND"): tcp_send(stack, 100_003),
+        ("UDP", "RECV"): udp_receive(stack, "ipv4", RECV // truesize(stack) + 1),
+        ("UDP", "SEND"): (slow, leave),
+    }
+    cold, told = attachments(monitor.pid), 0
+    for pause_s in [0.0, *([quiet_s] if quiet_s else [])]:
+        rest(monitor, pause_s, cold)
+        told += OVER
+        for (protocol, type_), (sock, burst) in bursts.items():
+            before = attachments(monitor.pid)
+            for _ in range(OVER):
+                burst()
+            uncertain = leave.uncertain if sock is slow else 0
+            came = attachments(monitor.pid) - before
+            print(f"{protocol} {type_}, {came} hooks came, {uncertain} uncertain:", end=" ")
+            expect(receiver, sock, told, type_, uncertain)
+        assert attachments(monitor.pid) > cold, "the hooks of drains came"
 
 
 def test_udp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
