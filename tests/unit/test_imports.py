@@ -34,7 +34,8 @@ FOLDERS = {
     "store": "process settings store.data store.web",
     "store.data": "process record",
     "store.web": "record settings store.data",
-    "commands": "kernel.attach kernel.build kernel.look monitor process record settings",
+    "view": "judge record",
+    "commands": "kernel.attach kernel.build kernel.look monitor process record settings view",
 }
 """Folder of sockbpf -> the folders that its modules may import from, besides itself, in the order data flows."""
 
@@ -46,7 +47,7 @@ ONLY_IN = {
     "prometheus_client": {"monitor", "store.web"},
     "pydantic": {"settings"},
     "requests": {"delivery.destinations"},
-    "rich": {"commands"},
+    "rich": {"commands", "view"},
     "sqlalchemy": {"store.data", "store.web"},
     "uvicorn": {"store", "store.web"},
     "yaml": {"settings"},

@@ -6,20 +6,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
-import sys
 from typing import Any
 
+from sockbpf.record.cell import ESCAPE, harmless
 from sockbpf.store.web.problem import Problem
-
-ESCAPE = None if sys.version_info >= (3, 11) else "\U0010ffff"
-"""A character that no text has. Before 3.11 Python's csv takes NUL for the escape character if it is given none."""
 
 MOST_CELLS = 1_000_000
 """The most cells of one answer: objects without common names make a column for each name."""
-FORMULA = re.compile(r"[\s\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n\0]").match
-"""The beginning of a text that a spreadsheet would run as a formula, also in full-width characters."""
-NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?").fullmatch
 
 
 def table_of(bodies: list[str]) -> bytes:
@@ -37,11 +30,6 @@ def table_of(bodies: list[str]) -> bytes:
     lines.writerow(harmless(name) for name in names)
     lines.writerows([_cell(each.get(name, "")) for name in names] for each in objects)
     return out.getvalue().encode(errors="backslashreplace")
-
-
-def harmless(text: str) -> str:
-    """Return a text as a cell that no spreadsheet runs as a formula; a number stays a number."""
-    return f"'{text}" if FORMULA(text) and not NUMBER(text) else text
 
 
 def _cell(value: Any) -> str | int | float:

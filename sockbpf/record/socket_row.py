@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""One socket as people see it in a list: its queues at one moment, whose it is; and which sockets are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sockbpf.record.facts import UNKNOWN, Condition, Facts
+from sockbpf.record.rule import Match
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sockbpf.record.event import Direction, Socket
+
+
+@dataclass(frozen=True, slots=True)
+class QueueNow:
+    """One queue of a socket at one moment, bytes; of ACCEPT connections."""
+
+    size: int
+    facts: Facts = UNKNOWN
+    threshold: int | None = None
+    """The one that applies, in the unit of `size`; None: none does, a rule ignores the queue."""
+    condition: Condition = Condition.SIZE
+    """What is compared with the threshold: `size`, of FILL what is charged to the buffer."""
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose a socket is, as far as it is known; 0 and empty where it is not."""
+
+    pid: int = 0
+    comm: str = ""
+    user: str = ""
+    """The name of the user who made it."""
+    cgroup: str = ""
+    """The path of its cgroup."""
+    netns_name: str = ""
+    """The name of its network namespace, if that has one."""
+
+
+NOBODY = Whose()
+
+
+@dataclass(frozen=True, slots=True)
+class SocketRow:
+    """One row of a list of sockets. What a later look adds, such as the cause of a full queue, is a field more."""
+
+    socket: Socket
+    state: int
+    """The number of the TCP state; 0: not known, or no TCP."""
+    queues: Mapping[Direction, QueueNow]
+    """SEND and RECV; of a listener ACCEPT alone."""
+    drops: int | None = None
+    """How much the socket has dropped since it was made, as `ss -m` shows it; None: not known."""
+    whose: Whose = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which sockets are asked for: one of the matches must fit, and the TCP state be one of these.
+
+    No states: any will do.
+    """
+
+    matches: tuple[Match, ...] = field(default=(Match(),))
+    states: frozenset[int] = frozenset()

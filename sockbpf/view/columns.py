@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The table of what is shown of a socket: by the names of an alert's fields for programs, by columns for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sockbpf.judge.rules import ID_DIGITS, container_of, unit_of
+from sockbpf.record.event import NO_UID, Direction
+from sockbpf.record.facts import STATES
+from sockbpf.record.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sockbpf.record.socket_row import QueueNow, SocketRow
+
+    Value = str | int | None
+
+RECV, SEND, ACCEPT = Direction.RECV, Direction.SEND, Direction.ACCEPT
+
+
+def _queue(
+    direction: Direction, value: Callable[[QueueNow], int | None]
+) -> Callable[[SocketRow], int | None]:
+    def of(row: SocketRow) -> int | None:
+        queue = row.queues.get(direction)
+        return None if queue is None else value(queue)
+
+    return of
+
+
+def _limit(queue: QueueNow) -> int | None:
+    return queue.facts.limit or None
+
+
+def _backlog(queue: QueueNow) -> int:
+    return queue.facts.limit  # which can be 0
+
+
+def _queue_fields(direction: Direction) -> Iterator[tuple[str, Callable[[SocketRow], Value]]]:
+    name = direction.name.lower()
+    yield name, _queue(direction, lambda queue: queue.size)
+    yield f"{name}_limit", _queue(direction, _backlog if direction is ACCEPT else _limit)
+    yield f"{name}_fill", _queue(direction, lambda queue: queue.facts.fill)
+    yield f"{name}_threshold", _queue(direction, lambda queue: queue.threshold)
+
+
+def _over(row: SocketRow) -> str | None:
+    return " ".join(direction.name for direction, queue in row.queues.items() if queue.is_over) or None
+
+
+def _container(row: SocketRow) -> str | None:
+    return container_of(row.whose.cgroup)[:ID_DIGITS] or None
+
+
+FIELDS: tuple[tuple[str, Callable[[SocketRow], Value]], ...] = (
+    ("over", _over),
+    ("protocol", lambda row: row.socket.protocol.name.lower()),
+    ("state", lambda row: STATES.get(row.state)),
+    ("local_ip", lambda row: row.socket.local_ip),
+    ("local_port", lambda row: row.socket.local_port),
+    ("remote_ip", lambda row: row.socket.remote_ip),
+    ("remote_port", lambda row: row.socket.remote_port),
+    *_queue_fields(RECV),
+    *_queue_fields(SEND),
+    *_queue_fields(ACCEPT),
+    ("drops", lambda row: row.drops),
+    ("pid", lambda row: row.whose.pid or None),
+    ("comm", lambda row: row.whose.comm or None),
+    ("user", lambda row: row.whose.user or None),
+    ("uid", lambda row: None if row.socket.uid == NO_UID else row.socket.uid),
+    ("unit", lambda row: unit_of(row.whose.cgroup) or None),
+    ("container", _container),
+    ("cgroup", lambda row: row.whose.cgroup or None),
+    ("netns", lambda row: row.socket.netns),
+    ("netns_name", lambda row: row.whose.netns_name or None),
+    ("inode", lambda row: row.socket.inode or None),
+)
+"""What programs get: a name, and its value; None where that is not known or does not apply.
+
+What is an alert's field too has the name it has there; the figures of a queue begin with the queue's name.
+"""
+
+
+def fields(row: SocketRow) -> dict[str, str | int]:
+    """Return what is known of a socket, by name."""
+    return {name: value for name, of in FIELDS if (value := of(row)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table for people; all of its text is printable."""
+
+    heading: str
+    of: Callable[[SocketRow], str]
+    keep: int
+    """The lower, the longer the column stays as the table gets narrower."""
+    is_number: bool = False
+    may_be_cut: bool = False
+    """Whether its text may end in `…` if even the last columns do not fit."""
+
+
+def _number(value: Callable[[SocketRow], int | None]) -> Callable[[SocketRow], str]:
+    def of(row: SocketRow) -> str:
+        found = value(row)
+        return "" if found is None else str(found)
+
+    return of
+
+
+def _end(ip: str, port: int) -> str:
+    return f"[{ip}]:{port or '*'}" if ":" in ip else f"{ip}:{port or '*'}"
+
+
+def _remote(row: SocketRow) -> str:
+    socket = row.socket
+    if not socket.remote_port and socket.remote_ip in {"0.0.0.0", "::"}:  # noqa: S104  it is connected to nobody
+        return "*"
+    return _end(socket.remote_ip, socket.remote_port)
+
+
+def _accept(row: SocketRow) -> str:
+    queue = row.queues.get(ACCEPT)
+    return f"{queue.size}/{queue.facts.limit}" if queue else ""
+
+
+def _fill(row: SocketRow) -> str:
+    fills = [queue.facts.fill for queue in row.queues.values() if queue.facts.fill is not None and queue.size]
+    return f"{max(fills)}%" if fills else ""
+
+
+def _process(row: SocketRow) -> str:
+    return f"{printable(row.whose.comm)}/{row.whose.pid}" if row.whose.pid else ""
+
+
+def _user(row: SocketRow) -> str:
+    uid = row.socket.uid
+    return printable(row.whose.user) or ("" if uid == NO_UID else str(uid))
+
+
+def _drops(row: SocketRow) -> str:
+    return str(row.drops) if row.drops else ""
+
+
+COLUMNS = (
+    Column("proto", lambda row: row.socket.protocol.name.lower(), 3),
+    Column("state", lambda row: STATES.get(row.state, ""), 7),
+    Column("over", lambda row: _over(row) or "", 5),
+    Column("recv", _number(_queue(RECV, lambda queue: queue.size)), 0, is_number=True),
+    Column("send", _number(_queue(SEND, lambda queue: queue.size)), 0, is_number=True),
+    Column("accept", _accept, 0, is_number=True),
+    Column("fill", _fill, 4, is_number=True),
+    Column("drops", _drops, 8, is_number=True),
+    Column("local", lambda row: _end(row.socket.local_ip, row.socket.local_port), 1, may_be_cut=True),
+    Column("remote", _remote, 2, may_be_cut=True),
+    Column("process", _process, 3, may_be_cut=True),
+    Column("unit", lambda row: printable(unit_of(row.whose.cgroup)), 9, may_be_cut=True),
+    Column("container", lambda row: _container(row) or "", 11),
+    Column("user", _user, 10),
+    Column("netns", lambda row: printable(row.whose.netns_name) or str(row.socket.netns), 12),
+    Column("recv limit", _number(_queue(RECV, _limit)), 13, is_number=True),
+    Column("send limit", _number(_queue(SEND, _limit)), 13, is_number=True),
+    Column("cgroup", lambda row: printable(row.whose.cgroup), 14, may_be_cut=True),
+)
+"""In their order. A cause is to stand behind `over`, once a look finds causes."""

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""A list of sockets as a table for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from sockbpf.judge.ranking import is_over
+from sockbpf.view.columns import COLUMNS
+from sockbpf.view.fitting import GAP, fitted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sockbpf.record.socket_row import SocketRow
+
+OVER = "bold red"
+
+
+def sockets_table(rows: Sequence[SocketRow], width: int) -> tuple[Table, tuple[str, ...]]:
+    """Return the table, no line of it wider than that, and the headings of the columns that were left out."""
+    fits = fitted(COLUMNS, rows, width)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for column, its_width in zip(fits.columns, fits.widths, strict=True):
+        table.add_column(
+            Text(column.heading),
+            justify="right" if column.is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            width=its_width,
+        )
+    for row, *cells in zip(rows, *fits.cells, strict=True):
+        table.add_row(*map(Text, cells), style=OVER if is_over(row) else "")
+    return table, fits.left_out
