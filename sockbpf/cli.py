@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sockbpf import __version__
+from sockbpf.commands import sockets_options
 from sockbpf.errors import SockbpfError
 from sockbpf.process import logs, signals
 
@@ -24,6 +25,7 @@ EXITS = (
     "exit codes: 0 ok, 1 unexpected, 2 configuration, 3 this kernel or this user cannot run it, or "
     "another monitor does, 130 interrupted"
 )
+EXITS_LINES = EXITS.replace(", or another", ", or\nanother")
 LOG_S = 1.0
 """How long the end of the process waits until the log is written."""
 
@@ -37,6 +39,10 @@ class Command:
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     """Returns the exit code. It imports the modules that it needs, so that the other commands do not load them."""
+    more: str = ""
+    """What its help says behind the options, line by line."""
+    needs_config: bool = True
+    """Whether it cannot do without a configuration, if it has an option for one."""
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +100,14 @@ def _explain(arguments: argparse.Namespace) -> int:
     return explain(config, arguments.what)
 
 
+def _sockets(arguments: argparse.Namespace) -> int:
+    from sockbpf.commands.sockets import sockets, wish_of
+    from sockbpf.settings.config import by_default, load
+
+    wish = wish_of(arguments)
+    return sockets(load(arguments.config) if arguments.config else by_default(), wish)
+
+
 def _store(arguments: argparse.Namespace) -> int:
     from sockbpf.process.user import want_no_rights
 
@@ -143,6 +157,14 @@ COMMANDS = {
         _explain_options,
         _explain,
     ),
+    "sockets": Command(
+        "list the sockets whose queues are not empty, worst first",
+        "sockbpf sockets [OPTION …] [FILTER …]",
+        sockets_options.add_options,
+        _sockets,
+        sockets_options.HELP,
+        needs_config=False,
+    ),
     "demo": Command("see an alert arrive", "sockbpf demo", _no_options, _demo),
     "store": Command(
         "keep alerts, and show them, until killed", "sockbpf store -c FILE", _store_options, _store
@@ -150,6 +172,11 @@ COMMANDS = {
 }
 OF_ALL = {"-h", "--help", "--version"}
 """Options without a command; any other option without a command belongs to `run`."""
+
+
+def _by_line(prog: str) -> argparse.HelpFormatter:
+    """Return a formatter that leaves lines as they are written, with an option and its help on one."""
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=27)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -166,7 +193,12 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, command in COMMANDS.items():
         one = commands.add_parser(
-            name, help=command.summary, description=command.summary, usage=command.usage, epilog=EXITS
+            name,
+            help=command.summary,
+            description=command.summary,
+            usage=command.usage,
+            epilog=f"{command.more}\n{EXITS_LINES}" if command.more else EXITS,
+            formatter_class=_by_line if command.more else argparse.HelpFormatter,
         )
         command.add_options(one)
         one.set_defaults(error=one.error)
@@ -183,7 +215,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     wants_config = "config" in arguments and not getattr(arguments, "child", False)
     if arguments.command == "explain" and arguments.what is None:
         arguments.error("which sockets? ADDRESS:PORT of either end, or the PID of a process")
-    if wants_config and arguments.config is None:
+    if wants_config and arguments.config is None and COMMANDS[arguments.command].needs_config:
         arguments.error("which configuration? -c FILE; a commented example is config.yaml beside the code")
     return arguments
 

@@ -232,6 +232,11 @@ class Config(Section):
         return http
 
 
+def by_default() -> Config:
+    """Return the settings of a file that sets nothing, for commands that look and send nothing."""
+    return Config.model_validate({"url": "http://127.0.0.1/"})
+
+
 def load(path: Path) -> Config:
     """Read the settings; raise ConfigError, and nothing else, with every fault the file has."""
     source = yaml_source.read(path)

@@ -7,11 +7,14 @@ import logging
 import socket
 from typing import TYPE_CHECKING
 
+from sockbpf.kernel.look.packed import handed_rows
+from sockbpf.kernel.look.row import Terms, Which
 from sockbpf.kernel.look.sock_diag import dump, dump_mptcp, had_mptcp, shows_what_was_read
 from sockbpf.record.event import Protocol
 
 if TYPE_CHECKING:
-    from sockbpf.kernel.look.row import Row, Terms
+    from sockbpf.kernel.look.packed import Handed
+    from sockbpf.kernel.look.row import Row
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,10 @@ class Diag:
             return rows
         paths.look()  # at those that came meanwhile
         return [row for row in rows if row not in paths]
+
+    def handed(self, protocol: Protocol) -> Handed:
+        """Return all sockets of the calling thread's network namespace that have queues; raise OSError."""
+        return handed_rows(self.rows(protocol, Terms(Which.ALL)))
 
     def close(self) -> None:
         """Do nothing: nothing is held."""

@@ -14,14 +14,17 @@ from sockbpf.errors import UnsupportedError
 from sockbpf.kernel.attach.bpf import link_iterator, open_iterator
 from sockbpf.kernel.attach.loading import load
 from sockbpf.kernel.attach.maps import write
+from sockbpf.kernel.look.packed import handed
 from sockbpf.kernel.look.record import RECORD, packed, rows_of
+from sockbpf.kernel.look.row import Terms, Which
 from sockbpf.record.event import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sockbpf.kernel.build.bytecode import Bytecode
-    from sockbpf.kernel.look.row import Row, Terms
+    from sockbpf.kernel.look.packed import Handed
+    from sockbpf.kernel.look.row import Row
 
 READ_BYTES = 1 << 18
 """More than the kernel gathers for one read, which is 8 pages."""
@@ -68,6 +71,15 @@ class Iterators:
             os.close(descriptor)
         return [row for row in rows if terms.take(row.send, row.recv, row.inode)]
 
+    def handed(self, protocol: Protocol) -> Handed:
+        """Return all sockets of the calling thread's network namespace that have queues; raise OSError."""
+        self._write(Terms(Which.ALL))
+        descriptor = open_iterator(self._links[protocol])
+        try:
+            return handed(map(whole, _chunks(descriptor)))
+        finally:
+            os.close(descriptor)
+
     def _write(self, terms: Terms) -> None:
         value = packed(terms)
         if value != self._terms:
@@ -89,10 +101,15 @@ def gathered(chunks: Iterable[bytes]) -> list[Row]:
     """
     found: dict[int, Row] = {}
     for chunk in chunks:
-        if len(chunk) % RECORD.size:
-            raise OSError(errno.EBADMSG, f"{len(chunk)} bytes are no whole number of sockets")
-        found.update(rows_of(chunk))
+        found.update(rows_of(whole(chunk)))
     return list(found.values())
+
+
+def whole(chunk: bytes) -> bytes:
+    """Return a chunk; raise OSError if it is no whole number of sockets."""
+    if len(chunk) % RECORD.size:
+        raise OSError(errno.EBADMSG, f"{len(chunk)} bytes are no whole number of sockets")
+    return chunk
 
 
 def _chunks(descriptor: int) -> Iterator[bytes]:

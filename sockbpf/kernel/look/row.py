@@ -13,6 +13,7 @@ from sockbpf.record.event import NO_UID, Socket, ip_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sockbpf.kernel.look.packed import Handed
     from sockbpf.record.event import Direction, Protocol
 
 
@@ -131,6 +132,12 @@ class Look(Shape):
         """Return the sockets, in the calling thread's network namespace, that have queues and are asked for.
 
         Paths of MPTCP connections are left out. Raise OSError.
+        """
+
+    def handed(self, protocol: Protocol) -> Handed:
+        """Return all sockets of the calling thread's network namespace that have queues, the empty ones too.
+
+        It takes a tenth of the time and of the memory of `rows` where nearly all are empty. Raise OSError.
         """
 
     def close(self) -> None:

@@ -46,7 +46,8 @@ OF_PORT = struct.Struct(
 COOKIE = struct.Struct("=44xQ")
 ERROR = struct.Struct("=i")
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
-INET_DIAG_INFO, INET_DIAG_SKMEMINFO = 2, 7
+INET_DIAG_INFO, INET_DIAG_SKMEMINFO, INET_DIAG_CGROUP_ID = 2, 7, 21
+CGROUP = struct.Struct("=Q")
 MEMORY = struct.Struct("=4I4xI8x")  # sk_rmem_alloc, sk_rcvbuf, sk_wmem_alloc, sk_sndbuf, sk_wmem_queued
 DROPS = struct.Struct("=32xI")  # 4.6: sk_drops
 PROGRESS = struct.Struct("=120xQQ")  # struct tcp_info: tcpi_bytes_acked, tcpi_bytes_received (4.1)
@@ -128,6 +129,26 @@ def dump_listeners(family: int) -> Iterator[tuple[Row, int, int | None]]:
         memory = _attribute(payload, INET_DIAG_SKMEMINFO)
         drops = DROPS.unpack_from(memory)[0] if len(memory) >= DROPS.size else None
         yield _row(payload), COOKIE.unpack_from(payload)[0], drops
+
+
+def dump_without_bytes(family: int, *, everything: bool = True) -> Iterator[Row]:
+    """Yield the TCP sockets of this family that have no queue of bytes: listeners, TIME-WAIT and SYN-RECV.
+
+    Without `everything` listeners alone: the kernel goes through no others then. Of a listener's row, `recv` and
+    `send` are as `dump_listeners` has them. Raise OSError as `dump` does.
+    """
+    extensions = 1 << (INET_DIAG_SKMEMINFO - 1)
+    states = 1 << LISTEN | (1 << TIME_WAIT | 1 << SYN_RECV if everything else 0)
+    for payload in _asked(REQUEST.pack(family, Protocol.TCP, extensions, 0, states)):
+        row = _row(payload)
+        detail = _detail(payload, Protocol.TCP)
+        if detail is None:  # no socket yet, or none any more: it has no memory
+            detail = Detail(0, 0, 0, payload[STATE_AT], 0, 0, 0, 0, 0, 0)
+        else:
+            cgroup = _attribute(payload, INET_DIAG_CGROUP_ID)  # 5.7
+            number = CGROUP.unpack_from(cgroup)[0] if len(cgroup) >= CGROUP.size else 0
+            detail = replace(detail, cgroup=number)
+        yield replace(row, detail=detail)
 
 
 def dump_unaccepted(family: int, port: int) -> Iterator[int]:

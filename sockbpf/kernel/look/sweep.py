@@ -112,7 +112,7 @@ def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
         socket_of(row, protocol, netns),
         {Direction.SEND: row.send, Direction.RECV: row.recv},
         row.unsure,
-        _facts(row, protocol),
+        facts_of(row, protocol),
         _left(row, protocol),
     )
 
@@ -127,7 +127,8 @@ def _left(row: Row, protocol: Protocol) -> Mapping[Direction, int]:
     return {Direction.RECV: first} if first else {}
 
 
-def _facts(row: Row, protocol: Protocol) -> dict[Direction, Facts]:
+def facts_of(row: Row, protocol: Protocol) -> dict[Direction, Facts]:
+    """Return what a row says of each queue besides its size; empty where the look does not show it."""
     detail = row.detail
     if detail is None:
         return {}

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""`sockbpf sockets`: the queues of this moment, worst first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from sockbpf.counters import Counters
+from sockbpf.errors import ConfigError
+from sockbpf.kernel.look.choice import look_of
+from sockbpf.kernel.look.diag import Diag
+from sockbpf.kernel.look.glance import glance
+from sockbpf.monitor.sockets_now import SocketsNow
+from sockbpf.record.event import Protocol
+from sockbpf.record.text import printable
+from sockbpf.settings.filters import FILTERS, asked_of
+from sockbpf.view.lines import csv_lines, json_lines
+from sockbpf.view.sockets_table import sockets_table
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterable
+
+    from sockbpf.kernel.look.row import Look
+    from sockbpf.monitor.sockets_now import Shown
+    from sockbpf.record.socket_row import Asked
+    from sockbpf.settings.config import Config
+
+TABLE_ROWS = 50
+"""So many rows a table has without `--limit`; of JSON and CSV there are all."""
+
+WITHOUT_ROOT = (
+    "without root: only sockets of this network namespace, and processes of this user; "
+    "for all: sudo sockbpf sockets"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asks for; `limit` None: as many as the form has without it, 0: all."""
+
+    asked: Asked
+    protocols: tuple[Protocol, ...] = tuple(Protocol)
+    empties: bool = False
+    listeners: bool = False
+    form: str = "table"
+    limit: int | None = None
+
+
+def wish_of(arguments: Namespace) -> Wish:
+    """Return what the command line asks for; raise ConfigError."""
+    protocols = tuple(each for each in Protocol if getattr(arguments, each.name.lower()))
+    if arguments.listen and protocols == (Protocol.UDP,):
+        raise ConfigError(["--listen: only a TCP socket can be a listener"])
+    given = {name: getattr(arguments, name) or [] for name in FILTERS}
+    return Wish(
+        asked_of(given, protocols),
+        protocols or tuple(Protocol),
+        arguments.all,
+        arguments.listen,
+        "json" if arguments.json else "csv" if arguments.csv else "table",
+        arguments.limit,
+    )
+
+
+def sockets(config: Config, wish: Wish) -> int:
+    """Print the sockets that are asked for, and return 0: that there are none is no fault."""
+    with closing(look_for(config)) as look:
+        seen = glance(look, wish.protocols, empties=wish.empties, listeners_only=wish.listeners)
+    say_what_is_missing(seen.missed)
+    limit = (TABLE_ROWS if wish.form == "table" else 0) if wish.limit is None else wish.limit
+    now = SocketsNow(config)
+    shown = now.first(seen, wish.asked, empties=wish.empties or wish.listeners, limit=limit)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # half of a surrogate pair
+    if wish.form == "table":
+        _print_table(shown, wish)
+    else:
+        write((json_lines if wish.form == "json" else csv_lines)(shown.rows))
+    return 0
+
+
+def look_for(config: Config) -> Look:
+    """Return the best way to look at sockets that this user has. To be closed."""
+    if os.geteuid() != 0:
+        return Diag()
+    return look_of(config.kernel.look, config.kernel.types, Counters())[0]
+
+
+def say_what_is_missing(missed: Iterable[str]) -> None:
+    """Say on stderr what the user does not get."""
+    if os.geteuid() != 0:
+        print(WITHOUT_ROOT, file=sys.stderr)
+    for sentence in missed:
+        print(printable(sentence), file=sys.stderr)
+
+
+def write(lines: Iterable[str]) -> None:
+    """Write lines to stdout; end quietly where nobody reads them any more, as with `| head`."""
+    try:
+        sys.stdout.writelines(lines)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_table(shown: Shown, wish: Wish) -> None:
+    rows = list(shown.rows)
+    if not rows:
+        hint = "" if wish.empties or wish.listeners else " that holds anything; --all shows empty ones too"
+        print(f"no such socket{hint}", file=sys.stderr)
+        return
+    out = Console(highlight=False)
+    table, left_out = sockets_table(rows, out.width)
+    with out.capture() as captured:
+        out.print(table)
+    write(line.rstrip() + "\n" for line in captured.get().splitlines())
+    notes = []
+    if shown.are_more:
+        notes.append(f"the first {len(rows)}; --limit 0 shows all")
+    if left_out:
+        notes.append(f"no room for {', '.join(left_out)}: a wider screen, --json or --csv shows them")
+    for note in notes:
+        print(note, file=sys.stderr)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Which processes hold these sockets: one walk through /proc, for whoever asks once about many."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
+
+LINK = "socket:["
+
+
+def holders_of(inodes: AbstractSet[int] | None) -> dict[int, int]:
+    """Return for each of these sockets, or for all if None, a process that holds it, by inode number.
+
+    The walk ends once all are found. A process that this user may not look into is passed over.
+    """
+    found: dict[int, int] = {}
+    missing = set(inodes or ())
+    missing.discard(0)  # no file holds it
+    if inodes is not None and not missing:
+        return found
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        for inode in _sockets(name):
+            if inodes is None or inode in missing:
+                found.setdefault(inode, int(name))
+                missing.discard(inode)
+        if inodes is not None and not missing:
+            break
+    return found
+
+
+def _sockets(process: str) -> Iterator[int]:
+    """Yield the inode number of each socket that the process holds, as far as it lets."""
+    with suppress(OSError):  # the process is gone, or another user's
+        folder = os.open(f"/proc/{process}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for descriptor in os.listdir(folder):
+                with suppress(OSError):
+                    link = os.readlink(descriptor, dir_fd=folder)
+                    if link.startswith(LINK):
+                        yield int(link[len(LINK) : -1])
+        finally:
+            os.close(folder)
+
+
+def comm_of(pid: int) -> str:
+    """Return the name of a process, as the kernel keeps it; empty if the process is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").rstrip("\n")
+    return ""

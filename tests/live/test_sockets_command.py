@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""`sockbpf sockets` shows of 5003 sockets of every kind, in several network namespaces, what `ss -tuanpemi` shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pwd
+import resource
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sockbpf.kernel.look.netns import inside
+from tests.live.command_line import run, write_config
+from tests.live.every_kind import fill_up, make_every_kind
+from tests.live.monitoring import sockbpf
+from tests.live.network import namespace
+from tests.live.receiver import Receiver
+from tests.live.sockets import FAMILIES, inode, listener, port, tcp_pair, udp_socket
+from tests.live.ss_fields import Key, Seen, key_of, ss_fields
+from tests.live.waiting import until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="looking at all sockets needs root")
+
+COUNT = 5003
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(autouse=True)
+def _compile_once(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(kept))
+
+
+STATES = {
+    *("ESTAB", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "CLOSE-WAIT", "LAST-ACK"),
+    "LISTEN",
+}
+
+
+@contextmanager
+def many_files(count: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(count, before[1])))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def objects(*arguments: str) -> list[Seen]:
+    shown = run("sockets", "--json", *arguments)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    return [json.loads(line) for line in shown.stdout.splitlines()]
+
+
+def compare(ours: Seen, theirs: Seen) -> None:
+    """Compare every field that `ss` shows."""
+    expected = {name: value for name, value in theirs.items() if name not in {"pids", "comms"}}
+    assert {name: ours.get(name) for name in expected} == expected, ours
+    assert ours.get("pid") in (theirs["pids"] or {None}), ours
+    assert ours.get("comm") in (theirs["comms"] or {None}), ours
+    if theirs.get("uid") is not None:
+        assert ours["user"] == pwd.getpwuid(theirs["uid"]).pw_name
+    else:
+        assert "inode" not in ours, ours
+
+
+@pytest.mark.parametrize("look", ["auto", "sock_diag"])
+def test_5003_sockets_of_every_kind_are_shown_as_ss_shows_them(
+    look: str, tmp_path: Path, receiver: Receiver, stack: ExitStack
+) -> None:
+    config = write_config(tmp_path, receiver)
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"kernel": {"look": look}}))
+    stack.enter_context(many_files(2 * COUNT))
+    names = [stack.enter_context(namespace()) for _ in range(3)]
+    made = [sock for family in FAMILIES for sock in make_every_kind(stack, family)]
+    for number, name in enumerate(names):
+        with inside(f"/run/netns/{name}"):
+            made += [sock for family in FAMILIES for sock in make_every_kind(stack, family)]
+            made += fill_up(stack, len(made), COUNT * (number + 1) // 4)
+    made += fill_up(stack, len(made), COUNT)
+    assert len({inode(sock) for sock in made if sock.fileno() >= 0}) == COUNT
+
+    def at_rest() -> bool:
+        before = [ss_fields(name) for name in ("", *names)]
+        shown = objects("--all", "-c", str(config))
+        if before[1:] != [ss_fields(name) for name in names]:
+            return False
+        mine = {inode(sock) for sock in made}
+        assert mine <= {row.get("inode") for row in shown}
+        for name, theirs in zip(("", *names), before, strict=True):
+            ours = of_namespace(shown, name)
+            if name:
+                assert ours.keys() == theirs.keys()
+                assert {seen["state"] for seen in theirs.values() if "state" in seen} == STATES
+            for key, seen in theirs.items():
+                if name or seen.get("inode") in mine:
+                    compare(ours[key], seen)
+        return True
+
+    until(at_rest, "the same before and after in ss", 60)
+
+
+def of_namespace(shown: list[Seen], name: str) -> dict[Key, Seen]:
+    """Return the sockets of a namespace; no name: of that which the test runs in."""
+    number = os.stat(f"/run/netns/{name}" if name else "/proc/self/ns/net").st_ino
+    rows = [row for row in shown if row["netns"] == number]
+    assert all(row.get("netns_name", "") == name for row in rows if name)
+    return {key_of(row): row for row in rows}
+
+
+def test_what_is_over_comes_first_and_empty_sockets_are_not_shown(
+    tmp_path: Path, receiver: Receiver, stack: ExitStack
+) -> None:
+    config = write_config(tmp_path, receiver)  # over is what holds more than 20 011
+    over, under, empty = [(*tcp_pair(stack), size) for size in (20_012, 20_011, 0)]
+    for client, server, size in (over, under, empty):
+        client.sendall(bytes(size))
+        until(lambda server=server, size=size: held(server) == size, "all of it there")  # type: ignore[misc]
+    ports = {port(server) for _, server, _ in (over, under, empty)}
+    asked = [word for number in ports for word in ("--local-port", str(number))]
+    found = objects("-c", str(config), *asked)
+    assert [(row["local_port"], row.get("over")) for row in found] == [
+        (port(over[1]), "RECV"), (port(under[1]), None),
+    ]  # fmt: skip
+    assert "over" not in objects(*asked)[0]
+    every = objects("--all", "-c", str(config), "--process", "python*", *asked)
+    assert {row["local_port"] for row in every if row["state"] == "ESTAB"} == ports
+    assert objects("-c", str(config), "--process", "nobody-has-this", *asked) == []
+    assert len(objects("-c", str(config), "--limit", "1", *asked)) == 1
+
+
+def held(sock: socket.socket) -> int:
+    return next((row["recv"] for row in objects("--local-port", str(port(sock)))), 0)
+
+
+def test_rules_decide_what_is_over(tmp_path: Path, receiver: Receiver, stack: ExitStack) -> None:
+    config = write_config(tmp_path, receiver)
+    client, server = tcp_pair(stack)
+    client.sendall(bytes(30_011))
+    until(lambda: held(server) == 30_011, "all of it there")
+    written = yaml.safe_load(config.read_text())
+    for rule, over in (({"ignore": True}, None), ({"thresholds": {"recv": 30_010}}, "RECV")):
+        match = {"local_port": port(server), "process": "python*"}
+        config.write_text(yaml.safe_dump(written | {"rules": [{"match": match, **rule}]}))
+        (row,) = objects("-c", str(config), "--local-port", str(port(server)))
+        assert row.get("over") == over, rule
+
+
+def test_listeners_with_their_accept_queues(stack: ExitStack) -> None:
+    server = listener(stack, "ipv4")
+    server.listen(3)
+    for _ in range(4):
+        stack.enter_context(socket.create_connection(server.getsockname()))
+    until(lambda: "accept" in str(objects("--local-port", str(port(server)))), "one that waits")
+    (row,) = objects("--listen", "--local-port", str(port(server)))
+    assert (row["accept"], row["accept_limit"], row["over"], row["state"]) == (4, 3, "ACCEPT", "LISTEN")
+
+
+def test_csv_and_the_table_have_the_same_sockets(stack: ExitStack) -> None:
+    sock = udp_socket(stack)
+    sock.sendto(bytes(1009), sock.getsockname())
+    asked = ["--udp", "--port", str(port(sock))]
+    (names, cells) = csv.reader(io.StringIO(run("sockets", "--csv", *asked).stdout))
+    (row,) = objects(*asked)
+    assert {name: cell for name, cell in zip(names, cells, strict=True) if cell} == {
+        name: str(value) for name, value in row.items()
+    }
+    (heading, line) = run("sockets", *asked).stdout.splitlines()
+    assert heading.split()[:4] == ["proto", "recv", "send", "fill"]
+    assert line.split()[:5] == [
+        "udp",
+        str(row["recv"]),
+        "0",
+        f"{row['recv_fill']}%",
+        f"127.0.0.1:{port(sock)}",
+    ]
+    none = run("sockets", "--tcp", "--port", str(port(sock)))
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "--all shows empty ones too" in none.stderr
+
+
+def test_without_root_it_shows_its_own_and_says_what_is_missing(stack: ExitStack) -> None:
+    sock = udp_socket(stack)
+    sock.sendto(bytes(1009), sock.getsockname())
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *sockbpf("sockets", "--json")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr.startswith("without root: ")
+    rows = [json.loads(line) for line in shown.stdout.splitlines()]
+    (row,) = [row for row in rows if row.get("inode") == inode(sock)]
+    assert row["recv"] > 1009
+    assert "pid" not in row  # it is another user's process
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--port", "http"], "--port: expected a port"),
+        (["--limit", "-1"], "--limit: expected a number from 0"),
+        (["--listen", "--udp"], "only a TCP socket can be a listener"),
+        (["--json", "--csv"], "not allowed with argument"),
+        (["-c", "/none"], "/none"),
+    ],
+)
+def test_nonsense_is_refused(words: list[str], said: str) -> None:
+    refused = run("sockets", *words)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert said in refused.stderr
