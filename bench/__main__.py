@@ -10,7 +10,19 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import bursts, cost, delivery, look, open_episodes, resident, rules, runs, store, throughput
+from bench import (
+    bursts,
+    cost,
+    delivery,
+    look,
+    open_episodes,
+    resident,
+    rules,
+    runs,
+    sockets,
+    store,
+    throughput,
+)
 from bench.figure import table
 
 MEASURES = {
@@ -23,6 +35,7 @@ MEASURES = {
     "delivery": delivery.measure,
     "resident": resident.measure,
     "look": look.measure,
+    "sockets": sockets.measure,
     "store": store.measure,
 }
 """By name, in the order of the table; quick ones only show that they run."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""`sockbpf sockets`: the queues of this moment, worst first."""
+"""`sockbpf sockets`: the queues of this moment, worst first; with `--summary` the figures of all of them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,26 @@ from sockbpf.kernel.look.choice import look_of
 from sockbpf.kernel.look.diag import Diag
 from sockbpf.kernel.look.glance import glance
 from sockbpf.monitor.sockets_now import SocketsNow
+from sockbpf.monitor.totals_now import totals_now
 from sockbpf.record.event import Protocol
 from sockbpf.record.text import printable
 from sockbpf.settings.filters import FILTERS, asked_of
 from sockbpf.view.lines import csv_lines, json_lines
 from sockbpf.view.sockets_table import sockets_table
+from sockbpf.view.summary import summary_object, summary_page
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterable
 
+    from rich.console import RenderableType
+
     from sockbpf.kernel.look.row import Look
     from sockbpf.monitor.sockets_now import Shown
     from sockbpf.record.socket_row import Asked
     from sockbpf.settings.config import Config
+
+NOT_OF_SUMMARY = ("listen", "all", "csv", "limit")
 
 TABLE_ROWS = 50
 """So many rows a table has without `--limit`; of JSON and CSV there are all."""
@@ -51,6 +57,7 @@ class Wish:
     listeners: bool = False
     form: str = "table"
     limit: int | None = None
+    summary: bool = False
 
 
 def wish_of(arguments: Namespace) -> Wish:
@@ -59,6 +66,10 @@ def wish_of(arguments: Namespace) -> Wish:
     if arguments.listen and protocols == (Protocol.UDP,):
         raise ConfigError(["--listen: only a TCP socket can be a listener"])
     given = {name: getattr(arguments, name) or [] for name in FILTERS}
+    if arguments.summary and (
+        any(given.values()) or any(getattr(arguments, name) for name in NOT_OF_SUMMARY)
+    ):
+        raise ConfigError(["--summary: expected nothing beside it but -c, --json, --tcp and --udp"])
     return Wish(
         asked_of(given, protocols),
         protocols or tuple(Protocol),
@@ -66,11 +77,14 @@ def wish_of(arguments: Namespace) -> Wish:
         arguments.listen,
         "json" if arguments.json else "csv" if arguments.csv else "table",
         arguments.limit,
+        arguments.summary,
     )
 
 
 def sockets(config: Config, wish: Wish) -> int:
     """Print the sockets that are asked for, and return 0: that there are none is no fault."""
+    if wish.summary:
+        return _summary(config, wish)
     with closing(look_for(config)) as look:
         seen = glance(look, wish.protocols, empties=wish.empties, listeners_only=wish.listeners)
     say_what_is_missing(seen.missed)
@@ -82,6 +96,18 @@ def sockets(config: Config, wish: Wish) -> int:
         _print_table(shown, wish)
     else:
         write((json_lines if wish.form == "json" else csv_lines)(shown.rows))
+    return 0
+
+
+def _summary(config: Config, wish: Wish) -> int:
+    with closing(look_for(config)) as look:
+        totals, seen = totals_now(config, look, wish.protocols)
+    say_what_is_missing(seen.missed)
+    if wish.form == "json":
+        write([summary_object(totals)])
+    else:
+        out = Console(highlight=False)
+        _print(out, summary_page(totals, out.width, frozenset(config.rates)))
     return 0
 
 
@@ -110,6 +136,13 @@ def write(lines: Iterable[str]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _print(out: Console, parts: Iterable[RenderableType]) -> None:
+    with out.capture() as captured:
+        for part in parts:
+            out.print(part)
+    write(line.rstrip() + "\n" for line in captured.get().splitlines())
+
+
 def _print_table(shown: Shown, wish: Wish) -> None:
     rows = list(shown.rows)
     if not rows:
@@ -118,9 +151,7 @@ def _print_table(shown: Shown, wish: Wish) -> None:
         return
     out = Console(highlight=False)
     table, left_out = sockets_table(rows, out.width)
-    with out.capture() as captured:
-        out.print(table)
-    write(line.rstrip() + "\n" for line in captured.get().splitlines())
+    _print(out, [table])
     notes = []
     if shown.are_more:
         notes.append(f"the first {len(rows)}; --limit 0 shows all")

@@ -29,6 +29,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--udp", action="store_true", help="UDP alone")
     parser.add_argument("--listen", action="store_true", help="TCP listeners alone, with their accept queues")
     parser.add_argument("--all", action="store_true", help="empty ones too, and TIME-WAIT")
+    parser.add_argument(
+        "--summary", action="store_true", help="totals, memory, listeners, counters and their rates"
+    )
     parser.add_argument("--limit", type=_rows, metavar="N", help="so many; 0: all; without it a table has 50")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one object a line, names as in alerts")

@@ -57,21 +57,33 @@ class SocketsNow:
         self._listeners = listener_settings_of(config)
         self._names = {number: name for name, number in namespaces.items()}
         self._finder = Finder()
+        self._rules_ask = any(asks_who(rule.match) for rule in self._book.rules)
 
     def first(self, seen: Glance, asked: Asked, *, empties: bool, limit: int) -> Shown:
         """Return the worst `limit` sockets of those asked for, all if it is 0; with `empties` the empty ones too.
 
         Whose they are is searched for these alone, unless a condition or a rule asks for it.
         """
-        if asks_whose(asked) or any(asks_who(rule.match) for rule in self._book.rules):
+        if asks_whose(asked) or self._rules_ask:
             self._finder.seek(None if empties else _inodes_of_full(seen))
         rows = self._in_order(seen, asked, empties=empties)
         if not limit:
             self._finder.seek(None if empties else _inodes_of_full(seen))
             return Shown(map(self._named, rows))
         some = list(islice(rows, limit + 1))
-        self._finder.seek({row.socket.inode for row in some[:limit]})
-        return Shown([self._named(row) for row in some[:limit]], len(some) > limit)
+        return Shown(self.named(some[:limit]), len(some) > limit)
+
+    def full(self, seen: Glance) -> list[SocketRow]:
+        """Return the sockets that hold something, worst first; whose they are is not searched for."""
+        if self._rules_ask:
+            self._finder.seek(_inodes_of_full(seen))
+        return list(self._in_order(seen, ANY, empties=False))
+
+    def named(self, rows: Iterable[SocketRow]) -> list[SocketRow]:
+        """Return these rows with whose they are."""
+        some = list(rows)
+        self._finder.seek({row.socket.inode for row in some})
+        return [self._named(row) for row in some]
 
     def _in_order(self, seen: Glance, asked: Asked, *, empties: bool) -> Iterator[SocketRow]:
         full = [

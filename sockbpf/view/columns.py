@@ -110,7 +110,8 @@ def _number(value: Callable[[SocketRow], int | None]) -> Callable[[SocketRow], s
     return of
 
 
-def _end(ip: str, port: int) -> str:
+def end_text(ip: str, port: int) -> str:
+    """Return one end of a socket; port 0 is `*`."""
     return f"[{ip}]:{port or '*'}" if ":" in ip else f"{ip}:{port or '*'}"
 
 
@@ -118,10 +119,11 @@ def _remote(row: SocketRow) -> str:
     socket = row.socket
     if not socket.remote_port and socket.remote_ip in {"0.0.0.0", "::"}:  # noqa: S104  it is connected to nobody
         return "*"
-    return _end(socket.remote_ip, socket.remote_port)
+    return end_text(socket.remote_ip, socket.remote_port)
 
 
-def _accept(row: SocketRow) -> str:
+def accept_text(row: SocketRow) -> str:
+    """Return how many connections wait, and the backlog; empty if the socket is no listener."""
     queue = row.queues.get(ACCEPT)
     return f"{queue.size}/{queue.facts.limit}" if queue else ""
 
@@ -131,7 +133,8 @@ def _fill(row: SocketRow) -> str:
     return f"{max(fills)}%" if fills else ""
 
 
-def _process(row: SocketRow) -> str:
+def process_text(row: SocketRow) -> str:
+    """Return the name and the number of the process, printable; empty where that is not known."""
     return f"{printable(row.whose.comm)}/{row.whose.pid}" if row.whose.pid else ""
 
 
@@ -150,12 +153,12 @@ COLUMNS = (
     Column("over", lambda row: _over(row) or "", 5),
     Column("recv", _number(_queue(RECV, lambda queue: queue.size)), 0, is_number=True),
     Column("send", _number(_queue(SEND, lambda queue: queue.size)), 0, is_number=True),
-    Column("accept", _accept, 0, is_number=True),
+    Column("accept", accept_text, 0, is_number=True),
     Column("fill", _fill, 4, is_number=True),
     Column("drops", _drops, 8, is_number=True),
-    Column("local", lambda row: _end(row.socket.local_ip, row.socket.local_port), 1, may_be_cut=True),
+    Column("local", lambda row: end_text(row.socket.local_ip, row.socket.local_port), 1, may_be_cut=True),
     Column("remote", _remote, 2, may_be_cut=True),
-    Column("process", _process, 3, may_be_cut=True),
+    Column("process", process_text, 3, may_be_cut=True),
     Column("unit", lambda row: printable(unit_of(row.whose.cgroup)), 9, may_be_cut=True),
     Column("container", lambda row: _container(row) or "", 11),
     Column("user", _user, 10),

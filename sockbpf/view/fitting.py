@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GAP = 1
 """Characters between two columns."""
-LEAST = 12
+LEAST = 8
 """A text that may be cut keeps so many characters."""
 ALWAYS = 4
 """Columns with a lower `keep` stay, cut if need be."""

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sockbpf.record.socket_row import SocketRow
+    from sockbpf.view.columns import Column
 
 OVER = "bold red"
 
 
-def sockets_table(rows: Sequence[SocketRow], width: int) -> tuple[Table, tuple[str, ...]]:
+def sockets_table(
+    rows: Sequence[SocketRow], width: int, columns: Sequence[Column] = COLUMNS
+) -> tuple[Table, tuple[str, ...]]:
     """Return the table, no line of it wider than that, and the headings of the columns that were left out."""
-    fits = fitted(COLUMNS, rows, width)
+    fits = fitted(columns, rows, width)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     for column, its_width in zip(fits.columns, fits.widths, strict=True):
         table.add_column(

@@ -11,6 +11,7 @@ import pwd
 import resource
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -212,6 +213,7 @@ def test_without_root_it_shows_its_own_and_says_what_is_missing(stack: ExitStack
         (["--limit", "-1"], "--limit: expected a number from 0"),
         (["--listen", "--udp"], "only a TCP socket can be a listener"),
         (["--json", "--csv"], "not allowed with argument"),
+        (["--summary", "--port", "443"], "--summary: expected nothing beside it"),
         (["-c", "/none"], "/none"),
     ],
 )
@@ -219,3 +221,49 @@ def test_nonsense_is_refused(words: list[str], said: str) -> None:
     refused = run("sockets", *words)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert said in refused.stderr
+
+
+def in_short(shown: dict[Key, Seen]) -> dict[Key, list[object]]:
+    return {
+        key: [seen.get(name) for name in ("state", "recv", "send", "accept")] for key, seen in shown.items()
+    }
+
+
+def test_the_summary_counts_every_socket_of_a_namespace(stack: ExitStack) -> None:
+    """By a user who sees one namespace alone: those of other tests come and go."""
+    name = stack.enter_context(namespace())
+    with inside(f"/run/netns/{name}"):
+        for family in FAMILIES:
+            make_every_kind(stack, family)
+        reader = udp_socket(stack)
+        for _ in range(501):
+            reader.sendto(bytes(1009), reader.getsockname())
+    command = ["ip", "netns", "exec", name, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+    def at_rest() -> bool:
+        before = ss_fields(name)
+        shown = run("sockets", "--summary", "--json", before=command)
+        assert shown.returncode == 0, shown.stderr
+        if in_short(before) != in_short(ss_fields(name)):
+            return False
+        found = json.loads(shown.stdout)
+        tcp = [seen for key, seen in before.items() if key[0] == "tcp"]
+        assert found["sockets"]["tcp"] == Counter(seen["state"] for seen in tcp)
+        assert sum(found["sockets"]["udp"].values()) == len(before) - len(tcp)
+        for protocol in ("tcp", "udp"):
+            seen = [each for key, each in before.items() if key[0] == protocol]
+            assert found["queues"][protocol] == {
+                way: sum(each.get(way, 0) for each in seen) for way in ("recv", "send")
+            }
+        assert found["listeners"] == sum(seen["state"] == "LISTEN" for seen in tcp)
+        assert found["waiting"] == sum(seen.get("accept", 0) for seen in tcp) > 0
+        assert found["counters"]["UdpRcvbufErrors"]["total"] == sum(
+            seen["drops"] for key, seen in before.items() if key[0] == "udp"
+        )
+        assert found["namespaces"] == 1
+        return True
+
+    until(at_rest, "the same before and after in ss", 60)
+    shown = run("sockets", "--summary", before=command).stdout
+    assert "nearest to being over" in shown
+    assert "UdpRcvbufErrors" in shown

@@ -16,7 +16,7 @@ OPTIONS: dict[str, dict[str, str | None]] = {
     "explain": {"--config": "F"},
     "sockets": {
         "--config": "F",
-        **dict.fromkeys(("--tcp", "--udp", "--listen", "--all", "--json")),
+        **dict.fromkeys(("--tcp", "--udp", "--listen", "--all", "--summary", "--json")),
         "--limit": "7",
         **dict.fromkeys(
             ("--port", "--local-port", "--remote-port", "--ip", "--local-ip", "--remote-ip"), "F"

@@ -6,6 +6,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -99,3 +101,10 @@ def test_csv_has_a_line_of_names_and_a_cell_for_each() -> None:
     assert names == [name for name, _ in FIELDS]
     assert [len(row) for row in rows] == [len(names)] * len(ROWS)
     assert [row[names.index("recv")] for row in rows] == [str(3 * MIB), str(MIB), "0", ""]
+
+
+def test_the_document_has_every_field_and_no_other() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "sockets.md").read_text()
+    table = document.partition("| field | value |")[2].partition("\n\n")[0]
+    named = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert sorted(named) == sorted(name for name, _ in FIELDS)
