@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from sockbpf.counters import Counters
-from sockbpf.errors import ConfigError
+from sockbpf.errors import ConfigError, SockbpfError
 from sockbpf.kernel.look.choice import look_of
 from sockbpf.kernel.look.diag import Diag
 from sockbpf.kernel.look.glance import glance
@@ -27,7 +27,7 @@ from sockbpf.view.summary import summary_object, summary_page
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
 
@@ -40,6 +40,9 @@ NOT_OF_SUMMARY = ("listen", "all", "csv", "limit")
 
 TABLE_ROWS = 50
 """So many rows a table has without `--limit`; of JSON and CSV there are all."""
+
+MOST_SAID = 6
+"""So many things that cannot be listed are named."""
 
 WITHOUT_ROOT = (
     "without root: only sockets of this network namespace, and processes of this user; "
@@ -91,7 +94,6 @@ def sockets(config: Config, wish: Wish) -> int:
     limit = (TABLE_ROWS if wish.form == "table" else 0) if wish.limit is None else wish.limit
     now = SocketsNow(config)
     shown = now.first(seen, wish.asked, empties=wish.empties or wish.listeners, limit=limit)
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # half of a surrogate pair
     if wish.form == "table":
         _print_table(shown, wish)
     else:
@@ -118,22 +120,25 @@ def look_for(config: Config) -> Look:
     return look_of(config.kernel.look, config.kernel.types, Counters())[0]
 
 
-def say_what_is_missing(missed: Iterable[str]) -> None:
+def say_what_is_missing(missed: Sequence[str]) -> None:
     """Say on stderr what the user does not get."""
     if os.geteuid() != 0:
         print(WITHOUT_ROOT, file=sys.stderr)
-    for sentence in missed:
+    for sentence in missed[:MOST_SAID]:
         print(printable(sentence), file=sys.stderr)
+    if len(missed) > MOST_SAID:
+        print(f"and {len(missed) - MOST_SAID} more that cannot be listed", file=sys.stderr)
 
 
 def write(lines: Iterable[str]) -> None:
-    """Write lines to stdout; end quietly where nobody reads them any more, as with `| head`."""
+    """Write lines to stdout; end quietly where nobody reads them any more, as with `| head`. Raise SockbpfError."""
     try:
-        sys.stdout.writelines(lines)
-        sys.stdout.flush()
+        with open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False) as out:
+            out.writelines(lines)
     except BrokenPipeError:
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    except OSError as fault:
+        raise SockbpfError(f"the output cannot be written: {fault.strerror}") from None
 
 
 def _print(out: Console, parts: Iterable[RenderableType]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.rules import ID_DIGITS, container_of, unit_of
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     Value = str | int | None
 
+# Few cgroups have many sockets.
+_unit_of, _container_of = lru_cache(1024)(unit_of), lru_cache(1024)(container_of)
 RECV, SEND, ACCEPT = Direction.RECV, Direction.SEND, Direction.ACCEPT
 
 
@@ -52,7 +55,7 @@ def _over(row: SocketRow) -> str | None:
 
 
 def _container(row: SocketRow) -> str | None:
-    return container_of(row.whose.cgroup)[:ID_DIGITS] or None
+    return _container_of(row.whose.cgroup)[:ID_DIGITS] or None
 
 
 FIELDS: tuple[tuple[str, Callable[[SocketRow], Value]], ...] = (
@@ -71,7 +74,7 @@ FIELDS: tuple[tuple[str, Callable[[SocketRow], Value]], ...] = (
     ("comm", lambda row: row.whose.comm or None),
     ("user", lambda row: row.whose.user or None),
     ("uid", lambda row: None if row.socket.uid == NO_UID else row.socket.uid),
-    ("unit", lambda row: unit_of(row.whose.cgroup) or None),
+    ("unit", lambda row: _unit_of(row.whose.cgroup) or None),
     ("container", _container),
     ("cgroup", lambda row: row.whose.cgroup or None),
     ("netns", lambda row: row.socket.netns),
@@ -159,7 +162,7 @@ COLUMNS = (
     Column("local", lambda row: end_text(row.socket.local_ip, row.socket.local_port), 1, may_be_cut=True),
     Column("remote", _remote, 2, may_be_cut=True),
     Column("process", process_text, 3, may_be_cut=True),
-    Column("unit", lambda row: printable(unit_of(row.whose.cgroup)), 9, may_be_cut=True),
+    Column("unit", lambda row: printable(_unit_of(row.whose.cgroup)), 9, may_be_cut=True),
     Column("container", lambda row: _container(row) or "", 11),
     Column("user", _user, 10),
     Column("netns", lambda row: printable(row.whose.netns_name) or str(row.socket.netns), 12),

@@ -52,17 +52,14 @@ def glance(look: Look, protocols: Collection[Protocol], *, empties: bool, listen
     """Look at all sockets once: at those that hold something, and with `empties` at the others too."""
     seen = Glance()
     for number, path in places().items():
-        for protocol in () if listeners_only else protocols:
-            with _noting(seen, f"{protocol.name} sockets", number), entered(path, number) as netns:
-                found = (
-                    look.handed(protocol)
-                    if empties
-                    else handed_rows(look.rows(protocol, Terms(Which.NOT_EMPTY)))
-                )
-                seen.handed.append((netns, protocol, found))
-        if Protocol.TCP in protocols:
-            with _noting(seen, "TCP listeners", number), entered(path, number) as netns:
-                _see_rest(seen, netns, empties=empties and not listeners_only)
+        is_gone = suppress(FileNotFoundError, ProcessLookupError)
+        with _noting(seen, "sockets", number), is_gone, entered(path, number) as netns:
+            for protocol in () if listeners_only else protocols:
+                with _noting(seen, f"{protocol.name} sockets", netns):
+                    seen.handed.append((netns, protocol, _handed(look, protocol, empties=empties)))
+            if Protocol.TCP in protocols:
+                with _noting(seen, "TCP listeners", netns):
+                    _see_rest(seen, netns, empties=empties and not listeners_only)
     return seen
 
 
@@ -73,6 +70,12 @@ def _noting(seen: Glance, what: str, netns: int) -> Iterator[None]:
         yield
     except OSError as fault:
         seen.missed.append(f"{what} of network namespace {netns} cannot be listed: {fault.strerror or fault}")
+
+
+def _handed(look: Look, protocol: Protocol, *, empties: bool) -> Handed:
+    if empties:
+        return look.handed(protocol)
+    return handed_rows(look.rows(protocol, Terms(Which.NOT_EMPTY)))
 
 
 def _see_rest(seen: Glance, netns: int, *, empties: bool) -> None:
