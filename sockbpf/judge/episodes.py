@@ -66,6 +66,11 @@ class Episode:
     """Whether the kernel's table did not hold it at the last look: its BACK event is not read yet, or lost."""
 
     @property
+    def told_severity(self) -> Severity:
+        """That of its alerts: the rule that applies can set it."""
+        return Severity(self.applied.severity or self.severity)
+
+    @property
     def hold_ends_ns(self) -> int:
         """The instant at which the queue has been over for long enough for an alert."""
         return self.since_ns + self.levels.hold_ns
@@ -88,6 +93,28 @@ def identity(socket: Socket) -> Identity:
         socket.netns, socket.protocol,
         socket.local_ip, socket.local_port, socket.remote_ip, socket.remote_port,
     )  # fmt: skip
+
+
+def notice_of(episode: Episode, event: str, ns: int, size: int, peak: int) -> Notice:
+    """Return the notice of an episode whose queue had this size at this instant."""
+    return Notice(
+        event=event,
+        id=episode.id,
+        ns=ns,
+        since_ns=episode.since_ns,
+        socket=episode.socket,
+        direction=episode.direction,
+        mode=episode.mode,
+        size=size,
+        peak=max(peak, size),
+        threshold=episode.threshold,
+        pid=episode.pid,
+        comm=episode.comm,
+        condition=episode.condition,
+        severity=episode.told_severity,
+        facts=episode.facts,
+        applied=episode.applied,
+    )
 
 
 class Episodes:
@@ -217,23 +244,4 @@ class Episodes:
             pid, comm = self._owner_of(episode.socket.inode)
             if pid:  # else the last known owner stays: a socket that ends has none
                 episode.pid, episode.comm = pid, comm
-        return [
-            Notice(
-                event=event,
-                id=episode.id,
-                ns=ns,
-                since_ns=episode.since_ns,
-                socket=episode.socket,
-                direction=episode.direction,
-                mode=episode.mode,
-                size=size,
-                peak=max(peak, size),
-                threshold=episode.threshold,
-                pid=episode.pid,
-                comm=episode.comm,
-                condition=episode.condition,
-                severity=Severity(episode.applied.severity or episode.severity),
-                facts=episode.facts,
-                applied=episode.applied,
-            )
-        ]
+        return [notice_of(episode, event, ns, size, peak)]

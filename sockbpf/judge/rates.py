@@ -138,6 +138,10 @@ class Rates:
     def __len__(self) -> int:
         return len(self._open)
 
+    def open_now(self, now_ns: int) -> list[Notice]:
+        """Return the open episodes as they stand, a notice for each; no alert is made of it."""
+        return [_notice_of(key, episode, ONGOING, now_ns) for key, episode in self._open.items()]
+
     def _on_value(self, counter: HostCounter, counts: Counts) -> list[Notice]:
         limits, value = self._limits[counter.name], counts.values[counter.name]
         rates: dict[int, float] = {}
@@ -198,32 +202,36 @@ class Rates:
         return [notice for key, episode in ended for notice in self._end(key, episode.ns, 0)]
 
     def _notice(self, event: str, key: Key, episode: _Episode) -> Notice:
-        counter, severity = key
         alone = next(iter(episode.drops)) if len(episode.drops) == 1 else None
         if alone is None:
             episode.owner = (0, "")
         elif (owner := self._owner_of(alone.inode))[0]:
             episode.owner = owner
-        pid, comm = episode.owner
-        return Notice(
-            event=event,
-            id=episode.id,
-            ns=episode.ns,
-            since_ns=episode.since_ns,
-            socket=None,
-            direction=Direction.RATE,
-            mode=Mode.POLL,
-            size=episode.size,
-            peak=episode.peak,
-            threshold=episode.limit.number,
-            pid=pid,
-            comm=comm,
-            condition=Condition.RATE,
-            severity=severity,
-            counter=counter,
-            rate=episode.limit,
-            droppers=episode.droppers(),
-        )
+        return _notice_of(key, episode, event, episode.ns)
+
+
+def _notice_of(key: Key, episode: _Episode, event: str, ns: int) -> Notice:
+    counter, severity = key
+    pid, comm = episode.owner
+    return Notice(
+        event=event,
+        id=episode.id,
+        ns=ns,
+        since_ns=episode.since_ns,
+        socket=None,
+        direction=Direction.RATE,
+        mode=Mode.POLL,
+        size=episode.size,
+        peak=episode.peak,
+        threshold=episode.limit.number,
+        pid=pid,
+        comm=comm,
+        condition=Condition.RATE,
+        severity=severity,
+        counter=counter,
+        rate=episode.limit,
+        droppers=episode.droppers(),
+    )
 
 
 def _note_drops(episode: _Episode, counter: HostCounter, droppers: Droppers) -> None:

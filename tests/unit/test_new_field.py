@@ -32,8 +32,8 @@ EDITS = {
     ),
     "sockbpf/record/alert.py": ("    crossings: int = 0\n", '    unit: str = ""\n    crossings: int = 0\n'),
     "sockbpf/judge/episodes.py": (
-        "                comm=episode.comm,\n",
-        '                comm=episode.comm,\n                unit=f"{episode.comm}.service",\n',
+        "        comm=episode.comm,\n",
+        '        comm=episode.comm,\n        unit=f"{episode.comm}.service",\n',
     ),
 }
 """File -> what stands in it, and what is to stand there."""
