@@ -108,6 +108,22 @@ def _sockets(arguments: argparse.Namespace) -> int:
     return sockets(load(arguments.config) if arguments.config else by_default(), wish)
 
 
+def _status_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="one object in one line; docs/status.md says what is in it"
+    )
+    parser.add_argument(
+        "--socket", type=Path, metavar="PATH", default=Path("/run/sockbpf/monitor.sock"),
+        help="`status: socket` of the monitor's settings; %(default)s",
+    )  # fmt: skip
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from sockbpf.commands.status import status
+
+    return status(arguments.socket, as_json=arguments.json)
+
+
 def _store(arguments: argparse.Namespace) -> int:
     from sockbpf.process.user import want_no_rights
 
@@ -150,6 +166,13 @@ COMMANDS = {
         "sockbpf check -c FILE",
         _config_option,
         _check,
+    ),
+    "status": Command(
+        "ask the running monitor what is over now, and how it is",
+        "sockbpf status [--json] [--socket PATH]",
+        _status_options,
+        _status,
+        "example: sudo sockbpf status --json | jq .open",
     ),
     "explain": Command(
         "say which rule applies to these sockets, and why",

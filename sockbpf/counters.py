@@ -47,6 +47,7 @@ NAMES = {
     "store_address_taken": "tries to listen at the store's address that failed: alerts for it wait until one works",
     "ignored": "exceptions raised where no caller could catch them, each with its place in the log",
     "metrics_failed": "times the metrics could not be served: the port was taken, or serving failed",
+    "status_failed": "times `sockbpf status` could not be answered: the socket was taken, or making it failed",
     "reload_failed": "times new settings were refused: all the old ones stay in use",
     "log_dropped": "lines of the log that could not be written: a pipe that is full, a disk that is full or hangs",
     "own": "crossings of the monitor's own sockets, not reported",

@@ -8,6 +8,7 @@ import os
 import time
 from contextlib import closing
 from functools import partial
+from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
@@ -19,6 +20,7 @@ from sockbpf.kernel.attach.arm import arm, log_sight
 from sockbpf.kernel.look.choice import Choice
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.sweep import Sweeper, SweepThread
+from sockbpf.monitor.answering import Answering
 from sockbpf.monitor.demand import QUEUES, Demand
 from sockbpf.monitor.listening import ListenersJudge, Listening
 from sockbpf.monitor.loop import Monitor
@@ -28,6 +30,7 @@ from sockbpf.monitor.rates import RateWatch
 from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
+from sockbpf.monitor.status import Status
 from sockbpf.monitor.terms import first_levels_of, levels_of, settings_of, timing_of
 from sockbpf.monitor.waking import Waking
 from sockbpf.process.clock import boot_id, monotonic_s
@@ -84,7 +87,7 @@ def build(
     waking = Waking()
     rate_watch = RateWatch(rates, on_seen=waking.wake, counters=counters)
     with closing(Choice(config.kernel.look, config.kernel.types)) as choice:  # compiled while the hooks are
-        probes = _armed(config, counters)
+        probes, no_hooks = _armed(config, counters)
         look = choice.take(counters)
     for descriptor in probes.fds() if probes else ():
         waking.wake_by(descriptor)
@@ -101,6 +104,20 @@ def build(
     schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
     listening = Listening.begin(config, listeners, waking.wake, counters)
     watches: tuple[Watching, ...] = (listening.watch, rate_watch)
+    settings = Reload(
+        config=config, reread=reread, counters=counters, rules=rules,
+        policy=policy, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
+        is_blind=is_blind, dispatch=dispatch, store=store,
+    )  # fmt: skip
+    losses = Losses(counters, tables, own)
+    status = Status(
+        run=blake2s(salt.encode(), digest_size=8).hexdigest(),
+        probes=probes, no_hooks=no_hooks, look=look.name, rates=rates, rules=rules,
+        queues=(policy.episodes, stalls.episodes), listeners=listeners.episodes,
+        settings=settings, schedule=schedule, dispatch=dispatch, losses=losses, counters=counters,
+    )  # fmt: skip
+    answering = Answering(config.status.socket, waking.wake, counters)
+    answering.start()
     return Monitor(
         waking=waking,
         probes=probes,
@@ -116,15 +133,13 @@ def build(
         stages=stages,
         dispatch=dispatch,
         schedule=schedule,
-        settings=Reload(
-            config=config, reread=reread, counters=counters, rules=rules,
-            policy=policy, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
-            is_blind=is_blind, dispatch=dispatch, store=store,
-        ),
-        losses=Losses(counters, tables, own),
+        settings=settings,
+        losses=losses,
+        status=status,
+        answering=answering,
         service=service,
         counters=counters,
-    )  # fmt: skip
+    )
 
 
 def _sweeps(sweeper: Sweeper, waking: Waking, tables: Tables | None) -> SweepThread:
@@ -134,16 +149,17 @@ def _sweeps(sweeper: Sweeper, waking: Waking, tables: Tables | None) -> SweepThr
     return sweeps
 
 
-def _armed(config: Config, counters: Counters) -> Probes | None:
+def _armed(config: Config, counters: Counters) -> tuple[Probes | None, str]:
+    """Return the hooks; or none and why, if the settings want them."""
     try:
         probes = arm(config, first_levels_of(config), counters, meanwhile=_dispatch)
     except UnsupportedError as reason:
         log.warning("no hooks: %s", reason)
         log.warning("polling every %g s instead, mode=poll", config.sweep.poll)
-        return None
+        return None, "" if config.kernel.hooks == "none" else str(reason)
     for sight in probes.sights:
         log_sight(sight)
-    return probes
+    return probes, ""
 
 
 def _demands(probes: Probes) -> tuple[Demand, ...]:

@@ -201,11 +201,10 @@ class Dispatch:
     def heartbeat(self) -> None:
         """Send a heartbeat, with the counters and how many alerts are owed."""
         self._counters.add("heartbeats")
-        oldest_s = self._outbox.routes.oldest_s()
         numbers = self._counters.snapshot() | {
             "open_episodes": self._open_episodes(),
             "journal_depth": self._outbox.routes.depth(),
-            "oldest_undelivered_seconds": round(boottime_s() - oldest_s, 3) if oldest_s is not None else 0,
+            "oldest_undelivered_seconds": round(self.oldest_owed_s(), 3),
         }
         fields = partial(heartbeat, numbers, host=self._host, unix_ns=time.time_ns())
         self._outbox.put([NewAlert(HEARTBEAT, 0, fields, numbered=False)])
@@ -217,6 +216,16 @@ class Dispatch:
     def serves(self) -> tuple[str, int] | None:
         """Return the address and port that the metrics are served on; None if they are not."""
         return self._metrics.serves() if self._metrics else None
+
+    def owed_by_destination(self) -> dict[str, tuple[int, bool]]:
+        """Return of each destination how many alerts it is owed, and whether it is taken for dead."""
+        routes = list(self._routes.values())
+        return {route.name: (route.queue.depth(), route.queue.is_broken()) for route in routes}
+
+    def oldest_owed_s(self) -> float:
+        """Return how many seconds ago the oldest alert that is owed was made; 0 if none is owed."""
+        oldest_s = self._outbox.routes.oldest_s()
+        return boottime_s() - oldest_s if oldest_s is not None else 0.0
 
     def is_busy(self) -> bool:
         """Return whether so many requests by earlier settings are under way that new settings must wait."""
@@ -246,12 +255,11 @@ class Dispatch:
     def _gauges(self) -> Gauges:
         from sockbpf.monitor.metrics import Gauges
 
-        oldest_s = self._outbox.routes.oldest_s()
-        routes = list(self._routes.values())
+        by_name = self.owed_by_destination()
         return Gauges(
             open_episodes=self._open_episodes(),
             journal_depth=self._outbox.routes.depth(),
-            oldest_undelivered_seconds=boottime_s() - oldest_s if oldest_s is not None else 0.0,
-            owed={route.name: route.queue.depth() for route in routes},
-            breaker_open={route.name: route.queue.is_broken() for route in routes},
+            oldest_undelivered_seconds=self.oldest_owed_s(),
+            owed={name: owed for name, (owed, _) in by_name.items()},
+            breaker_open={name: is_dead for name, (_, is_dead) in by_name.items()},
         )

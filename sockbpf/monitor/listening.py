@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.counters import Counters
-    from sockbpf.judge.episodes import OwnerOf
+    from sockbpf.judge.episodes import Episodes, OwnerOf
     from sockbpf.record.alert import Notice
     from sockbpf.record.listening import ListenLook
     from sockbpf.settings.config import Config
@@ -36,6 +36,11 @@ class ListenersJudge:
             Listeners(listener_settings_of(config), counters, salt, owner_of),
             Unaccepted(unaccepted_settings_of(config), counters, salt, owner_of),
         )
+
+    @property
+    def episodes(self) -> tuple[Episodes, ...]:
+        """The open episodes of both."""
+        return self.queues.episodes, self.unaccepted.episodes
 
     def on_look(self, seen: ListenLook) -> list[Notice]:
         """Take a look, and return the notices of both."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sockbpf.judge.stalls import Stalls
     from sockbpf.kernel.attach.probes import Probes
     from sockbpf.kernel.look.sweep import SweepThread
+    from sockbpf.monitor.answering import Answering
     from sockbpf.monitor.demand import Demand
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.losses import Losses
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.rules import Rules
     from sockbpf.monitor.schedule import Schedule
     from sockbpf.monitor.service import Service
+    from sockbpf.monitor.status import Status
     from sockbpf.monitor.waking import Waking
     from sockbpf.monitor.watch import Judge, Watching
     from sockbpf.record.alert import Notice
@@ -62,6 +64,8 @@ class Monitor:
     schedule: Schedule
     settings: Reload
     losses: Losses
+    status: Status
+    answering: Answering
     service: Service
     counters: Counters
     _stopping: bool = field(default=False, init=False)
@@ -104,6 +108,7 @@ class Monitor:
             self.service.alive(lambda: not late())
             self.settings.take_wanted()
             self.losses.show_wanted()
+            self.answering.give_wanted(self.status.now)
         self._read()  # events since the last round: they came before the stop
 
     def _log_armed(self, on_armed: Callable[[], None]) -> None:
@@ -226,6 +231,7 @@ class Monitor:
 
     def close(self) -> None:
         """Detach, deliver for at most `FLUSH_S`, and log how many alerts stay owed, with all counters."""
+        self.answering.stop()
         self.sweeps.stop()
         for watch in self.watches:
             watch.stop()

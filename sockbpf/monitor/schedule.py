@@ -66,6 +66,8 @@ class Schedule:
         """Begin with a sweep and a look that are due now."""
         self._timing = timing
         self._sweep_s = self._look_s = self._tidy_s = self._rested_s = now_s
+        self.looked_s = -math.inf
+        """When the last sweep that did not fail ended; before the first one, long ago."""
         self._begun_s = -math.inf
         """When the last sweep of all sockets began."""
         self._heartbeat_s = now_s + timing.heartbeat_s
@@ -73,6 +75,11 @@ class Schedule:
         """When what drained before hooks on demand were attached is looked for; infinity: none were."""
         self._heard_s = -math.inf
         """When the last event was read: for a while after it the kernel's table may hold episodes without one."""
+
+    @property
+    def timing(self) -> Timing:
+        """The intervals that apply."""
+        return self._timing
 
     def use_timing(self, timing: Timing, now_s: float) -> None:
         """Use other intervals: a sweep is due at once, the next heartbeat a whole interval from now."""
@@ -124,6 +131,7 @@ class Schedule:
 
     def sweep_ended(self, now_s: float, cost_s: float) -> None:
         """Take note that a sweep took this long: the next begins only when that is a small share of the time."""
+        self.looked_s = now_s
         self._rested_s = now_s + cost_s * SWEEP_SHARE
         self._sweep_s = max(self._sweep_s, self._rested_s)
 

@@ -51,6 +51,8 @@ from sockbpf.settings.stalled import StalledSettings
 from sockbpf.settings.store import StoreSettings
 
 JOURNAL_NAME_BYTES = 200
+SOCKET_PATH_BYTES = 107
+"""The longest path that a Unix socket can have: sun_path of unix(7) less the zero at its end."""
 
 HOLD_S = 10.0
 """How long a queue must be over the default thresholds. Healthy bulk transfers exceed these for up to 3 s at a time,
@@ -79,6 +81,15 @@ def _journal(value: object) -> Path | None:
         raise ValueError(
             f"expected a file name of at most {JOURNAL_NAME_BYTES} bytes: files beside the journal have longer ones"
         )
+    return path
+
+
+def _socket(value: object) -> Path | None:
+    if value in ("none", None):
+        return None
+    path = absolute_path(value)
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+        raise ValueError(f"expected a path of at most {SOCKET_PATH_BYTES} bytes, as a socket can have")
     return path
 
 
@@ -120,6 +131,12 @@ class MetricsSettings(Section):
     """Where the counters are served; `listen` None: nowhere."""
 
     listen: Annotated[HostPort | None, PlainValidator(_listen)] = None
+
+
+class StatusSettings(Section):
+    """The socket at which `sockbpf status` asks; None: nowhere."""
+
+    socket: Annotated[Path | None, PlainValidator(_socket)] = Path("/run/sockbpf/monitor.sock")
 
 
 class JournalSettings(Section):
@@ -207,6 +224,7 @@ class Config(Section):
     rates: RatesSettings = RATES
     heartbeat: Annotated[float, duration("0s"), AfterValidator(none_or_a_second)] = 0.0
     metrics: Annotated[MetricsSettings, AtStart()] = MetricsSettings()
+    status: Annotated[StatusSettings, AtStart()] = StatusSettings()
     journal: Annotated[JournalSettings, AtStart()] = JournalSettings()
     delivery: Delivery = Delivery()
     destinations: Annotated[tuple[AnyDestination, ...], PlainValidator(_destinations)] = Field(

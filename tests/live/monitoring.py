@@ -88,6 +88,7 @@ def launch(folder: Path, url: str, settings: dict[str, Any], before: Sequence[st
     defaults["listeners"] = {"backlog": 0}  # those of other tests may be full
     defaults["stalled"] = {"after": "0s"}  # tests leave queues full on purpose, under load for long
     defaults["rates"] = {}  # datagrams that tests drop are no news
+    defaults["status"] = {"socket": "none"}  # several run at once, and pytest's folders have long names
     defaults["journal"] = {"path": str(folder / "journal")}
     config.write_text(yaml.safe_dump(defaults | settings))
     with log.open("wb") as sink:

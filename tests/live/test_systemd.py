@@ -134,6 +134,8 @@ def test_it_is_ready_and_everything_works(manager: Systemd) -> None:
             assert alert["pid"]
             lines = manager.file("/var/log/sockbpf/alerts.jsonl").read_text().splitlines()
             assert wanted["local_port"] in {str(json.loads(line)["local_port"]) for line in lines}
+    told = json.loads(manager.run("/usr/local/bin/sockbpf", "status", "--json"))
+    assert (told["pid"], told["state"], told["mode"]) == (main_pid(manager), "watching", "ebpf")
     assert "sockbpf_alerts_total" in ask(manager, "/metrics", port=9464)
     assert manager.file("/var/lib/sockbpf-store").stat().st_mode & 0o777 == 0o700
     # What other tests do on this machine may be too much to tell.

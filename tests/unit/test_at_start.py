@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SAYING = "Read at the start only."
 OTHERS = {
     "metrics": {"listen": "127.0.0.1:9464"},
+    "status": {"socket": "none"},
     "journal": {"path": "/var/lib/sockbpf/other"},
     "kernel": {"hooks": "none", "perf_pages": 64},
     "store": {"keep": "7d"},

@@ -14,6 +14,7 @@ OPTIONS: dict[str, dict[str, str | None]] = {
     "run": {"--config": "F", "--ready-file": "F", "--beside": None},
     "check": {"--config": "F"},
     "explain": {"--config": "F"},
+    "status": {"--json": None, "--socket": "F"},
     "sockets": {
         "--config": "F",
         **dict.fromkeys(("--tcp", "--udp", "--listen", "--all", "--summary", "--json")),

@@ -226,6 +226,11 @@ BAD_VALUES = {
     "journal-folder": ("journal: {path: /var/lib/}", f"2: journal > path: {ABSOLUTE}, got '/var/lib/'"),
     "journal-empty": ("journal: {path: }", f"2: journal > path: {ABSOLUTE}, got ''"),
     "journal-nul": ('journal: {path: "/j\\0"}', f"2: journal > path: {ABSOLUTE}, got '/j\\x00'"),
+    "socket-relative": ("status: {socket: s}", f"2: status > socket: {ABSOLUTE}, got 's'"),
+    "socket-long": (
+        f"status: {{socket: /{'s' * 107}}}",
+        f"2: status > socket: expected a path of at most 107 bytes, as a socket can have, got '/{'s' * 56}...'",
+    ),
     "journal-age": (
         "journal: {max_age: 0s}",
         "2: journal > max_age: expected a duration from 1s to 8760h, got '0s'",

@@ -57,7 +57,7 @@ ONLY_IN = {
 LATE = {
     "cli": {
         *("settings.config", "commands.demo", "commands.check", "commands.explain", "commands.run"),
-        "commands.sockets",
+        *("commands.sockets", "commands.status"),
         *("store.child", "store.serve", "process.user"),
     },
     "monitor.dispatch": {"monitor.metrics"},

@@ -144,7 +144,10 @@ def monitor(config: Config, raw: bytes) -> Monitor:
     rings._taken, rings._readers = [raw], []
     probes._rings, probes._counters = rings, counters
     policy = Policy(levels_of(config), counters, "salt", lambda _inode: (4711, "reader"))
-    others = dict.fromkeys(("waking", "sweeps", "stalls", "settings", "losses", "service"), cast("Any", None))
+    others = dict.fromkeys(
+        ("waking", "sweeps", "stalls", "settings", "losses", "service", "status", "answering"),
+        cast("Any", None),
+    )
     return Monitor(
         probes=probes, reap=lambda _address, _direction: False, demands=(), judges=(), watches=(),
         own=Own(None, lambda: None), rules=Rules(config, Owners(), None, counters),
