@@ -6,9 +6,11 @@ PYTHON := /usr/bin/python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
-TEST_PACKAGES := bpftool chromium curl debootstrap dnsmasq-base dnsperf e2fsprogs gcc iperf3 iproute2 kmod libc6-dev \
-	logrotate nginx-light nodejs openssh-client openssh-server postgresql procps prometheus-alertmanager redis-server \
-	redis-tools rsyslog shellcheck systemd wrk xz-utils zstd
+# msmtp-mta, which never listens, keeps nagios4-core from bringing a mail server.
+TEST_PACKAGES := bpftool chromium curl debootstrap dnsmasq-base dnsperf e2fsprogs gcc iperf3 iproute2 kmod \
+	libc6-dev logrotate msmtp-mta nagios-nrpe-plugin nagios-nrpe-server nagios4-core nginx-light nodejs \
+	openssh-client openssh-server postgresql procps prometheus-alertmanager redis-server redis-tools rsyslog \
+	shellcheck sudo systemd wrk xz-utils zstd
 C := bpf/*.c bpf/*.h
 SHELL_SCRIPTS := .ci/run vagrant/*.sh
 # The versions that a release was tried with; `make setup CONSTRAINTS=` takes the newest that pyproject.toml allows.
@@ -61,7 +63,7 @@ $(VENV)/.ready-for-tests: $(VENV)/.ready Makefile
 	touch $@
 
 install: setup user
-	$(SUDO) ln -sf $(abspath $(VENV))/bin/sockbpf /usr/local/bin/sockbpf
+	$(SUDO) ln -sf $(abspath $(VENV))/bin/sockbpf $(abspath $(VENV))/bin/check_sockbpf /usr/local/bin/
 
 # Who the store is, and nobody else: no other service shares it, nobody logs in as it.
 user:

@@ -26,6 +26,10 @@ MOST_BYTES = 2**20
 START = "Remedy: start one, `systemctl start sockbpf`; or --socket PATH, if its settings have another one"
 
 
+class NotAllowedError(UnsupportedError):
+    """The user may not ask: whether there is a monitor is not known."""
+
+
 def ask(path: Path, answer_s: float = ANSWER_S) -> dict[str, Any]:
     """Return the status of the monitor whose socket this is. Raise UnsupportedError, with the remedy."""
     asked = "the monitor"
@@ -47,7 +51,7 @@ def ask(path: Path, answer_s: float = ANSWER_S) -> dict[str, Any]:
             "Remedy: see its log; `systemctl restart sockbpf`"
         ) from None
     except PermissionError:
-        raise UnsupportedError(f"needs root, to connect to {path}. Remedy: sudo") from None
+        raise NotAllowedError(f"needs root, to connect to {path}. Remedy: sudo") from None
     except OSError as fault:
         raise UnsupportedError(f"no monitor answers at {path}: {fault.strerror or fault}. {START}") from None
     return _checked(line, path)

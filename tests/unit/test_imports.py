@@ -34,6 +34,7 @@ FOLDERS = {
     "store": "process settings store.data store.web",
     "store.data": "process record",
     "store.web": "record settings store.data",
+    "plugin": "kernel.look monitor record",
     "view": "judge record",
     "commands": "kernel.attach kernel.build kernel.look monitor process record settings view",
 }
