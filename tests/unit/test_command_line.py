@@ -33,7 +33,10 @@ OPTIONS: dict[str, dict[str, str | None]] = {
 INSTEAD = {"sockets": {"--csv"}}
 """Options that a command takes in place of others."""
 
-TAKEN: dict[str, object] = {"--config": Path("F"), "--ready-file": Path("F"), "--limit": 7}
+TAKEN: dict[str, object] = {
+    "--limit": 7,
+    **dict.fromkeys(("--config", "--ready-file", "--socket"), Path("F")),
+}
 """What becomes of the values; of others a list, as these can be given more than once."""
 
 WORDS = {"explain": ["127.0.0.1:9"]}
