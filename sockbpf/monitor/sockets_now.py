@@ -82,7 +82,9 @@ class SocketsNow:
     def named(self, rows: Iterable[SocketRow]) -> list[SocketRow]:
         """Return these rows with whose they are."""
         some = list(rows)
-        self._finder.seek({row.socket.inode for row in some})
+        self._finder.seek(
+            {row.socket.inode for row in some}, {row.socket.cgroup for row in some if row.socket.cgroup}
+        )
         return [self._named(row) for row in some]
 
     def _in_order(self, seen: Glance, asked: Asked, *, empties: bool) -> Iterator[SocketRow]:
@@ -157,10 +159,14 @@ class Finder:
         self._path = lru_cache(4096)(self._cgroups.path)
         self._user = lru_cache(4096)(_name_of_user)
 
-    def seek(self, inodes: AbstractSet[int] | None) -> None:
-        """Look through all processes for those that hold these sockets; None: for those of all sockets."""
+    def seek(self, inodes: AbstractSet[int] | None, cgroups: Iterable[int] = ()) -> None:
+        """Look through all processes for those that hold these sockets; None: for those of all sockets.
+
+        It begins with those of the sockets' own `cgroups`: nearly always that is enough.
+        """
         if not self._has_sought_all:
-            self._holders |= holders_of(inodes)
+            first = (process for number in cgroups for process in self._cgroups.processes(number))
+            self._holders |= holders_of(inodes, first)
             self._has_sought_all = inodes is None
 
     def whose(self, socket: Socket) -> Whose:

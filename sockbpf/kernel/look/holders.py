@@ -9,25 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
 LINK = "socket:["
 
 
-def holders_of(inodes: AbstractSet[int] | None) -> dict[int, int]:
+def holders_of(inodes: AbstractSet[int] | None, first: Iterable[str] = ()) -> dict[int, int]:
     """Return for each of these sockets, or for all if None, a process that holds it, by inode number.
 
-    The walk ends once all are found. A process that this user may not look into is passed over.
+    The walk begins with the processes `first` and ends once all sockets are found. A process that this user may not
+    look into is passed over.
     """
     found: dict[int, int] = {}
     missing = set(inodes or ())
     missing.discard(0)  # no file holds it
     if inodes is not None and not missing:
         return found
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
+    for name in _processes(first):
         for inode in _sockets(name):
             if inodes is None or inode in missing:
                 found.setdefault(inode, int(name))
@@ -35,6 +34,12 @@ def holders_of(inodes: AbstractSet[int] | None) -> dict[int, int]:
         if inodes is not None and not missing:
             break
     return found
+
+
+def _processes(first: Iterable[str]) -> Iterator[str]:
+    known = dict.fromkeys(first)
+    yield from known
+    yield from (name for name in os.listdir("/proc") if name.isdigit() and name not in known)
 
 
 def _sockets(process: str) -> Iterator[int]:

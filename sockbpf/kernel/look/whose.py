@@ -52,6 +52,13 @@ class Cgroups:
         self._next_walk_s = ended_s + (ended_s - begun_s) * SHARE
         return self._paths.get(number)
 
+    def processes(self, number: int) -> list[str]:
+        """Return the numbers of the processes in a cgroup, as texts; none if it is not known, or gone."""
+        path = self.path(number)
+        with suppress(OSError):
+            return Path(f"{self._root}{path}/cgroup.procs").read_text().split() if path else []
+        return []
+
     def _is(self, path: str, number: int) -> bool:
         with suppress(OSError):
             return os.stat(f"{self._root}{path}").st_ino == number
