@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ARMING_S = 0.05
+"""Until all first looks are taken: the interval at which that is asked."""
+
 FLUSH_S = 3
 """How long owed alerts are still delivered after the monitor was asked to stop."""
 
@@ -86,19 +89,20 @@ class Monitor:
         self.waking.wake()
 
     def run(self, on_armed: Callable[[], None]) -> None:
-        """Watch until stopped; `on_armed` is called once every hook is armed and the first sweep is done."""
+        """Watch until stopped; `on_armed` is called once every hook is armed and all first looks are done."""
         pulse = Pulse("main", IDLE_S + ROUND_S)
         with living(pulse):
             self._run(on_armed, pulse)
 
     def _run(self, on_armed: Callable[[], None], pulse: Pulse) -> None:
-        armed = False
+        armed = swept = False
         while not self._stopping:
             pulse.beat()
-            self.waking.sleep(self._pause_s())
+            self.waking.sleep(self._pause_s() if armed else min(self._pause_s(), ARMING_S))
             woke_ns = monotonic_ns()
             self._read()
-            if self._take_sweep() and not armed:
+            swept |= self._take_sweep()
+            if not armed and swept and all(watch.has_looked for watch in self.watches):
                 armed = True
                 self._log_armed(on_armed)
             self._look()

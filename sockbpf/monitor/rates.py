@@ -95,6 +95,11 @@ class RateWatch:
                 return
         self._names = names
 
+    @property
+    def has_looked(self) -> bool:
+        """Tell whether the counters have been read, if they are to be."""
+        return self._watch is None or self._watch.has_looked
+
     def notices(self) -> list[Notice]:
         """Give what was read meanwhile to the judge, and return the notices."""
         if self._watch is None or self._look is None:

@@ -56,6 +56,10 @@ class LookJudge(Judge, Protocol[Judged_contra]):
 class Watching(Protocol):
     """What the loop needs of a watch."""
 
+    @property
+    def has_looked(self) -> bool:
+        """Tell whether the first look has been taken: what happens from now on is seen."""
+
     def notices(self) -> list[Notice]:
         """Give what was seen meanwhile to the judge, and return the notices."""
 
@@ -85,7 +89,13 @@ class Watch(Generic[Seen]):
         self._counters = counters
         self._seen: SimpleQueue[Seen] = SimpleQueue()
         self._stop = threading.Event()
+        self._has_looked = threading.Event()
         self._thread = start_thread(name, self._run)
+
+    @property
+    def has_looked(self) -> bool:
+        """Tell whether the first look has been taken, or has failed."""
+        return self._has_looked.is_set()
 
     def notices(self) -> list[Notice]:
         """Give what was seen meanwhile to the judge, and return the notices."""
@@ -117,3 +127,4 @@ class Watch(Generic[Seen]):
                 log.warning("a look at %s failed: %s", self._name, described(fault))
             else:
                 self._on_seen()
+            self._has_looked.set()

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sockbpf.counters import Counters
 from sockbpf.monitor.watch import Watch
 from sockbpf.record.alert import Notice
+from tests.live.waiting import until
 
 
 class Judge:
@@ -51,7 +52,9 @@ class Looks:
 
 
 @contextmanager
-def watching(looks: Looks, judge: Judge, counters: Counters) -> Iterator[tuple[Watch[int], threading.Event]]:
+def watching(
+    looks: Callable[[], int], judge: Judge, counters: Counters
+) -> Iterator[tuple[Watch[int], threading.Event]]:
     woken = threading.Event()
     watch = Watch("looks", looks, judge, 0.01, on_seen=woken.set, counters=counters)
     try:
@@ -64,6 +67,7 @@ def test_what_is_seen_comes_to_the_judge_in_the_callers_thread() -> None:
     looks, judge = Looks(), Judge()
     with watching(looks, judge, Counters()) as (watch, woken):
         assert looks.at_four.wait(10)
+        assert watch.has_looked
         assert woken.is_set()
         assert judge.seen == []
         watch.notices()
@@ -77,6 +81,19 @@ def test_a_look_that_fails_is_counted_and_the_next_one_works() -> None:
     watch.notices()
     assert counters.snapshot()["watch_failed"] == looks.number // 2
     assert [number for number, _ in judge.seen[:2]] == [1, 3]
+
+
+def test_until_the_first_look_it_has_not_looked() -> None:
+    go_on = threading.Event()
+
+    def look() -> int:
+        go_on.wait(10)
+        raise OSError(24, "too many")
+
+    with watching(look, Judge(), Counters()) as (watch, _):
+        assert not watch.has_looked
+        go_on.set()
+        until(lambda: watch.has_looked, "the first look")
 
 
 def test_it_ends_when_asked() -> None:

@@ -23,6 +23,7 @@ ONCE = (
     " tests/live/test_short_stalls.py tests/live/test_progress.py tests/live/test_look.py"
     " --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
     " tests/live/test_fill.py::test_limit_and_fill_are_those_of_ss"
+    " 'tests/live/test_accept_queues.py::test_a_listener_from_which_nobody_accepts[ipv4]'"
     " tests/live/test_accept_queues.py::test_an_overflow_is_told_with_what_was_dropped"
     " 'tests/live/test_counter_rates.py::"
     "test_drops_are_told_as_nstat_counts_them_with_the_socket_and_its_owner[ipv4]'"
