@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sockbpf import __version__
-from sockbpf.errors import UnsupportedError
+from sockbpf.errors import ConfigError, UnsupportedError
 from sockbpf.monitor.asking import NotAllowedError, ask
 from sockbpf.plugin import of_counters, of_monitor
 from sockbpf.plugin.verdict import Ranges, State, Verdict, range_of
+from sockbpf.record.event import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
 
 HELP = """\
 Without --rates it asks the running monitor, which needs root (docs/nagios.md has the line for sudo and for NRPE).
-METRIC is over, stalled, oldest (seconds of the oldest open episode), owed or lost; with --rates the counter.
+METRIC is over, stalled, oldest (seconds of the oldest open episode), owed or lost; with --rates the counter;
+with --tcp, --udp, --port or --unit the fullest queue of them: recv, send (bytes), accept (connections).
 RANGE is [@]start:end: 10 alarms above 10 and below 0, 10: below 10, ~:10 above 10, @10:20 inside of 10 to 20.
 Without -w and -c: -w over=0,stalled=0,lost=0. A monitor that does not answer or is blind is CRITICAL.
 
 examples: check_sockbpf -w over=5 -c stalled=0,oldest=600
+          check_sockbpf --tcp --port 5432 -w recv=64000 -c accept=50
           check_sockbpf --rates UdpRcvbufErrors,TcpExtListenDrops -w 1 -c 100
 """
+QUEUE_FILTERS = ("port", "unit")
 STATES = {state.name.lower(): state for state in (State.OK, State.WARNING, State.CRITICAL)}
 MARGIN_S = 1.0
 """A monitor that does not answer is said so long before the time is over."""
@@ -55,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     signal.alarm(arguments.timeout)
     try:
         _end(checked(arguments))
+    except ConfigError as fault:
+        _end(Verdict(State.UNKNOWN, "; ".join(fault.faults), ""))
     except UnsupportedError as fault:
         state = State.UNKNOWN if isinstance(fault, NotAllowedError) else State.CRITICAL
         _end(Verdict(state, str(fault), ""))
@@ -89,6 +95,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--rates", nargs="?", const="", metavar="COUNTER[,…]",
         help="how much these counters rise a second, in this network namespace; without names those of full queues",
     )  # fmt: skip
+    for name in ("tcp", "udp"):
+        parser.add_argument(
+            f"--{name}", action="store_true", help="queues of these sockets, without a monitor"
+        )
+    for name in QUEUE_FILTERS:
+        parser.add_argument(
+            f"--{name}", action="append", default=[], help="as of `sockbpf sockets`; without a monitor"
+        )
     return parser.parse_args(argv)
 
 
@@ -99,6 +113,8 @@ def checked(arguments: argparse.Namespace) -> Verdict:
         names = names or of_counters.those_here(of_counters.DEFAULT)
         ranges = Ranges(*(_ranges(each, names, names) for each in (arguments.warning, arguments.critical)))
         return of_counters.judged(names, ranges, arguments.verbose)
+    if arguments.tcp or arguments.udp or any(getattr(arguments, name) for name in QUEUE_FILTERS):
+        return _of_queues(arguments)
     metrics = tuple(of_monitor.WORDS)
     warning, critical = (
         _ranges(each, metrics, metrics[:1]) for each in (arguments.warning, arguments.critical)
@@ -108,6 +124,18 @@ def checked(arguments: argparse.Namespace) -> Verdict:
     if told["state"] == "hangs":
         return Verdict(State.CRITICAL, f"the monitor, process {told['pid']}, hangs: {told['blind'][0]}", "")
     return of_monitor.judged(told, ranges, arguments.verbose, STATES[arguments.unseen])
+
+
+def _of_queues(arguments: argparse.Namespace) -> Verdict:
+    from sockbpf.plugin import of_queues  # what it needs takes longer to load than all else
+
+    protocols = tuple(each for each in Protocol if getattr(arguments, each.name.lower()))
+    metrics = tuple(of_queues.METRICS)
+    ranges = Ranges(
+        *(_ranges(each, metrics, metrics[:2]) for each in (arguments.warning, arguments.critical))
+    )
+    filters = {name: getattr(arguments, name) for name in QUEUE_FILTERS}
+    return of_queues.judged(filters, protocols, ranges, arguments.verbose)
 
 
 def _ranges(texts: Iterable[str], known: Sequence[str], without_name: Sequence[str]) -> dict[str, Range]:

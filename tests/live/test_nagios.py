@@ -81,3 +81,18 @@ def test_nagios_and_nrpe(start_monitor: StartMonitor, stack: ExitStack) -> None:
     log = (place / "nagios.log").read_text()
     states = re.findall(r"SERVICE ALERT: here;queues;(\w+);HARD", log)
     assert states[:3] == ["CRITICAL", "OK", "CRITICAL"]
+
+
+def test_queues_without_a_monitor(stack: ExitStack) -> None:
+    client, server = tcp_pair(stack)
+    client.sendall(bytes(UNREAD))
+    asked = [str(CHECK), "--tcp", "--port", str(port(server))]
+    full = subprocess.run([*asked, "-c", "recv=2002"], capture_output=True, text=True, check=False)
+    assert full.returncode == 2, full.stdout + full.stderr
+    assert full.stdout.startswith(f"SOCKBPF CRITICAL - fullest recv {UNREAD}, fullest send 0, ")
+    assert f"| recv={UNREAD}B;;2002;0 send=0B;;;0 accept=0;;;0" in full.stdout
+    drain(server, UNREAD)
+    calm = subprocess.run([*asked, "-c", "recv=2002"], capture_output=True, text=True, check=False)
+    assert calm.returncode == 0, calm.stdout + calm.stderr
+    wrong = subprocess.run([*asked, "--port", "x"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout[:17], wrong.stderr) == (3, "SOCKBPF UNKNOWN -", "")

@@ -34,7 +34,7 @@ FOLDERS = {
     "store": "process settings store.data store.web",
     "store.data": "process record",
     "store.web": "record settings store.data",
-    "plugin": "kernel.look monitor record",
+    "plugin": "kernel.look monitor record settings",
     "view": "judge record",
     "commands": "kernel.attach kernel.build kernel.look monitor process record settings view",
 }
@@ -61,6 +61,7 @@ LATE = {
         *("commands.sockets", "commands.status"),
         *("store.child", "store.serve", "process.user"),
     },
+    "plugin.check": {"plugin.of_queues"},
     "monitor.dispatch": {"monitor.metrics"},
     "monitor.build": {"monitor.dispatch"},
     "kernel.build.clang": {"bcc"},
