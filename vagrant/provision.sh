@@ -68,11 +68,13 @@ if /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev
 else
 	debian_root
 	"$code/vagrant/enter.sh" make -C "$code" setup
-	rm -f /usr/local/bin/sockbpf
-	cat >/usr/local/bin/sockbpf <<-end
-		#!/bin/sh
-		exec $code/vagrant/enter.sh $code/.venv/bin/sockbpf "\$@"
-	end
-	chmod +x /usr/local/bin/sockbpf
+	for name in sockbpf check_sockbpf; do
+		rm -f "/usr/local/bin/$name"
+		cat >"/usr/local/bin/$name" <<-end
+			#!/bin/sh
+			exec $code/vagrant/enter.sh $code/.venv/bin/$name "\$@"
+		end
+		chmod +x "/usr/local/bin/$name"
+	done
 fi
 sockbpf --version

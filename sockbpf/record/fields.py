@@ -235,10 +235,7 @@ FIELDS = (
         "host", TEXT, "host name", lambda alert: alert.host,
         needed=ALWAYS, chosen=True, label=True, column=8,
     ),
-    Field(
-        "netns", WHOLE, "network namespace, inode number", _netns,
-        folded=False, label=True,
-    ),
+    Field("netns", WHOLE, "network namespace, inode number", _netns, folded=False, label=True),
     Field(
         "name", TEXT, _COUNTER,
         lambda alert: alert.notice.counter.name if alert.notice.counter else None,
