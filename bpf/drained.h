@@ -42,7 +42,7 @@ static __always_inline bool ends_here(void *ctx, const struct queue *q, u64 sinc
 	if (event.since_ns != since_ns || bpf_ktime_get_ns() - event.ns < SETTLED_NS ||
 	    !is_same_socket(q, &event))
 		return false;
-	if (event.what != UNSURE && settings->unsure)
+	if (HAS_RULES && event.what != UNSURE && settings->unsure)
 		keep_levels(q, &event, settings);
 	size = unlocked_size(q);
 	if (!is_back(q, size, settings))

@@ -65,8 +65,8 @@ static __always_inline void say_threshold(const struct queue *q, struct queue_ev
 {
 	u32 fill = settings->fill[q->direction];
 
-	event->rules = settings->rules;
-	event->rule = settings->rule;
+	event->rules = HAS_RULES ? settings->rules : 0;
+	event->rule = HAS_RULES ? settings->rule : 0;
 	event->of_buffer = fill != 0;
 	event->threshold = fill ? (u64)event->limit * fill / 100 : settings->threshold[q->direction];
 }
@@ -102,7 +102,7 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		bpf_get_current_comm(event.comm, sizeof(event.comm));
 	}
 	is_admitted = admit_event(&event);
-	event.what = settings->unsure ? UNSURE : is_admitted ? OVER : UNTOLD;
+	event.what = HAS_RULES && settings->unsure ? UNSURE : is_admitted ? OVER : UNTOLD;
 	COUNT_HELD(&key, 1);
 	refused = episode_insert(&key, &event);
 	if (refused) {
@@ -129,7 +129,7 @@ static __always_inline void end(void *ctx, struct episode_key *key, struct queue
 		COUNT(untold);
 		return;
 	}
-	event->what = event->what == UNSURE ? UNSURE_BACK : BACK;
+	event->what = HAS_RULES && event->what == UNSURE ? UNSURE_BACK : BACK;
 	submit(ctx, event);
 }
 
@@ -200,9 +200,9 @@ static __always_inline bool follow(void *ctx, const struct queue *q, struct epis
 		return false;
 	}
 	least = least_of(q, event.filled_to, *size);
-	if (event.what == UNSURE && !settings->unsure)
+	if (HAS_RULES && event.what == UNSURE && !settings->unsure)
 		return become_sure(ctx, q, key, &event, least, size, settings);
-	if (event.what != UNSURE && settings->unsure)
+	if (HAS_RULES && event.what != UNSURE && settings->unsure)
 		keep_levels(q, &event, settings);
 	if (is_back(q, least, settings)) {
 		read_facts(q, &event);
@@ -256,7 +256,7 @@ static __always_inline bool is_quiet(const struct queue *q)
 	fill = settings->gate_fill[kind];
 	reaped = settings->reaped;
 	rules = settings->rules;
-	if (bound > gate && !(rules && bound <= floor_of(q->sk, kind, rules)) &&
+	if (bound > gate && !(HAS_RULES && rules && bound <= floor_of(q->sk, kind, rules)) &&
 	    (!fill || is_filled_beyond(q, fill)))
 		return false;
 	return none_open(reaped) || none_open_at((u64)q->sk);

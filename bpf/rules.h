@@ -21,6 +21,8 @@ static __always_inline u32 kind_of(u8 protocol, u8 direction)
 }
 
 #ifdef WITH_RULES
+#define HAS_RULES 1
+
 /*
  * `settings.rules` says in one word, which is read at once, all that a judgement needs to go by one list of
  * rules alone: a number that no other list has, what of a socket the rules ask for, and in the lowest bit the
@@ -252,6 +254,8 @@ static __always_inline void use_rules(const struct sock *sk, u32 kind, struct se
 	}
 }
 #else
+#define HAS_RULES 0
+
 static __always_inline u32 floor_of(const struct sock *sk, u32 kind, u32 rules)
 {
 	return 0;

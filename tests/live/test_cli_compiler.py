@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -79,11 +79,14 @@ def test_monitor_without_types(config: Path, receiver: Receiver, stack: ExitStac
 
 def compilers_at_work(monitor: Monitor) -> list[int]:
     """Wait until the monitor's compiling processes have BCC, of the hooks and of the look; return their numbers."""
+    seen: set[int] = set()
 
     def at_work() -> list[int] | None:
-        numbers = compilers(monitor.pid)
-        busy = [number for number in numbers if "libbcc" in Path(f"/proc/{number}/maps").read_text()]
-        return busy if len(busy) == 2 else None
+        for number in compilers(monitor.pid):
+            with suppress(OSError):  # it has ended
+                if "libbcc" in Path(f"/proc/{number}/maps").read_text():
+                    seen.add(number)
+        return sorted(seen) if len(seen) == 2 else None
 
     found: list[int] = until(at_work, "BCC at work, twice")
     return found

@@ -68,7 +68,8 @@ def test_nagios_and_nrpe(start_monitor: StartMonitor, stack: ExitStack) -> None:
     hung = nagios.until(2)
     print(hung.output)
     end = f"tcp RECV 127.0.0.1:{port(server)} to 127.0.0.1:{port(client)} stalled {UNREAD} for "
-    assert hung.output.startswith("SOCKBPF CRITICAL - 1 stalled, 0 over, worst: python")
+    comm = Path("/proc/self/comm").read_text().strip()
+    assert hung.output.startswith(f"SOCKBPF CRITICAL - 1 stalled, 0 over, worst: {comm} ")
     assert end in hung.output
     assert "stalled=1;;0;0 " in hung.performance
     drain(server, UNREAD)

@@ -33,6 +33,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="looking at all socket
 
 COUNT = 5003
 
+COMM = Path("/proc/self/comm").read_text().strip()
+"""The name of the process that runs the tests."""
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -142,7 +145,7 @@ def test_what_is_over_comes_first_and_empty_sockets_are_not_shown(
         (port(over[1]), "RECV"), (port(under[1]), None),
     ]  # fmt: skip
     assert "over" not in objects(*asked)[0]
-    every = objects("--all", "-c", str(config), "--process", "python*", *asked)
+    every = objects("--all", "-c", str(config), "--process", f"{COMM[:4]}*", *asked)
     assert {row["local_port"] for row in every if row["state"] == "ESTAB"} == ports
     assert objects("-c", str(config), "--process", "nobody-has-this", *asked) == []
     assert len(objects("-c", str(config), "--limit", "1", *asked)) == 1
@@ -159,7 +162,7 @@ def test_rules_decide_what_is_over(tmp_path: Path, receiver: Receiver, stack: Ex
     until(lambda: held(server) == 30_011, "all of it there")
     written = yaml.safe_load(config.read_text())
     for rule, over in (({"ignore": True}, None), ({"thresholds": {"recv": 30_010}}, "RECV")):
-        match = {"local_port": port(server), "process": "python*"}
+        match = {"local_port": port(server), "process": f"{COMM[:4]}*"}
         config.write_text(yaml.safe_dump(written | {"rules": [{"match": match, **rule}]}))
         (row,) = objects("-c", str(config), "--local-port", str(port(server)))
         assert row.get("over") == over, rule

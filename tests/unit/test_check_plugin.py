@@ -18,6 +18,7 @@ from sockbpf import __version__
 from sockbpf.counters import Counters
 from sockbpf.monitor.answering import Answering
 from sockbpf.plugin.check import main
+from tests.live.waiting import until
 from tests.unit.statuses import TOLD
 
 
@@ -32,6 +33,7 @@ def at() -> Iterator[Path]:
         def loop() -> None:
             while not ends:
                 woken.wait(1)
+                woken.clear()
                 answering.give_wanted(lambda: TOLD)
 
         thread = threading.Thread(target=loop)
@@ -40,8 +42,7 @@ def at() -> Iterator[Path]:
         stack.callback(lambda: ends.append(True))
         answering.start()
         stack.callback(answering.stop)
-        while not path.exists():
-            pass
+        until(path.exists, "the socket")
         yield path
 
 
