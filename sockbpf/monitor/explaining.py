@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from sockbpf.counters import Counters
 from sockbpf.judge.rules import unmet
-from sockbpf.kernel.look.owner import Owners, sockets_of
+from sockbpf.kernel.look.holders import sockets_of
+from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.row import Terms, Which
 from sockbpf.kernel.look.sweep import Sweeper, Wanted
 from sockbpf.monitor.rules import Rules

@@ -87,7 +87,7 @@ class Rules:
         return self._found_out.who(socket)[0]
 
     def named(self, notices: Iterable[Notice]) -> list[Notice]:
-        """Return the notices about listeners that no rule ignores, each with what of its rule goes with it."""
+        """Return the notices of judges without rules that no rule ignores, each with what goes with its rule."""
         named = map(self.book.named, notices)
         return [notice for notice in named if notice]
 

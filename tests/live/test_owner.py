@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sockbpf.kernel.look import owner
+from sockbpf.kernel.look.holders import sockets_of
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.process.clock import monotonic_ns
 from tests.live.sockets import udp_socket
@@ -59,7 +60,6 @@ class Holder:
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note which processes are looked through."""
     noted: list[str] = []
-    sockets_of = owner.sockets_of
 
     def note(process: str) -> object:
         noted.append(process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import struct
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.libbcc import last_fault, library
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sockbpf.kernel.attach.loading import Table
+
+INDEX = struct.Struct("=I")
+"""A key of an array."""
 
 EXIST = 2
 """BPF_EXIST"""

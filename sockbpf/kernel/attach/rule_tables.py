@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.attach.maps import delete, write
+from sockbpf.kernel.attach.maps import INDEX, delete, write
 from sockbpf.kernel.attach.ruleset import MOST_ROWS, MOST_RULES
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ def _struct(layout: tuple[tuple[str, str], ...]) -> struct.Struct:
 ROW, PORT_ROWS, PREFIX, FACT, DECISION = map(
     _struct, (ROW_FIELDS, PORT_ROWS_FIELDS, PREFIX_FIELDS, FACT_FIELDS, DECISION_FIELDS)
 )
-INDEX = struct.Struct("=I")
 
 SIZES = {
     "rows": (INDEX.size, ROW.size),

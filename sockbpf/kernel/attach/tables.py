@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.attach.maps import delete, entries, keys, look_up, rewrite, write
+from sockbpf.kernel.attach.maps import INDEX, delete, entries, keys, look_up, rewrite, write
 from sockbpf.kernel.attach.rule_tables import RuleTables
 from sockbpf.record.event import WIRE, Direction, Event, What, decode, over
 
@@ -91,8 +91,6 @@ TALLY = struct.Struct(f"={len(fields(Tally))}I")
 KEY = struct.Struct("=" + "".join(code for _, code in KEY_FIELDS))
 NUMBER = struct.Struct("=Q")
 """A key and a value of `own`: an inode, 1; a value of `held`, `reaped`, and of `paid`, for the kernel side alone."""
-INDEX = struct.Struct("=I")
-"""A key of an array."""
 
 SIZES = {
     "settings": (INDEX.size, SETTINGS.size),

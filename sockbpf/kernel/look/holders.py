@@ -27,7 +27,7 @@ def holders_of(inodes: AbstractSet[int] | None, first: Iterable[str] = ()) -> di
     if inodes is not None and not missing:
         return found
     for name in _processes(first):
-        for inode in _sockets(name):
+        for inode, _ in sockets_of(name):
             if inodes is None or inode in missing:
                 found.setdefault(inode, int(name))
                 missing.discard(inode)
@@ -42,8 +42,8 @@ def _processes(first: Iterable[str]) -> Iterator[str]:
     yield from (name for name in os.listdir("/proc") if name.isdigit() and name not in known)
 
 
-def _sockets(process: str) -> Iterator[int]:
-    """Yield the inode number of each socket that the process holds, as far as it lets."""
+def sockets_of(process: str) -> Iterator[tuple[int, str]]:
+    """Yield the inode number and the descriptor of each socket that the process holds, as far as it lets."""
     with suppress(OSError):  # the process is gone, or another user's
         folder = os.open(f"/proc/{process}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -51,7 +51,7 @@ def _sockets(process: str) -> Iterator[int]:
                 with suppress(OSError):
                     link = os.readlink(descriptor, dir_fd=folder)
                     if link.startswith(LINK):
-                        yield int(link[len(LINK) : -1])
+                        yield int(link[len(LINK) : -1]), descriptor
         finally:
             os.close(folder)
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sockbpf.kernel.look.holders import sockets_of
 from sockbpf.process.clock import monotonic_ns
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ class Owners:
             return False
         seen: dict[int, str] = {}
         for process in self._processes():
-            for inode, path in sockets_of(process):
-                seen.setdefault(inode, path)
+            for inode, descriptor in sockets_of(process):
+                seen.setdefault(inode, f"/proc/{process}/fd/{descriptor}")
             if seen.keys() >= wanted:
                 break
         else:
@@ -120,15 +121,3 @@ class Owners:
         recent = [*reversed(self._recent)]
         yield from recent
         yield from (name for name in os.listdir("/proc") if name.isdigit() and name not in recent)
-
-
-def sockets_of(process: str) -> Iterator[tuple[int, str]]:
-    """Give the inode and the descriptor's path of each socket that the process holds, as far as it lets."""
-    folder = f"/proc/{process}/fd"
-    with suppress(OSError):  # the process is gone
-        for descriptor in os.listdir(folder):
-            path = f"{folder}/{descriptor}"
-            with suppress(OSError):
-                target = os.readlink(path)
-                if target.startswith("socket:["):
-                    yield int(target[8:-1]), path
