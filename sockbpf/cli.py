@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The command line: the options of each command, the function that runs it, and its exit code."""
+"""The commands: the options of each, the function that runs it, and its exit code."""
 
 from __future__ import annotations
 
@@ -7,42 +7,19 @@ import argparse
 import socket
 import sys
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockbpf import __version__
 from sockbpf.commands import sockets_options
 from sockbpf.errors import SockbpfError
 from sockbpf.process import logs, signals
+from sockbpf.usage import Command, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sockbpf.settings.config import Config
 
-EXITS = (
-    "exit codes: 0 ok, 1 unexpected, 2 configuration, 3 this kernel or this user cannot run it, or "
-    "another monitor does, 130 interrupted"
-)
-EXITS_LINES = EXITS.replace(", or another", ", or\nanother")
 LOG_S = 1.0
 """How long the end of the process waits until the log is written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: what its help says of it, the options it takes, and what runs it."""
-
-    summary: str
-    usage: str
-    add_options: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
-    """Returns the exit code. It imports the modules that it needs, so that the other commands do not load them."""
-    more: str = ""
-    """What its help says behind the options, line by line."""
-    needs_config: bool = True
-    """Whether it cannot do without a configuration, if it has an option for one."""
 
 
 def _config_option(parser: argparse.ArgumentParser) -> None:
@@ -158,96 +135,56 @@ COMMANDS = {
     "run": Command(
         "watch this host until killed; what runs without a command",
         "sockbpf [run] -c FILE [--ready-file FILE] [--beside]",
+        "sudo sockbpf -c /etc/sockbpf/config.yaml",
         _run_options,
         _run,
     ),
     "check": Command(
         "try everything on this kernel, and say what is missing",
         "sockbpf check -c FILE",
+        "sudo sockbpf check -c config.yaml",
         _config_option,
         _check,
     ),
     "status": Command(
         "ask the running monitor what is over now, and how it is",
         "sockbpf status [--json] [--socket PATH]",
+        "sudo sockbpf status --json | jq .open",
         _status_options,
         _status,
-        "example: sudo sockbpf status --json | jq .open",
     ),
     "explain": Command(
         "say which rule applies to these sockets, and why",
         "sockbpf explain -c FILE ADDRESS:PORT|PID",
+        "sudo sockbpf explain -c config.yaml 192.0.2.7:443",
         _explain_options,
         _explain,
     ),
     "sockets": Command(
         "list the sockets whose queues are not empty, worst first",
         "sockbpf sockets [OPTION …] [FILTER …]",
+        "sockbpf sockets --tcp --port 443 --process 'nginx*'",
         sockets_options.add_options,
         _sockets,
         sockets_options.HELP,
         needs_config=False,
     ),
-    "demo": Command("see an alert arrive", "sockbpf demo", _no_options, _demo),
+    "demo": Command("see an alert arrive", "sockbpf demo", "sudo sockbpf demo", _no_options, _demo),
     "store": Command(
-        "keep alerts, and show them, until killed", "sockbpf store -c FILE", _store_options, _store
+        "keep alerts, and show them, until killed",
+        "sockbpf store -c FILE",
+        "sockbpf store -c config.yaml",
+        _store_options,
+        _store,
     ),
 }
-OF_ALL = {"-h", "--help", "--version"}
-"""Options without a command; any other option without a command belongs to `run`."""
-
-
-def _by_line(prog: str) -> argparse.HelpFormatter:
-    """Return a formatter that leaves lines as they are written, with an option and its help on one."""
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=27)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line, whose first word is a command."""
-    door = argparse.ArgumentParser(
-        prog="sockbpf",
-        usage="sockbpf [COMMAND] [OPTION …]",
-        description="Alerts by HTTP GET the moment a TCP or UDP socket queue exceeds its threshold.",
-        epilog=f"`sockbpf COMMAND --help` shows the options of one command. {EXITS}",
-    )
-    door.add_argument("--version", action="version", version=f"sockbpf {__version__}")
-    commands = door.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", prog="sockbpf", required=True
-    )
-    for name, command in COMMANDS.items():
-        one = commands.add_parser(
-            name,
-            help=command.summary,
-            description=command.summary,
-            usage=command.usage,
-            epilog=f"{command.more}\n{EXITS_LINES}" if command.more else EXITS,
-            formatter_class=_by_line if command.more else argparse.HelpFormatter,
-        )
-        command.add_options(one)
-        one.set_defaults(error=one.error)
-    return door
-
-
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Return what the command line asks for; one that makes no sense ends the process with exit code 2."""
-    is_run = not argv or (argv[0].startswith("-") and argv[0] not in OF_ALL)
-    arguments, unknown = parser().parse_known_args(["run", *argv] if is_run else argv)
-    if unknown:
-        hint = ": a command is the first word" if unknown[0] in COMMANDS else ""
-        arguments.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    wants_config = "config" in arguments and not getattr(arguments, "child", False)
-    if arguments.command == "explain" and arguments.what is None:
-        arguments.error("which sockets? ADDRESS:PORT of either end, or the PID of a process")
-    if wants_config and arguments.config is None and COMMANDS[arguments.command].needs_config:
-        arguments.error("which configuration? -c FILE; a commented example is config.yaml beside the code")
-    return arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; every error ends here, as a line and an exit code."""
     logs.open_what_is_closed()
     signals.hold()
-    arguments = parse(sys.argv[1:] if argv is None else argv)
+    arguments = parse(COMMANDS, sys.argv[1:] if argv is None else argv)
     try:
         if arguments.command != "run":
             signals.let_go()

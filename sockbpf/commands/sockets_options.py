@@ -17,8 +17,7 @@ HELP = """\
 filters, each once or more, of one a value must fit, and all must hold:
   --port, --local-port, --remote-port 443 | 8000-8100    --port: either end
   --ip, --local-ip, --remote-ip 192.0.2.1 | 10.0.0.0/8   --state CLOSE-WAIT
-  --process, --unit, --container, --cgroup 'PATTERN'     --user, --netns NAME
-example: sockbpf sockets --tcp --port 443 --process 'nginx*'"""
+  --process, --unit, --container, --cgroup 'PATTERN'     --user, --netns NAME"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

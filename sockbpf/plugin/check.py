@@ -18,6 +18,7 @@ from sockbpf.monitor.asking import NotAllowedError, ask
 from sockbpf.plugin import of_counters, of_monitor
 from sockbpf.plugin.verdict import Ranges, State, Verdict, range_of
 from sockbpf.record.event import Protocol
+from sockbpf.usage import meant, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,16 +26,15 @@ if TYPE_CHECKING:
     from sockbpf.plugin.verdict import Range
 
 HELP = """\
-Without --rates it asks the running monitor, which needs root (docs/nagios.md has the line for sudo and for NRPE).
-METRIC is over, stalled, oldest (seconds of the oldest open episode), owed or lost; with --rates the counter;
-with --tcp, --udp, --port or --unit the fullest queue of them: recv, send (bytes), accept (connections).
-RANGE is [@]start:end: 10 alarms above 10 and below 0, 10: below 10, ~:10 above 10, @10:20 inside of 10 to 20.
-Without -w and -c: -w over=0,stalled=0,lost=0. A monitor that does not answer or is blind is CRITICAL.
-
+--tcp, --udp, --port, --unit: queues, as of `sockbpf sockets`, without a monitor
+METRIC: over, stalled, oldest (seconds), owed or lost; with --rates the counter;
+of queues the fullest: recv, send (bytes), accept (connections)
+RANGE, [@]start:end: 10 alarms above 10 and below 0, 10: below 10, ~:10 above
+10, @10:20 inside of it. Without any: -w over=0,stalled=0,lost=0. A monitor that
+is dead or blind is CRITICAL. Asking it needs root: docs/nagios.md (sudo, NRPE).
 examples: check_sockbpf -w over=5 -c stalled=0,oldest=600
           check_sockbpf --tcp --port 5432 -w recv=64000 -c accept=50
-          check_sockbpf --rates UdpRcvbufErrors,TcpExtListenDrops -w 1 -c 100
-"""
+          check_sockbpf --rates UdpRcvbufErrors -w 1 -c 100"""
 QUEUE_FILTERS = ("port", "unit")
 STATES = {state.name.lower(): state for state in (State.OK, State.WARNING, State.CRITICAL)}
 MARGIN_S = 1.0
@@ -73,14 +73,20 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments; faults end the process with UNKNOWN."""
     parser = _Parser(
-        prog="check_sockbpf", description="Checks socket queues: of the running monitor, or counters.",
-        epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        prog="check_sockbpf",
+        usage="check_sockbpf [OPTION …]",
+        description="Checks socket queues: of the running monitor, counters, or queues.",
+        epilog=HELP,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=33),
+    )
     for name in ("warning", "critical"):
         parser.add_argument(
-            f"-{name[0]}", f"--{name}", action="append", default=[], metavar="[METRIC=]RANGE[,…]"
-        )
-    parser.add_argument("-t", "--timeout", type=_seconds, default=10, metavar="SECONDS", help="%(default)s")
+            f"-{name[0]}", f"--{name}", action="append", default=[], metavar="RANGES",
+            help="[METRIC=]RANGE[,…]"
+        )  # fmt: skip
+    parser.add_argument(
+        "-t", "--timeout", type=_seconds, default=10, metavar="S", help="seconds; %(default)s"
+    )
     parser.add_argument("-v", "--verbose", action="count", default=0, help="more lines; up to -vvv")
     parser.add_argument("-V", "--version", action="version", version=f"check_sockbpf {__version__}\n")
     parser.add_argument(
@@ -88,22 +94,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="of the monitor; %(default)s",
     )  # fmt: skip
     parser.add_argument(
-        "--unseen", choices=STATES, default="warning",
-        help="the state while hooks are missing, so that looks alone see something; %(default)s",
+        "--unseen", choices=STATES, default="warning", metavar="STATE",
+        help="while hooks are missing; %(default)s",
     )  # fmt: skip
     parser.add_argument(
-        "--rates", nargs="?", const="", metavar="COUNTER[,…]",
-        help="how much these counters rise a second, in this network namespace; without names those of full queues",
+        "--rates", nargs="?", const="", metavar="NAME[,…]", help="rises a second; of full queues"
     )  # fmt: skip
     for name in ("tcp", "udp"):
-        parser.add_argument(
-            f"--{name}", action="store_true", help="queues of these sockets, without a monitor"
-        )
+        parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
     for name in QUEUE_FILTERS:
-        parser.add_argument(
-            f"--{name}", action="append", default=[], help="as of `sockbpf sockets`; without a monitor"
-        )
-    return parser.parse_args(argv)
+        parser.add_argument(f"--{name}", action="append", default=[], help=argparse.SUPPRESS)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant(unknown[0], options_of(parser))}")
+    return arguments
 
 
 def checked(arguments: argparse.Namespace) -> Verdict:

@@ -112,6 +112,19 @@ def test_help_and_version_are_unknown(option: str, capsys: pytest.CaptureFixture
     )
 
 
+def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = checked(capsys, "--help")[1].splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_an_option_that_was_mistyped_is_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = checked(capsys, "--rate", "x", "--critcal", "1")
+    assert code == 3
+    assert said.startswith("SOCKBPF UNKNOWN - unrecognized arguments: --critcal 1, did you mean --critical?")
+
+
 def test_rates(capsys: pytest.CaptureFixture[str]) -> None:
     """Datagrams to a port where nobody listens, on loopback, are counted: many in the second between two looks."""
     ends = threading.Event()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sockbpf.cli import COMMANDS, main, parse
+from sockbpf.cli import COMMANDS, main
+from sockbpf.usage import WHICH_CONFIG, parse
 
 OPTIONS: dict[str, dict[str, str | None]] = {
     "run": {"--config": "F", "--ready-file": "F", "--beside": None},
@@ -42,7 +43,7 @@ TAKEN: dict[str, object] = {
 WORDS = {"explain": ["127.0.0.1:9"]}
 """What a command takes besides its options."""
 
-SCREEN = 24
+LINES, COLUMNS = 24, 80
 EVERY = {name: value for options in OPTIONS.values() for name, value in options.items()}
 FOREIGN = [(command, option) for command in OPTIONS for option in EVERY if option not in OPTIONS[command]]
 
@@ -77,8 +78,21 @@ def test_its_help_shows_its_own_options(command: str, capsys: pytest.CaptureFixt
     assert set(re.findall(r"--[a-z][a-z-]*", said)) == {
         *OPTIONS[command], *INSTEAD.get(command, ()), "--help",
     }  # fmt: skip
-    assert len(said.splitlines()) <= SCREEN
     assert "exit codes: 0 ok" in said
+    assert re.search(rf"(?m)^example: (sudo )?sockbpf ({command} ?|-c)", said)
+
+
+@pytest.mark.parametrize("words", [(), *((command,) for command in OPTIONS)])
+def test_help_fits_a_screen(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(COLUMNS))
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= LINES
+    assert max(map(len, lines)) <= COLUMNS
+    assert any(line.startswith("example: ") for line in lines)
 
 
 def test_the_help_of_all_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +117,8 @@ def test_options_of_another_command_are_refused(
 @pytest.mark.parametrize("command", OPTIONS)
 def test_its_own_options_are_taken(command: str) -> None:
     taken = parse(
-        [command, *WORDS.get(command, ()), *(word for option in OPTIONS[command] for word in typed(option))]
+        COMMANDS,
+        [command, *WORDS.get(command, ()), *(word for option in OPTIONS[command] for word in typed(option))],
     )
     assert taken.command == command
     for option, value in OPTIONS[command].items():
@@ -111,11 +126,11 @@ def test_its_own_options_are_taken(command: str) -> None:
 
 
 def test_sockets_needs_no_configuration() -> None:
-    assert parse(["sockets"]).config is None
+    assert parse(COMMANDS, ["sockets"]).config is None
 
 
 def test_without_a_command_it_runs() -> None:
-    taken = parse(["-c", "F", "--ready-file", "R"])
+    taken = parse(COMMANDS, ["-c", "F", "--ready-file", "R"])
     assert (taken.command, taken.config, taken.ready_file, taken.beside) == (
         "run",
         Path("F"),
@@ -138,3 +153,39 @@ def test_what_makes_no_sense_is_refused(words: tuple[str, ...], capsys: pytest.C
 
 def test_a_command_after_options_is_refused_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert "check: a command is the first word" in refused(capsys, "-c", "F", "check")
+
+
+def test_without_anything_it_says_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys)
+    assert WHICH_CONFIG in said
+    asked = [
+        line.split("  ")[1].removeprefix("sudo ").split()[1:] for line in said.splitlines() if line[0] == " "
+    ]
+    assert len(asked) >= 5
+    for words in asked:  # each of them is something that can be typed
+        if words != ["--help"]:
+            parse(COMMANDS, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("stauts",), "there is no command 'stauts', did you mean status?"),
+        (("socket", "--tcp"), "there is no command 'socket', did you mean sockets?"),
+        (("xyzzy",), "there is no command 'xyzzy'; sockbpf --help"),
+        (("status", "--jsn"), "unrecognized arguments: --jsn, did you mean --json?"),
+        (("sockets", "--prot=443"), "unrecognized arguments: --prot=443, did you mean --port?"),
+        (("sockets", "port:443"), "unrecognized arguments: port:443, did you mean --port?"),
+        (("sockets", "udp"), "unrecognized arguments: udp, did you mean --udp?"),
+        (("sockets", "443"), "unrecognized arguments: 443\n"),
+        (
+            ("-c", "F", "--redy-file", "R"),
+            "unrecognized arguments: --redy-file R, did you mean --ready-file?",
+        ),
+        (("--summary",), "unrecognized arguments: --summary, an option of sockbpf sockets\n"),
+    ],
+)
+def test_a_typing_mistake_is_answered_with_what_was_meant(
+    words: tuple[str, ...], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"error: {meant}" in refused(capsys, *words)

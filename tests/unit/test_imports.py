@@ -40,8 +40,8 @@ FOLDERS = {
 }
 """Folder of sockbpf -> the folders that its modules may import from, besides itself, in the order data flows."""
 
-FOR_ALL = {"__init__", "counters", "errors"}
-"""Modules of the package itself that every folder may import: the version, the counters, the errors."""
+FOR_ALL = {"__init__", "counters", "errors", "usage"}
+"""Modules of the package itself that every folder may import: the version, counters, errors, what may be typed."""
 
 ONLY_IN = {
     "bcc": {"kernel.build"},
