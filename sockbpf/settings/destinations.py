@@ -4,6 +4,7 @@
 A new type needs its model and its row in MODELS.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +13,15 @@ from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, fie
 
 from sockbpf.record.alert import EVENTS, HEARTBEAT
 from sockbpf.record.event import Direction
-from sockbpf.settings.addresses import WHERE, SyslogAddress, base_url, syslog_address, web_url
+from sockbpf.settings.addresses import (
+    WHERE,
+    HostPort,
+    SyslogAddress,
+    base_url,
+    host_port,
+    syslog_address,
+    web_url,
+)
 from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
 from sockbpf.settings.http import HttpOptions, one_login
 from sockbpf.settings.naming import Name
@@ -37,6 +46,19 @@ def _some_once(value: object) -> object:
 
 def _syslog(value: object) -> SyslogAddress:
     return value if isinstance(value, SyslogAddress) else syslog_address(str(value))
+
+
+def _host_port(value: object) -> HostPort:
+    return value if isinstance(value, HostPort) else host_port(str(value))
+
+
+def _zabbix_host(value: object) -> str:
+    """Check for what Zabbix allows in the name of a host; an empty one is none."""
+    if not isinstance(value, str) or not re.fullmatch(
+        r"([0-9A-Za-z_.-]([0-9A-Za-z_. -]{0,126}[0-9A-Za-z_.-])?)?", value
+    ):
+        raise ValueError("expected a host's name in Zabbix, of letters, digits, spaces and _.-, such as web1")
+    return value
 
 
 Rate = Annotated[float, number("0", "1000000", "10")]
@@ -108,12 +130,26 @@ class AlertmanagerSettings(DestinationSettings):
     url: Annotated[str, PlainValidator(unless_plain(base_url))] = Field(repr=False, description=WHERE)
 
 
-AnyDestination = HttpSettings | FileSettings | SyslogSettings | SlackSettings | AlertmanagerSettings
+class ZabbixSettings(DestinationSettings):
+    """A Zabbix server or proxy; an empty `host` stands for the host name that the alert has."""
+
+    type: Literal["zabbix"] = "zabbix"
+    name: Name = "zabbix"
+    address: Annotated[HostPort, PlainValidator(_host_port)] = Field(
+        description="where a Zabbix server or proxy listens, such as 127.0.0.1:10051"
+    )
+    host: Annotated[str, PlainValidator(_zabbix_host)] = ""
+
+
+AnyDestination = (
+    HttpSettings | FileSettings | SyslogSettings | SlackSettings | AlertmanagerSettings | ZabbixSettings
+)
 MODELS: Mapping[str, type[AnyDestination]] = {
     "http": HttpSettings,
     "file": FileSettings,
     "syslog": SyslogSettings,
     "slack": SlackSettings,
     "alertmanager": AlertmanagerSettings,
+    "zabbix": ZabbixSettings,
 }
 """Type -> the model of its settings."""

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from sockbpf.delivery.destinations import syslog_message
-from sockbpf.settings.addresses import SyslogAddress
+from sockbpf.settings.addresses import HOST_PORT, HostPort, SyslogAddress
 from sockbpf.settings.config import Config
 from sockbpf.settings.destinations import (
     FACILITIES,
@@ -19,6 +19,7 @@ from sockbpf.settings.destinations import (
     HttpSettings,
     SlackSettings,
     SyslogSettings,
+    ZabbixSettings,
 )
 from tests.unit.written_destinations import (
     ABSOLUTE,
@@ -36,6 +37,7 @@ from tests.unit.written_destinations import (
 )
 
 TOLD = "exceeded, ongoing, cleared, heartbeat"
+ZABBIX_HOST = "expected a host's name in Zabbix, of letters, digits, spaces and _.-, such as web1"
 
 
 def test_the_first_destination_is_that_of_the_url(file: Path, pem: Path) -> None:
@@ -83,6 +85,8 @@ destinations:
   - {{type: syslog, name: other, address: /run/other.sock}}
   - {{type: slack, url: https://hooks.example/services/T/B/x}}
   - {{type: alertmanager, url: http://127.0.0.1:9093/under}}
+  - {{type: zabbix, address: 127.0.0.1:10051}}
+  - {{type: zabbix, name: proxy, address: '[2001:DB8::1]:10052', host: web 1}}
 """,
     )
     limits: dict[str, Any] = {"rate": 7.0, "burst": 9, "timeout": 3.0}
@@ -110,6 +114,8 @@ destinations:
         SyslogSettings(name="other", address=SyslogAddress("unix", "/run/other.sock", 0), **limits),
         SlackSettings(name="slack", url="https://hooks.example/services/T/B/x", **limits),
         AlertmanagerSettings(name="alertmanager", url="http://127.0.0.1:9093/under", **limits),
+        ZabbixSettings(name="zabbix", address=HostPort("127.0.0.1", 10051), host="", **limits),
+        ZabbixSettings(name="proxy", address=HostPort("2001:db8::1", 10052), host="web 1", **limits),
     )
     assert found[3].model_dump()["address"] == ("unix", "/dev/log", 0)
     with pytest.raises(ValidationError):
@@ -218,6 +224,25 @@ BAD_ITEMS = {
     "alertmanager-query": (
         "- {type: alertmanager, url: 'http://h/?s3cret'}",
         " > url: expected a url without a query (?...), got 'http://***'",
+    ),
+    "zabbix-no-address": (
+        "- {type: zabbix}",
+        " > address: required, where a Zabbix server or proxy listens, such as 127.0.0.1:10051",
+    ),
+    "zabbix-no-port": (
+        "- {type: zabbix, address: zabbix.example}",
+        f" > address: {HOST_PORT}, got 'zabbix.example'",
+    ),
+    "zabbix-login": ("- {type: zabbix, address: 'u:s3cret@h:10051'}", f" > address: {HOST_PORT}, got '***'"),
+    "zabbix-list": ("- {type: zabbix, address: [127.0.0.1, 10051]}", f" > address: {HOST_PORT}"),
+    "zabbix-host": ("- {type: zabbix, address: 'h:1', host: 'a/b'}", f" > host: {ZABBIX_HOST}, got 'a/b'"),
+    "zabbix-host-long": (
+        f"- {{type: zabbix, address: 'h:1', host: {'h' * 129}}}",
+        f" > host: {ZABBIX_HOST}, got '{'h' * SHOWN}...'",
+    ),
+    "zabbix-host-space": (
+        "- {type: zabbix, address: 'h:1', host: 'a '}",
+        f" > host: {ZABBIX_HOST}, got 'a '",
     ),
     "http-url": (
         "- {type: http, name: n, url: 'ftp://u:s3cret@h/?s3cret'}",
