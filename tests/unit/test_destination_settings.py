@@ -10,10 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from sockbpf.delivery.destinations import syslog_message
+from sockbpf.delivery.destinations.table import MAKERS
+from sockbpf.monitor.rehearsal import maker_of
 from sockbpf.settings.addresses import HOST_PORT, HostPort, SyslogAddress
 from sockbpf.settings.config import Config
 from sockbpf.settings.destinations import (
     FACILITIES,
+    MODELS,
     AlertmanagerSettings,
     FileSettings,
     HttpSettings,
@@ -124,6 +127,17 @@ destinations:
 
 def test_the_facilities_are_those_that_syslog_has() -> None:
     assert FACILITIES == syslog_message.FACILITIES
+
+
+def test_every_type_can_be_made(file: Path) -> None:
+    needed = {
+        "http": "name: second, url: 'http://h/'", "file": "path: /x", "syslog": "name: s",
+        "slack": "url: 'http://h/'", "alertmanager": "url: 'http://h'", "zabbix": "address: 'h:10051'",
+    }  # fmt: skip
+    items = "".join(f"  - {{type: {kind}, {keys}}}\n" for kind, keys in needed.items())
+    assert MODELS.keys() == MAKERS.keys()
+    for its in destinations(file, f"url: {URL}\ndestinations:\n{items}"):
+        maker_of(its)().close()
 
 
 BAD_ITEMS = {

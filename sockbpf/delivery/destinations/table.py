@@ -10,6 +10,7 @@ from sockbpf.delivery.destinations.http_get import HttpGet
 from sockbpf.delivery.destinations.json_lines import JsonLines
 from sockbpf.delivery.destinations.slack import Slack
 from sockbpf.delivery.destinations.syslog import Syslog
+from sockbpf.delivery.destinations.zabbix import Zabbix
 from sockbpf.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ MAKERS: Mapping[str, Callable[[Any], Destination]] = {
     "alertmanager": lambda its: Alertmanager(
         url=its.url, timeout_s=its.timeout, hide_path=isinstance(its.url, Secret)
     ),
+    "zabbix": lambda its: Zabbix(address=its.address, host=its.host, timeout_s=its.timeout),
 }
 """Type, as in the settings -> what makes a destination of its settings."""
 
