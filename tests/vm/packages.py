@@ -25,11 +25,14 @@ TOOLS_SUITE = "trixie"
 """Whose qemu is used: 7.2, of the release before, lost a 6.12 kernel to a double fault (cmpxchg16b)."""
 
 ROOT_SUITE = "bookworm"
+BACKPORTS = "bookworm-backports"
+"""What tests of newer servers take from; all else that such a server needs is of ROOT_SUITE."""
+
 EDITION = 1
 """To be raised when something is made in another way, so that it is made anew where it lies in a cache."""
 
 LISTS_KEPT_S = 24 * 3600
-SUITES = tuple(dict.fromkeys([ROOT_SUITE, TOOLS_SUITE, *(kernel.suite for kernel in KERNELS)]))
+SUITES = tuple(dict.fromkeys([ROOT_SUITE, BACKPORTS, TOOLS_SUITE, *(kernel.suite for kernel in KERNELS)]))
 
 
 class PackagesError(Exception):
@@ -86,15 +89,16 @@ def apt(tool: str, *arguments: str, cwd: Path | None = None) -> str:
 
 def update() -> None:
     """Fetch the lists of all suites, unless that was done lately: an old list names packages that are gone."""
-    updated = APT / "updated"
-    if updated.exists() and time.time() - updated.stat().st_mtime < LISTS_KEPT_S:
+    updated, sources = APT / "updated", APT / "sources.list"
+    address = mirror()
+    wanted = "".join(f"deb [signed-by={KEYRING}] {address} {suite} main\n" for suite in SUITES)
+    is_new = updated.exists() and time.time() - updated.stat().st_mtime < LISTS_KEPT_S
+    if is_new and sources.read_text() == wanted:
         return
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (APT / folder).mkdir(parents=True, exist_ok=True)
     (APT / "state" / "status").touch()
-    address = mirror()
-    lines = [f"deb [signed-by={KEYRING}] {address} {suite} main\n" for suite in SUITES]
-    (APT / "sources.list").write_text("".join(lines))
+    sources.write_text(wanted)
     apt("apt-get", "update")
     updated.touch()
 
