@@ -10,7 +10,7 @@ PACKAGES := python3 python3-venv python3-bpfcc
 TEST_PACKAGES := bpftool chromium curl debootstrap dnsmasq-base dnsperf e2fsprogs gcc iperf3 iproute2 kmod \
 	libc6-dev logrotate msmtp-mta nagios-nrpe-plugin nagios-nrpe-server nagios4-core nginx-light nodejs \
 	openssh-client openssh-server postgresql procps prometheus-alertmanager redis-server redis-tools rsyslog \
-	shellcheck sudo systemd wrk xz-utils zstd
+	shellcheck sudo systemd tmux wrk xz-utils zstd
 C := bpf/*.c bpf/*.h
 SHELL_SCRIPTS := .ci/run vagrant/*.sh
 # The versions that a release was tried with; `make setup CONSTRAINTS=` takes the newest that pyproject.toml allows.
@@ -43,7 +43,7 @@ help:
 	@echo 'make vm      the claims on stock kernels under emulation'
 	@echo 'make bench   what the README says of cost and speed, measured here'
 	@echo 'make bench-quick   only that all of it runs'
-	@echo 'make fields  write into the documents what the table of fields says'
+	@echo 'make fields  write into the documents what the table of fields says, and the screens of top'
 
 setup: $(VENV)/.ready
 
@@ -118,9 +118,10 @@ node_modules/.ready: package.json package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-timeout=30000
 	@touch $@
 
-# What README.md and docs/store.md say of the alert's fields, from their table.
+# What README.md and docs/store.md say of the alert's fields, from their table; the screens in docs/top.md.
 fields: $(VENV)/.ready-for-tests
 	$(VENV)/bin/python -m tests.unit.field_docs
+	$(VENV)/bin/python -m tests.unit.top_screens
 
 unit: $(VENV)/.ready-for-tests unit-page
 	$(VENV)/bin/pytest -n auto --dist worksteal -p no:schemathesis tests/unit

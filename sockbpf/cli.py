@@ -101,6 +101,26 @@ def _status(arguments: argparse.Namespace) -> int:
     return status(arguments.socket, as_json=arguments.json)
 
 
+def _top_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="take thresholds and rules from this file"
+    )
+    parser.add_argument("--once", action="store_true", help="print one frame")
+    parser.add_argument(
+        "--socket", type=Path, metavar="PATH", default=Path("/run/sockbpf/monitor.sock"),
+        help="where the running monitor is asked what is over; %(default)s",
+    )  # fmt: skip
+    parser.add_argument("--filter", action="append", metavar="TEXT", help="such as port:443 unit:nginx tcp")
+
+
+def _top(arguments: argparse.Namespace) -> int:
+    from sockbpf.commands.top import top
+    from sockbpf.settings.config import by_default, load
+
+    config = load(arguments.config) if arguments.config else by_default()
+    return top(config, arguments.socket, arguments.filter or [], once=arguments.once)
+
+
 def _store(arguments: argparse.Namespace) -> int:
     from sockbpf.process.user import want_no_rights
 
@@ -167,6 +187,14 @@ COMMANDS = {
         sockets_options.add_options,
         _sockets,
         sockets_options.HELP,
+        needs_config=False,
+    ),
+    "top": Command(
+        "show the queues live, what is over first",
+        "sockbpf top [-c FILE] [--once] [--filter TEXT] [--socket PATH]",
+        "sudo sockbpf top --filter 'port:443 unit:nginx state:CLOSE-WAIT'",
+        _top_options,
+        _top,
         needs_config=False,
     ),
     "demo": Command("see an alert arrive", "sockbpf demo", "sudo sockbpf demo", _no_options, _demo),

@@ -17,7 +17,7 @@ from sockbpf.judge.rules import asks_who
 from sockbpf.kernel.look.holders import comm_of, holders_of
 from sockbpf.kernel.look.row import socket_of
 from sockbpf.kernel.look.sock_diag import LISTEN
-from sockbpf.kernel.look.sweep import facts_of
+from sockbpf.kernel.look.sweep import facts_of, left_of
 from sockbpf.kernel.look.whose import Cgroups, cgroup_of_process, cgroup_root, named_namespaces
 from sockbpf.monitor.rule_terms import rules_of
 from sockbpf.monitor.terms import decision_of, listener_settings_of
@@ -125,7 +125,8 @@ class SocketsNow:
             for direction in OF_BYTES
         }
         state = row.detail.state if row.detail and protocol is Protocol.TCP else 0
-        return SocketRow(socket, state, queues, row.detail.drops if row.detail else None)
+        drops = row.detail.drops if row.detail else None
+        return SocketRow(socket, state, queues, drops, left=left_of(row, protocol))
 
     def _listener(self, row: Row, netns: int) -> SocketRow:
         socket = socket_of(row, Protocol.TCP, netns)
@@ -143,7 +144,7 @@ class SocketsNow:
         whose = self._finder.whose(row.socket)
         name = self._names.get(row.socket.netns, "")
         whose = replace(whose, netns_name=name) if name else whose
-        return SocketRow(row.socket, row.state, row.queues, row.drops, whose)
+        return replace(row, whose=whose)
 
 
 class Finder:

@@ -57,6 +57,8 @@ class SocketRow:
     drops: int | None = None
     """How much the socket has dropped since it was made, as `ss -m` shows it; None: not known."""
     whose: Whose = NOBODY
+    left: Mapping[Direction, int] = field(default_factory=dict)
+    """How many bytes have left each queue, from any beginning, where the look shows it."""
 
 
 @dataclass(frozen=True, slots=True)

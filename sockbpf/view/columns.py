@@ -102,7 +102,9 @@ class Column:
     """The lower, the longer the column stays as the table gets narrower."""
     is_number: bool = False
     may_be_cut: bool = False
-    """Whether its text may end in `…` if even the last columns do not fit."""
+    """Whether its text may be cut, with `…`, if even the last columns do not fit."""
+    keeps_end: bool = False
+    """Whether what is cut is its beginning."""
 
 
 def _number(value: Callable[[SocketRow], int | None]) -> Callable[[SocketRow], str]:
@@ -131,7 +133,8 @@ def accept_text(row: SocketRow) -> str:
     return f"{queue.size}/{queue.facts.limit}" if queue else ""
 
 
-def _fill(row: SocketRow) -> str:
+def fill_text(row: SocketRow) -> str:
+    """Return how full the fuller queue of a socket is; empty where that is not known."""
     fills = [queue.facts.fill for queue in row.queues.values() if queue.facts.fill is not None and queue.size]
     return f"{max(fills)}%" if fills else ""
 
@@ -150,6 +153,8 @@ def _drops(row: SocketRow) -> str:
     return str(row.drops) if row.drops else ""
 
 
+_AN_END = {"may_be_cut": True, "keeps_end": True}
+"""Of an address and a port it is the port that tells most."""
 COLUMNS = (
     Column("proto", lambda row: row.socket.protocol.name.lower(), 3),
     Column("state", lambda row: STATES.get(row.state, ""), 7),
@@ -157,10 +162,10 @@ COLUMNS = (
     Column("recv", _number(_queue(RECV, lambda queue: queue.size)), 0, is_number=True),
     Column("send", _number(_queue(SEND, lambda queue: queue.size)), 0, is_number=True),
     Column("accept", accept_text, 0, is_number=True),
-    Column("fill", _fill, 4, is_number=True),
+    Column("fill", fill_text, 4, is_number=True),
     Column("drops", _drops, 8, is_number=True),
-    Column("local", lambda row: end_text(row.socket.local_ip, row.socket.local_port), 1, may_be_cut=True),
-    Column("remote", _remote, 2, may_be_cut=True),
+    Column("local", lambda row: end_text(row.socket.local_ip, row.socket.local_port), 1, **_AN_END),
+    Column("remote", _remote, 2, **_AN_END),
     Column("process", process_text, 3, may_be_cut=True),
     Column("unit", lambda row: printable(_unit_of(row.whose.cgroup)), 9, may_be_cut=True),
     Column("container", lambda row: _container(row) or "", 11),

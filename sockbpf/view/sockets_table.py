@@ -13,7 +13,7 @@ from sockbpf.view.columns import COLUMNS
 from sockbpf.view.fitting import GAP, fitted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sockbpf.record.socket_row import SocketRow
     from sockbpf.view.columns import Column
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 OVER = "bold red"
 
 
+def style_of(row: SocketRow) -> str:
+    """Return the style of a row by its thresholds."""
+    return OVER if is_over(row) else ""
+
+
 def sockets_table(
-    rows: Sequence[SocketRow], width: int, columns: Sequence[Column] = COLUMNS
+    rows: Sequence[SocketRow],
+    width: int,
+    columns: Sequence[Column] = COLUMNS,
+    style: Callable[[SocketRow], str] = style_of,
 ) -> tuple[Table, tuple[str, ...]]:
     """Return the table, no line of it wider than that, and the headings of the columns that were left out."""
     fits = fitted(columns, rows, width)
@@ -36,5 +44,11 @@ def sockets_table(
             width=its_width,
         )
     for row, *cells in zip(rows, *fits.cells, strict=True):
-        table.add_row(*map(Text, cells), style=OVER if is_over(row) else "")
+        texts = map(_cut, fits.columns, cells, fits.widths)
+        table.add_row(*map(Text, texts), style=style(row))
     return table, fits.left_out
+
+
+def _cut(column: Column, text: str, width: int) -> str:
+    """Return the text without its beginning, if that does not fit; ends are cut as they are drawn."""
+    return f"…{text[1 - width :]}" if column.keeps_end and 1 < width < len(text) else text

@@ -26,6 +26,7 @@ OPTIONS: dict[str, dict[str, str | None]] = {
         **dict.fromkeys(("--process", "--unit", "--container", "--cgroup", "--user", "--netns"), "F"),
         "--state": "F",
     },
+    "top": {"--config": "F", "--once": None, "--filter": "F", "--socket": "F"},
     "demo": {},
     "store": {"--config": "F"},
 }

@@ -36,7 +36,8 @@ FOLDERS = {
     "store.web": "record settings store.data",
     "plugin": "kernel.look monitor record settings",
     "view": "judge record",
-    "commands": "kernel.attach kernel.build kernel.look monitor process record settings view",
+    "screen": "judge record settings view",
+    "commands": "kernel.attach kernel.build kernel.look monitor process record screen settings view",
 }
 """Folder of sockbpf -> the folders that its modules may import from, besides itself, in the order data flows."""
 
@@ -48,8 +49,9 @@ ONLY_IN = {
     "prometheus_client": {"monitor", "store.web"},
     "pydantic": {"settings"},
     "requests": {"delivery.destinations"},
-    "rich": {"commands", "view"},
+    "rich": {"commands", "screen", "view"},
     "sqlalchemy": {"store.data", "store.web"},
+    "textual": {"screen"},
     "uvicorn": {"store", "store.web"},
     "yaml": {"settings"},
 }
@@ -58,9 +60,10 @@ ONLY_IN = {
 LATE = {
     "cli": {
         *("settings.config", "commands.demo", "commands.check", "commands.explain", "commands.run"),
-        *("commands.sockets", "commands.status"),
+        *("commands.sockets", "commands.status", "commands.top"),
         *("store.child", "store.serve", "process.user"),
     },
+    "commands.top": {"screen.app"},
     "plugin.check": {"plugin.of_queues"},
     "monitor.dispatch": {"monitor.metrics"},
     "monitor.build": {"monitor.dispatch"},

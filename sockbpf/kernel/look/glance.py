@@ -48,15 +48,25 @@ def entered(path: str, number: int) -> AbstractContextManager[int]:
     return nullcontext(number) if path == OWN else inside(path)
 
 
-def glance(look: Look, protocols: Collection[Protocol], *, empties: bool, listeners_only: bool) -> Glance:
-    """Look at all sockets once: at those that hold something, and with `empties` at the others too."""
+def glance(
+    look: Look,
+    protocols: Collection[Protocol],
+    *,
+    empties: bool,
+    listeners_only: bool,
+    progress: bool = False,
+) -> Glance:
+    """Look at all sockets once: at those that hold something, and with `empties` at the others too.
+
+    With `progress` each that holds something says what has left its queues.
+    """
     seen = Glance()
     for number, path in places().items():
         is_gone = suppress(FileNotFoundError, ProcessLookupError)
         with _noting(seen, "sockets", number), is_gone, entered(path, number) as netns:
             for protocol in () if listeners_only else protocols:
                 with _noting(seen, f"{protocol.name} sockets", netns):
-                    seen.handed.append((netns, protocol, _handed(look, protocol, empties=empties)))
+                    seen.handed.append((netns, protocol, _handed(look, protocol, empties, progress)))
             if Protocol.TCP in protocols:
                 with _noting(seen, "TCP listeners", netns):
                     _see_rest(seen, netns, empties=empties and not listeners_only)
@@ -72,10 +82,10 @@ def _noting(seen: Glance, what: str, netns: int) -> Iterator[None]:
         seen.missed.append(f"{what} of network namespace {netns} cannot be listed: {fault.strerror or fault}")
 
 
-def _handed(look: Look, protocol: Protocol, *, empties: bool) -> Handed:
+def _handed(look: Look, protocol: Protocol, empties: bool, progress: bool) -> Handed:
     if empties:
         return look.handed(protocol)
-    return handed_rows(look.rows(protocol, Terms(Which.NOT_EMPTY)))
+    return handed_rows(look.rows(protocol, Terms(Which.NOT_EMPTY, progress=progress)))
 
 
 def _see_rest(seen: Glance, netns: int, *, empties: bool) -> None:

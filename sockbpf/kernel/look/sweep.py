@@ -113,11 +113,12 @@ def _reading(row: Row, protocol: Protocol, netns: int) -> Reading:
         {Direction.SEND: row.send, Direction.RECV: row.recv},
         row.unsure,
         facts_of(row, protocol),
-        _left(row, protocol),
+        left_of(row, protocol),
     )
 
 
-def _left(row: Row, protocol: Protocol) -> Mapping[Direction, int]:
+def left_of(row: Row, protocol: Protocol) -> Mapping[Direction, int]:
+    """Return how many bytes have left each queue, from any beginning; a queue is missing where that is not known."""
     detail = row.detail
     if row.left is not None or detail is None or not detail.address:  # sock_diag was asked
         return row.left or {}
