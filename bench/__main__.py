@@ -22,6 +22,7 @@ from bench import (
     sockets,
     store,
     throughput,
+    top,
 )
 from bench.figure import table
 
@@ -36,6 +37,7 @@ MEASURES = {
     "resident": resident.measure,
     "look": look.measure,
     "sockets": sockets.measure,
+    "top": top.measure,
     "store": store.measure,
 }
 """By name, in the order of the table; quick ones only show that they run."""
