@@ -120,7 +120,7 @@ def test_zabbix(
 
     client.sendall(bytes(UNREAD))
     ends = f"127.0.0.1:{port(other)} to 127.0.0.1:{port(client)}"
-    found = f"Sockbpf: {service}: 1 queues are stalled"
+    found = f"Sockbpf: {service}: Queues stalled: 1"
     watched.api.until(lambda: len(watched.api.problems()) == 2, watched.server.said)
     problems = watched.api.problems()
     print(problems)
