@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -28,7 +29,7 @@ STARTS, KEYS = 11, 41
 WATCHED_S = 20.0
 PAINT_GOAL_MS, MEMORY_GOAL_MIB, CPU_GOAL_PERCENT, KEY_GOAL_MS = 600, 60, 5, 200
 LINES, COLUMNS = 24, 80
-LOOKED = b"hold something"
+LOOKED = b"not empty"
 PAINTED = b"q quit"
 PAGES = (b"choose a row", LOOKED)
 """What `?` shows, and what it shows again."""
@@ -73,12 +74,13 @@ class Screen:
                 seen += os.read(self._end, 65536)
         return (time.monotonic() - begun_s) * 1000
 
-    def rest(self, seconds: float) -> None:
-        """Read for so long."""
-        end_s = time.monotonic() + seconds
+    def rest(self, seconds: float) -> bytes:
+        """Read for so long; return what was written."""
+        end_s, seen = time.monotonic() + seconds, b""
         while (left_s := end_s - time.monotonic()) > 0:
             if select.select([self._end], [], [], left_s)[0]:
-                os.read(self._end, 65536)
+                seen += os.read(self._end, 65536)
+        return seen
 
     def press(self, key: bytes) -> None:
         os.write(self._end, key)
@@ -140,12 +142,15 @@ def cost(what: str, seconds: float, folder: str, *arguments: str) -> list[Figure
         screen.wait_for(LOOKED)
         screen.rest(min(seconds, 3))
         before_s, begun_s = cpu_s(screen.pid), time.monotonic()
-        screen.rest(seconds)
+        said = re.findall(rb"a look each \d+ s", screen.rest(seconds))
         percent = 100 * (cpu_s(screen.pid) - before_s) / (time.monotonic() - begun_s)
         mib = memory_mib(screen.pid)[0]
     goal, most = f"at most {CPU_GOAL_PERCENT} %", f"at most {MEMORY_GOAL_MIB} MiB"
+    note = said[-1].decode() if said else ""
     return [
-        Figure(f"top, share of a core, {what}", "%", (percent,), goal, percent <= CPU_GOAL_PERCENT),
+        Figure(
+            f"top, share of a core, {what}", "%", (percent,), goal, percent <= CPU_GOAL_PERCENT, note=note
+        ),
         Figure(f"top, resident memory, {what}", "MiB", (mib,), most, mib <= MEMORY_GOAL_MIB),
     ]
 

@@ -48,7 +48,7 @@ def top(config: Config, monitor: Path, words: Sequence[str], *, once: bool) -> i
 def _print_one(state: State, looks: LiveLooks) -> int:
     out = Console(highlight=False)
     height = out.height if out.is_terminal else ONE_FRAME_ROWS
-    state.take(looks.moment(state.to_name))
+    state.take(looks.moment(state.wanted))
     with out.capture() as captured:
         out.print(Group(*state.parts(out.width, height)))
     write(line.rstrip() + "\n" for line in captured.get().splitlines())
@@ -62,7 +62,7 @@ def _live(state: State, looks: LiveLooks) -> int:
         _live_without_keys(state, looks)
     from sockbpf.screen.app import TopApp
 
-    app = TopApp(state, lambda state: looks.moment(state.to_name))
+    app = TopApp(state, looks.moment)
     if fault := app.run(mouse=False):  # so that the terminal can mark and copy
         raise fault
     return app.return_code or 0
@@ -76,7 +76,7 @@ def _live_without_keys(state: State, looks: LiveLooks) -> NoReturn:
     with Live(console=out, screen=True, auto_refresh=False) as live:
         while True:
             begun_s = time.monotonic()
-            moment = looks.moment(state.to_name)
+            moment = looks.moment(state.wanted)
             state.take(moment)
             parts = state.parts(out.width, max(out.height - 1, 1))
             live.update(Group(*parts, line(NO_KEYS, "reverse", out.width)), refresh=True)

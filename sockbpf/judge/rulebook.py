@@ -46,7 +46,7 @@ class Rulebook:
         self.namespaces = namespaces
         self._who_of = who_of
         self._levels = [
-            tuple(_levels(decision, place) for place in (0, 1))
+            (_levels(decision, 0), _levels(decision, 1))
             for decision in (otherwise, *(rule.decision for rule in rules))
         ]
         self._known: dict[tuple[Socket, Direction], int] = {}
@@ -54,6 +54,11 @@ class Rulebook:
     def levels_of(self, socket: Socket, direction: Direction) -> Levels:
         """Return the levels of this queue: a LevelsOf."""
         return self._levels[self.place_of(socket, direction) if self.rules else 0][direction]
+
+    @property
+    def of_others(self) -> tuple[Levels, Levels]:
+        """The levels to send and to receive where no rule applies."""
+        return self._levels[0]
 
     def applied(self, place: int) -> Applied:
         """Return what goes with the alerts of the rule at this place, from 1; 0: of none."""

@@ -89,7 +89,8 @@ class Tracks:
             track.weight = steady(track.weight, weight_of(row, is_told=told is not None))
         for socket, track in list(self.by_socket.items()):
             track.has_ended = track.seen_s < self.now_s
-            if track.seen_s < self.now_s - ENDED_S:
+            is_elsewhere = track.has_ended and socket.inode in moment.rest.inodes
+            if is_elsewhere or track.seen_s < self.now_s - ENDED_S:
                 del self.by_socket[socket]
 
     def in_order(self, chosen: Socket | None = None) -> list[Track]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -15,13 +16,13 @@ from sockbpf.monitor.asking import ask
 from sockbpf.monitor.sockets_now import SocketsNow
 from sockbpf.monitor.told_over import told_over
 from sockbpf.record.event import Protocol
-from sockbpf.record.moment import Moment
+from sockbpf.record.moment import Moment, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sockbpf.kernel.look.row import Look
+    from sockbpf.kernel.look.row import Look, Row
     from sockbpf.record.event import Socket
     from sockbpf.record.moment import Told
     from sockbpf.record.socket_row import SocketRow, Whose
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 SHARE = 0.04
 """The part of a core that looks take at most: on a host with very many full queues there are fewer."""
+MOST_ROWS = 200
+"""Of more sockets that hold something the worst alone are shown, unless all are asked for."""
+ALL = Wanted()
 ANSWER_S = 0.5
 """So long the monitor is waited for."""
 OWNERS_S = 30.0
@@ -53,18 +57,24 @@ class LiveLooks:
         self._owners_s = time.monotonic()
         self._notes = () if os.geteuid() == 0 else (WITHOUT_ROOT,)
 
-    def moment(self, to_name: int | None = None) -> Moment:
-        """Look once, and find out of the worst `to_name` sockets whose they are, of all if None. Raise OSError."""
-        cpu_s = time.thread_time()
+    def moment(self, wanted: Wanted = ALL) -> Moment:
+        """Look once. Raise OSError."""
         self._look = self._look or self._make()  # which can take a second: by now the screen is there
+        cpu_s = time.thread_time()
         seen = glance(self._look, tuple(Protocol), empties=False, listeners_only=False, progress=True)
-        rows = self._now.full(seen)
-        some = rows[:to_name]
-        rows[: len(some)] = self._named(some)
         told, why_not = self._told()
+        ports = _ports_of(told)
+
+        def is_kept(row: Row) -> bool:
+            return row.inode in wanted.inodes or (row.local_port, row.remote_port) in ports
+
+        most = sys.maxsize if wanted.is_all else MOST_ROWS
+        rows, rest = self._now.worst(seen, most, is_kept)
+        some = rows[: wanted.named]
+        rows[: len(some)] = self._named(some)
         every_s = max((time.thread_time() - cpu_s) / SHARE, EVERY_S)
         notes = (*self._notes, *why_not, *seen.missed)
-        return Moment(time.monotonic(), time.time(), rows, told, every_s, notes)
+        return Moment(time.monotonic(), time.time(), rows, told, every_s, notes, rest)
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -95,3 +105,13 @@ class LiveLooks:
         with suppress(OSError):
             return self._monitor.exists()
         return False
+
+
+def _ports_of(told: Told | None) -> set[tuple[bytes, bytes]]:
+    """Return local and remote ports, as the kernel has them, of the sockets with open episodes."""
+    ends = [each.ends for each in told.episodes if each.ends] if told else []
+    return {(_port(local), _port(remote)) for _, _, local, _, remote, _ in ends}
+
+
+def _port(number: int) -> bytes:
+    return (number & 0xFFFF).to_bytes(2, "big")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import heapq
 import pwd
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,19 +22,23 @@ from sockbpf.kernel.look.sweep import facts_of, left_of
 from sockbpf.kernel.look.whose import Cgroups, cgroup_of_process, cgroup_root, named_namespaces
 from sockbpf.monitor.rule_terms import rules_of
 from sockbpf.monitor.terms import decision_of, listener_settings_of
+from sockbpf.monitor.worst_queues import worst
 from sockbpf.record.event import NO_UID, OF_BYTES, Direction, Protocol
 from sockbpf.record.facts import UNKNOWN, Facts
 from sockbpf.record.rule import Who
 from sockbpf.record.socket_row import Asked, SocketRow, Whose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
+    from sockbpf.judge.levels import Levels
     from sockbpf.kernel.look.glance import Glance
     from sockbpf.kernel.look.packed import Handed
     from sockbpf.kernel.look.row import Row
+    from sockbpf.monitor.worst_queues import Part
     from sockbpf.record.event import Socket
+    from sockbpf.record.moment import Rest
     from sockbpf.settings.config import Config
 
 ACCEPT = Direction.ACCEPT
@@ -75,9 +80,19 @@ class SocketsNow:
 
     def full(self, seen: Glance) -> list[SocketRow]:
         """Return the sockets that hold something, worst first; whose they are is not searched for."""
+        return self.worst(seen, sys.maxsize, lambda _: False)[0]
+
+    def worst(self, seen: Glance, most: int, keep: Callable[[Row], bool]) -> tuple[list[SocketRow], Rest]:
+        """Return at most so many sockets that hold something, worst first, besides those to `keep`; and the rest.
+
+        Whose they are is not searched for, unless a rule asks for it.
+        """
         if self._rules_ask:
             self._finder.seek(_inodes_of_full(seen))
-        return list(self._in_order(seen, ANY, empties=False))
+        parts, rest = worst(seen, self._levels_of, most, keep)
+        rows = [self._row(row, protocol, netns) for netns, protocol, row in parts]
+        rows += [self._listener(row, netns) for netns, row in seen.listeners if row.recv]
+        return sorted(rows, key=rank), rest
 
     def named(self, rows: Iterable[SocketRow]) -> list[SocketRow]:
         """Return these rows with whose they are."""
@@ -89,7 +104,9 @@ class SocketsNow:
 
     def _in_order(self, seen: Glance, asked: Asked, *, empties: bool) -> Iterator[SocketRow]:
         full = [
-            self._row(row, protocol, netns) for netns, protocol, handed in seen.handed for row in handed.full
+            self._row(row, protocol, netns)
+            for netns, protocol, handed in seen.handed
+            for row in handed.full_rows()
         ]
         full += [self._listener(row, netns) for netns, row in seen.listeners]
         if not empties:
@@ -110,6 +127,13 @@ class SocketsNow:
         if not fits(asked, row, self._book.names):
             return False
         return not asks_whose(asked) or fits_whose(asked, row, self._named(row).whose, self._book.names)
+
+    def _levels_of(self, part: Part) -> tuple[Levels, Levels]:
+        netns, protocol, row = part
+        if not self._book.rules:
+            return self._book.of_others
+        socket = socket_of(row, protocol, netns)
+        return self._book.levels_of(socket, Direction.SEND), self._book.levels_of(socket, Direction.RECV)
 
     def _row(self, row: Row, protocol: Protocol, netns: int) -> SocketRow:
         socket = socket_of(row, protocol, netns)
@@ -192,4 +216,4 @@ def _name_of_user(uid: int) -> str:
 
 def _inodes_of_full(seen: Glance) -> set[int]:
     listeners = {row.inode for _, row in seen.listeners}
-    return listeners | {row.inode for _, _, handed in seen.handed for row in handed.full}
+    return listeners | {row.inode for _, _, handed in seen.handed for row in handed.full_rows()}

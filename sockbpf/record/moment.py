@@ -53,6 +53,32 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a look is to find: all sockets that hold something, or the worst; and of how many whose they are.
+
+    `named` None: of all. `inodes` are sockets that are to be among the rows in any case.
+    """
+
+    is_all: bool = True
+    named: int | None = None
+    inodes: frozenset[int] = frozenset()
+
+    def is_more_than(self, other: Wanted) -> bool:
+        """Tell whether a look that found the other leaves something to find."""
+        return self.is_all > other.is_all or (self.named is None and other.named is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The sockets that hold something and are not among the rows: how many, how many of them are over, which."""
+
+    sockets: int = 0
+    over: int = 0
+    """By the thresholds."""
+    inodes: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """One look. `at_s` is the monotonic time at its end, `unix_s` the Unix time; None: no monitor answers."""
 
@@ -64,3 +90,4 @@ class Moment:
     """The time from this look to the next one."""
     notes: tuple[str, ...] = field(default=())
     """What could not be looked at."""
+    rest: Rest = field(default_factory=Rest)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from textual.events import Key, Paste
 
-    from sockbpf.record.moment import Moment
+    from sockbpf.record.moment import Moment, Wanted
     from sockbpf.screen.state import State
 
 STEP_S = 0.1
@@ -43,7 +43,7 @@ class TopApp(App[Exception]):
         Binding("ctrl+c", "interrupt", "interrupt", show=False, priority=True)
     ]
 
-    def __init__(self, state: State, look: Callable[[State], Moment]) -> None:
+    def __init__(self, state: State, look: Callable[[Wanted], Moment]) -> None:
         super().__init__(ansi_color=True)  # the terminal's own colours
         self.state = state
         self._look = look
@@ -91,16 +91,16 @@ class TopApp(App[Exception]):
         """Take look after look, in a thread of its own."""
         worker = get_current_worker()
         while not worker.is_cancelled:
-            begun_s = time.monotonic()
+            begun_s, wanted = time.monotonic(), self.state.wanted
             try:
-                moment = self._look(self.state)
+                moment = self._look(wanted)
             except Exception as fault:  # noqa: BLE001  whoever runs the app raises it again
                 self.call_from_thread(self.exit, fault)
                 return
             if worker.is_cancelled:
                 return
             self.call_from_thread(self._take, moment)
-            while time.monotonic() < begun_s + moment.every_s:
+            while time.monotonic() < begun_s + moment.every_s and not self.state.wanted.is_more_than(wanted):
                 if worker.is_cancelled:
                     return
                 time.sleep(STEP_S)

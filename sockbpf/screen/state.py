@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sockbpf.judge.ranking import asks_whose, fits_whose
 from sockbpf.judge.top_order import COLUMNS, GROUPS, OF_OWNERS, WORST, Groups, Order, group_name
 from sockbpf.judge.tracks import Tracks
+from sockbpf.record.moment import Wanted
 from sockbpf.record.socket_row import Asked
 from sockbpf.record.text import printable
 from sockbpf.settings.typed_filter import MOST, Typed, typed
@@ -58,10 +59,16 @@ class State:
         self.type(text)
 
     @property
-    def to_name(self) -> int | None:
-        """Of how many sockets, the worst, it must be known whose they are; None: of all."""
-        by = {self.groups.by, self.order.column, self.within[0] if self.within else ""}
-        return None if by & OF_OWNERS or self.wish.words or asks_whose(self.wish.asked) else NAMED
+    def wanted(self) -> Wanted:
+        """What the next look is to find for what is shown."""
+        by = {self.groups.by, self.order.column, self.within[0] if self.within else GROUPS[0]}
+        asks = bool(self.wish.words) or self.wish.asked != ANY
+        asks_owners = by & OF_OWNERS or self.wish.words or asks_whose(self.wish.asked)
+        return Wanted(
+            is_all=asks or bool(by - {WORST, GROUPS[0]}),
+            named=None if asks_owners else NAMED,
+            inodes=frozenset({self.chosen.row.socket.inode} if self.chosen else ()),
+        )
 
     def take(self, moment: Moment) -> None:
         """Show this look, unless the screen is paused."""

@@ -94,15 +94,17 @@ def first_lines(moment: Moment, tracks: Tracks, said: str, width: int, height: i
 
 def _heads(moment: Moment, tracks: Tracks) -> Iterator[tuple[str, str]]:
     alive = [track for track in tracks.by_socket.values() if not track.has_ended]
-    over = sum(track.is_over for track in alive) + (moment.told.more if moment.told else 0)
-    by = "by thresholds, no monitor answers" if moment.told is None else "by the running monitor"
-    held = f"{len(alive)} sockets hold something"
-    yield f"{over} over ({by}); {held}; a look each {moment.every_s:.0f} s", OVER if over else "bold"
+    over = sum(track.is_over for track in alive) + (moment.told.more if moment.told else moment.rest.over)
+    by = "thresholds (no monitor)" if moment.told is None else "the running monitor"
+    held = f"{len(alive) + moment.rest.sockets} sockets not empty"
+    yield f"{over} over by {by}; {held}; a look each {moment.every_s:.0f} s", OVER if over else "bold"
     if moment.told is not None:
         for each in moment.told.blind:
             yield f"blind: {each}", OVER
     for episode in counters_over(moment):
         yield f"{episode.name} rises by {episode.size}, over {episode.threshold}", OVER
+    if moment.rest.sockets:
+        yield f"the worst {len(alive)} are here; a filter, a group, another order has all", "bold"
     if moment.notes:
         more = f" (and {len(moment.notes) - 1} more)" if len(moment.notes) > 1 else ""
         yield moment.notes[0] + more, "yellow"

@@ -93,7 +93,7 @@ def here(stack: ExitStack) -> int:
 @pytest.mark.parametrize("before", ["", "NO_COLOR=1 "])
 def test_keys_are_answered(size: tuple[int, int], before: str, opened: Open, here: int) -> None:
     seen = opened(*NOBODY, size=size, before=before)
-    seen.shows("hold something", "q quit")
+    seen.shows("not empty", "q quit")
     seen.press("/", f"port:{here}")
     seen.shows(f"filter: port:{here}_", "RECV size", "5003")
     assert bool(COLOUR.search(seen.screen("-e"))) == (not before)
@@ -116,7 +116,7 @@ def test_keys_are_answered(size: tuple[int, int], before: str, opened: Open, her
 
 def test_what_is_typed_fast_is_not_lost(opened: Open, here: int) -> None:
     seen = opened()
-    seen.shows("hold something")
+    seen.shows("not empty")
     text = f"port:{here} tcp state:ESTAB 127.0.0.1"
     seen.type(f"/{text}")
     seen.shows(f"filter: {text}_", "5003")
@@ -177,7 +177,7 @@ def test_a_signal_ends_it_and_the_terminal_is_as_before(
 @pytest.mark.parametrize("program", ["", WITHOUT_TEXTUAL])
 def test_ctrl_c_ends_it(program: str, opened: Open) -> None:
     seen = opened(program=program)
-    seen.shows("hold something", "keys need Textual" if program else "q quit")
+    seen.shows("not empty", "keys need Textual" if program else "q quit")
     seen.press("C-c")
     seen.shows("ENDED 130")
     assert seen.is_as_before()
@@ -208,14 +208,14 @@ def test_a_socket_of_no_monitor_is_said(folder: Path) -> None:
         dead.bind(str(folder / "m"))
     shown = run("top", "--once", "--socket", folder / "m")
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert "by thresholds, no monitor answers" in shown.stdout
+    assert "by thresholds (no monitor)" in shown.stdout
     assert f"no monitor answers at {folder / 'm'}" in shown.stdout
 
 
 def test_one_frame_says_why_a_queue_is_over(folder: Path, here: int) -> None:
     shown = run("top", "--once", "-c", folder / "config.yaml", "--filter", f"port:{here}", *NOBODY)
     assert shown.returncode == 0
-    assert "hold something" in shown.stdout
+    assert "not empty" in shown.stdout
     assert re.search(r"RECV size .*5003", shown.stdout)
 
 

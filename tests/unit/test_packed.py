@@ -31,7 +31,7 @@ CHUNKS = [
 
 def test_each_socket_is_there_once_and_the_empty_ones_by_their_ports() -> None:
     found = handed(CHUNKS)
-    assert [(row.inode, row.recv, row.send) for row in found.full] == [(1010, 5, 0), (1020, 0, 7)]
+    assert [(row.inode, row.recv, row.send) for row in found.full_rows()] == [(1010, 5, 0), (1020, 0, 7)]
     assert [(ports, row.inode) for ports, row in found.empty_rows()] == [
         (22 << 16 | 9, 1014), (443 << 16 | 9, 1002),
     ]  # fmt: skip
@@ -40,9 +40,9 @@ def test_each_socket_is_there_once_and_the_empty_ones_by_their_ports() -> None:
 
 def test_rows_are_divided_alike() -> None:
     packed = handed(CHUNKS)
-    rows = [*packed.full, *(row for _, row in packed.empty_rows())]
+    rows = [*packed.full_rows(), *(row for _, row in packed.empty_rows())]
     found = handed_rows(rows)
-    assert found.full == packed.full
+    assert list(found.full_rows()) == list(packed.full_rows())
     assert list(found.empty_rows()) == list(packed.empty_rows())
     assert found.states == packed.states
 

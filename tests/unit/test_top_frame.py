@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console, Group
 
 from sockbpf.judge.tracks import Tracks
-from sockbpf.record.moment import Moment, OpenEpisode, Told, ends_of
+from sockbpf.record.moment import Moment, OpenEpisode, Rest, Told, ends_of
 from sockbpf.record.socket_row import SocketRow, Whose
 from sockbpf.view.top_frame import frame, short_span
 from tests.unit.socket_rows import MIB, a_listener, a_row
@@ -44,7 +44,7 @@ def test_a_frame_is_no_larger_than_the_screen(width: int, height: int, rows: lis
 
 def test_the_reason_stands_at_what_is_over() -> None:
     shown = lines(80, 24)
-    assert shown[0].startswith("1 over (by thresholds, no monitor answers); 60 sockets hold something")
+    assert shown[0].startswith("1 over by thresholds (no monitor); 60 sockets not empty")
     assert [line for line in shown if "RECV size" in line] == [shown[3]]
 
 
@@ -52,7 +52,7 @@ def test_the_reason_is_the_monitors_where_there_is_one() -> None:
     queue = OpenEpisode(ends_of(ROWS[1]), "SEND", "stalled", "warning", "", 5, 1, 1_700_000_000.0, held=False)
     rate = OpenEpisode(None, "RATE", "rate", "warning", "", 7, 1, 0.0, held=False, name="UdpRcvbufErrors")
     shown = lines(200, 24, Told((queue, rate), blind=("the thread looks hangs",)))
-    assert "1 over (by the running monitor)" in shown[0]
+    assert "1 over by the running monitor" in shown[0]
     assert "blind: the thread looks hangs" in shown[1]
     assert "UdpRcvbufErrors rises by 7, over 1" in shown[2]
     assert shown[5].startswith("40s SEND stalled")
@@ -67,3 +67,12 @@ def test_spans_are_short() -> None:
         "2h",
         "2d",
     ]
+
+
+def test_sockets_that_are_not_rows_are_counted() -> None:
+    tracks = Tracks()
+    moment = Moment(1.0, 0.0, ROWS, rest=Rest(sockets=9000, over=7))
+    tracks.take(moment)
+    first, second, *_ = map(str, frame(moment, tracks, tracks.in_order(), (200, 24)))
+    assert first.startswith("8 over by thresholds (no monitor); 9060 sockets not empty")
+    assert second.startswith("the worst 60 are here")

@@ -144,9 +144,35 @@ def test_every_page_fits(width: int, height: int, keys: str) -> None:
 
 def test_whose_all_sockets_are_is_asked_for_only_where_that_counts() -> None:
     state = a_state()
-    assert state.to_name == NAMED
+    assert state.wanted.named == NAMED
     press(state, "g")
-    assert state.to_name is None
-    assert a_state(text="port:443").to_name == NAMED
-    assert a_state(text="unit:nginx").to_name is None
-    assert a_state(text="nginx").to_name is None
+    assert state.wanted.named is None
+    assert a_state(text="port:443").wanted.named == NAMED
+    assert a_state(text="unit:nginx").wanted.named is None
+    assert a_state(text="nginx").wanted.named is None
+
+
+def test_all_sockets_are_asked_for_only_where_that_counts() -> None:
+    assert not a_state().wanted.is_all
+    for key in ("g", "s"):
+        state = a_state()
+        press(state, key)
+        assert state.wanted.is_all
+    assert a_state(text="port:443").wanted.is_all
+    assert not a_state(text="port:").wanted.is_all
+
+
+def test_a_key_that_asks_for_more_is_known_as_such() -> None:
+    state = a_state()
+    before = state.wanted
+    press(state, "down")
+    assert not state.wanted.is_more_than(before)
+    press(state, "g")
+    assert state.wanted.is_more_than(before)
+    assert not before.is_more_than(state.wanted)
+
+
+def test_the_chosen_socket_is_asked_for() -> None:
+    state = a_state()
+    press(state, "down")
+    assert state.wanted.inodes == {ROWS[0].socket.inode}

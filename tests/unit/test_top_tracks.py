@@ -11,7 +11,7 @@ import pytest
 from sockbpf.judge.tracks import ENDED_S, POINTS, WITH_HISTORY, History, Tracks
 from sockbpf.monitor.told_over import told_over
 from sockbpf.record.event import Direction
-from sockbpf.record.moment import Moment, Told, ends_of
+from sockbpf.record.moment import Moment, Rest, Told, ends_of
 from sockbpf.record.socket_row import SocketRow
 from tests.unit.socket_rows import MIB, a_row
 
@@ -80,6 +80,14 @@ def test_what_ended_stays_a_while_at_its_place_and_then_goes() -> None:
     assert ports(tracks) == [1, 2]
     tracks.take(look(1.1 + ENDED_S, second))
     assert ports(tracks) == [2]
+
+
+def test_what_is_not_among_the_worst_any_more_has_not_ended() -> None:
+    tracks = Tracks()
+    first, second = a_row(recv=900_000, inode=1), a_row(recv=100_000, inode=2)
+    tracks.take(look(1, first, second))
+    tracks.take(replace(look(2, first), rest=Rest(1, 0, frozenset({2}))))
+    assert [(track.row, track.has_ended) for track in tracks.in_order()] == [(first, False)]
 
 
 def test_the_monitor_says_what_is_over_where_there_is_one() -> None:

@@ -49,9 +49,9 @@ class Diag:
         paths.look()  # at those that came meanwhile
         return [row for row in rows if row not in paths]
 
-    def handed(self, protocol: Protocol) -> Handed:
-        """Return all sockets of the calling thread's network namespace that have queues; raise OSError."""
-        return handed_rows(self.rows(protocol, Terms(Which.ALL)))
+    def handed(self, protocol: Protocol, which: Which, *, progress: bool = False) -> Handed:
+        """Return such sockets of the calling thread's network namespace; raise OSError."""
+        return handed_rows(self.rows(protocol, Terms(which, progress=progress)))
 
     def close(self) -> None:
         """Do nothing: nothing is held."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.netns import inside, namespaces
 from sockbpf.kernel.look.packed import handed_rows
-from sockbpf.kernel.look.row import Terms, Which
+from sockbpf.kernel.look.row import Which
 from sockbpf.kernel.look.sock_diag import LISTEN, dump_without_bytes
 from sockbpf.record.event import Protocol
 
@@ -58,15 +58,17 @@ def glance(
 ) -> Glance:
     """Look at all sockets once: at those that hold something, and with `empties` at the others too.
 
-    With `progress` each that holds something says what has left its queues.
+    With `progress` each says what has left its queues.
     """
+    which = Which.ALL if empties else Which.NOT_EMPTY
     seen = Glance()
     for number, path in places().items():
         is_gone = suppress(FileNotFoundError, ProcessLookupError)
         with _noting(seen, "sockets", number), is_gone, entered(path, number) as netns:
             for protocol in () if listeners_only else protocols:
                 with _noting(seen, f"{protocol.name} sockets", netns):
-                    seen.handed.append((netns, protocol, _handed(look, protocol, empties, progress)))
+                    handed = look.handed(protocol, which, progress=progress)
+                    seen.handed.append((netns, protocol, handed))
             if Protocol.TCP in protocols:
                 with _noting(seen, "TCP listeners", netns):
                     _see_rest(seen, netns, empties=empties and not listeners_only)
@@ -80,12 +82,6 @@ def _noting(seen: Glance, what: str, netns: int) -> Iterator[None]:
         yield
     except OSError as fault:
         seen.missed.append(f"{what} of network namespace {netns} cannot be listed: {fault.strerror or fault}")
-
-
-def _handed(look: Look, protocol: Protocol, empties: bool, progress: bool) -> Handed:
-    if empties:
-        return look.handed(protocol)
-    return handed_rows(look.rows(protocol, Terms(Which.NOT_EMPTY, progress=progress)))
 
 
 def _see_rest(seen: Glance, netns: int, *, empties: bool) -> None:

@@ -71,9 +71,9 @@ class Iterators:
             os.close(descriptor)
         return [row for row in rows if terms.take(row.send, row.recv, row.inode)]
 
-    def handed(self, protocol: Protocol) -> Handed:
-        """Return all sockets of the calling thread's network namespace that have queues; raise OSError."""
-        self._write(Terms(Which.ALL))
+    def handed(self, protocol: Protocol, which: Which, *, progress: bool = False) -> Handed:  # noqa: ARG002
+        """Return such sockets of the calling thread's network namespace; raise OSError."""
+        self._write(Terms(which))
         descriptor = open_iterator(self._links[protocol])
         try:
             return handed(map(whole, _chunks(descriptor)))

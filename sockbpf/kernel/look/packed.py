@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What a look at all sockets handed over, kept small: of 100 000 sockets, nearly all empty, only a few are shown.
+"""What a look at all sockets handed over, kept small: of 100 000 sockets only a few are shown.
 
 Records stay the bytes that they are until somebody asks for one.
 """
@@ -25,13 +25,17 @@ PLACE_BITS = 32
 class Handed:
     """The sockets of one protocol that one network namespace handed over."""
 
-    full: list[Row]
-    """Those that hold something."""
+    full: list[int]
+    """Those that hold something: a place for `row`."""
     empties: list[int]
     """The others in the order of their ports: the ports, and in the lower 32 bits a place for `row`."""
     states: Counter[int]
     """How many there are of each TCP state, by its number; of UDP the same numbers say whether they are connected."""
     row: Callable[[int], Row]
+
+    def full_rows(self) -> Iterator[Row]:
+        """Yield those that hold something, made one by one."""
+        return map(self.row, self.full)
 
     def empty_rows(self) -> Iterator[tuple[int, Row]]:
         """Yield the empty ones by their ports, with what they are sorted by."""
@@ -60,7 +64,7 @@ def handed(chunks: Iterable[bytes]) -> Handed:
         begin = place * RECORD.size
         return next(rows_of(raw[begin : begin + RECORD.size]))[1]
 
-    return Handed([row(place) for place in full], sorted(empties), Counter(states), row)
+    return Handed(full, sorted(empties), Counter(states), row)
 
 
 def handed_rows(rows: list[Row]) -> Handed:
@@ -72,4 +76,5 @@ def handed_rows(rows: list[Row]) -> Handed:
         if not (row.recv or row.send)
     ]
     states = Counter(row.detail.state for row in rows if row.detail)
-    return Handed([row for row in rows if row.recv or row.send], sorted(empties), states, rows.__getitem__)
+    full = [place for place, row in enumerate(rows) if row.recv or row.send]
+    return Handed(full, sorted(empties), states, rows.__getitem__)
