@@ -22,6 +22,7 @@ from tests.live.daemons import TOLD
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import DEADLINE_S
+from tests.live.zabbix.answering import HANGS, LOST, MACROS, PROBLEMS, WELL, WRONG, answering
 from tests.live.zabbix.api import Api
 from tests.live.zabbix.packages import command, unpacked
 from tests.live.zabbix.server import Server, said_by_agent2, start_agent, start_server
@@ -33,7 +34,7 @@ GIVEN = Path(__file__).parents[2] / "zabbix"
 INSTALLED = "/usr/local/bin/sockbpf status --json"
 UNREAD = 2003
 HOST = "watched"
-DEAD = "Sockbpf: No monitor answers"
+DEAD, HANGING = "Sockbpf: No monitor answers", "Sockbpf: The monitor hangs"
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def watched(programs: Path, folder: Path, stack: ExitStack) -> Watched:
     # An import leaves out what it does not understand, such as a trigger, and does not say so.
     for name in (AGENT, TRAPPER):
         assert api.names_of(name) == names_in(template, name)
-    api.make_host(HOST, [AGENT, TRAPPER], agent_port, {"{$SOCKBPF.INTERVAL}": "1s"})
+    api.make_host(HOST, [AGENT, TRAPPER], agent_port, MACROS)
     return Watched(api, server)
 
 
@@ -141,6 +142,17 @@ def test_zabbix(
     monitor.process.send_signal(signal.SIGKILL)
     watched.until(DEAD)
     assert "no monitor answers" in watched.value("sockbpf.blind")
+    with answering(folder / "m.sock", WELL | {"lost": 0}) as said:
+        watched.until()
+        said.status = WELL
+        watched.until(LOST)
+        watched.until()
+        said.status = WRONG
+        watched.until(*PROBLEMS)
+        said.status = HANGS
+        watched.until(HANGING, *PROBLEMS[1:])  # nothing is known: what was over stays a problem
+        said.status = WELL
+        watched.until()
 
     address = ("127.0.0.1", watched.server.port)
     with closing(Zabbix(address=address, host="nobody", timeout_s=DEADLINE_S)) as to_nobody:
