@@ -197,7 +197,10 @@ class Policy:
         surely = reading.surely(episode.direction) if reading else 0
         episode.absent = 0 if reading else episode.absent + 1
         if reading:
-            episode.facts = replace(reading.facts_of(episode.direction), drops=episode.facts.drops)
+            known = episode.facts
+            episode.facts = replace(
+                reading.facts_of(episode.direction), drops=known.drops, drops_before=known.drops_before
+            )
         if reading and not episode.socket.inode:
             episode.socket = reading.socket  # the queue went over before the connection was accepted
         if episode.ns > sweep.begun_ns:  # the hooks have seen the queue since the sweep began

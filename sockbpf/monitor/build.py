@@ -21,6 +21,7 @@ from sockbpf.kernel.look.choice import Choice
 from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.sweep import Sweeper, SweepThread
 from sockbpf.monitor.answering import Answering
+from sockbpf.monitor.causes import Causes
 from sockbpf.monitor.demand import QUEUES, Demand
 from sockbpf.monitor.listening import ListenersJudge, Listening
 from sockbpf.monitor.loop import Monitor
@@ -131,6 +132,7 @@ def build(
         judges=judges,
         watches=watches,
         stages=stages,
+        causes=Causes(counters),
         dispatch=dispatch,
         schedule=schedule,
         settings=settings,

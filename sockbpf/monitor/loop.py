@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sockbpf.kernel.attach.probes import Probes
     from sockbpf.kernel.look.sweep import SweepThread
     from sockbpf.monitor.answering import Answering
+    from sockbpf.monitor.causes import Causes
     from sockbpf.monitor.demand import Demand
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.losses import Losses
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.status import Status
     from sockbpf.monitor.waking import Waking
     from sockbpf.monitor.watch import Judge, Watching
-    from sockbpf.record.alert import Notice
+    from sockbpf.record.alert import Folded, Notice
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Monitor:
     watches: tuple[Watching, ...]
     rules: Rules
     stages: Stages
+    causes: Causes
     dispatch: Dispatch
     schedule: Schedule
     settings: Reload
@@ -216,7 +218,10 @@ class Monitor:
 
     def _alert(self, notices: list[Notice]) -> None:
         if notices:
-            self.dispatch.alert(self.stages.on_notices(notices, monotonic_ns()))
+            self._tell(self.stages.on_notices(notices, monotonic_ns()))
+
+    def _tell(self, notices: list[Notice | Folded]) -> None:
+        self.dispatch.alert(self.causes.explained(notices))
 
     def _alert_due(self, now_ns: int) -> None:
         """Send the alerts that are due: of holds, repeats and collected notices; and the heartbeat.
@@ -228,7 +233,7 @@ class Monitor:
         self._alert(self.policy.on_time(now_ns))
         for judge in self.judges:
             self._alert(self.rules.named(judge.on_time(now_ns)))
-        self.dispatch.alert(self.stages.on_time(now_ns))
+        self._tell(self.stages.on_time(now_ns))
         if self.schedule.take_heartbeat(now_ns / 1e9):
             self.losses.count()
             self.dispatch.heartbeat()
@@ -242,6 +247,6 @@ class Monitor:
         if self.probes:
             self.losses.count()
             self.probes.close()
-        self.dispatch.alert(self.stages.flush(monotonic_ns()))
+        self._tell(self.stages.flush(monotonic_ns()))
         owed = self.dispatch.close(FLUSH_S)
         log.info("stopped, %d alerts owed; %s", owed, self.losses.all())

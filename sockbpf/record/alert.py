@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from sockbpf.record.event import Direction, Mode, Socket
     from sockbpf.record.rate import Droppers, HostCounter, Rate
+    from sockbpf.record.why import Why
 
 EXCEEDED, ONGOING, CLEARED = "exceeded", "ongoing", "cleared"
 EVENTS = (EXCEEDED, ONGOING, CLEARED)
@@ -66,6 +67,8 @@ class Notice:
     """The threshold of a rate, with its unit."""
     droppers: Droppers = ()
     """Of a rate: the sockets that have dropped datagrams since the episode began, the worst first."""
+    why: Why | None = None
+    """Why the queue is over; None of a rate, and where nobody has asked."""
 
 
 def socket_of(notice: Notice) -> Socket:

@@ -215,7 +215,13 @@ def decode(raw: bytes) -> Event:
         pid=pid,
         comm=comm.split(b"\0", 1)[0].decode("utf-8", "replace"),
         condition=Condition.FILL if of_buffer else Condition.SIZE,
-        facts=Facts(limit, charged, state, (drops - drops_before) % 2**32 if drops_are_its_own else None),
+        facts=Facts(
+            limit,
+            charged,
+            state,
+            (drops - drops_before) % 2**32 if drops_are_its_own else None,
+            drops_before if drops_are_its_own else None,
+        ),
         rules=rules,
         rule=rule,
     )

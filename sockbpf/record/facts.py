@@ -59,6 +59,8 @@ class Facts:
     """The number of the TCP state; 0: not known, or no TCP."""
     drops: int | None = None
     """How much was dropped since the episode began; None: not known, or nothing that could be dropped is counted."""
+    drops_before: int | None = None
+    """The socket's count of drops when the episode began, modulo 2^32; None where only sweeps have seen it."""
 
     @property
     def fill(self) -> int | None:

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from sockbpf.record.alert import EVENTS, EXCEEDED, HEARTBEAT, Common, seconds_text
+from sockbpf.record import field_values as values
+from sockbpf.record.alert import EVENTS, HEARTBEAT, Common, seconds_text
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.facts import STATES, Condition, Severity
 from sockbpf.record.rate import PER
+from sockbpf.record.why import Cause, Confidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.record.alert import Alert
-    from sockbpf.record.event import Socket
 
 
 class Kind(Enum):
@@ -78,56 +79,6 @@ class Field:
     which makes a new edition of the tables. A field without a column is found by key=value in the body, slowly."""
 
 
-def _duration(alert: Alert) -> str:
-    notice = alert.notice
-    return "0" if notice.event == EXCEEDED else seconds_text(notice.ns - notice.since_ns)
-
-
-def _limit(alert: Alert) -> str | None:
-    is_known = alert.notice.facts.limit or alert.notice.direction is Direction.ACCEPT  # which can be 0
-    return str(alert.notice.facts.limit) if is_known else None
-
-
-def _fill(alert: Alert) -> str | None:
-    fill = alert.notice.facts.fill
-    return None if fill is None else str(fill)
-
-
-def _worst(alert: Alert) -> str | None:
-    """Return the worst sockets, each by that end of it in which they can differ; of a rate by the local end."""
-    if alert.notice.droppers:
-        return ";".join(f"{_end(socket, is_local=True)}={drops}" for socket, drops in alert.notice.droppers)
-    is_local = alert.common is Common.REMOTE_SERVICE
-    return ";".join(f"{_end(socket, is_local=is_local)}={size}" for socket, size in alert.worst) or None
-
-
-def _end(socket: Socket, *, is_local: bool) -> str:
-    ip, port = (socket.local_ip, socket.local_port) if is_local else (socket.remote_ip, socket.remote_port)
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-
-
-def _of_socket(value: Callable[[Socket], str]) -> Callable[[Alert], str | None]:
-    """Return what gives a value of the alert's socket; None where the alert is about none."""
-
-    def of(alert: Alert) -> str | None:
-        return value(alert.notice.socket) if alert.notice.socket else None
-
-    return of
-
-
-def _protocol(alert: Alert) -> str | None:
-    notice = alert.notice
-    protocol = (
-        notice.socket.protocol if notice.socket else notice.counter.protocol if notice.counter else None
-    )
-    return protocol.name.lower() if protocol else None
-
-
-def _netns(alert: Alert) -> str | None:
-    place = alert.notice.socket or alert.notice.counter
-    return str(place.netns) if place else None
-
-
 PLACES_OF_EDITION_2 = 12
 """The number of fields that are columns in edition 2 of the store's tables; each further column is a new edition."""
 
@@ -138,6 +89,10 @@ _ENDED = (
 )
 """The outbox adds these: the alert itself does not know who is behind."""
 _COUNTER = "of a rate alone: the counter, by `nstat`'s name, that rises by `size` a `second` or a `minute`"
+_WHY = (
+    "why: a word of [docs/causes.md](docs/causes.md) or `unknown`; `high`, `medium` or `low`; a sentence with the "
+    "figures; what it rests on, `name=value;…`"
+)
 _OWNER = "whose socket it is, where that is certain; else absent"
 
 FIELDS = (
@@ -151,23 +106,23 @@ FIELDS = (
         lambda alert: alert.notice.event, choices=(*EVENTS, HEARTBEAT), needed=ALWAYS, column=1,
     ),
     Field(
-        "protocol", TEXT, "`tcp`, `udp`; of a rate where its counter is of one of them", _protocol,
+        "protocol", TEXT, "`tcp`, `udp`; of a rate where its counter is of one of them", values.protocol,
         choices=tuple(each.name.lower() for each in Protocol), needed=OF_SOCKETS, label=True, column=2,
     ),
     Field(
-        "local_ip", ADDRESS, _ENDPOINT, _of_socket(lambda socket: socket.local_ip),
+        "local_ip", ADDRESS, _ENDPOINT, values.of_socket(lambda socket: socket.local_ip),
         folded=False, label=True, column=4,
     ),
     Field(
-        "local_port", WHOLE, _ENDPOINT, _of_socket(lambda socket: str(socket.local_port)),
+        "local_port", WHOLE, _ENDPOINT, values.of_socket(lambda socket: str(socket.local_port)),
         needed=OF_SOCKETS, label=True, column=5,
     ),
     Field(
-        "remote_ip", ADDRESS, _ENDPOINT, _of_socket(lambda socket: socket.remote_ip),
+        "remote_ip", ADDRESS, _ENDPOINT, values.of_socket(lambda socket: socket.remote_ip),
         folded=False, label=True, column=6,
     ),
     Field(
-        "remote_port", WHOLE, _ENDPOINT, _of_socket(lambda socket: str(socket.remote_port)),
+        "remote_port", WHOLE, _ENDPOINT, values.of_socket(lambda socket: str(socket.remote_port)),
         folded=False, label=True, column=7,
     ),
     Field(
@@ -204,12 +159,12 @@ FIELDS = (
     ),
     Field(
         "limit", WHOLE, "the size of the queue's buffer, where it is known; of `ACCEPT` the backlog",
-        _limit,
+        values.limit,
         unit="bytes", folded=False,
     ),
     Field(
         "fill", WHOLE, "how full the kernel finds that buffer, which counts more than payload",
-        _fill, unit="%", folded=False,
+        values.fill, unit="%", folded=False,
     ),
     Field(
         "drops", WHOLE, "datagrams (UDP `RECV`) or connections (`ACCEPT`) dropped since the episode began",
@@ -220,8 +175,26 @@ FIELDS = (
         lambda alert: STATES.get(alert.notice.facts.state), choices=tuple(STATES.values()), folded=False,
     ),
     Field(
+        "cause", TEXT, _WHY,
+        values.why(lambda why: why.cause.value),
+        choices=tuple(each.value for each in Cause), folded=False,
+    ),
+    Field(
+        "confidence", TEXT, _WHY,
+        values.why(lambda why: why.confidence.value if why.confidence else None),
+        choices=tuple(each.value for each in Confidence), folded=False,
+    ),
+    Field(
+        "reason", TEXT, _WHY, values.why(lambda why: why.reason or None),
+        folded=False, chosen=True,
+    ),
+    Field(
+        "evidence", TEXT, _WHY,
+        values.why(lambda why: ";".join(f"{name}={value}" for name, value in why.evidence) or None), folded=False,
+    ),
+    Field(
         "duration", SECONDS, "since the episode began; `0` on `exceeded`",
-        _duration, unit="s",
+        values.duration, unit="s",
     ),
     Field(
         "id", TEXT, "names the episode, the same on every try", lambda alert: alert.notice.id,
@@ -235,7 +208,7 @@ FIELDS = (
         "host", TEXT, "host name", lambda alert: alert.host,
         needed=ALWAYS, chosen=True, label=True, column=8,
     ),
-    Field("netns", WHOLE, "network namespace, inode number", _netns, folded=False, label=True),
+    Field("netns", WHOLE, "network namespace, inode number", values.netns, folded=False, label=True),
     Field(
         "name", TEXT, _COUNTER,
         lambda alert: alert.notice.counter.name if alert.notice.counter else None,
@@ -275,7 +248,7 @@ FIELDS = (
     Field(
         "worst", TEXT, "of a folded alert: the worst of its sockets, as `ip:port=size;…`, by the remote end; by the "
         "local one if the remote service is common; of a rate: who dropped most datagrams since the episode began",
-        _worst,
+        values.worst,
     ),
 )  # fmt: skip
 """In the order of the request."""

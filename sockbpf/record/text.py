@@ -88,6 +88,8 @@ def sentence(fields: Mapping[str, str]) -> str:
     else:
         what = "{type} queue of {protocol} {local}{remote} {phrase}"
         ends = " ({comm}, pid {pid})" if "pid" in fields else ""
+    if "reason" in fields:
+        ends += ": {reason}"
     if "ended" in fields:
         ends += "; {ended} episodes ended meanwhile, this one was the worst: {unsent} alerts are left out"
     if "crossings" in fields:

@@ -98,3 +98,50 @@ def slow_link(rate: str = "8kbit") -> Iterator[Link]:
             subprocess.run(
                 ["ip", "-n", sender, "link", "del", "slow"], check=False, stderr=subprocess.DEVNULL
             )
+
+
+@dataclass(frozen=True)
+class Path:
+    """The namespaces at both ends of a path, and the far end's addresses by family."""
+
+    near: str
+    far: str
+    address: dict[str, str]
+
+
+@contextmanager
+def slow_path(rate: str, limit: str) -> Iterator[Path]:
+    """Join two namespaces by a router, with a token bucket in front of its device towards the far end."""
+    with ExitStack() as stack:
+        near, router, far = (stack.enter_context(namespace()) for _ in range(3))
+        ip("-n", near, "link", "add", "near", "type", "veth", "peer", "name", "in", "netns", router)
+        ip("-n", router, "link", "add", "out", "type", "veth", "peer", "name", "far", "netns", far)
+        for name, device, net, last in (
+            *((near, "near", 1, 1), (router, "in", 1, 2), (router, "out", 2, 1), (far, "far", 2, 2)),
+        ):
+            ip("-n", name, "addr", "add", f"198.51.10{net}.{last}/24", "dev", device)
+            ip("-n", name, "addr", "add", f"2001:db8:{net}::{last}/64", "dev", device, "nodad")
+            ip("-n", name, "link", "set", device, "up")
+        for name, net in ((near, 1), (far, 2)):
+            last = 3 - net
+            ip("-n", name, "route", "add", "default", "via", f"198.51.10{net}.{last}")
+            ip("-n", name, "-6", "route", "add", "default", "via", f"2001:db8:{net}::{last}")
+        for key in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"):
+            ip("netns", "exec", router, "sysctl", "-qw", key)
+        bucket = (
+            "tc",
+            "qdisc",
+            "add",
+            "dev",
+            "out",
+            "root",
+            "tbf",
+            "rate",
+            rate,
+            "burst",
+            "3000",
+            "limit",
+            limit,
+        )
+        ip("netns", "exec", router, *bucket)
+        yield Path(near, far, {"ipv4": "198.51.102.2", "ipv6": "2001:db8:2::2"})

@@ -126,7 +126,7 @@ def dump_listeners(family: int) -> Iterator[tuple[Row, int, int | None]]:
     """
     extensions = 1 << (INET_DIAG_SKMEMINFO - 1)
     for payload in _asked(REQUEST.pack(family, Protocol.TCP, extensions, 0, 1 << LISTEN)):
-        memory = _attribute(payload, INET_DIAG_SKMEMINFO)
+        memory = attribute(payload, INET_DIAG_SKMEMINFO)
         drops = DROPS.unpack_from(memory)[0] if len(memory) >= DROPS.size else None
         yield _row(payload), COOKIE.unpack_from(payload)[0], drops
 
@@ -145,7 +145,7 @@ def dump_without_bytes(family: int, *, everything: bool = True) -> Iterator[Row]
         if detail is None:  # no socket yet, or none any more: it has no memory
             detail = Detail(0, 0, 0, payload[STATE_AT], 0, 0, 0, 0, 0, 0)
         else:
-            cgroup = _attribute(payload, INET_DIAG_CGROUP_ID)  # 5.7
+            cgroup = attribute(payload, INET_DIAG_CGROUP_ID)  # 5.7
             number = CGROUP.unpack_from(cgroup)[0] if len(cgroup) >= CGROUP.size else 0
             detail = replace(detail, cgroup=number)
         yield replace(row, detail=detail)
@@ -191,7 +191,7 @@ def _asked(body: bytes) -> Iterator[memoryview]:
             HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body
         )
         while True:
-            for kind, payload in _messages(netlink.recv(RECEIVE_BYTES)):
+            for kind, payload in messages(netlink.recv(RECEIVE_BYTES)):
                 if kind in (NLMSG_DONE, NLMSG_ERROR):  # the last message of a dump says whether it failed
                     code = -ERROR.unpack_from(payload)[0]
                     if not code:
@@ -201,7 +201,7 @@ def _asked(body: bytes) -> Iterator[memoryview]:
                     yield payload
 
 
-def _messages(buffer: bytes) -> Iterator[tuple[int, memoryview]]:
+def messages(buffer: bytes) -> Iterator[tuple[int, memoryview]]:
     view = memoryview(buffer)
     position = 0
     while position + HEADER.size <= len(buffer):
@@ -220,7 +220,7 @@ def _row(payload: memoryview) -> Row:
 
 def _detail(payload: memoryview, protocol: Protocol) -> Detail | None:
     """Return what the message says of the socket's memory; None if it does not."""
-    memory = _attribute(payload, INET_DIAG_SKMEMINFO)
+    memory = attribute(payload, INET_DIAG_SKMEMINFO)
     if len(memory) < MEMORY.size:
         return None
     rmem, rcvbuf, wmem, sndbuf, queued = MEMORY.unpack_from(memory)
@@ -235,14 +235,14 @@ def _left(payload: memoryview, recv: int) -> Mapping[Direction, int] | None:
     The count of bytes received grows with rcv_nxt, so that less what is unread it grows with copied_seq. Bytes that
     come between the kernel's two reads make it greater at this look, never less.
     """
-    info = _attribute(payload, INET_DIAG_INFO)
+    info = attribute(payload, INET_DIAG_INFO)
     if len(info) < PROGRESS.size:  # before 4.1
         return None
     acked, received = PROGRESS.unpack_from(info)
     return {Direction.SEND: acked, Direction.RECV: received - recv}
 
 
-def _attribute(payload: memoryview, wanted: int) -> memoryview:
+def attribute(payload: memoryview, wanted: int) -> memoryview:
     """Return the content of an attribute; empty if there is none."""
     position = MESSAGE.size
     while position + ATTRIBUTE.size <= len(payload):

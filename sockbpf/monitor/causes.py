@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Finds out why, for each alert: looks closely at its socket and at the threads of its owner, and asks the judge.
+
+Only what becomes an alert is looked at, in the loop's thread: some 100 µs each, so many a second and no more.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sockbpf.judge.causes import judged
+from sockbpf.judge.symptoms import Symptoms
+from sockbpf.kernel.look.close import CloseLook
+from sockbpf.kernel.look.threads import threads_of
+from sockbpf.process.clock import monotonic_ns
+from sockbpf.record.alert import CLEARED, Folded, Notice
+from sockbpf.record.event import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sockbpf.counters import Counters
+    from sockbpf.record.closeup import Closeup
+    from sockbpf.record.why import Cause, Why
+
+MOST_A_SECOND = 300
+"""Alerts that are explained: of more, further ones of that second have no cause."""
+
+MOST_EPISODES = 32_768
+"""Episodes whose causes are remembered until they end; of more, the oldest are forgotten."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """What was said of one episode."""
+
+    first: Closeup
+    before: Closeup
+    """The first look since which nothing has left the queue."""
+    held_ns: dict[Cause, int] = field(default_factory=dict)
+    """How long each cause held so far, but for the last one."""
+    last: Why | None = None
+    since_ns: int = 0
+    """When the last one was found."""
+    whys: dict[Cause, Why] = field(default_factory=dict)
+    """What was said last of each cause."""
+
+    def note(self, why: Why, ns: int) -> None:
+        self.end(ns)
+        self.last, self.since_ns = why, ns
+        self.whys[why.cause] = why
+
+    def end(self, ns: int) -> None:
+        if self.last:
+            cause = self.last.cause
+            self.held_ns[cause] = self.held_ns.get(cause, 0) + ns - self.since_ns
+
+    def longest(self) -> Why | None:
+        """Return the cause that held longest; unknown only if no other was found."""
+        known: dict[Cause, int] = {each: ns for each, ns in self.held_ns.items() if each.is_known}
+        known = known or self.held_ns
+        return self.whys[max(known, key=known.__getitem__)] if known else None
+
+
+class Causes:
+    """Gives each notice of one queue its cause. For the loop's thread."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._look = CloseLook()
+        self._told: OrderedDict[str, _Told] = OrderedDict()
+        self._second, self._in_second = 0, 0
+
+    def explained(self, notices: Iterable[Notice | Folded]) -> list[Notice | Folded]:
+        """Return the notices, each of one queue with its cause."""
+        return [one if isinstance(one, Folded) else self._with_cause(one) for one in notices]
+
+    def _with_cause(self, notice: Notice) -> Notice:
+        if notice.direction is Direction.RATE or notice.socket is None:
+            return notice
+        if notice.event == CLEARED:
+            return replace(notice, why=self._longest(notice))
+        now = self._look.look(notice.socket, notice.pid) if self._may() else None
+        if now is None:
+            return notice
+        told = self._told.get(notice.id)
+        notice = _with_drops(notice, now, told.first if told else None)
+        threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
+        why = judged(Symptoms(notice, now, told.before if told else None, threads))
+        self._note(notice, why, now)
+        return replace(notice, why=why)
+
+    def _longest(self, notice: Notice) -> Why | None:
+        """Return the cause that held longest of an episode that has ended."""
+        told = self._told.pop(notice.id, None)
+        if told is None:
+            return None
+        told.end(notice.ns)
+        return told.longest()
+
+    def _note(self, notice: Notice, why: Why, now: Closeup) -> None:
+        told = self._told.setdefault(notice.id, _Told(now, now))
+        if now.left(notice.direction) != told.before.left(notice.direction):
+            told.before = now
+        told.note(why, now.ns)
+        if len(self._told) > MOST_EPISODES:
+            self._told.popitem(last=False)
+
+    def _may(self) -> bool:
+        """Tell whether there is time for another one in this second."""
+        second = monotonic_ns() // 10**9
+        if second != self._second:
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        if self._in_second > MOST_A_SECOND:
+            self._counters.add("unexplained")
+            return False
+        return True
+
+
+def _with_drops(notice: Notice, now: Closeup, first: Closeup | None) -> Notice:
+    """Return the notice with the datagrams that were dropped up to now: no hook sees them."""
+    if notice.direction is not Direction.RECV or now.tcp or not now.memory or now.memory.drops is None:
+        return notice
+    before = notice.facts.drops_before
+    if before is None and first and first.memory:
+        before = first.memory.drops
+    if before is None:
+        return notice
+    return replace(notice, facts=replace(notice.facts, drops=(now.memory.drops - before) % 2**32))

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What one socket looked like at one instant, closely, and what the threads of its owner did then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from sockbpf.record.event import Direction
+
+
+class Timer(IntEnum):
+    """What the socket waits for; `idiag_timer` of include/uapi/linux/inet_diag.h, as net/ipv4/inet_diag.c sets it."""
+
+    NONE = 0
+    RETRANSMIT = 1
+    KEEPALIVE = 2
+    TIME_WAIT = 3
+    PERSIST = 4
+    """It asks the peer again and again whether its window is still closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the buffers are charged, and their sizes, bytes; SK_MEMINFO_* of include/uapi/linux/sock_diag.h."""
+
+    rmem: int
+    rcvbuf: int
+    wmem: int
+    """sk_wmem_alloc: what was handed to the device or waits in front of it."""
+    sndbuf: int
+    queued: int
+    backlog: int | None = None
+    drops: int | None = None
+    """sk_drops; datagrams of UDP. Of TCP it says nothing of a loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """The part of struct tcp_info (include/uapi/linux/tcp.h) that tells causes; None: not of this kernel.
+
+    `unacked`, `sacked`, `lost`, `retrans` and `cwnd` are segments; windows and `notsent` bytes; times are in the unit
+    of their name.
+    """
+
+    retransmits: int
+    backoff: int
+    rto_us: int
+    mss: int
+    unacked: int
+    sacked: int
+    lost: int
+    retrans: int
+    last_ack_ms: int
+    rtt_us: int
+    cwnd: int
+    total_retrans: int
+    received: int | None = None
+    """Bytes that have come in order: with what is unread, how many were read."""
+    acked: int | None = None
+    notsent: int | None = None
+    busy_us: int | None = None
+    rwnd_limited_us: int | None = None
+    sndbuf_limited_us: int | None = None
+    snd_wnd: int | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Segments that are on their way: tcp_packets_in_flight of include/net/tcp.h."""
+        return self.unacked - self.sacked - self.lost + self.retrans
+
+
+@dataclass(frozen=True, slots=True)
+class Closeup:
+    """One socket at the instant `ns`, CLOCK_MONOTONIC. `recv` and `send` are its queues as `ss` shows them."""
+
+    ns: int
+    state: int
+    inode: int
+    recv: int
+    send: int
+    timer: Timer
+    memory: Memory | None = None
+    tcp: Tcp | None = None
+
+    def left(self, direction: Direction) -> int | None:
+        """Return how many bytes have left the queue since the connection began; None where that is not known."""
+        if self.tcp is None:
+            return None
+        if direction is Direction.SEND:
+            return self.tcp.acked
+        return None if self.tcp.received is None else self.tcp.received - self.recv
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """What a thread does: `state` is the letter of /proc/PID/stat, `where` the kernel's function it sleeps in."""
+
+    state: str
+    where: str = ""
