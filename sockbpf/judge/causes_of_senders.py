@@ -79,9 +79,7 @@ def _device_queue(of: Symptoms) -> Found:
     """Tell whether what is not acknowledged has not left this host: UDP's queue is nothing else."""
     tcp, memory = of.now.tcp, of.now.memory
     held = max(memory.wmem - 1, 0) if memory else of.now.send
-    if not of.is_udp and (
-        not tcp or tcp.notsent is None or not tcp.unacked or held < of.now.send - tcp.notsent
-    ):
+    if not of.is_udp and not (tcp and tcp.notsent is not None and 0 < of.now.send - tcp.notsent <= held):
         return None
     return MEDIUM, f"the device, or the queue in front of it, holds {size(held)} of what was sent"
 

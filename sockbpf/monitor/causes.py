@@ -73,9 +73,17 @@ class Causes:
         self._told: OrderedDict[str, _Told] = OrderedDict()
         self._second, self._in_second = 0, 0
 
+    def __len__(self) -> int:
+        """Return how many episodes are remembered."""
+        return len(self._told)
+
     def explained(self, notices: Iterable[Notice | Folded]) -> list[Notice | Folded]:
         """Return the notices, each of one queue with its cause."""
         return [one if isinstance(one, Folded) else self._with_cause(one) for one in notices]
+
+    def close(self) -> None:
+        """Let go of what looks."""
+        self._look.close()
 
     def _with_cause(self, notice: Notice) -> Notice:
         if notice.direction is Direction.RATE or notice.socket is None:

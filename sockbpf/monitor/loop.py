@@ -248,5 +248,6 @@ class Monitor:
             self.losses.count()
             self.probes.close()
         self._tell(self.stages.flush(monotonic_ns()))
+        self.causes.close()
         owed = self.dispatch.close(FLUSH_S)
         log.info("stopped, %d alerts owed; %s", owed, self.losses.all())

@@ -51,7 +51,7 @@ def test_each_cause_is_told(start_monitor: StartMonitor, receiver: Receiver, sta
         return [name for name, scene in made if not is_told(scene, receiver)]
 
     try:
-        until(lambda: not untold(), untold, WITHIN_S)
+        until(lambda: not untold(), lambda: str(untold()), WITHIN_S)
     finally:
         for name, scene in made:
             said = receiver.alerts(**scene.queue)

@@ -108,7 +108,7 @@ def test_ready_when_armed(start_monitor: StartMonitor, manager: Manager) -> None
     until(lambda: any("READY=1" in words for _, words, _ in manager.told), "ready told")
     ready = [(words, armed) for _, words, armed in manager.told if "READY=1" in words]
     assert ready == [("READY=1\nSTATUS=watching by hooks", True)]
-    assert "armed: " in monitor.log()
+    until(lambda: "armed: " in monitor.log(), "its log line")
 
 
 def test_ready_without_hooks(start_monitor: StartMonitor, manager: Manager) -> None:

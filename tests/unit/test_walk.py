@@ -7,6 +7,7 @@ tests/live. From there on everything is real: threads, journal, HTTP. Every call
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sys
@@ -29,6 +30,7 @@ from sockbpf.judge.stages import Stages
 from sockbpf.kernel.attach.perf import Rings
 from sockbpf.kernel.attach.probes import Probes
 from sockbpf.kernel.look.owner import Owners
+from sockbpf.monitor.causes import Causes
 from sockbpf.monitor.dispatch import Dispatch
 from sockbpf.monitor.loop import Monitor
 from sockbpf.monitor.own import Own
@@ -53,6 +55,9 @@ GIVEN = {
     ("sockbpf/delivery/worker.py", "sockbpf/delivery/queue.py", "take"),
 }
 """A room, and a function of an earlier room that it calls: the event does not go back by it, the last fetches it."""
+
+
+NETNS = os.stat("/proc/self/ns/net").st_ino
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def crossing() -> bytes:
     now_ns = time.monotonic_ns()
     addresses = (socket.inet_aton(ip).ljust(16, b"\0") for ip in ("192.0.2.1", "192.0.2.2"))
     return WIRE.pack(
-        now_ns, now_ns, 4096, 8191, 4001, 2003, 2003, 2003, 1009, 4026531840, 0, 1009, 0, 0, 0, 0, 0, 443, 40009,
+        now_ns, now_ns, 4096, 8191, 4001, 2003, 2003, 2003, 1009, NETNS, 0, 1009, 0, 0, 0, 0, 0, 443, 40009,
         What.OVER, Direction.RECV, Protocol.TCP, socket.AF_INET, 1, 0, 0, 0, *addresses, b"",
     )  # fmt: skip
 
@@ -152,6 +157,7 @@ def monitor(config: Config, raw: bytes) -> Monitor:
         probes=probes, reap=lambda _address, _direction: False, demands=(), judges=(), watches=(),
         own=Own(None, lambda: None), rules=Rules(config, Owners(), None, counters),
         policy=policy, stages=Stages(settings_of(config), counters, policy.is_open), counters=counters,
+        causes=Causes(counters),
         dispatch=Dispatch(config, counters, lambda: 0, StorePort(config.store)),
         schedule=Schedule(timing_of(config, is_blind=False), 0.0), **others,
     )  # fmt: skip
@@ -185,6 +191,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
             sys.setprofile(None)
             threading.setprofile(cast("Any", None))
             seen.on = False
+        watching.causes.close()
         assert watching.dispatch.close(20) == 0
     assert "local_port=443&" in targets[0]
     taken = next(i for i, call in enumerate(seen.calls) if call.file.endswith("/perf.py") and not call.begins)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Which alerts are explained, and what is remembered between those of one episode; the sockets are real."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+
+from sockbpf.counters import Counters
+from sockbpf.monitor import causes
+from sockbpf.monitor.causes import Causes
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice
+from sockbpf.record.event import Direction, Protocol, Socket
+from sockbpf.record.why import Cause
+from tests.unit.notices import notice
+
+NETNS = os.stat("/proc/self/ns/net").st_ino
+UNREAD = 2003
+
+
+@contextmanager
+def unread() -> Iterator[tuple[socket.socket, Notice]]:
+    """Give a socket that holds unread bytes, and the notice of its receive queue."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+        server.accept()[0] as reader,
+    ):
+        client.sendall(bytes(UNREAD))
+        while len(reader.recv(UNREAD, socket.MSG_PEEK)) < UNREAD:
+            pass
+        (local_ip, local_port), (remote_ip, remote_port) = reader.getsockname(), reader.getpeername()
+        inode = os.fstat(reader.fileno()).st_ino
+        of = Socket(Protocol.TCP, local_ip, local_port, remote_ip, remote_port, NETNS, inode)
+        ns = time.monotonic_ns()
+        yield reader, replace(notice(EXCEEDED, 1, ns, size=UNREAD), socket=of, pid=os.getpid(), comm="pytest")
+
+
+def cause_of(one: Notice | Folded) -> Cause | None:
+    assert isinstance(one, Notice)
+    return one.why.cause if one.why else None
+
+
+def test_what_is_read_meanwhile_tells_a_slow_reader() -> None:
+    with unread() as (reader, made), ExitStack() as stack:
+        found = stack.enter_context(closing(Causes(Counters())))
+        (first,) = found.explained([made])
+        assert cause_of(first) in {Cause.UNKNOWN, Cause.READER_BLOCKED}  # as the threads of the tests are
+        reader.recv(101)
+        (second,) = found.explained([replace(made, event=ONGOING)])
+        assert cause_of(second) is Cause.READER_SLOW
+        (last,) = found.explained([replace(made, event=CLEARED, ns=time.monotonic_ns())])
+        assert cause_of(last) is Cause.READER_SLOW
+
+
+def test_a_socket_that_is_gone_has_no_cause() -> None:
+    with unread() as (_, made):
+        pass
+    with closing(Causes(Counters())) as found:
+        (told,) = found.explained([made])
+    assert cause_of(told) is None
+
+
+def test_rates_and_folded_alerts_are_passed_on() -> None:
+    rate = replace(notice(EXCEEDED, 1, 1, direction=Direction.RATE), socket=None)
+    folded = Folded(notice(EXCEEDED, 2, 2), 7, ())
+    assert Causes(Counters()).explained([rate, folded]) == [rate, folded]
+
+
+def test_so_many_a_second_are_explained() -> None:
+    counters = Counters()
+    with unread() as (_, made), ExitStack() as stack:
+        many = [replace(made, id=f"id-{number}") for number in range(2 * causes.MOST_A_SECOND + 1)]
+        found = stack.enter_context(closing(Causes(counters)))
+        told = found.explained(many)
+    explained = sum(cause_of(one) is not None for one in told)
+    assert len(told) == len(many)
+    assert explained + counters.snapshot()["unexplained"] == len(many)
+    assert causes.MOST_A_SECOND <= explained <= 2 * causes.MOST_A_SECOND
+
+
+def test_what_has_ended_is_forgotten() -> None:
+    with unread() as (_, made), ExitStack() as stack:
+        found = stack.enter_context(closing(Causes(Counters())))
+        for number in range(7):
+            found.explained([replace(made, id=f"id-{number}")])
+        assert len(found) == 7
+        for number in range(7):
+            found.explained([replace(made, id=f"id-{number}", event=CLEARED)])
+        assert len(found) == 0
