@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import closing
 from importlib.util import find_spec
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 from rich.console import Console, Group
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from sockbpf.settings.config import Config
 
-NO_KEYS = "Ctrl-C ends it; keys need Textual: pip install 'sockbpf[top]'"
+NO_KEYS = "Ctrl-C ends it; keys need a terminal to read from, and Textual: docs/top.md"
 ONE_FRAME_ROWS = 1000
 """So many lines one frame has at most, where the output is no terminal."""
 
@@ -58,7 +59,7 @@ def _print_one(state: State, looks: LiveLooks) -> int:
 def _live(state: State, looks: LiveLooks) -> int:
     for name in ("COLUMNS", "LINES"):  # the terminal says how large it is, and can be resized
         os.environ.pop(name, None)
-    if find_spec("textual") is None:
+    if find_spec("textual") is None or not sys.stdin.isatty():
         _live_without_keys(state, looks)
     from sockbpf.screen.app import TopApp
 
@@ -72,6 +73,8 @@ def _live_without_keys(state: State, looks: LiveLooks) -> NoReturn:
     """Show the same frames until a signal ends it."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     out = Console(highlight=False)
     with Live(console=out, screen=True, auto_refresh=False) as live:
         while True:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import time
 from typing import TYPE_CHECKING, ClassVar
@@ -14,6 +13,8 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 from textual.worker import get_current_worker
+
+from sockbpf.screen.hangup import INTERRUPTED, end_if_terminal_is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,6 @@ STEP_S = 0.1
 """The thread asks so often whether it is to end."""
 DRAW_S = 0.03
 """So long after a key the screen is drawn, once for all keys that came meanwhile."""
-INTERRUPTED = 130
 
 
 class TopApp(App[Exception]):
@@ -54,8 +54,9 @@ class TopApp(App[Exception]):
         yield Static(id="keys", markup=False)
 
     def on_mount(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP):  # the terminal is put back first
-            asyncio.get_running_loop().add_signal_handler(number, self.exit)
+        # The terminal is put back first, if it is still there. The loop may wait for a terminal that is not.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
         self.run_worker(self._go_on, thread=True)
         self.draw()
 
@@ -91,6 +92,7 @@ class TopApp(App[Exception]):
         """Take look after look, in a thread of its own."""
         worker = get_current_worker()
         while not worker.is_cancelled:
+            end_if_terminal_is_gone()
             begun_s, wanted = time.monotonic(), self.state.wanted
             try:
                 moment = self._look(wanted)
@@ -104,6 +106,10 @@ class TopApp(App[Exception]):
                 if worker.is_cancelled:
                     return
                 time.sleep(STEP_S)
+
+    def _on_signal(self, *_: object) -> None:
+        end_if_terminal_is_gone()
+        self.call_later(self.exit)
 
     def _take(self, moment: Moment) -> None:
         self.state.take(moment)

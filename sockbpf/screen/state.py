@@ -223,5 +223,5 @@ class State:
 
 
 def _moved(at: int | None, steps: int, count: int) -> int:
-    """Return the place of the row that is chosen next; at first, where `at` is None, the first one."""
-    return 0 if at is None else max(0, min(at + steps, count - 1))
+    """Return the place of the row that is chosen next; where none is, `at` None, a step down leads to the first."""
+    return max(0, min((-1 if at is None else at) + steps, count - 1))

@@ -52,9 +52,13 @@ class Terminal:
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to what the shell of the terminal runs."""
+        (child,) = self.children()
+        os.kill(child, number)
+
+    def children(self) -> list[int]:
+        """Return the processes of what the shell of the terminal runs."""
         shell = int(self.tmux("display-message", "-p", "#{pane_pid}"))
-        (child,) = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
-        os.kill(int(child), number)
+        return list(map(int, Path(f"/proc/{shell}/task/{shell}/children").read_text().split()))
 
     def is_as_before(self) -> bool:
         """Tell whether a program that has ended left the terminal as it was."""
@@ -72,4 +76,17 @@ def terminal(server: Path, command: str, size: tuple[int, int]) -> Iterator[Term
     try:
         yield made
     finally:
-        made.tmux("kill-server")
+        children = made.children()
+        made.tmux("kill-server")  # as if the connection broke: what ran there has to end
+        until(
+            lambda: not any(map(_is_alive, children)),
+            f"the end of {children} without their terminal",
+            SHOWN_S,
+        )
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

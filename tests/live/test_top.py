@@ -43,6 +43,17 @@ def glance(*arguments, **options):
 live_looks.glance = glance
 sys.exit(main())
 """
+A_DRAWING_FAULT = """
+import sys
+from sockbpf.cli import main
+from sockbpf.screen.state import State
+def parts(state, width, height):
+    if state.moment:
+        raise KeyError("odd")
+    return []
+State.parts = parts
+sys.exit(main())
+"""
 HOSTILE = "e\x1b[41m\x9b31m\x07"
 HOLDS = """
 import socket, sys
@@ -177,7 +188,7 @@ def test_a_signal_ends_it_and_the_terminal_is_as_before(
 @pytest.mark.parametrize("program", ["", WITHOUT_TEXTUAL])
 def test_ctrl_c_ends_it(program: str, opened: Open) -> None:
     seen = opened(program=program)
-    seen.shows("not empty", "keys need Textual" if program else "q quit")
+    seen.shows("not empty", "keys need" if program else "q quit")
     seen.press("C-c")
     seen.shows("ENDED 130")
     assert seen.is_as_before()
@@ -191,6 +202,24 @@ def test_a_look_that_fails_ends_it_with_a_word(fault: str, said: str, opened: Op
     seen.shows(said, "ENDED 1")
     assert seen.is_as_before()
     assert ("Traceback" in seen.screen()) == ("KeyError" in fault)
+
+
+def test_a_screen_that_cannot_be_drawn_ends_it(opened: Open) -> None:
+    seen = opened(program=A_DRAWING_FAULT, size=(120, 60))
+    seen.shows("KeyError: 'odd'", "ENDED 1")
+    assert seen.is_as_before()
+
+
+def test_without_its_terminal_it_ends_though_no_signal_says_so(opened: Open) -> None:
+    seen = opened(before="trap '' HUP; ")  # an ignored signal stays ignored in what a shell runs
+    seen.shows("not empty")
+
+
+def test_nobody_types_where_the_input_is_no_terminal(opened: Open, here: int) -> None:
+    seen = opened("--filter", f"port:{here}", *NOBODY, before="</dev/null ")
+    seen.shows("5003", "keys need")
+    seen.press("C-c")
+    seen.shows("ENDED 130")
 
 
 def test_what_is_over_is_what_the_running_monitor_says(

@@ -13,6 +13,7 @@ from sockbpf.record.event import Protocol
 from sockbpf.record.moment import Moment
 from sockbpf.record.socket_row import SocketRow, Whose
 from sockbpf.screen.state import NAMED, State
+from sockbpf.settings.typed_filter import MOST
 from tests.unit.socket_rows import MIB, a_row
 
 NGINX = Whose(17, "nginx", "www-data", "/system.slice/nginx.service")
@@ -160,6 +161,48 @@ def test_all_sockets_are_asked_for_only_where_that_counts() -> None:
         assert state.wanted.is_all
     assert a_state(text="port:443").wanted.is_all
     assert not a_state(text="port:").wanted.is_all
+
+
+def test_enter_shows_the_sockets_of_a_group_and_esc_all_groups_again() -> None:
+    state = a_state()
+    press(state, "g", "down", "down", "enter")
+    assert "only process redis-server" in screen(state)
+    assert ports(state) == [3]
+    press(state, "escape")
+    assert "grouped by process" in screen(state)
+    assert "redis-server" in screen(state)
+
+
+def test_what_is_gone_stays_in_detail_as_it_was() -> None:
+    state = a_state()
+    press(state, "enter")
+    for second in range(2, 20):
+        state.take(Moment(float(second), 1_700_000_000.0 + second, ROWS[1:]))
+    assert "ended 18s ago" in screen(state)
+    assert "2097152 of 4194304" in screen(state)
+    press(state, "escape", "down")
+    assert state.chosen is not None
+    assert state.chosen.row.socket == ROWS[1].socket
+
+
+def test_far_steps_end_at_the_first_and_the_last_row() -> None:
+    state = a_state()
+    press(state, "end", "pagedown", "j")
+    assert state.chosen is not None
+    assert state.chosen.row.socket.remote_port == ports(state)[-1]
+    press(state, "home", "k")
+    assert state.chosen.row.socket.remote_port == ports(state)[0]
+
+
+def test_what_is_pasted_into_the_filter_is_one_line_without_control_characters() -> None:
+    state = a_state()
+    state.paste("port:1")
+    assert ports(state) == [1, 2, 3, 4]
+    press(state, "/")
+    state.paste("port:443\n unit:nginx\x1b[2J\n")
+    assert state.text == "port:443 unit:nginx[2J"
+    state.paste("x" * 5000)
+    assert len(state.text) == MOST
 
 
 def test_a_key_that_asks_for_more_is_known_as_such() -> None:
