@@ -29,8 +29,8 @@ ENDED = "dim"
 NOT_OF_TOP = ("over", "recv", "send", "accept", "fill", "recv limit", "send limit", "cgroup")
 """Columns of the list that are left out or put otherwise."""
 NARROW = 60
-NOT_OF_NARROW = (*NOT_OF_TOP, "why", "still", "proto", "process")
-"""Of a screen of fewer columns than NARROW."""
+OF_NARROW = ("recv", "send", "local", "remote")
+"""Columns of a screen of fewer characters than NARROW."""
 SIZE_WIDTH = 6
 DIGITS = 100_000
 SIZE_UNITS = (("", 1), ("k", 1000), ("M", 1_000_000))
@@ -128,8 +128,8 @@ def _table(
     first = (Column("why", why, 2, may_be_cut=True), Column("still", still, 3, is_number=True))
     columns = [
         replace(column, keep=0) if column.heading == sorted_by else column
-        for column in (*first, *SIZES, *COLUMNS)
-        if column in SIZES or column.heading not in (NOT_OF_TOP if width >= NARROW else NOT_OF_NARROW)
+        for column in (*first, *SIZES, *(each for each in COLUMNS if each.heading not in NOT_OF_TOP))
+        if width >= NARROW or column.heading in OF_NARROW
     ]
     return sockets_table([track.row for track in shown], width, columns, style)[0]
 

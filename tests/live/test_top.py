@@ -225,7 +225,10 @@ def test_nobody_types_where_the_input_is_no_terminal(opened: Open, here: int) ->
 def test_what_is_over_is_what_the_running_monitor_says(
     opened: Open, start_monitor: StartMonitor, receiver: Receiver, folder: Path, here: int
 ) -> None:
-    start_monitor(thresholds=thresholds(UNREAD - 1), hold="0s", status={"socket": str(folder / "m")})
+    ours = {"match": {"local_port": [here]}, "thresholds": {"recv": UNREAD - 1}, "severity": "critical"}
+    start_monitor(
+        thresholds=thresholds(1 << 30), hold="0s", rules=[ours], status={"socket": str(folder / "m")}
+    )
     receiver.first(event="exceeded", local_port=here, type="RECV")
     seen = opened("--filter", f"port:{here}", "--socket", str(folder / "m"), size=(200, 50))
     seen.shows("by the running monitor", "RECV size")

@@ -58,6 +58,12 @@ def test_the_reason_is_the_monitors_where_there_is_one() -> None:
     assert shown[5].startswith("40s SEND stalled")
 
 
+def test_on_a_narrow_screen_sizes_and_ends_are_left() -> None:
+    (headings,) = [line.split() for line in lines(40, 10) if "recv" in line]
+    assert headings == ["recv", "send", "local", "remote"]
+    assert any("2097k" in line and "…" in line for line in lines(40, 10))
+
+
 def test_spans_are_short() -> None:
     assert [short_span(each) for each in (0, 0.9, 119, 120, 7200, 172_800)] == [
         "0s",
