@@ -26,6 +26,8 @@ WITH_HISTORY = 200
 """So many sockets have a history: the first in the order, and the chosen one."""
 STEADY = 0.25
 """A value that changes by a smaller part than this does not move its row."""
+STEADY_PERCENT = 1.0
+"""Nor does a fill that changes by fewer percent of the buffer."""
 
 
 @dataclass(slots=True)
@@ -80,13 +82,16 @@ class Tracks:
         self.now_s, self.now_unix_s = moment.at_s, moment.unix_s
         told = None if moment.told is None else _by_ends(moment.told.episodes)
         for row in moment.rows:
-            track = self.by_socket.get(row.socket)
-            if track is None:
-                track = self.by_socket[row.socket] = Track(row, self.now_s, {})
+            known = self.by_socket.get(row.socket)
+            track = known or self.by_socket.setdefault(row.socket, Track(row, self.now_s, {}))
+            was_over = track.is_over
             _renew(track, row, self.now_s)
             track.episodes = () if told is None else told.get(ends_of(row), ())
             track.is_over = is_over(row) if told is None else bool(track.episodes)
-            track.weight = steady(track.weight, weight_of(row, is_told=told is not None))
+            weight = weight_of(row, is_told=told is not None)
+            is_alike = known and was_over == track.is_over  # else the weights say different things
+            least = 0.0 if track.is_over and told is None else STEADY_PERCENT
+            track.weight = steady(track.weight, weight, least) if is_alike else weight
         for socket, track in list(self.by_socket.items()):
             track.has_ended = track.seen_s < self.now_s
             is_elsewhere = track.has_ended and socket.inode in moment.rest.inodes
@@ -123,9 +128,9 @@ def _filled(facts: Facts) -> float:
     return 100 * facts.charged / facts.limit if facts.limit else 0.0
 
 
-def steady(before: float, after: float) -> float:
-    """Return the value to sort by: the one before, as long as the new one differs little."""
-    return before if abs(after - before) <= STEADY * before else after
+def steady(before: float, after: float, least: float = 0.0) -> float:
+    """Return the value to sort by: the one before, as long as the new one differs little, or by less than `least`."""
+    return before if abs(after - before) <= max(STEADY * before, least) else after
 
 
 def _renew(track: Track, row: SocketRow, now_s: float) -> None:

@@ -54,6 +54,15 @@ def test_small_changes_move_no_row_and_great_ones_do() -> None:
     assert ports(tracks) == [2, 1]
 
 
+def test_queues_that_are_nearly_empty_move_no_row() -> None:
+    tracks = Tracks()
+    for at_s, first, second in ((1, 900, 800), (2, 100, 9000), (3, 7, 20_000)):
+        tracks.take(look(at_s, a_row(recv=first, remote_port=1), a_row(recv=second, remote_port=2)))
+        assert ports(tracks) == [1, 2]
+    tracks.take(look(4, a_row(recv=7, remote_port=1), a_row(recv=90_000, remote_port=2)))
+    assert ports(tracks) == [2, 1]
+
+
 def test_the_age_is_the_time_since_something_left_the_queue() -> None:
     tracks = Tracks()
 
