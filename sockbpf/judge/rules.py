@@ -6,11 +6,11 @@ This is what is meant by a rule. The kernel side decides the same by maps (bpf/r
 
 from __future__ import annotations
 
-import re
 from fnmatch import fnmatchcase
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
+from sockbpf.record.cgroup import ID_DIGITS, container_of, unit_of
 from sockbpf.record.rule import Match
 
 if TYPE_CHECKING:
@@ -19,25 +19,7 @@ if TYPE_CHECKING:
     from sockbpf.record.event import Direction, Socket
     from sockbpf.record.rule import Prefix, Rule, Who
 
-CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?=/|$)")
-"""A container's id in the path of its cgroup: docker-ID.scope, /docker/ID, libpod-ID.scope and so on."""
-
-ID_DIGITS = 12
-"""So many digits of a container's id are shown, and are enough to name it."""
-
 BITS = {4: 32, 6: 128}
-
-
-def unit_of(cgroup: str) -> str:
-    """Return the systemd unit of a cgroup; empty if it has none. The innermost one counts."""
-    units = (part for part in reversed(cgroup.split("/")) if part.endswith((".service", ".scope", ".socket")))
-    return next(units, "")
-
-
-def container_of(cgroup: str) -> str:
-    """Return the id of the container of a cgroup, the innermost one; empty if it has none."""
-    found = CONTAINER.findall(cgroup)
-    return found[-1] if found else ""
 
 
 def is_in(address: str, prefix: Prefix) -> bool:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.rules import unit_of
 from sockbpf.judge.tracks import size_of, steady
+from sockbpf.record.cgroup import unit_of
 from sockbpf.record.event import Direction
 from sockbpf.record.facts import STATES
 

@@ -26,6 +26,7 @@ from sockbpf.monitor.demand import QUEUES, Demand
 from sockbpf.monitor.listening import ListenersJudge, Listening
 from sockbpf.monitor.loop import Monitor
 from sockbpf.monitor.losses import Losses
+from sockbpf.monitor.naming import Naming
 from sockbpf.monitor.own import Own
 from sockbpf.monitor.rates import RateWatch
 from sockbpf.monitor.reload import Reload
@@ -133,6 +134,7 @@ def build(
         watches=watches,
         stages=stages,
         causes=Causes(counters),
+        naming=Naming(),
         dispatch=dispatch,
         schedule=schedule,
         settings=settings,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.demand import Demand
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.losses import Losses
+    from sockbpf.monitor.naming import Naming
     from sockbpf.monitor.own import Own
     from sockbpf.monitor.reload import Reload
     from sockbpf.monitor.rules import Rules
@@ -65,6 +66,7 @@ class Monitor:
     rules: Rules
     stages: Stages
     causes: Causes
+    naming: Naming
     dispatch: Dispatch
     schedule: Schedule
     settings: Reload
@@ -221,7 +223,7 @@ class Monitor:
             self._tell(self.stages.on_notices(notices, monotonic_ns()))
 
     def _tell(self, notices: list[Notice | Folded]) -> None:
-        self.dispatch.alert(self.causes.explained(notices))
+        self.dispatch.alert(self.naming.named(self.causes.explained(notices)))
 
     def _alert_due(self, now_ns: int) -> None:
         """Send the alerts that are due: of holds, repeats and collected notices; and the heartbeat.

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from sockbpf.record.facts import UNKNOWN, Condition, Facts, Severity
 from sockbpf.record.rule import NO_RULE, Applied
+from sockbpf.record.socket_row import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sockbpf.record.event import Direction, Mode, Socket
     from sockbpf.record.rate import Droppers, HostCounter, Rate
+    from sockbpf.record.socket_row import Whose
     from sockbpf.record.why import Why
 
 EXCEEDED, ONGOING, CLEARED = "exceeded", "ongoing", "cleared"
@@ -67,6 +69,8 @@ class Notice:
     """The threshold of a rate, with its unit."""
     droppers: Droppers = ()
     """Of a rate: the sockets that have dropped datagrams since the episode began, the worst first."""
+    whose: Whose = NOBODY
+    """What is known of the owner beyond its process."""
     why: Why | None = None
     """Why the queue is over; None of a rate, and where nobody has asked."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.record import field_values as values
 from sockbpf.record.alert import EVENTS, HEARTBEAT, Common, seconds_text
+from sockbpf.record.cgroup import ID_DIGITS, container_of, unit_of
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.facts import STATES, Condition, Severity
 from sockbpf.record.rate import PER
@@ -79,6 +80,9 @@ class Field:
     which makes a new edition of the tables. A field without a column is found by key=value in the body, slowly."""
 
 
+MOST_OF_A_PATH = 1024
+"""So many characters of a cgroup's path are told."""
+
 PLACES_OF_EDITION_2 = 12
 """The number of fields that are columns in edition 2 of the store's tables; each further column is a new edition."""
 
@@ -93,7 +97,7 @@ _WHY = (
     "why: a word of [docs/causes.md](docs/causes.md) or `unknown`; `high`, `medium` or `low`; a sentence with the "
     "figures; what it rests on, `name=value;…`"
 )
-_OWNER = "whose socket it is, where that is certain; else absent"
+_OWNER = "whose socket it is, where that is certain; `user` made it, `container` are 12 digits of its id"
 
 FIELDS = (
     Field(
@@ -227,6 +231,23 @@ FIELDS = (
     Field(
         "comm", TEXT, _OWNER, lambda alert: alert.notice.comm if alert.notice.pid or alert.worst else None,
         folded=False, chosen=True, column=10,
+    ),
+    Field(
+        "user", TEXT, _OWNER, lambda alert: alert.notice.whose.user or None, folded=False, chosen=True,
+    ),
+    Field(
+        "unit", TEXT, _OWNER, lambda alert: unit_of(alert.notice.whose.cgroup) or None, folded=False, chosen=True,
+    ),
+    Field(
+        "container", TEXT, _OWNER, lambda alert: container_of(alert.notice.whose.cgroup)[:ID_DIGITS] or None,
+        folded=False,
+    ),
+    Field(
+        "cgroup", TEXT, _OWNER, lambda alert: alert.notice.whose.cgroup[:MOST_OF_A_PATH] or None,
+        folded=False, chosen=True,
+    ),
+    Field(
+        "netns_name", TEXT, _OWNER, lambda alert: alert.notice.whose.netns_name or None, folded=False, chosen=True,
     ),
     Field(
         "crossings", WHOLE, "of a flapping queue alone: how often it crossed since the alert before",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.rules import ID_DIGITS, container_of, unit_of
+from sockbpf.record.cgroup import ID_DIGITS, container_of, unit_of
 from sockbpf.record.event import NO_UID, Direction
 from sockbpf.record.facts import STATES
 from sockbpf.record.text import printable

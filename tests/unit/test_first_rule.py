@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from sockbpf.judge.rulebook import Rulebook
-from sockbpf.judge.rules import container_of, first_match, is_in, unit_of, unmet
+from sockbpf.judge.rules import first_match, is_in, unmet
 from sockbpf.record.alert import Notice
+from sockbpf.record.cgroup import container_of, unit_of
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.facts import Severity
 from sockbpf.record.rule import Applied, Decision, Match, Prefix, Rule, Who

@@ -24,16 +24,16 @@ EDITS = {
     "sockbpf/record/fields.py": (
         ')  # fmt: skip\n"""In the order of the request."""',
         f"""    Field(
-        "unit", TEXT, "systemd unit of its owner, where that is known",
-        lambda alert: alert.notice.unit or None, folded=False, chosen=True, column={PLACE},
+        "fleet", TEXT, "the fleet that its owner is in, where that is known",
+        lambda alert: alert.notice.fleet or None, folded=False, chosen=True, column={PLACE},
     ),
 )  # fmt: skip
 '''In the order of the request.'''""",
     ),
-    "sockbpf/record/alert.py": ("    crossings: int = 0\n", '    unit: str = ""\n    crossings: int = 0\n'),
+    "sockbpf/record/alert.py": ("    crossings: int = 0\n", '    fleet: str = ""\n    crossings: int = 0\n'),
     "sockbpf/judge/episodes.py": (
         "        comm=episode.comm,\n",
-        '        comm=episode.comm,\n        unit=f"{episode.comm}.service",\n',
+        '        comm=episode.comm,\n        fleet=f"{episode.comm}.service",\n',
     ),
 }
 """File -> what stands in it, and what is to stand there."""
@@ -83,12 +83,12 @@ with engine.begin() as connection:
     def found(**asked):
         return [json.loads(body)["id"] for *_, body in find(connection, parse(asked.items()))[0]]
 
-    unit = {"unit": told["unit"]}
+    fleet = {"fleet": told["fleet"]}
     kept = {
         "all": found(),
-        "by_unit": found(**unit),
-        "older": found(unit="older.service"),
-        "episodes": [each["unit"] for each in find_episodes(connection, parse(unit.items(), episodes=True))],
+        "by_fleet": found(**fleet),
+        "older": found(fleet="older.service"),
+        "episodes": [each["fleet"] for each in find_episodes(connection, parse(fleet.items(), episodes=True))],
     }
     columns = {table: [row[1] for row in connection.exec_driver_sql(f"pragma table_info({table})")]
                for table in ("entry", "episode")}
@@ -97,7 +97,7 @@ openapi = {path: [each["name"] for each in document()["paths"][path]["get"]["par
 print(json.dumps({
     "from": sockbpf.__file__, "told": told, "folded": folded, "query": urlencode(told), "line": line_of(told),
     "syslog": rfc5424(told, facility=1, pid=1, limit=2048).decode(), "log": log_line(told),
-    "alertmanager": of_alertmanager(told)["annotations"], "chat": without_markup(told)["unit"],
+    "alertmanager": of_alertmanager(told)["annotations"], "chat": without_markup(told)["fleet"],
     "kept": kept, "columns": columns, "openapi": openapi,
 }))
 """
@@ -110,7 +110,7 @@ def test_the_documents_say_what_the_table_says(path: Path) -> None:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Return a copy of the tree in which the field `unit` was added."""
+    """Return a copy of the tree in which the field `fleet` was added."""
     tree = copied(tmp_path / "tree", ["sockbpf", "docs", "tests/unit", "README.md"])
     for path, (old, new) in EDITS.items():
         replace_once(tree / path, old, new)
@@ -130,29 +130,30 @@ def test_it_comes_out_everywhere(copy: Path, tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{database}", connections=1)
     migrate(engine)
     with engine.begin() as connection:  # by this tree, which does not know the field
-        older = {"id": "posted", "unit": "older.service"}
+        older = {"id": "posted", "fleet": "older.service"}
         write(connection, [posted_entry(older, 1.5), alert_entry(TOLD), alert_entry(TOLD | older)])
     engine.dispose()
     out: dict[str, Any] = json.loads(run(copy, "-c", PROGRAM, str(database)))
     assert out["from"].startswith(str(copy))
-    unit = "nginx@everyone.service"
-    assert out["told"]["unit"] == unit
-    assert list(out["told"])[-3:] == ["pid", "comm", "unit"]
-    assert "unit" not in out["folded"]
-    assert out["query"].endswith("&unit=nginx%40everyone.service")
-    assert json.loads(out["line"])["unit"] == unit
-    assert f' unit="{unit}"' in out["syslog"]
-    assert out["log"].endswith(f" unit={unit}")
-    assert out["alertmanager"]["unit"] == unit
+    fleet = "nginx@everyone.service"
+    assert out["told"]["fleet"] == fleet
+    assert list(out["told"])[-3:] == ["pid", "comm", "fleet"]
+    assert "fleet" not in out["folded"]
+    assert out["query"].endswith("&fleet=nginx%40everyone.service")
+    assert json.loads(out["line"])["fleet"] == fleet
+    assert f' fleet="{fleet}"' in out["syslog"]
+    assert out["log"].endswith(f" fleet={fleet}")
+    assert out["alertmanager"]["fleet"] == fleet
     assert out["chat"] == "nginx\uff20everyone\uff0eservice"
     assert set(out["kept"].pop("all")) == {"posted", "0a", out["told"]["id"]}
     assert out["kept"] == {
-        "by_unit": [out["told"]["id"]], "older": ["posted", "posted"], "episodes": [unit],
+        "by_fleet": [out["told"]["id"]], "older": ["posted", "posted"], "episodes": [fleet],
     }  # fmt: skip
-    assert all(names[-1] == "unit" for names in out["columns"].values())
-    assert all("unit" in names for names in out["openapi"].values())
+    assert all(names[-1] == "fleet" for names in out["columns"].values())
+    assert all("fleet" in names for names in out["openapi"].values())
     assert (
-        "| `unit` |  | systemd unit of its owner, where that is known |" in (copy / "README.md").read_text()
+        "| `fleet` |  | the fleet that its owner is in, where that is known |"
+        in (copy / "README.md").read_text()
     )
 
 

@@ -33,6 +33,7 @@ from sockbpf.kernel.look.owner import Owners
 from sockbpf.monitor.causes import Causes
 from sockbpf.monitor.dispatch import Dispatch
 from sockbpf.monitor.loop import Monitor
+from sockbpf.monitor.naming import Naming
 from sockbpf.monitor.own import Own
 from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
@@ -157,7 +158,7 @@ def monitor(config: Config, raw: bytes) -> Monitor:
         probes=probes, reap=lambda _address, _direction: False, demands=(), judges=(), watches=(),
         own=Own(None, lambda: None), rules=Rules(config, Owners(), None, counters),
         policy=policy, stages=Stages(settings_of(config), counters, policy.is_open), counters=counters,
-        causes=Causes(counters),
+        causes=Causes(counters), naming=Naming(),
         dispatch=Dispatch(config, counters, lambda: 0, StorePort(config.store)),
         schedule=Schedule(timing_of(config, is_blind=False), 0.0), **others,
     )  # fmt: skip

@@ -88,6 +88,32 @@ def cgroup_of_process(pid: int) -> str:
     return found.get("") or found.get("name=systemd", "")
 
 
+class Accounts:
+    """The names of this host's users, by /etc/passwd alone; read again when the file changes."""
+
+    def __init__(self, file: Path = Path("/etc/passwd")) -> None:
+        self._file = file
+        self._read_as: tuple[int, int] | None = None
+        self._names: dict[int, str] = {}
+
+    def name(self, uid: int) -> str:
+        """Return the name of a user, or the number where the file has none."""
+        with suppress(OSError):
+            found = os.stat(self._file)
+            if (found.st_mtime_ns, found.st_ino) != self._read_as:
+                self._names = dict(_accounts(self._file.read_text(errors="replace")))
+                self._read_as = (found.st_mtime_ns, found.st_ino)
+        return self._names.get(uid, str(uid))
+
+
+def _accounts(text: str) -> Iterator[tuple[int, str]]:
+    """Yield number and name of each account; of several with one number the first counts, as in the C library."""
+    for line in reversed(text.splitlines()):
+        name, _, number, *_ = (*line.split(":"), "", "", "")
+        if name and number.isascii() and number.isdigit():
+            yield int(number), name
+
+
 def named_namespaces() -> Mapping[str, int]:
     """Return the inode numbers of the network namespaces that have a name."""
     found: dict[str, int] = {}

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Says of each alert of one queue whose its socket is beyond its process: user, cgroup, network namespace.
+
+Nothing here asks another host or process: a name service that hangs must not hold up an alert.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sockbpf.kernel.look.whose import Accounts, Cgroups, cgroup_of_process, cgroup_root, named_namespaces
+from sockbpf.record.alert import CLEARED, Folded, Notice
+from sockbpf.record.event import NO_UID
+from sockbpf.record.socket_row import NOBODY, Whose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sockbpf.record.event import Socket
+
+MOST_EPISODES = 32_768
+"""Episodes of which is remembered whose they are until they end; of more, the oldest are forgotten."""
+
+NAMES_S = 1.0
+"""So long the names of network namespaces are taken to be the same."""
+
+
+class Naming:
+    """Gives each notice of one queue what is known of its owner, then or earlier. For the loop's thread."""
+
+    def __init__(self) -> None:
+        self._cgroups = Cgroups(cgroup_root())
+        self._accounts = Accounts()
+        self._known: OrderedDict[str, Whose] = OrderedDict()
+        """Id of an episode -> what was found of its owner, which may be gone since."""
+        self._names: Mapping[int, str] = {}
+        self._next_names_s = 0.0
+
+    def __len__(self) -> int:
+        """Return how many episodes are remembered."""
+        return len(self._known)
+
+    def named(self, notices: Iterable[Notice | Folded]) -> list[Notice | Folded]:
+        """Return the notices, each of one queue with what is known of its owner."""
+        return [one if isinstance(one, Folded) else self._named(one) for one in notices]
+
+    def _named(self, notice: Notice) -> Notice:
+        if notice.socket is None:
+            return notice
+        before = self._known.pop(notice.id, NOBODY)
+        now = self._whose(notice.socket, notice.pid)
+        whose = Whose(
+            user=now.user or before.user,
+            cgroup=now.cgroup or before.cgroup,
+            netns_name=now.netns_name or before.netns_name,
+        )
+        if notice.event != CLEARED:
+            self._known[notice.id] = whose
+            if len(self._known) > MOST_EPISODES:
+                self._known.popitem(last=False)
+        return replace(notice, whose=whose)
+
+    def _whose(self, socket: Socket, pid: int) -> Whose:
+        cgroup = self._cgroups.path(socket.cgroup) if socket.cgroup else None
+        if not cgroup and pid:
+            cgroup = cgroup_of_process(pid)
+        user = "" if socket.uid == NO_UID else self._accounts.name(socket.uid)
+        return Whose(user=user, cgroup=cgroup or "", netns_name=self._name_of(socket.netns))
+
+    def _name_of(self, netns: int) -> str:
+        now_s = time.monotonic()
+        if now_s >= self._next_names_s:
+            self._names = {number: name for name, number in named_namespaces().items()}
+            self._next_names_s = now_s + NAMES_S
+        return self._names.get(netns, "")

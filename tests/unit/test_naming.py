@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Whose a socket is: what is found of this process, what stays when it is gone, and hostile files."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sockbpf.kernel.look.whose import Accounts, cgroup_of_process
+from sockbpf.monitor.naming import Naming
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice, alert_of
+from sockbpf.record.event import NO_UID
+from sockbpf.record.fields import parameters
+from sockbpf.record.socket_row import NOBODY, Whose
+from tests.unit.notices import TCP, notice
+
+GONE = 2**22 + 1
+"""No process has this number: include/linux/threads.h, PID_MAX_LIMIT."""
+
+
+def told(naming: Naming, event: str, **changed: Any) -> Whose:
+    (one,) = naming.named([notice(event, 1, 1, **changed)])
+    assert isinstance(one, Notice)
+    return one.whose
+
+
+def test_what_is_found_stays_until_the_end() -> None:
+    naming, own = Naming(), replace(TCP, uid=os.getuid())
+    found = told(naming, EXCEEDED, socket=own, pid=os.getpid())
+    assert (found.user, found.cgroup) == (pwd.getpwuid(os.getuid()).pw_name, cgroup_of_process(os.getpid()))
+    nobody = replace(TCP, uid=NO_UID, inode=0)
+    assert told(naming, ONGOING, socket=nobody, pid=GONE) == found
+    assert len(naming) == 1
+    assert told(naming, CLEARED, socket=nobody, pid=GONE) == found
+    assert len(naming) == 0
+
+
+def test_of_nobody_nothing_is_told() -> None:
+    assert told(Naming(), EXCEEDED, socket=replace(TCP, netns=1)) == NOBODY
+
+
+def test_folded_alerts_are_passed_on() -> None:
+    folded = Folded(notice(EXCEEDED, 2, 2), 7, ())
+    assert Naming().named([folded]) == [folded]
+
+
+def test_the_fields() -> None:
+    path = f"/machine.slice/docker-{'0123456789abcdef' * 4}.scope/init.service"
+    made = notice(EXCEEDED, 1, 1, whose=Whose(user="www", cgroup=path, netns_name="blue"))
+    fields = parameters(alert_of(made, seq=1, host="here", unix_offset_ns=0))
+    names = ("user", "unit", "container", "cgroup", "netns_name")
+    assert [fields[name] for name in names] == ["www", "init.service", "0123456789ab", path, "blue"]
+    assert not set(names) & fields_of(notice(EXCEEDED, 1, 1)).keys()
+
+
+def fields_of(made: Notice) -> dict[str, str]:
+    return parameters(alert_of(made, seq=1, host="here", unix_offset_ns=0))
+
+
+def test_accounts_are_read_again_when_they_change(tmp_path: Path) -> None:
+    file = tmp_path / "passwd"
+    accounts = Accounts(file)
+    assert accounts.name(7) == "7"
+    file.write_text("lp:x:7:7::/:/bin/sh\nprinter:x:7:7::/:/bin/sh\n\nbad\n::::\nx:y:-1:\nz:y:\u0667:\n")
+    assert (accounts.name(7), accounts.name(8)) == ("lp", "8")
+    (tmp_path / "new").write_text("other:x:7:7::/:/bin/sh\n")
+    (tmp_path / "new").rename(file)
+    assert accounts.name(7) == "other"
+    file.unlink()
+    assert accounts.name(7) == "other"
