@@ -247,3 +247,9 @@ def test_no_test_imports_another() -> None:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
                 found = [(node.module or "").rpartition(".")[2], *(alias.name for alias in node.names)]
                 assert not [name for name in found if name.startswith("test_")], file
+
+
+def test_no_two_tests_have_one_name() -> None:
+    """The test runner knows a module by its name alone."""
+    names = [file.name for file in Path(__file__).parents[1].rglob("test_*.py")]
+    assert len(set(names)) == len(names)
