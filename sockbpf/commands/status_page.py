@@ -89,7 +89,7 @@ def _row(queue: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
     condition = queue["condition"] + (", held" if queue["held"] else "")
     return (
         (f"{queue.get('protocol', '')} {queue['type']}".strip(), condition, queue.get("rule", "")),
-        _place(queue),
+        (*_place(queue), queue.get("reason", "")),
         (queue["comm"], str(queue["pid"])) if "pid" in queue else ("?",),
         (str(queue["size"]), f"{queue['fill']}%" if "fill" in queue else ""),
         (str(queue["threshold"]),),

@@ -112,9 +112,11 @@ def build(
         is_blind=is_blind, dispatch=dispatch, store=store,
     )  # fmt: skip
     losses = Losses(counters, tables, own)
+    causes, naming = Causes(counters), Naming()
     status = Status(
         run=blake2s(salt.encode(), digest_size=8).hexdigest(),
         probes=probes, no_hooks=no_hooks, look=look.name, rates=rates, rules=rules,
+        causes=causes, naming=naming,
         queues=(policy.episodes, stalls.episodes), listeners=listeners.episodes,
         settings=settings, schedule=schedule, dispatch=dispatch, losses=losses, counters=counters,
     )  # fmt: skip
@@ -133,8 +135,8 @@ def build(
         judges=judges,
         watches=watches,
         stages=stages,
-        causes=Causes(counters),
-        naming=Naming(),
+        causes=causes,
+        naming=naming,
         dispatch=dispatch,
         schedule=schedule,
         settings=settings,

@@ -81,6 +81,11 @@ class Causes:
         """Return the notices, each of one queue with its cause."""
         return [one if isinstance(one, Folded) else self._with_cause(one) for one in notices]
 
+    def latest(self, id_: str) -> Why | None:
+        """Return what was said last of an open episode; None if nothing was."""
+        told = self._told.get(id_)
+        return told.last if told else None
+
     def close(self) -> None:
         """Let go of what looks."""
         self._look.close()

@@ -43,6 +43,10 @@ class Naming:
         """Return how many episodes are remembered."""
         return len(self._known)
 
+    def known(self, id_: str) -> Whose:
+        """Return what is known of the owner of an open episode that has made an alert."""
+        return self._known.get(id_, NOBODY)
+
     def named(self, notices: Iterable[Notice | Folded]) -> list[Notice | Folded]:
         """Return the notices, each of one queue with what is known of its owner."""
         return [one if isinstance(one, Folded) else self._named(one) for one in notices]

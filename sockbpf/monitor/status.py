@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from sockbpf.judge.open_now import OpenNow
     from sockbpf.judge.rates import Rates
     from sockbpf.kernel.attach.probes import Probes
+    from sockbpf.monitor.causes import Causes
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.losses import Losses
+    from sockbpf.monitor.naming import Naming
     from sockbpf.monitor.reload import Reload
     from sockbpf.monitor.rules import Rules
     from sockbpf.monitor.schedule import Schedule
@@ -67,6 +69,8 @@ class Status:
     listeners: tuple[Episodes, ...]
     """Those of listeners, whose rules are asked for here."""
     rates: Rates
+    causes: Causes
+    naming: Naming
     rules: Rules
     settings: Reload
     schedule: Schedule
@@ -170,7 +174,9 @@ class Status:
                 pid, comm = (
                     owners.get(inode, (notice.pid, notice.comm)) if inode else (notice.pid, notice.comm)
                 )
-                yield shown(replace(notice, pid=pid, comm=comm), offset_ns, held=each.held)
+                why, whose = self.causes.latest(notice.id), self.naming.known(notice.id)
+                known = replace(notice, pid=pid, comm=comm, why=why, whose=whose)
+                yield shown(known, offset_ns, held=each.held)
 
     def _owed(self) -> dict[str, Any]:
         by_name = self.dispatch.owed_by_destination()

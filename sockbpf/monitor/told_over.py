@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.record.moment import Ends, OpenEpisode, Told
+from sockbpf.record.why import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +36,14 @@ def _episodes(listed: list[Any]) -> Iterator[OpenEpisode]:
                 since_s=float(_number(each.get("since"))),
                 held=each.get("held") is True,
                 name=str(each.get("name", "")),
+                cause=_cause(each),
+                reason=str(each.get("reason", "")),
             )
+
+
+def _cause(fields: Mapping[str, Any]) -> str:
+    cause = str(fields.get("cause", ""))
+    return "" if cause == Cause.UNKNOWN.value else cause
 
 
 def _ends(fields: Mapping[str, Any]) -> Ends:

@@ -40,6 +40,10 @@ class OpenEpisode:
     """The queue has not been over for long enough for an alert."""
     name: str = ""
     """Of a counter: its name."""
+    cause: str = ""
+    """The latest one; empty where none is known."""
+    reason: str = ""
+    """It as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sockbpf.record.text import printable
 from sockbpf.view.columns import end_text, fields, process_text
 from sockbpf.view.sockets_table import OVER
 from sockbpf.view.top_frame import line, reason, short_span
@@ -66,6 +67,9 @@ def _texts(track: Track, tracks: Tracks, width: int) -> Iterator[tuple[str, str]
     yield f"{socket.protocol.name.lower()} {local} to {remote}  {process_text(track.row)}", "bold"
     ago = f" {short_span(tracks.now_s - track.seen_s)} ago" if track.has_ended else ""
     yield reason(track, tracks.now_unix_s) + ago, "dim" if track.has_ended else OVER
+    for episode in track.episodes:
+        if episode.reason and not track.has_ended:
+            yield printable(episode.reason), ""
     for direction, queue in track.row.queues.items():
         yield _bar(direction, queue, width), ""
         for text in _history(track, direction, tracks.now_s, width):

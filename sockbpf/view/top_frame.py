@@ -57,7 +57,8 @@ def _told(episode: OpenEpisode, now_unix_s: float) -> str:
     held = " held" if episode.held else ""
     since = short_span(max(now_unix_s - episode.since_s, 0.0))
     rule = f" by {episode.rule}" if episode.rule else ""
-    return printable(f"{since} {_of(episode.type, episode.condition)}{held}{rule}")
+    cause = f": {episode.cause}" if episode.cause else ""
+    return printable(f"{since} {_of(episode.type, episode.condition)}{cause}{held}{rule}")
 
 
 def _of(queue: str, condition: str) -> str:

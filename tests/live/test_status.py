@@ -80,6 +80,9 @@ def test_it_says_what_the_alerts_say(
     assert {name: queue[name] for name in same if name in queue} == {
         name: (int(alert[name]) if name == "netns" else alert[name]) for name in same if name in alert
     }
+    why_and_whose = ("cause", "confidence", "reason", "evidence", "user", "unit", "container", "cgroup")
+    assert [queue.get(name) for name in why_and_whose] == [alert.get(name) for name in why_and_whose]
+    assert queue["cause"]
     assert (queue["size"], queue["threshold"], queue["held"]) == (OVER, THRESHOLD, False)
     assert (queue["rule"], queue["severity"]) == ("this-one", "critical")
     assert float(alert["timestamp"]) == pytest.approx(queue["since"], abs=0.01)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console, Group
@@ -50,12 +51,14 @@ def test_the_reason_stands_at_what_is_over() -> None:
 
 def test_the_reason_is_the_monitors_where_there_is_one() -> None:
     queue = OpenEpisode(ends_of(ROWS[1]), "SEND", "stalled", "warning", "", 5, 1, 1_700_000_000.0, held=False)
+    queue = replace(queue, cause="peer-not-reading", reason="its window\nis 0")
     rate = OpenEpisode(None, "RATE", "rate", "warning", "", 7, 1, 0.0, held=False, name="UdpRcvbufErrors")
     shown = lines(200, 24, Told((queue, rate), blind=("the thread looks hangs",)))
     assert "1 over by the running monitor" in shown[0]
     assert "blind: the thread looks hangs" in shown[1]
     assert "UdpRcvbufErrors rises by 7, over 1" in shown[2]
-    assert shown[5].startswith("40s SEND stalled")
+    assert shown[5].startswith("40s SEND stalled: peer-not-reading")
+    assert "its window" not in "".join(shown)
 
 
 def test_on_a_narrow_screen_sizes_and_ends_are_left() -> None:

@@ -31,6 +31,7 @@ def told_of(*rows: SocketRow, over: int = 1) -> Told:
         names = ("protocol", "local_ip", "local_port", "remote_ip", "remote_port", "netns")
         return dict(zip(names, ends_of(row), strict=True)) | {
             "type": "RECV", "condition": "stalled", "since": 1_700_000_000.0, "held": False, "size": 7,
+            "cause": "reader-stopped", "reason": "it is stopped",
         }  # fmt: skip
 
     return told_over(
@@ -136,3 +137,10 @@ def test_only_the_first_rows_have_a_history() -> None:
     rows: Sequence[SocketRow] = [a_row(recv=1000 * n, inode=n) for n in range(1, WITH_HISTORY + 50)]
     tracks.take(look(1, *rows))
     assert sum(bool(track.history) for track in tracks.in_order()) == WITH_HISTORY
+
+
+def test_a_cause_is_taken_from_the_status_and_unknown_is_none() -> None:
+    told = {"type": "RECV", "cause": "reader-stopped", "reason": "it is stopped"}
+    status = {"open": [told, told | {"cause": "unknown"}, {"type": "SEND"}]}
+    assert [each.cause for each in told_over(status).episodes] == ["reader-stopped", "", ""]
+    assert [each.reason for each in told_over(status).episodes] == ["it is stopped", "it is stopped", ""]

@@ -69,10 +69,30 @@ def a_state() -> State:
         seen = rows(second)
         episodes = (
             OpenEpisode(
-                ends_of(seen[0]), "RECV", "size", "critical", "", 3_903_127, MIB, NOW_S - 250, held=False
+                ends_of(seen[0]),
+                "RECV",
+                "size",
+                "critical",
+                "",
+                3_903_127,
+                MIB,
+                NOW_S - 250,
+                held=False,
+                cause="reader-stopped",
+                reason="python3 (pid 1204) is stopped",
             ),
             OpenEpisode(
-                ends_of(seen[1]), "SEND", "stalled", "warning", "", 1_871_203, 1024, NOW_S - 25, held=False
+                ends_of(seen[1]),
+                "SEND",
+                "stalled",
+                "warning",
+                "",
+                1_871_203,
+                1024,
+                NOW_S - 25,
+                held=False,
+                cause="peer-not-reading",
+                reason="the peer has not read for 25 s: its window is 0, 1.8 MiB stand unsent",
             ),
         )
         shown = seen if second < 38 else seen[:-2]  # what ended stays a while
