@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.evidence import seconds, size
+from sockbpf.judge.evidence import is_stopped, seconds, size
 from sockbpf.record.event import Direction
 from sockbpf.record.why import Cause, Confidence
 
@@ -29,7 +29,7 @@ def _not_accepted(of: Symptoms) -> Found:
 
 
 def _reader_stopped(of: Symptoms) -> Found:
-    if not _is_stopped(of.threads):
+    if not is_stopped(of.threads):
         return None
     return HIGH, f"{_who(of)} is stopped{_drops(of)}"
 
@@ -98,16 +98,12 @@ def _doing(of: Symptoms) -> str:
     """Return what the owner does, where all its threads do it."""
     if not of.threads:
         return ""
-    if _is_stopped(of.threads):
+    if is_stopped(of.threads):
         return "; it is stopped"
     if any(thread.state == "R" for thread in of.threads):
         return "; it runs"
     one = of.threads[0]
     return f"; it sleeps in {one.where}" if one.where and set(of.threads) == {one} else ""
-
-
-def _is_stopped(threads: tuple[Thread, ...]) -> bool:
-    return bool(threads) and all(thread.state in "Tt" for thread in threads)
 
 
 def _waits_for_a_lock(thread: Thread) -> bool:

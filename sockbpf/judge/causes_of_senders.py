@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.evidence import seconds, size
+from sockbpf.judge.evidence import is_stopped, seconds, size
 from sockbpf.record.closeup import Timer
 from sockbpf.record.facts import STATES
 from sockbpf.record.why import Cause, Confidence
@@ -44,7 +44,7 @@ def _peer_not_reading(of: Symptoms) -> Found:
     tcp = of.now.tcp
     if not tcp or not _is_window_closed(of) or of.left():
         return None
-    figures = f"its window is {tcp.snd_wnd}, {size(of.now.send)} stand unsent{_share(of)}"
+    figures = f"its window is {tcp.snd_wnd}, {size(of.now.send)} stand unsent{_share(of)}{_peer(of)}"
     if (still_s := of.still_for_s()) is not None:
         return HIGH, f"the peer has not read for {seconds(still_s)}: {figures}"
     return HIGH if tcp.backoff >= SURE_PROBES else MEDIUM, f"the peer does not read: {figures}"
@@ -60,6 +60,15 @@ def _is_window_closed(of: Symptoms) -> bool:
 def _share(of: Symptoms) -> str:
     memory = of.now.memory
     return f" ({memory.queued * 100 // memory.sndbuf} % of the buffer)" if memory and memory.sndbuf else ""
+
+
+def _peer(of: Symptoms) -> str:
+    """Return who the peer is, where it is a process of this host, and whether it is stopped."""
+    peer = of.peer
+    if not peer or not peer.pid:
+        return ""
+    stopped = ", which is stopped" if is_stopped(peer.threads) else ""
+    return f"; the peer is {peer.comm} (pid {peer.pid}) on this host{stopped}"
 
 
 def _no_acknowledgement(of: Symptoms) -> Found:
@@ -102,7 +111,7 @@ def _peer_slow(of: Symptoms) -> Found:
         if is_used_up
         else "it closes its window again and again"
     )
-    return MEDIUM, f"the peer reads slowly: {window}{share}{_taken(of)}"
+    return MEDIUM, f"the peer reads slowly: {window}{share}{_taken(of)}{_peer(of)}"
 
 
 def _taken(of: Symptoms) -> str:

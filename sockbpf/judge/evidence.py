@@ -71,3 +71,8 @@ def size(number: int) -> str:
 def seconds(number: float) -> str:
     """Return a time as people read it."""
     return f"{number:.0f} s" if number >= 10 else f"{number:.1f} s"  # noqa: PLR2004
+
+
+def is_stopped(threads: tuple[Thread, ...]) -> bool:
+    """Tell whether a process is stopped: all of its threads are, as far as they are known."""
+    return bool(threads) and all(thread.state in "Tt" for thread in threads)

@@ -14,6 +14,7 @@ from sockbpf.record.why import Cause, Confidence
 if TYPE_CHECKING:
     from sockbpf.record.alert import Notice
     from sockbpf.record.closeup import Closeup, Thread
+    from sockbpf.record.peer import Peer
 
 STILL_NS = 10**9
 """So long nothing must have left a queue before it is said to stand still."""
@@ -31,6 +32,8 @@ class Symptoms:
     before: Closeup | None
     threads: tuple[Thread, ...] = ()
     """Of the process that holds the socket, where it is known."""
+    peer: Peer | None = None
+    """The other end, where it is on this host."""
 
     @property
     def direction(self) -> Direction:

@@ -14,6 +14,7 @@ from sockbpf.judge.causes import judged
 from sockbpf.judge.symptoms import Symptoms
 from sockbpf.kernel.look.close import CloseLook
 from sockbpf.kernel.look.threads import threads_of
+from sockbpf.monitor.peers import Peers
 from sockbpf.process.clock import monotonic_ns
 from sockbpf.record.alert import CLEARED, Folded, Notice
 from sockbpf.record.event import Direction
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sockbpf.counters import Counters
+    from sockbpf.judge.episodes import OwnerOf
     from sockbpf.record.closeup import Closeup
+    from sockbpf.record.peer import Peer
     from sockbpf.record.why import Cause, Why
 
 MOST_A_SECOND = 300
@@ -44,6 +47,7 @@ class _Told:
     last: Why | None = None
     since_ns: int = 0
     """When the last one was found."""
+    peer: Peer | None = None
     whys: dict[Cause, Why] = field(default_factory=dict)
     """What was said last of each cause."""
 
@@ -67,9 +71,11 @@ class _Told:
 class Causes:
     """Gives each notice of one queue its cause. For the loop's thread."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, owner_of: OwnerOf) -> None:
+        """`owner_of` returns pid and comm of the process that holds the socket of an inode; (0, "") if not known."""
         self._counters = counters
         self._look = CloseLook()
+        self._peers = Peers(self._look, owner_of)
         self._told: OrderedDict[str, _Told] = OrderedDict()
         self._second, self._in_second = 0, 0
 
@@ -91,33 +97,37 @@ class Causes:
         self._look.close()
 
     def _with_cause(self, notice: Notice) -> Notice:
-        if notice.direction is Direction.RATE or notice.socket is None:
+        socket = notice.socket
+        if notice.direction is Direction.RATE or socket is None:
             return notice
+        self._peers.note(notice)
         if notice.event == CLEARED:
-            return replace(notice, why=self._longest(notice))
-        now = self._look.look(notice.socket, notice.pid) if self._may() else None
+            return self._ended(notice)
+        now = self._look.look(socket, notice.pid) if self._may() else None
         if now is None:
             return notice
         told = self._told.get(notice.id)
         notice = _with_drops(notice, now, told.first if told else None)
         threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
-        why = judged(Symptoms(notice, now, told.before if told else None, threads))
+        notice = replace(notice, peer=self._peers.peer(socket))
+        why = judged(Symptoms(notice, now, told.before if told else None, threads, notice.peer))
         self._note(notice, why, now)
         return replace(notice, why=why)
 
-    def _longest(self, notice: Notice) -> Why | None:
-        """Return the cause that held longest of an episode that has ended."""
+    def _ended(self, notice: Notice) -> Notice:
+        """Return the notice of an episode's end with the cause that held longest, and the last known peer."""
         told = self._told.pop(notice.id, None)
         if told is None:
-            return None
+            return notice
         told.end(notice.ns)
-        return told.longest()
+        return replace(notice, why=told.longest(), peer=told.peer)
 
     def _note(self, notice: Notice, why: Why, now: Closeup) -> None:
         told = self._told.setdefault(notice.id, _Told(now, now))
         if now.left(notice.direction) != told.before.left(notice.direction):
             told.before = now
         told.note(why, now.ns)
+        told.peer = notice.peer or told.peer
         if len(self._told) > MOST_EPISODES:
             self._told.popitem(last=False)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sockbpf.record.event import Direction, Mode, Socket
+    from sockbpf.record.peer import Peer
     from sockbpf.record.rate import Droppers, HostCounter, Rate
     from sockbpf.record.socket_row import Whose
     from sockbpf.record.why import Why
@@ -71,6 +72,8 @@ class Notice:
     """Of a rate: the sockets that have dropped datagrams since the episode began, the worst first."""
     whose: Whose = NOBODY
     """What is known of the owner beyond its process."""
+    peer: Peer | None = None
+    """The other end of the connection, where it is on this host."""
     why: Why | None = None
     """Why the queue is over; None of a rate, and where nobody has asked."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from sockbpf.record.alert import Alert
     from sockbpf.record.event import Socket
+    from sockbpf.record.peer import Peer
     from sockbpf.record.why import Why
 
 
@@ -58,6 +59,15 @@ def why(value: Callable[[Why], str | None]) -> Callable[[Alert], str | None]:
 
     def of(alert: Alert) -> str | None:
         return value(alert.notice.why) if alert.notice.why else None
+
+    return of
+
+
+def peer(value: Callable[[Peer], str]) -> Callable[[Alert], str | None]:
+    """Return what gives a part of the other end; None where it is not known."""
+
+    def of(alert: Alert) -> str | None:
+        return (value(alert.notice.peer) or None) if alert.notice.peer else None
 
     return of
 

@@ -97,6 +97,7 @@ _WHY = (
     "why: a word of [docs/causes.md](docs/causes.md) or `unknown`; `high`, `medium` or `low`; a sentence with the "
     "figures; what it rests on, `name=value;…`"
 )
+_PEER = "the process at the other end of the connection, where that is on this host; its open episode"
 _OWNER = "whose socket it is, where that is certain; `user` made it, `container` are 12 digits of its id"
 
 FIELDS = (
@@ -249,6 +250,11 @@ FIELDS = (
     Field(
         "netns_name", TEXT, _OWNER, lambda alert: alert.notice.whose.netns_name or None, folded=False, chosen=True,
     ),
+    Field("peer_pid", WHOLE, _PEER, values.peer(lambda peer: str(peer.pid or "")), folded=False),
+    Field(
+        "peer_comm", TEXT, _PEER, values.peer(lambda peer: peer.comm if peer.pid else ""), folded=False, chosen=True,
+    ),
+    Field("peer_id", TEXT, _PEER, values.peer(lambda peer: peer.id), folded=False),
     Field(
         "crossings", WHOLE, "of a flapping queue alone: how often it crossed since the alert before",
         lambda alert: str(alert.notice.crossings) if alert.notice.crossings else None,

@@ -28,6 +28,17 @@ def sure_and_wrong(scene: Scene, receiver: Receiver) -> list[str]:
     return [f"{alert['cause']}: {alert['reason']}" for alert in told if alert["cause"] != scene.cause]
 
 
+def assert_incident(scene: Scene, receiver: Receiver) -> None:
+    """Check that both ends name each other."""
+    sent = receiver.alerts(cause=scene.cause, confidence=scene.confidence, **scene.queue)[-1]
+    (pid,) = {told["pid"] for told in receiver.alerts(id=sent["peer_id"]) if "pid" in told}
+    assert sent["peer_pid"] == pid
+    assert sent["peer_comm"]
+    received = receiver.alerts(id=sent["peer_id"])[-1]
+    assert (received["cause"], received["local_port"]) == ("reader-stopped", sent["remote_port"])
+    assert (received["peer_id"], received["peer_pid"]) == (sent["id"], sent["pid"])
+
+
 def test_each_cause_is_told(start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack) -> None:
     start_monitor(
         thresholds=thresholds(ABOVE),
@@ -59,4 +70,7 @@ def test_each_cause_is_told(start_monitor: StartMonitor, receiver: Receiver, sta
             print(f"{name:26} {right} of {len(said)} alerts say {scene.cause}")
             if not right:
                 print(said[-1:])
+    for name, scene in made:
+        if name.startswith("peer_stopped"):
+            assert_incident(scene, receiver)
     assert not [wrong for _, scene in made for wrong in sure_and_wrong(scene, receiver)]

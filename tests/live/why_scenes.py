@@ -80,6 +80,15 @@ def peer_not_reading(stack: ExitStack, family: str) -> Scene:
     return Scene(of(client, "SEND"), "peer-not-reading", "high", "its window is 0")
 
 
+def peer_stopped(stack: ExitStack, family: str) -> Scene:
+    client, server = tcp_pair(stack, family)
+    pid = stopped(owned(stack, server))
+    fill(client)
+    return Scene(
+        of(client, "SEND"), "peer-not-reading", "high", f"(pid {pid}) on this host, which is stopped"
+    )
+
+
 def no_acknowledgement(stack: ExitStack, family: str) -> Scene:
     client, _ = tcp_pair(stack, family)
     deafen(client)
@@ -306,7 +315,7 @@ def peer_not_answering(stack: ExitStack, family: str) -> Scene:
 
 
 SCENES: tuple[Callable[[ExitStack, str], Scene], ...] = (
-    *(peer_not_reading, peer_slow, no_acknowledgement, orphaned),
+    *(peer_not_reading, peer_stopped, peer_slow, no_acknowledgement, orphaned),
     *(not_accepted, peer_closed, reader_stopped, reader_in_disk_wait, reader_at_a_lock),
     *(reader_not_reading, reader_slow, udp_buffer_full, udp_reader_stopped),
     *(accept_queue_full, not_accepting),

@@ -22,6 +22,10 @@ NETNS = os.stat("/proc/self/ns/net").st_ino
 UNREAD = 2003
 
 
+def nobody(_inode: int) -> tuple[int, str]:
+    return 0, ""
+
+
 @contextmanager
 def unread() -> Iterator[tuple[socket.socket, Notice]]:
     """Give a socket that holds unread bytes, and the notice of its receive queue."""
@@ -47,7 +51,7 @@ def cause_of(one: Notice | Folded) -> Cause | None:
 
 def test_what_is_read_meanwhile_tells_a_slow_reader() -> None:
     with unread() as (reader, made), ExitStack() as stack:
-        found = stack.enter_context(closing(Causes(Counters())))
+        found = stack.enter_context(closing(Causes(Counters(), nobody)))
         (first,) = found.explained([made])
         assert cause_of(first) in {Cause.UNKNOWN, Cause.READER_BLOCKED}  # as the threads of the tests are
         reader.recv(101)
@@ -60,7 +64,7 @@ def test_what_is_read_meanwhile_tells_a_slow_reader() -> None:
 def test_a_socket_that_is_gone_has_no_cause() -> None:
     with unread() as (_, made):
         pass
-    with closing(Causes(Counters())) as found:
+    with closing(Causes(Counters(), nobody)) as found:
         (told,) = found.explained([made])
     assert cause_of(told) is None
 
@@ -68,14 +72,14 @@ def test_a_socket_that_is_gone_has_no_cause() -> None:
 def test_rates_and_folded_alerts_are_passed_on() -> None:
     rate = replace(notice(EXCEEDED, 1, 1, direction=Direction.RATE), socket=None)
     folded = Folded(notice(EXCEEDED, 2, 2), 7, ())
-    assert Causes(Counters()).explained([rate, folded]) == [rate, folded]
+    assert Causes(Counters(), nobody).explained([rate, folded]) == [rate, folded]
 
 
 def test_so_many_a_second_are_explained() -> None:
     counters = Counters()
     with unread() as (_, made), ExitStack() as stack:
         many = [replace(made, id=f"id-{number}") for number in range(2 * causes.MOST_A_SECOND + 1)]
-        found = stack.enter_context(closing(Causes(counters)))
+        found = stack.enter_context(closing(Causes(counters, nobody)))
         told = found.explained(many)
     explained = sum(cause_of(one) is not None for one in told)
     assert len(told) == len(many)
@@ -85,7 +89,7 @@ def test_so_many_a_second_are_explained() -> None:
 
 def test_what_has_ended_is_forgotten() -> None:
     with unread() as (_, made), ExitStack() as stack:
-        found = stack.enter_context(closing(Causes(Counters())))
+        found = stack.enter_context(closing(Causes(Counters(), nobody)))
         for number in range(7):
             found.explained([replace(made, id=f"id-{number}")])
         assert len(found) == 7

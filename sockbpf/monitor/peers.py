@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Finds the other end of a TCP connection on this host: its process by a look, its open episode by what was told."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sockbpf.kernel.look.threads import threads_of
+from sockbpf.record.alert import CLEARED
+from sockbpf.record.event import Protocol, Socket
+from sockbpf.record.peer import Peer
+
+if TYPE_CHECKING:
+    from sockbpf.judge.episodes import OwnerOf
+    from sockbpf.kernel.look.close import CloseLook
+    from sockbpf.record.alert import Notice
+
+Ends = tuple[str, int, str, int]
+"""Address and port, local first; IPv4 in IPv6 is IPv4."""
+
+MOST_EPISODES = 32_768
+"""Episodes that are remembered until they end; of more, the oldest are forgotten."""
+
+MAPPED = "::ffff:"
+
+
+class Peers:
+    """Finds other ends. For the loop's thread."""
+
+    def __init__(self, look: CloseLook, owner_of: OwnerOf) -> None:
+        self._look = look
+        self._owner_of = owner_of
+        self._told: OrderedDict[str, tuple[int, Ends]] = OrderedDict()
+        """Id of an open episode of TCP that was told -> its network namespace and its ends."""
+        self._by_ends: dict[Ends, dict[str, int]] = {}
+        """Ends -> ids of those episodes, each with its network namespace."""
+
+    def __len__(self) -> int:
+        """Return how many episodes are remembered."""
+        return len(self._told)
+
+    def note(self, notice: Notice) -> None:
+        """Take note that an episode is told, or ends."""
+        socket = notice.socket
+        if socket is None or socket.protocol is not Protocol.TCP or not socket.remote_port:
+            return
+        if notice.event == CLEARED:
+            self._forget(notice.id)
+        elif notice.id not in self._told:
+            if len(self._told) >= MOST_EPISODES:
+                self._forget(next(iter(self._told)))
+            ends = ends_of(socket)
+            self._told[notice.id] = socket.netns, ends
+            self._by_ends.setdefault(ends, {})[notice.id] = socket.netns
+
+    def peer(self, socket: Socket) -> Peer | None:
+        """Return the other end; None if it is not on this host, or not found.
+
+        A process is looked for in the socket's own network namespace; an episode in all, if it is one alone.
+        """
+        if socket.protocol is not Protocol.TCP or not socket.remote_port:
+            return None
+        id_ = self._id(socket)
+        there = self._look.look(mirrored(socket))
+        pid, comm = self._owner_of(there.inode) if there and there.inode else (0, "")
+        if not pid and not id_:
+            return None
+        return Peer(pid, comm, id_, threads_of(pid) if pid else ())
+
+    def _id(self, socket: Socket) -> str:
+        ip, port, remote_ip, remote_port = ends_of(socket)
+        found = self._by_ends.get((remote_ip, remote_port, ip, port), {})
+        here = [id_ for id_, netns in found.items() if netns == socket.netns]
+        return (here or [*found])[0] if here or len(found) == 1 else ""
+
+    def _forget(self, id_: str) -> None:
+        told = self._told.pop(id_, None)
+        if told:
+            _, ends = told
+            self._by_ends[ends].pop(id_, None)
+            if not self._by_ends[ends]:
+                del self._by_ends[ends]
+
+
+def ends_of(socket: Socket) -> Ends:
+    """Return the ends of a socket."""
+    local_ip, remote_ip = (ip.removeprefix(MAPPED) for ip in (socket.local_ip, socket.remote_ip))
+    return local_ip, socket.local_port, remote_ip, socket.remote_port
+
+
+def mirrored(socket: Socket) -> Socket:
+    """Return what the other end would be in the same network namespace."""
+    local_ip, local_port, remote_ip, remote_port = ends_of(socket)
+    return replace(
+        socket,
+        local_ip=remote_ip,
+        local_port=remote_port,
+        remote_ip=local_ip,
+        remote_port=local_port,
+        inode=0,
+    )
