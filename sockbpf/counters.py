@@ -27,7 +27,7 @@ NAMES = {
     "begun_by_sweep": "sockets found over by a sweep that the hooks had not reported",
     "ended_by_sweep": "episodes ended by a sweep that the hooks had left open",
     "recovered": "episodes whose beginning or end was lost as an event and found in the kernel's table",
-    "unexplained": "alerts without a cause because there were too many in that second",
+    "unexplained": "alerts without a cause because in that second there was no more time to look for one",
     # alerts and their delivery
     "held_back": "episodes without an alert because they ended before `hold` had passed",
     "flapped": "alerts about flapping queues that were left out: they are counted in `crossings` of a later alert",

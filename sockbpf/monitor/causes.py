@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Finds out why, for each alert: looks closely at its socket and at the threads of its owner, and asks the judge.
 
-Only what becomes an alert is looked at, in the loop's thread: some 100 µs each, so many a second and no more.
+Only what becomes an alert is looked at, in the loop's thread: some 100 µs each, and only for so long in a second.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.judge.episodes import OwnerOf
     from sockbpf.record.closeup import Closeup
+    from sockbpf.record.event import Socket
     from sockbpf.record.peer import Peer
     from sockbpf.record.why import Cause, Why
 
-MOST_A_SECOND = 300
-"""Alerts that are explained: of more, further ones of that second have no cause."""
+MOST_NS = 100 * 10**6
+"""So long causes are looked for in a second: further alerts of that second have none."""
 
 MOST_EPISODES = 32_768
 """Episodes whose causes are remembered until they end; of more, the oldest are forgotten."""
@@ -77,7 +78,7 @@ class Causes:
         self._look = CloseLook()
         self._peers = Peers(self._look, owner_of)
         self._told: OrderedDict[str, _Told] = OrderedDict()
-        self._second, self._in_second = 0, 0
+        self._second, self._took_ns = 0, 0
 
     def __len__(self) -> int:
         """Return how many episodes are remembered."""
@@ -103,7 +104,15 @@ class Causes:
         self._peers.note(notice)
         if notice.event == CLEARED:
             return self._ended(notice)
-        now = self._look.look(socket, notice.pid) if self._may() else None
+        begun_ns = monotonic_ns()
+        if not self._may(begun_ns):
+            return notice
+        notice = self._explained(notice, socket)
+        self._took_ns += monotonic_ns() - begun_ns
+        return notice
+
+    def _explained(self, notice: Notice, socket: Socket) -> Notice:
+        now = self._look.look(socket, notice.pid)
         if now is None:
             return notice
         told = self._told.get(notice.id)
@@ -131,16 +140,14 @@ class Causes:
         if len(self._told) > MOST_EPISODES:
             self._told.popitem(last=False)
 
-    def _may(self) -> bool:
+    def _may(self, now_ns: int) -> bool:
         """Tell whether there is time for another one in this second."""
-        second = monotonic_ns() // 10**9
-        if second != self._second:
-            self._second, self._in_second = second, 0
-        self._in_second += 1
-        if self._in_second > MOST_A_SECOND:
-            self._counters.add("unexplained")
-            return False
-        return True
+        if now_ns // 10**9 != self._second:
+            self._second, self._took_ns = now_ns // 10**9, 0
+        if self._took_ns < MOST_NS:
+            return True
+        self._counters.add("unexplained")
+        return False
 
 
 def _with_drops(notice: Notice, now: Closeup, first: Closeup | None) -> Notice:
