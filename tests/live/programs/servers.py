@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sockbpf.kernel.look.threads import threads_of
 from tests.live.daemons import program
 from tests.live.programs.place import LOOPBACK, Place, family
 from tests.live.waiting import until
@@ -163,6 +165,9 @@ def comm_of(pid: int) -> str:
 
 
 def stop(pids: list[int], number: int) -> None:
+    """Signal the processes; of SIGSTOP wait until all of their threads stand: one may read on for a moment."""
     for pid in pids:
         with suppress(ProcessLookupError):  # sshd has some that live for a moment
             os.kill(pid, number)
+    if number == signal.SIGSTOP:
+        until(lambda: all(thread.state in "TZX" for pid in pids for thread in threads_of(pid)), "all stand")
