@@ -16,7 +16,7 @@ from sockbpf.kernel.look.close import CloseLook
 from sockbpf.kernel.look.threads import threads_of
 from sockbpf.monitor.peers import Peers
 from sockbpf.process.clock import monotonic_ns
-from sockbpf.record.alert import CLEARED, Folded, Notice
+from sockbpf.record.alert import CLEARED, ONGOING, Folded, Notice
 from sockbpf.record.event import Direction
 
 if TYPE_CHECKING:
@@ -116,10 +116,12 @@ class Causes:
         if now is None:
             return notice
         told = self._told.get(notice.id)
-        notice = _with_drops(notice, now, told.first if told else None)
+        seen = _with_drops(notice, now, told.first if told else None)
+        if notice.event == ONGOING:  # of `exceeded` they are those of the crossing
+            notice = seen
         threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
         notice = replace(notice, peer=self._peers.peer(socket))
-        why = judged(Symptoms(notice, now, told.before if told else None, threads, notice.peer))
+        why = judged(Symptoms(seen, now, told.before if told else None, threads, notice.peer))
         self._note(notice, why, now)
         return replace(notice, why=why)
 
