@@ -112,7 +112,7 @@ def build(
         is_blind=is_blind, dispatch=dispatch, store=store,
     )  # fmt: skip
     losses = Losses(counters, tables, own)
-    causes, naming = Causes(counters, owners.owner), Naming()
+    causes, naming = Causes(counters, owners.owner, owners.known), Naming()
     status = Status(
         run=blake2s(salt.encode(), digest_size=8).hexdigest(),
         probes=probes, no_hooks=no_hooks, look=look.name, rates=rates, rules=rules,

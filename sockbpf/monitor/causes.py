@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from sockbpf.record.peer import Peer
     from sockbpf.record.why import Cause, Why
 
-MOST_NS = 100 * 10**6
+MOST_NS = 30 * 10**6
 """So long causes are looked for in a second: further alerts of that second have none."""
 
-MOST_EPISODES = 32_768
+MOST_EPISODES = 2048
 """Episodes whose causes are remembered until they end; of more, the oldest are forgotten."""
 
 
@@ -72,11 +72,11 @@ class _Told:
 class Causes:
     """Gives each notice of one queue its cause. For the loop's thread."""
 
-    def __init__(self, counters: Counters, owner_of: OwnerOf) -> None:
-        """`owner_of` returns pid and comm of the process that holds the socket of an inode; (0, "") if not known."""
+    def __init__(self, counters: Counters, owner_of: OwnerOf, known_owner_of: OwnerOf) -> None:
+        """Both return pid and comm of the process that holds the socket of an inode; the latter without a search."""
         self._counters = counters
         self._look = CloseLook()
-        self._peers = Peers(self._look, owner_of)
+        self._peers = Peers(self._look, owner_of, known_owner_of)
         self._told: OrderedDict[str, _Told] = OrderedDict()
         self._second, self._took_ns = 0, 0
 
@@ -120,7 +120,7 @@ class Causes:
         if notice.event == ONGOING:  # of `exceeded` they are those of the crossing
             notice = seen
         threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
-        notice = replace(notice, peer=self._peers.peer(socket))
+        notice = replace(notice, peer=self._peers.peer(socket, search=notice.event == ONGOING))
         why = judged(Symptoms(seen, now, told.before if told else None, threads, notice.peer))
         self._note(notice, why, now)
         return replace(notice, why=why)

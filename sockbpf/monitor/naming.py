@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sockbpf.record.event import Socket
 
-MOST_EPISODES = 32_768
+MOST_EPISODES = 2048
 """Episodes of which is remembered whose they are until they end; of more, the oldest are forgotten."""
 
 NAMES_S = 1.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Ends = tuple[str, int, str, int]
 """Address and port, local first; IPv4 in IPv6 is IPv4."""
 
-MOST_EPISODES = 32_768
+MOST_EPISODES = 2048
 """Episodes that are remembered until they end; of more, the oldest are forgotten."""
 
 MAPPED = "::ffff:"
@@ -29,9 +29,11 @@ MAPPED = "::ffff:"
 class Peers:
     """Finds other ends. For the loop's thread."""
 
-    def __init__(self, look: CloseLook, owner_of: OwnerOf) -> None:
+    def __init__(self, look: CloseLook, owner_of: OwnerOf, known_owner_of: OwnerOf) -> None:
+        """`known_owner_of` is as `owner_of` without a search, which is left to the owners of what is over."""
         self._look = look
         self._owner_of = owner_of
+        self._known_owner_of = known_owner_of
         self._told: OrderedDict[str, tuple[int, Ends]] = OrderedDict()
         """Id of an open episode of TCP that was told -> its network namespace and its ends."""
         self._by_ends: dict[Ends, dict[str, int]] = {}
@@ -55,8 +57,8 @@ class Peers:
             self._told[notice.id] = socket.netns, ends
             self._by_ends.setdefault(ends, {})[notice.id] = socket.netns
 
-    def peer(self, socket: Socket) -> Peer | None:
-        """Return the other end; None if it is not on this host, or not found.
+    def peer(self, socket: Socket, *, search: bool) -> Peer | None:
+        """Return the other end; None if it is not on this host, or not found, with or without a search.
 
         A process is looked for in the socket's own network namespace; an episode in all, if it is one alone.
         """
@@ -64,7 +66,8 @@ class Peers:
             return None
         id_ = self._id(socket)
         there = self._look.look(mirrored(socket))
-        pid, comm = self._owner_of(there.inode) if there and there.inode else (0, "")
+        owner_of = self._owner_of if search else self._known_owner_of
+        pid, comm = owner_of(there.inode) if there and there.inode else (0, "")
         if not pid and not id_:
             return None
         return Peer(pid, comm, id_, threads_of(pid) if pid else ())

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.live.log_lines import fields_of
 from tests.live.monitoring import Monitor, launch, start, thresholds
 from tests.live.sockets import drain, port, tcp_pair, unread, unsent
 from tests.live.waiting import until
@@ -79,8 +80,7 @@ def answering_unread() -> Iterator[tuple[int, list[socket.socket]]]:
 def told(monitor: Monitor, **wanted: object) -> list[dict[str, str]]:
     """Return the alerts made that have these parameters, from the log."""
     strings = {name: str(value) for name, value in wanted.items()}
-    lines = [line.split() for line in monitor.log().splitlines() if " event=" in line]
-    alerts = [dict(word.split("=", 1) for word in words if "=" in word) for words in lines]
+    alerts = [fields_of(line) for line in monitor.log().splitlines() if " event=" in line]
     return [alert for alert in alerts if strings.items() <= alert.items()]
 
 

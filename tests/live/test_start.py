@@ -21,6 +21,7 @@ import pytest
 
 from sockbpf.kernel.look.netns import inside
 from tests.live.bpf import open_episodes, shows_ids
+from tests.live.log_lines import fields_of
 from tests.live.monitoring import Monitor, StartMonitor, thresholds
 from tests.live.network import ip, namespace
 from tests.live.receiver import Receiver
@@ -49,8 +50,7 @@ def told_before_ready(monitor: Monitor, **wanted: object) -> list[dict[str, str]
     monitor.wait_armed()
     until(lambda: " armed: " in monitor.log(), "the line that says so")
     before, _, _ = monitor.log().partition(" armed: ")
-    lines = [line.split() for line in before.splitlines() if " event=exceeded " in line]
-    alerts = [dict(word.split("=", 1) for word in words if "=" in word) for words in lines]
+    alerts = [fields_of(line) for line in before.splitlines() if " event=exceeded " in line]
     strings = {name: str(value) for name, value in wanted.items()}
     return [alert for alert in alerts if strings.items() <= alert.items()]
 

@@ -53,7 +53,7 @@ def cause_of(one: Notice | Folded) -> Cause | None:
 
 def test_what_is_read_meanwhile_tells_a_slow_reader() -> None:
     with unread() as (reader, made), ExitStack() as stack:
-        found = stack.enter_context(closing(Causes(Counters(), nobody)))
+        found = stack.enter_context(closing(Causes(Counters(), nobody, nobody)))
         (first,) = found.explained([made])
         assert cause_of(first) in {Cause.UNKNOWN, Cause.READER_BLOCKED}  # as the threads of the tests are
         reader.recv(101)
@@ -66,7 +66,7 @@ def test_what_is_read_meanwhile_tells_a_slow_reader() -> None:
 def test_a_socket_that_is_gone_has_no_cause() -> None:
     with unread() as (_, made):
         pass
-    with closing(Causes(Counters(), nobody)) as found:
+    with closing(Causes(Counters(), nobody, nobody)) as found:
         (told,) = found.explained([made])
     assert cause_of(told) is None
 
@@ -74,7 +74,7 @@ def test_a_socket_that_is_gone_has_no_cause() -> None:
 def test_rates_and_folded_alerts_are_passed_on() -> None:
     rate = replace(notice(EXCEEDED, 1, 1, direction=Direction.RATE), socket=None)
     folded = Folded(notice(EXCEEDED, 2, 2), 7, ())
-    assert Causes(Counters(), nobody).explained([rate, folded]) == [rate, folded]
+    assert Causes(Counters(), nobody, nobody).explained([rate, folded]) == [rate, folded]
 
 
 def test_only_for_so_long_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_only_for_so_long_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(causes, "MOST_NS", 10**6)
     with unread() as (_, made), ExitStack() as stack:
         many = [replace(made, id=f"id-{number}") for number in range(1009)]
-        found = stack.enter_context(closing(Causes(counters, nobody)))
+        found = stack.enter_context(closing(Causes(counters, nobody, nobody)))
         told = found.explained(many)
     explained = sum(cause_of(one) is not None for one in told)
     assert len(told) == len(many)
@@ -92,7 +92,7 @@ def test_only_for_so_long_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_has_ended_is_forgotten() -> None:
     with unread() as (_, made), ExitStack() as stack:
-        found = stack.enter_context(closing(Causes(Counters(), nobody)))
+        found = stack.enter_context(closing(Causes(Counters(), nobody, nobody)))
         for number in range(7):
             found.explained([replace(made, id=f"id-{number}")])
         assert len(found) == 7

@@ -49,59 +49,62 @@ def test_the_process_at_the_other_end(look: CloseLook, kind: int, ip: str) -> No
         inode = os.fstat(accepted.fileno()).st_ino
         (local_ip, local_port), (remote_ip, remote_port) = client.getsockname(), client.getpeername()
         of = Socket(Protocol.TCP, local_ip, local_port, remote_ip, remote_port, NETNS, 1)
-        found = Peers(look, lambda asked: OWNER if asked == inode else (0, "")).peer(of)
+        found = Peers(look, lambda asked: OWNER if asked == inode else (0, ""), nobody).peer(of, search=True)
         assert found
         assert (found.pid, found.comm, found.id) == (*OWNER, "")
         assert found.threads
-        assert Peers(look, nobody).peer(of) is None
+        assert Peers(look, nobody, nobody).peer(of, search=False) is None
 
 
 def test_the_episode_at_the_other_end(look: CloseLook) -> None:
-    known = Peers(look, nobody)
+    known = Peers(look, nobody, nobody)
     here, there = TCP, mirrored(TCP)
     known.note(told(1, there))
     known.note(told(1, there, "ongoing"))
-    found = known.peer(here)
+    found = known.peer(here, search=False)
     assert found
     assert (found.id, found.pid) == ("id-1", 0)
     assert (
-        known.peer(replace(here, local_ip=f"::ffff:{here.local_ip}", remote_ip=f"::ffff:{here.remote_ip}"))
+        known.peer(
+            replace(here, local_ip=f"::ffff:{here.local_ip}", remote_ip=f"::ffff:{here.remote_ip}"),
+            search=False,
+        )
         == found
     )
     known.note(told(1, there, CLEARED))
-    assert known.peer(here) is None
+    assert known.peer(here, search=False) is None
 
 
 def test_in_another_namespace_it_must_be_one_alone(look: CloseLook) -> None:
-    known = Peers(look, nobody)
+    known = Peers(look, nobody, nobody)
     there = mirrored(TCP)
     known.note(told(1, replace(there, netns=1)))
-    found = known.peer(TCP)
+    found = known.peer(TCP, search=False)
     assert found
     assert found.id == "id-1"
     known.note(told(2, replace(there, netns=2)))
-    assert known.peer(TCP) is None
+    assert known.peer(TCP, search=False) is None
     known.note(told(3, there))
-    found = known.peer(TCP)
+    found = known.peer(TCP, search=False)
     assert found
     assert found.id == "id-3"
 
 
 def test_datagrams_and_listeners_have_no_other_end(look: CloseLook) -> None:
-    known = Peers(look, nobody)
+    known = Peers(look, nobody, nobody)
     udp = replace(TCP, protocol=Protocol.UDP)
     known.note(told(1, mirrored(udp)))
-    assert known.peer(udp) is None
-    assert known.peer(replace(TCP, remote_ip="0.0.0.0", remote_port=0)) is None
+    assert known.peer(udp, search=False) is None
+    assert known.peer(replace(TCP, remote_ip="0.0.0.0", remote_port=0), search=False) is None
 
 
 def test_what_is_remembered_is_bounded(look: CloseLook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "MOST_EPISODES", 7)
-    known = Peers(look, nobody)
+    known = Peers(look, nobody, nobody)
     for number in range(20):
         known.note(told(number, mirrored(replace(TCP, local_port=1000 + number))))
-    assert known.peer(replace(TCP, local_port=1000)) is None
-    assert known.peer(replace(TCP, local_port=1019))
+    assert known.peer(replace(TCP, local_port=1000), search=False) is None
+    assert known.peer(replace(TCP, local_port=1019), search=False)
     for number in range(20):
         known.note(told(number, mirrored(TCP), CLEARED))
     assert len(known) == 0

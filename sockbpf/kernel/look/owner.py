@@ -56,6 +56,12 @@ class Owners:
             return 0, ""
         name = f"socket:[{inode}]"
         if self._holds(inode, name) or (self._scan({inode}) and self._holds(inode, name)):
+            return self.known(inode)
+        return 0, ""
+
+    def known(self, inode: int) -> tuple[int, str]:
+        """Return pid and comm of a process that holds the socket now, as far as that is known without a search."""
+        if self._holds(inode, f"socket:[{inode}]"):
             process = self._seen[inode].split("/")[2]
             self._recent.pop(process, None)
             self._recent[process] = None
