@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sockbpf.record.peer import Peer
     from sockbpf.record.why import Cause, Why
 
-MOST_NS = 30 * 10**6
+MOST_NS = 60 * 10**6
 """So long causes are looked for in a second: further alerts of that second have none."""
 
 MOST_EPISODES = 2048

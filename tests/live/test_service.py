@@ -94,6 +94,10 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager
 def loop_stopped(monitor: Monitor) -> Iterator[None]:
     """Stop the thread of the loop and none of the others, as a debugger does."""
     thread = ctypes.c_long(monitor.pid)  # the first thread has the number of the process
+    asleep = Path(f"/proc/{monitor.pid}/wchan")
+    until(
+        lambda: "poll" in asleep.read_text(), "it sleeps"
+    )  # stopped at work it may hold what all threads need
     for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
         assert not _libc.ptrace(request, thread, None, None), os.strerror(ctypes.get_errno())
     try:

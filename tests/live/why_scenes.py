@@ -153,7 +153,7 @@ def reader_not_reading(stack: ExitStack, family: str) -> Scene:
 
 def reader_slow(stack: ExitStack, family: str) -> Scene:
     client, queue, pid = _reader(stack, family, SLOW)
-    client.sendall(bytes(UNREAD))
+    client.sendall(bytes(3 * UNREAD))
     return Scene(queue, "reader-slow", "high", f"(pid {pid}) reads, but more slowly")
 
 
