@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ class TransportError(Exception):
         self.absent = absent
         self.permanent = permanent
         self.retry_after_s = retry_after_s
+
+
+def is_here(host: str) -> bool:
+    """Tell whether a host, an address or a name, is this one, by loopback."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 class UnusableError(ValueError):

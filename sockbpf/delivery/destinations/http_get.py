@@ -12,7 +12,6 @@ from copy import copy
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -23,7 +22,7 @@ from requests.utils import get_environ_proxies
 from sockbpf import __version__
 from sockbpf.delivery.destinations.deadline import Deadline
 from sockbpf.delivery.destinations.environment import bundle, check_bundle, check_proxy
-from sockbpf.delivery.transport import TransportError
+from sockbpf.delivery.transport import TransportError, is_here
 from sockbpf.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -109,11 +108,7 @@ def _cause(error: BaseException) -> BaseException | None:
 
 def is_absent(url: str, error: BaseException) -> bool:
     """Return whether the url leads to this host, and no process listens there."""
-    try:
-        here = ip_address(urlsplit(url).hostname or "").is_loopback
-    except ValueError:
-        here = urlsplit(url).hostname == "localhost"
-    return here and isinstance(_cause(error), ConnectionRefusedError)
+    return is_here(urlsplit(url).hostname or "") and isinstance(_cause(error), ConnectionRefusedError)
 
 
 def drain(late: threading.Event, response: requests.Response, *_: object, **__: object) -> None:

@@ -7,13 +7,11 @@ import errno
 import os
 import socket
 import time
-from contextlib import suppress
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.destinations.deadline import CLOSE_AT_ONCE
 from sockbpf.delivery.destinations.zabbix_message import HEAD, check_answer, length_of, request_of
-from sockbpf.delivery.transport import TransportError
+from sockbpf.delivery.transport import TransportError, is_here
 from sockbpf.record.alert import EVENTS
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ class Zabbix:
         except TimeoutError:
             raise TransportError(f"{self._shown}: no answer within {self._timeout_s:g} s") from None
         except OSError as error:
-            absent = isinstance(error, ConnectionRefusedError) and _is_here(self._address[0])
+            absent = isinstance(error, ConnectionRefusedError) and is_here(self._address[0])
             reason = error.strerror or type(error).__name__
             raise TransportError(f"{self._shown}: {reason}", absent=absent) from None
         except TransportError as error:
@@ -98,10 +96,3 @@ def _left_s(end_s: float) -> float:
     if left_s <= 0:
         raise TimeoutError
     return left_s
-
-
-def _is_here(host: str) -> bool:
-    """Whether the address is one of this host."""
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost"

@@ -202,6 +202,7 @@ def _asked(body: bytes) -> Iterator[memoryview]:
 
 
 def messages(buffer: bytes) -> Iterator[tuple[int, memoryview]]:
+    """Yield the type and the content of each netlink message in the buffer."""
     view = memoryview(buffer)
     position = 0
     while position + HEADER.size <= len(buffer):
