@@ -262,10 +262,16 @@ static __always_inline bool is_quiet(const struct queue *q)
 	return none_open(reaped) || none_open_at((u64)q->sk);
 }
 
+static __always_inline bool is_looker(const struct settings *settings, u32 thread)
+{
+	return thread == settings->lookers[0] || thread == settings->lookers[1];
+}
+
 /*
  * Mark the socket as the monitor's own if this is a call of the monitor itself; true if it is. Whatever
- * socket the looker is at is another's: the iterator of TCP locks and releases each that it shows, from 5.15
- * on (net/ipv4/tcp_ipv4.c: bpf_iter_tcp_seq_show).
+ * socket a looker is at is another's: the iterator of TCP locks and releases each that it shows, from 5.15
+ * on (net/ipv4/tcp_ipv4.c: bpf_iter_tcp_seq_show), and an exact request for tcp_info releases one that was in
+ * use (net/ipv4/tcp.c: tcp_get_info).
  */
 static __always_inline bool mark_if_own(const struct sock *sk)
 {
@@ -274,7 +280,7 @@ static __always_inline bool mark_if_own(const struct sock *sk)
 
 	if (!settings || settings->own_pid != thread >> 32)
 		return false;
-	if (settings->looker != (u32)thread && mark_own(sock_inode(sk)))
+	if (!is_looker(settings, thread) && mark_own(sock_inode(sk)))
 		COUNT(unmarked);
 	return true;
 }

@@ -96,7 +96,7 @@ struct settings {
 	u32 clear_fill[2];
 	u32 reaped;	 /* episodes that user space deleted */
 	u32 own_pid;	 /* whose sockets are not to be reported */
-	u32 looker;	 /* the thread of own_pid that looks at all sockets; it sends on none */
+	u32 lookers[2];	 /* threads of own_pid that look at others' sockets; they send on none */
 	u32 gate[KINDS]; /* no queue of the kind has a lower threshold: at or under it nothing else is asked
 			  */
 	u32 gate_fill[KINDS]; /* the least share that one has, if all have one, percent; 0: not compared */

@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from functools import partial
 from hashlib import blake2s
+from threading import get_native_id
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
@@ -151,7 +152,9 @@ def build(
 def _sweeps(sweeper: Sweeper, waking: Waking, tables: Tables | None) -> SweepThread:
     sweeps = SweepThread(sweeper, waking.wake)
     if tables:
-        tables.set_looker(sweeps.thread)  # ahead of its first look
+        tables.set_lookers(
+            sweeps.thread, get_native_id()
+        )  # ahead of a first look: at all, and closely at one
     return sweeps
 
 

@@ -216,14 +216,14 @@ def test_the_settings_are_what_the_kernel_side_reads(everything: Everything) -> 
     tables = everything.probes.tables
     levels = KernelLevels((1009, 2003), clear=(504, 1001), fill=(80, 90), clear_fill=(64, 72), own_pid=4001)
     tables.set_levels(levels)
-    tables.set_looker(4007)
+    tables.set_lookers(4007, 4013)
     entry = everything.bpf["settings"][ctypes.c_int(0)]
     assert entry.threshold[Direction.SEND] == 1009
     assert entry.threshold[Direction.RECV] == 2003
     assert entry.clear[Direction.SEND] == 504
     assert entry.clear[Direction.RECV] == 1001
     assert (*entry.fill, *entry.clear_fill) == (80, 90, 64, 72)
-    assert (entry.reaped, entry.own_pid, entry.looker) == (tables._reaped, 4001, 4007)
+    assert (entry.reaped, entry.own_pid, *entry.lookers) == (tables._reaped, 4001, 4007, 4013)
 
 
 def test_the_largest_threshold_stays_whole(everything: Everything) -> None:

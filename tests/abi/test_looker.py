@@ -55,7 +55,7 @@ def test_the_looker_marks_no_socket_while_others_mark_theirs(probes: Probes, sta
 
     looker = threading.Thread(target=look)
     looker.start()
-    probes.tables.set_looker(looker.native_id or 0)
+    probes.tables.set_lookers(0, looker.native_id or 0)
     may_begin.set()
     for _ in range(ROUNDS):
         own.send(b"x")
@@ -67,7 +67,7 @@ def test_the_looker_marks_no_socket_while_others_mark_theirs(probes: Probes, sta
 
 def test_what_the_looker_was_at_is_still_told(probes: Probes, stack: ExitStack) -> None:
     client, server = tcp_pair(stack)
-    probes.tables.set_looker(threading.get_native_id())
+    probes.tables.set_lookers(threading.get_native_id())
     server.send(b"x")
     client.sendall(bytes(UNREAD))
     drain(server, UNREAD)

@@ -73,7 +73,7 @@ SETTINGS_FIELDS = (
     ("clear_fill", "2I"),
     ("reaped", "I"),
     ("own_pid", "I"),
-    ("looker", "I"),
+    ("lookers", "2I"),
     ("gate", "4I"),
     ("gate_fill", "4I"),
     ("rules", "I"),
@@ -125,7 +125,7 @@ class Tables:
         self._tables = tables
         self._reaped = 0
         self._levels = KernelLevels((0, 0), (0, 0))
-        self._looker = 0
+        self._lookers = (0, 0)
         self.rules = RuleTables(tables) if "rows" in tables else None
         """The tables of the rules; None where the programs judge by none."""
 
@@ -134,9 +134,9 @@ class Tables:
         self._levels = levels
         self._write_settings()
 
-    def set_looker(self, thread: int) -> None:
-        """Set which thread of this process looks at all sockets: it sends on none, so it marks none as own."""
-        self._looker = thread
+    def set_lookers(self, one: int, other: int = 0) -> None:
+        """Set which threads of this process look at others' sockets: they send on none, so they mark none as own."""
+        self._lookers = (one, other)
         self._write_settings()
 
     def _write_settings(self) -> None:
@@ -146,7 +146,7 @@ class Tables:
             *levels.clear,
             *levels.fill,
             *levels.clear_fill,
-            *(self._reaped, levels.own_pid, self._looker),
+            *(self._reaped, levels.own_pid, *self._lookers),
             *(levels.gate or 2 * levels.threshold),
             *(levels.gate_fill or 2 * levels.fill),
             *(levels.rules, 0, 0),
