@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The table of an alert's fields: what each is called, what it is, how a record gives it, who keeps it.
 
-Whatever names a field comes from here: the query string, JSON lines, syslog's structured data, Alertmanager's labels
-and annotations, the store's columns, filters and OpenAPI description, the table of README.md, the filters in
+Whatever names a field comes from here: the query string, JSON lines, syslog's structured data, Alertmanager's
+annotations, the store's columns, filters and OpenAPI description, the table of README.md, the filters in
 docs/store.md.
 """
 
@@ -72,9 +72,6 @@ class Field:
     """Whether an alert about several sockets has it in any case; others it has if all the sockets share the value."""
     chosen: bool = False
     """Whether a user can choose the text freely: the name of a process, of a host."""
-    label: bool = False
-    """Whether it is a label at Alertmanager, whose labels identify an alert: its value stays the same from `exceeded`
-    to `cleared`. The other fields are annotations."""
     column: int = 0
     """Its place among the columns of the store, by which it is a filter; 0 for none. A new one takes the next number,
     which makes a new edition of the tables. A field without a column is found by key=value in the body, slowly."""
@@ -112,42 +109,42 @@ FIELDS = (
     ),
     Field(
         "protocol", TEXT, "`tcp`, `udp`; of a rate where its counter is of one of them", values.protocol,
-        choices=tuple(each.name.lower() for each in Protocol), needed=OF_SOCKETS, label=True, column=2,
+        choices=tuple(each.name.lower() for each in Protocol), needed=OF_SOCKETS, column=2,
     ),
     Field(
         "local_ip", ADDRESS, _ENDPOINT, values.of_socket(lambda socket: socket.local_ip),
-        folded=False, label=True, column=4,
+        folded=False, column=4,
     ),
     Field(
         "local_port", WHOLE, _ENDPOINT, values.of_socket(lambda socket: str(socket.local_port)),
-        needed=OF_SOCKETS, label=True, column=5,
+        needed=OF_SOCKETS, column=5,
     ),
     Field(
         "remote_ip", ADDRESS, _ENDPOINT, values.of_socket(lambda socket: socket.remote_ip),
-        folded=False, label=True, column=6,
+        folded=False, column=6,
     ),
     Field(
         "remote_port", WHOLE, _ENDPOINT, values.of_socket(lambda socket: str(socket.remote_port)),
-        folded=False, label=True, column=7,
+        folded=False, column=7,
     ),
     Field(
         "type", TEXT, "`SEND`, `RECV`; `ACCEPT`: connections that wait to be accepted; `RATE`: a counter that rises",
         lambda alert: alert.notice.direction.name,
-        choices=tuple(each.name for each in Direction), needed=IN_ALERTS, label=True, column=3,
+        choices=tuple(each.name for each in Direction), needed=IN_ALERTS, column=3,
     ),
     Field(
         "condition", TEXT, "what was over: `size`; `fill`: the buffer; `accept`: the accept queue; `stalled`: "
         "nothing left the queue for a while",
         lambda alert: alert.notice.condition.value,
-        choices=tuple(each.value for each in Condition), label=True,
+        choices=tuple(each.value for each in Condition),
     ),
     Field(
         "severity", TEXT, "`warning` or `critical`", lambda alert: alert.notice.severity.value,
-        choices=tuple(each.value for each in Severity), label=True,
+        choices=tuple(each.value for each in Severity),
     ),
     Field(
         "rule", TEXT, "the name of the rule that applied, if one did",
-        lambda alert: alert.notice.applied.rule or None, label=True,
+        lambda alert: alert.notice.applied.rule or None,
     ),
     Field(
         "size", WHOLE, "in the queue at that moment; of `ACCEPT` this and the next three are connections",
@@ -203,7 +200,7 @@ FIELDS = (
     ),
     Field(
         "id", TEXT, "names the episode, the same on every try", lambda alert: alert.notice.id,
-        needed=IN_ALERTS, label=True, column=12,
+        needed=IN_ALERTS, column=12,
     ),
     Field(
         "seq", WHOLE, "counts this monitor's alerts, over restarts too: a gap is a loss",
@@ -211,18 +208,18 @@ FIELDS = (
     ),
     Field(
         "host", TEXT, "host name", lambda alert: alert.host,
-        needed=ALWAYS, chosen=True, label=True, column=8,
+        needed=ALWAYS, chosen=True, column=8,
     ),
-    Field("netns", WHOLE, "network namespace, inode number", values.netns, folded=False, label=True),
+    Field("netns", WHOLE, "network namespace, inode number", values.netns, folded=False),
     Field(
         "name", TEXT, _COUNTER,
         lambda alert: alert.notice.counter.name if alert.notice.counter else None,
-        needed=OF_RATES, label=True, column=13,
+        needed=OF_RATES, column=13,
     ),
     Field(
         "per", TEXT, _COUNTER,
         lambda alert: PER[alert.notice.rate.seconds] if alert.notice.rate else None,
-        choices=tuple(PER.values()), label=True,
+        choices=tuple(PER.values()),
     ),
     Field("mode", TEXT, "`ebpf`, or `poll` when a sweep saw it first", lambda alert: alert.notice.mode.value),
     Field(
@@ -268,7 +265,7 @@ FIELDS = (
         "fold", TEXT, "of a folded alert alone: what its sockets have in common, `local-service`, `remote-service`, "
         "`process` or, where that is not known, `user`; `rule`",
         lambda alert: alert.common.value if alert.common else None,
-        choices=tuple(each.value for each in Common), label=True,
+        choices=tuple(each.value for each in Common),
     ),
     Field("ended", WHOLE, _ENDED, lambda _: None),
     Field("unsent", WHOLE, _ENDED, lambda _: None),

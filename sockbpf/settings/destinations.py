@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from sockbpf.record.alert import EVENTS, HEARTBEAT
 from sockbpf.record.event import Direction
@@ -61,6 +61,34 @@ def _zabbix_host(value: object) -> str:
     return value
 
 
+LABELS = ("alertname", "severity", "instance", "service", "direction", "unit", "comm")
+"""The labels that an alert has of itself at Alertmanager."""
+
+MOST_LABELS = 20
+
+
+def _label_name(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"(?!__)[A-Za-z_][A-Za-z0-9_]{0,63}", value):
+        raise ValueError("expected names of labels, of letters, digits and _, such as team")
+    if value in LABELS:
+        raise ValueError(f"expected names of labels other than {', '.join(LABELS)}")
+    return value
+
+
+def _label_value(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= 256 or not value.isprintable():  # noqa: PLR2004
+        raise ValueError("expected the value of a label, one line of at most 256 characters")
+    return value
+
+
+def _few(labels: dict[str, str]) -> dict[str, str]:
+    if len(labels) > MOST_LABELS:
+        raise ValueError(f"expected at most {MOST_LABELS} labels")
+    return labels
+
+
+LabelName = Annotated[str, BeforeValidator(_label_name)]
+LabelValue = Annotated[str, BeforeValidator(_label_value)]
 Rate = Annotated[float, number("0", "1000000", "10")]
 Burst = Annotated[int, whole(1, 1_000_000)]
 Timeout = Annotated[float, duration("1ms", "10m")]
@@ -123,11 +151,12 @@ class SlackSettings(DestinationSettings):
 
 
 class AlertmanagerSettings(DestinationSettings):
-    """Prometheus Alertmanager; `url` is what stands before /api/v2/alerts."""
+    """Prometheus Alertmanager; `url` is what stands before /api/v2/alerts, `labels` go with each alert."""
 
     type: Literal["alertmanager"] = "alertmanager"
     name: Name = "alertmanager"
     url: Annotated[str, PlainValidator(unless_plain(base_url))] = Field(repr=False, description=WHERE)
+    labels: Annotated[dict[LabelName, LabelValue], AfterValidator(_few)] = Field(default={})
 
 
 class ZabbixSettings(DestinationSettings):

@@ -16,6 +16,7 @@ from sockbpf.settings.addresses import HOST_PORT, HostPort, SyslogAddress
 from sockbpf.settings.config import Config
 from sockbpf.settings.destinations import (
     FACILITIES,
+    LABELS,
     MODELS,
     AlertmanagerSettings,
     FileSettings,
@@ -87,7 +88,7 @@ destinations:
   - {{type: syslog, name: tcp, address: 'tcp://[2001:DB8::1]:601'}}
   - {{type: syslog, name: other, address: /run/other.sock}}
   - {{type: slack, url: https://hooks.example/services/T/B/x}}
-  - {{type: alertmanager, url: http://127.0.0.1:9093/under}}
+  - {{type: alertmanager, url: http://127.0.0.1:9093/under, labels: {{team: net, site: 'a b'}}}}
   - {{type: zabbix, address: 127.0.0.1:10051}}
   - {{type: zabbix, name: proxy, address: '[2001:DB8::1]:10052', host: web 1}}
 """,
@@ -116,7 +117,12 @@ destinations:
         SyslogSettings(name="tcp", address=SyslogAddress("tcp", "2001:db8::1", 601), **limits),
         SyslogSettings(name="other", address=SyslogAddress("unix", "/run/other.sock", 0), **limits),
         SlackSettings(name="slack", url="https://hooks.example/services/T/B/x", **limits),
-        AlertmanagerSettings(name="alertmanager", url="http://127.0.0.1:9093/under", **limits),
+        AlertmanagerSettings(
+            name="alertmanager",
+            url="http://127.0.0.1:9093/under",
+            labels={"team": "net", "site": "a b"},
+            **limits,
+        ),
         ZabbixSettings(name="zabbix", address=HostPort("127.0.0.1", 10051), host="", **limits),
         ZabbixSettings(name="proxy", address=HostPort("2001:db8::1", 10052), host="web 1", **limits),
     )
@@ -207,6 +213,18 @@ BAD_ITEMS = {
     ),
     "burst": ("- {type: syslog, burst: 0}", " > burst: expected a whole number from 1 to 1000000, got '0'"),
     "timeout": ("- {type: syslog, timeout: 0s}", " > timeout: expected a duration from 1ms to 10m, got '0s'"),
+    "label-name": (
+        "- {type: alertmanager, url: 'http://h', labels: {a-b: c}}",
+        " > labels > a-b: expected names of labels, of letters, digits and _, such as team, got 'a-b'",
+    ),
+    "label-of-ours": (
+        "- {type: alertmanager, url: 'http://h', labels: {severity: c}}",
+        f" > labels > severity: expected names of labels other than {', '.join(LABELS)}, got 'severity'",
+    ),
+    "label-value": (
+        "- {type: alertmanager, url: 'http://h', labels: {team: ''}}",
+        " > labels > team: expected the value of a label, one line of at most 256 characters, got ''",
+    ),
     "path-relative": ("- {type: file, path: a.jsonl}", f" > path: {ABSOLUTE}, got 'a.jsonl'"),
     "path-folder": ("- {type: file, path: /var/log/}", f" > path: {ABSOLUTE}, got '/var/log/'"),
     "path-list": ("- {type: file, path: [/x]}", f" > path: {ABSOLUTE}"),

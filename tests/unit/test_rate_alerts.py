@@ -75,8 +75,8 @@ def test_slack_and_syslog_say_the_same() -> None:
 def test_alertmanager_knows_it_by_its_counter_from_beginning_to_end() -> None:
     begun = of_alertmanager(fields())["labels"]
     assert begun == of_alertmanager(fields(event=CLEARED, size=0, peak=999))["labels"]
-    assert (begun["alertname"], begun["name"], begun["severity"]) == (
-        "HostCounter",
+    assert (begun["alertname"], begun["service"], begun["severity"]) == (
+        "HostCounterRising",
         "UdpRcvbufErrors",
         "critical",
     )

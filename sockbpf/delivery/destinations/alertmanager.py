@@ -1,58 +1,88 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Prometheus Alertmanager, by its API v2: an episode is an alert there, from its beginning to its end."""
+"""Prometheus Alertmanager, by its API v2: what is over, by few labels, from its beginning to its end."""
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
+from sockbpf.delivery.destinations.label_sets import LabelSets
 from sockbpf.record.alert import CLEARED, EVENTS, Common
-from sockbpf.record.fields import FIELDS
-from sockbpf.record.text import rfc3339, sentence, without_markup
+from sockbpf.record.facts import Condition
+from sockbpf.record.text import printable, rfc3339, sentence, without_markup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LABELS = tuple(field.name for field in FIELDS if field.label)
-"""The fields that stay the same from `exceeded` to `cleared`: by its labels Alertmanager knows an alert again, to
-resolve it. The owner is not among them, since it may become known during the episode."""
-
-OF_ONE = {"local_ip", "local_port", "remote_ip", "remote_port", "netns"}
-"""Labels that name one socket. A folded alert may have them or not, as its sockets share them at that moment, but for
-those that are what its sockets have in common."""
-
-IN_COMMON = {
-    Common.REMOTE_SERVICE.value: {"remote_ip", "remote_port"},
-    Common.PROCESS.value: set[str](),
-    Common.USER.value: set[str](),
-    Common.RULE.value: set[str](),
+NAMES = {
+    Condition.SIZE.value: "SocketQueueLarge",
+    Condition.FILL.value: "SocketBufferFilled",
+    Condition.STALLED.value: "SocketQueueStalled",
+    Condition.ACCEPT.value: "AcceptQueueFilled",
+    Condition.RATE.value: "HostCounterRising",
 }
+"""Condition -> what `alertname` is; of an alert without one, which an earlier version made, SocketQueue."""
+
+PORTS = {
+    Common.LOCAL_SERVICE.value: ("local_port",),
+    Common.REMOTE_SERVICE.value: ("remote_port",),
+    Common.PROCESS.value: (),
+    Common.USER.value: (),
+    Common.RULE.value: (),
+}
+"""What the sockets of a folded alert have in common -> the ports that name their service."""
+
+BOTH = ("local_port", "remote_port")
+
+MOST_PLACES = 16
+"""Alertmanagers of which is remembered what is open there, over changes of the settings too."""
+
+_open_at: OrderedDict[str, LabelSets] = OrderedDict()
 
 
-def labels_of(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the labels of an alert, which are the same in all alerts of its episode."""
-    varying = OF_ONE - IN_COMMON.get(fields.get("fold", ""), {"local_port"}) if "count" in fields else set()
-    return {key: fields[key] for key in LABELS if key in fields and key not in varying}
+def labels_of(fields: Mapping[str, str], static: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels of an alert, by which Alertmanager knows it again: few, and none of one socket alone.
+
+    `static` ones are those of the settings.
+    """
+    labels = {
+        "alertname": NAMES.get(fields.get("condition", ""), "SocketQueue"),
+        "severity": fields.get("severity", ""),
+        "instance": fields["host"],
+        "service": _service(fields),
+        "direction": fields.get("type", ""),
+    }
+    whose = "unit" if "unit" in fields else "comm"
+    labels[whose] = fields.get(whose, "")
+    return {name: printable(text) for name, text in (labels | dict(static)).items() if text}
 
 
-NAMES = {"RATE": "HostCounter"}
-"""Type -> what `alertname` is where it is not SocketQueue."""
+def _service(fields: Mapping[str, str]) -> str:
+    """Return protocol and the lower of the two ports, as clients have high ones; of a rate its counter.
+
+    So both ends of a connection have the same service.
+    """
+    if "name" in fields:
+        return fields["name"]
+    names = PORTS.get(fields.get("fold", ""), ("local_port",)) if "count" in fields else BOTH
+    ports = [int(fields[name]) for name in names if fields.get(name, "0") != "0"]
+    return f"{fields.get('protocol', '')} {min(ports)}".strip() if ports else ""
 
 
-def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the alert in the form of the API.
+def alert_of(fields: Mapping[str, str], static: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the alert in the form of the API; all fields are annotations.
 
     Only `cleared` has `endsAt`. Without it Alertmanager resolves the alert itself when it was not posted again for
     `resolve_timeout`, 5 minutes by default; `repeat` should be shorter.
     """
     at = Decimal(fields["timestamp"])
-    labels = labels_of(fields)
     posted: dict[str, Any] = {
-        "labels": {"alertname": NAMES.get(fields.get("type", ""), "SocketQueue")} | labels,
-        "annotations": {"summary": sentence(without_markup(fields))}
-        | {key: text for key, text in fields.items() if key not in labels},
+        "labels": labels_of(fields, static or {}),
+        "annotations": {"summary": sentence(without_markup(fields))} | dict(fields),
         "startsAt": rfc3339(at - Decimal(fields.get("duration", "0"))),
     }
     if fields["event"] == CLEARED:
@@ -61,21 +91,33 @@ def alert_of(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 class Alertmanager:
-    """Posts each alert to the Alertmanager at `url`.
+    """Posts each alert to the Alertmanager at `url`, with these labels beside its own.
 
-    Errors show the url without user and password, with `hide_path` its host alone.
-
-    Heartbeats are not posted.
+    Errors show the url without user and password, with `hide_path` its host alone. Heartbeats are not posted.
     """
 
-    def __init__(self, *, url: str, timeout_s: float, hide_path: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        timeout_s: float,
+        labels: Mapping[str, str] | None = None,
+        hide_path: bool = False,
+    ) -> None:
         whole = url.rstrip("/") + "/api/v2/alerts"
         self._post = HttpPost(whole, timeout_s, shown=redacted(whole, path=not hide_path))
+        self._static = labels or {}
+        self._open = _open_at.setdefault(whole, LabelSets())
+        _open_at.move_to_end(whole)
+        while len(_open_at) > MOST_PLACES:
+            _open_at.popitem(last=False)
 
     def send(self, fields: Mapping[str, str]) -> None:
         """Post the alert. Raise TransportError, a permanent one if Alertmanager will never take the alert."""
         if fields["event"] in EVENTS:
-            self._post.post([alert_of(fields)])
+            alert = alert_of(fields, self._static)
+            self._post.post([self._open.merged(fields["id"], alert)])
+            self._open.posted(fields["id"], alert, time.monotonic())
 
     def close(self) -> None:
         self._post.close()

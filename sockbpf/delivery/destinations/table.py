@@ -24,11 +24,11 @@ MAKERS: Mapping[str, Callable[[Any], Destination]] = {
     "syslog": lambda its: Syslog(address=its.address, facility=its.facility, timeout_s=its.timeout),
     "slack": lambda its: Slack(url=its.url, timeout_s=its.timeout),
     "alertmanager": lambda its: Alertmanager(
-        url=its.url, timeout_s=its.timeout, hide_path=isinstance(its.url, Secret)
+        url=its.url, timeout_s=its.timeout, labels=its.labels, hide_path=isinstance(its.url, Secret)
     ),
     "zabbix": lambda its: Zabbix(address=its.address, host=its.host, timeout_s=its.timeout),
 }
 """Type, as in the settings -> what makes a destination of its settings."""
 
-ONE_WRITER = frozenset({"file", "syslog"})
-"""The types for which more than one worker would gain nothing."""
+ONE_WRITER = frozenset({"file", "syslog", "alertmanager"})
+"""The types for which more than one worker would gain nothing, or to which several episodes are one alert."""
