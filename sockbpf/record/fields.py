@@ -238,7 +238,7 @@ FIELDS = (
     ),
     Field(
         "container", TEXT, _OWNER, lambda alert: container_of(alert.notice.whose.cgroup)[:ID_DIGITS] or None,
-        folded=False,
+        folded=False, chosen=True,
     ),
     Field(
         "cgroup", TEXT, _OWNER, lambda alert: alert.notice.whose.cgroup[:MOST_OF_A_PATH] or None,

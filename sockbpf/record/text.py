@@ -129,13 +129,23 @@ NOT_CHOSEN = frozenset(field.name for field in FIELDS if not field.chosen)
 
 def without_markup(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the fields with names in which a chat finds no markup, only text."""
-    return {key: text if key in NOT_CHOSEN else _plain(text) for key, text in fields.items()}
+    plain = {key: text if key in NOT_CHOSEN else _plain(text) for key, text in fields.items()}
+    return plain | ({"reason": _of_ours(plain["reason"])} if "reason" in plain else {})
 
 
 def _plain(text: str) -> str:
     # No chat takes an underscore within a word, or a dot at its end, for markup.
     text = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", "\uff3f", text.translate(LOOKALIKES))
     return re.sub(r"\.(?=[^\W_])", "\uff0e", text)
+
+
+def _of_ours(reason: str) -> str:
+    """Return a sentence of ours with its own punctuation again, which is no markup where it stands.
+
+    That is a colon before a space, a point between digits, and brackets around letters, digits and percent signs.
+    """
+    reason = re.sub("(?<= )\uff08([A-Za-z0-9 %]*)\uff09", r"(\1)", reason.replace("\uff1a ", ": "))
+    return re.sub("(?<=[0-9])\uff0e(?=[0-9])", ".", reason)
 
 
 def _endpoint(fields: Mapping[str, str], end: str) -> str:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from sockbpf import __version__
 from sockbpf.delivery.destinations.slack import Slack, text_of
 from sockbpf.delivery.transport import TransportError
-from sockbpf.record.text import sentence, without_markup
+from sockbpf.record.text import printable, without_markup
 
 TOLD = {
     "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",
@@ -32,11 +32,13 @@ TOLD = {
     "threshold": "8", "peak": "9", "duration": "0", "id": "e", "seq": "7", "host": "h",
     "netns": "4026531840", "mode": "ebpf", "pid": "4711", "comm": "<!channel> & <b>",
 }  # fmt: skip
-TEXT = (
-    "*exceeded* on h, <!date^1795343123^{date_short_pretty} {time_secs}|2026-11-22T10:25:23.482913Z>: "
-    "SEND queue of tcp 10.0.0.1:80 to [::1]:40000 holds 9 bytes, over 8 "
-    "(\u2039\uff01channel\u203a &amp; \u2039b\u203a, pid 4711)"
-)
+WHEN = "<!date^1795343123^{date_short_pretty} {time_secs}|2026-11-22T10:25:23.482913Z>"
+NUMBERS = "SEND queue of tcp 10.0.0.1:80 to [::1]:40000 holds 9 bytes, over 8"
+TEXT = f"{NUMBERS}\n*exceeded* on h, {WHEN}: \u2039\uff01channel\u203a &amp; \u2039b\u203a (pid 4711)"
+WHY = {
+    "comm": "nginx",
+    "reason": "the peer does not read: its window is 0, 3.1 MiB stand unsent (81 % of the buffer)",
+}
 HEARTBEAT = {"event": "heartbeat", "timestamp": "1795343123.000000", "host": "h", "seq": "7", "alerts": "12"}
 PATH = "/services/T0/B0/s3cret"
 HANGS_S = 30
@@ -137,7 +139,45 @@ def test_nothing_in_a_name_is_read_by_slack(name: str, host: str) -> None:
     text = text_of(fields)
     ours = re.sub(r"<!date\^[^<>]*>", "", text)
     assert not re.search("[<>]|&(?!(amp|lt|gt);)", ours)
-    assert html.unescape(text).endswith(sentence(without_markup(fields)))
+    lines = html.unescape(text).split("\n")
+    plain = without_markup(fields)
+    assert lines[0] == NUMBERS
+    assert len(lines) == 2
+    assert lines[1].endswith(f": {printable(plain['comm'])} (pid 4711)")
+
+
+def test_why_comes_first_then_whose_then_the_numbers() -> None:
+    told = TOLD | WHY | {
+        "unit": "nginx.service", "container": "0123456789ab", "user": "www-data", "netns_name": "blue",
+        "peer_pid": "12312", "peer_comm": "psql", "fill": "81", "drops": "37", "severity": "critical",
+    }  # fmt: skip
+    assert text_of(told) == (
+        f"{WHY['reason']}\n"
+        f"*exceeded*, critical, on h, {WHEN}: nginx (pid 4711), unit nginx.service, container 0123456789ab, "
+        "user www-data, network namespace blue, the other end is psql (pid 12312)\n"
+        f"{NUMBERS}, its buffer is 81 % full, 37 dropped"
+    ).replace("nginx.service", "nginx\uff0eservice")
+
+
+def test_the_end_says_first_that_it_is_over() -> None:
+    told = TOLD | WHY | {"event": "cleared", "size": "0", "duration": "12.5"}
+    first, _, last = text_of(told).split("\n")
+    assert first == NUMBERS.replace("holds 9 bytes, over 8", "is back at 0 bytes after 12.5 s over 8, peak 9")
+    assert last == f"it was: {WHY['reason']}"
+
+
+HOSTILE = "@channel *b* `c` ~d~ <!here> [t](http://x.example) :tada: x.example _e_ a: b (c) 1.2\n\x1b[1m"
+
+
+@settings(deadline=None)
+@given(st.just(HOSTILE) | st.text())
+def test_nothing_in_a_sentence_or_in_an_owner_is_read_by_slack(name: str) -> None:
+    names = ("comm", "unit", "container", "user", "netns_name", "peer_comm", "reason")
+    text = text_of(TOLD | dict.fromkeys(names, name) | {"peer_pid": "7"})
+    ours = text.replace(WHEN, "").replace("*exceeded*", "").replace(NUMBERS, "")
+    assert text.count("\n") <= 2
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert not re.search(r"[<>@*`~|#\[\]!/$]|&(?!(amp|lt|gt);)|:(?! )|[^ ]\(|\.[^\W\d_]", ours)
 
 
 def test_alerts_are_posted_on_one_connection_and_heartbeats_are_not() -> None:

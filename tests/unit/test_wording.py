@@ -175,6 +175,15 @@ def test_no_chat_finds_anything_in_any_name(name: str) -> None:
     assert not READ.search(without_markup({"comm": name})["comm"])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_chat_finds_anything_in_a_sentence_with_a_name(name: str) -> None:
+    reason = f"{name} (pid 7) is stopped: 81 % of 1.5 MiB (40 %) wait"
+    plain = without_markup({"reason": reason})["reason"]
+    ours = plain.replace("(pid 7)", "").replace("1.5", "").replace("(40 %)", "")
+    assert len(ours) == len(plain) - len("(pid 7)1.5(40 %)")
+    assert not READ.search(ours)
+
+
 @pytest.mark.parametrize("name", ["nginx", "my_app", "kworker-7", "a.", "python3", "日本"])
 def test_a_plain_name_stays_as_it_is(name: str) -> None:
     assert without_markup({"comm": name}) == {"comm": name}

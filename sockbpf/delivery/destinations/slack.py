@@ -8,24 +8,60 @@ from typing import TYPE_CHECKING
 
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
-from sockbpf.record.alert import EVENTS
+from sockbpf.record.alert import CLEARED, EVENTS
+from sockbpf.record.facts import Condition, Severity
 from sockbpf.record.text import printable, rfc3339, sentence, without_markup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+OF_LINES = ("pid", "comm", "reason")
+"""The fields that have a line of their own: the sentence with the numbers does without."""
+
+WHOSE = {
+    "unit": "unit {}",
+    "container": "container {}",
+    "user": "user {}",
+    "netns_name": "network namespace {}",
+}
+
+
 def text_of(fields: Mapping[str, str]) -> str:
     """Return the message, in Slack's mrkdwn; the reader's client shows the time in the reader's zone.
 
-    The name of a process or a host can neither notify people (@channel) nor format the text.
+    What matters most is the first line: why, where that is known; of what is over no more, that it is. Then come what
+    happened, where and whose it is, and the numbers. No name can notify people (@channel) or format the text.
     """
     fields = without_markup(fields)
+    numbers = sentence({name: text for name, text in fields.items() if name not in OF_LINES}) + _share(fields)
+    why = fields.get("reason", "")
+    if fields["event"] == CLEARED:
+        first, last = numbers, f"it was: {why}" if why else ""
+    else:
+        first, last = why or numbers, numbers if why else ""
+    lines = (_escaped(printable(first)), _where(fields), _escaped(printable(last)))
+    return "\n".join(line for line in lines if line)
+
+
+def _share(fields: Mapping[str, str]) -> str:
+    if fields.get("condition") == Condition.ACCEPT.value:  # whose sentence has them
+        return ""
+    full = f", its buffer is {fields['fill']} % full" if "fill" in fields else ""
+    return full + (f", {fields['drops']} dropped" if fields.get("drops", "0") != "0" else "")
+
+
+def _where(fields: Mapping[str, str]) -> str:
+    """Return what happened, on which host, when, and to whom."""
     seconds = Decimal(fields["timestamp"])
     when = f"<!date^{int(seconds)}^{{date_short_pretty}} {{time_secs}}|{rfc3339(seconds)}>"
-    return (
-        f"*{fields['event']}* on {_escaped(printable(fields['host']))}, {when}: {_escaped(sentence(fields))}"
-    )
+    severity = ", critical," if fields.get("severity") == Severity.CRITICAL.value else ""
+    whose = [f"{fields.get('comm', '?')} (pid {fields['pid']})"] if "pid" in fields else []
+    whose += [phrase.format(fields[name]) for name, phrase in WHOSE.items() if name in fields]
+    if "peer_pid" in fields:
+        whose.append(f"the other end is {fields.get('peer_comm', '?')} (pid {fields['peer_pid']})")
+    ends = f": {_escaped(printable(', '.join(whose)))}" if whose else ""
+    return f"*{fields['event']}*{severity} on {_escaped(printable(fields['host']))}, {when}{ends}"
 
 
 def _escaped(text: str) -> str:
