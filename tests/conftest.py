@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=211,
         help="by how many random lists of rules test_rule_decisions.py judges",
     )
+    parser.addoption("--causes-rounds", type=int, default=1, help="how often test_causes.py makes each cause")
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
     parser.addoption(
         "--faults",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,6 +24,8 @@ UNREAD = 30_011
 NOBODY, TINY, ABOVE_LITTLE = 9, 7, 1003
 """The ports at which nobody answers, and to which a tiny buffer sends; the threshold for what is sent there."""
 FASTOPEN_WITHOUT_COOKIE = 5
+RESET = struct.pack("=ii", 1, 0)
+"""struct linger: to close is to reset the connection."""
 
 LOCKED = "import threading as t; l = t.Lock(); l.acquire(); print(flush=True); l.acquire()"
 VFORKED = "import ctypes, time; p = ctypes.CDLL(None).vfork(); p or (print(flush=True), time.sleep(600))"
@@ -70,8 +73,9 @@ def stopped(process: subprocess.Popen[str]) -> int:
 
 
 def of(sock: socket.socket, kind: str, protocol: str = "tcp") -> dict[str, object]:
-    """Return how the alerts of a queue are known."""
-    return {"protocol": protocol, "type": kind, "local_port": port(sock)}
+    """Return how the alerts of a queue are known: sockets of two families may have the same port."""
+    address = {} if (ip := sock.getsockname()[0]) in {"0.0.0.0", "::"} else {"local_ip": ip}
+    return {"protocol": protocol, "type": kind, "local_port": port(sock), **address}
 
 
 def peer_not_reading(stack: ExitStack, family: str) -> Scene:
@@ -92,6 +96,7 @@ def peer_stopped(stack: ExitStack, family: str) -> Scene:
 def no_acknowledgement(stack: ExitStack, family: str) -> Scene:
     client, _ = tcp_pair(stack, family)
     deafen(client)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)  # nobody will acknowledge its end
     client.sendall(bytes(UNREAD))
     return Scene(of(client, "SEND"), "no-acknowledgement", "high", "nothing is acknowledged for")
 
@@ -232,7 +237,12 @@ def _keep_sending(
         thread.start()
         stack.callback(thread.join)
     for sock in (sender, reader):
-        stack.callback(sock.shutdown, socket.SHUT_RDWR)
+        stack.callback(_shut, sock)
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # the other end may have reset it
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _connected(
@@ -259,6 +269,7 @@ def path_limited(stack: ExitStack, family: str) -> Scene:
 def send_buffer_small(stack: ExitStack, family: str) -> Scene:
     path = stack.enter_context(slow_path("1mbit", limit="100mb"))
     client, reader = _connected(stack, path, family, port=TINY, sndbuf=1)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else small writes wait, and fill the path
     _keep_sending(stack, client, reader, piece=701)
     return Scene(of(client, "SEND"), "send-buffer-small", "low", "the send buffer of")
 
