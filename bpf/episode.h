@@ -11,6 +11,7 @@
 #define SOCKBPF_EPISODE_H
 
 #include "admit.h"
+#include "crossing.h"
 #include "maps.h"
 #include "place.h"
 #include "queue.h"
@@ -59,6 +60,20 @@ static __always_inline void submit(void *ctx, struct queue_event *event)
 		COUNT(lost);
 }
 
+/* The beginning of an episode, with what of it is gone a moment later. */
+static __always_inline void submit_beginning(void *ctx, const struct queue *q, struct crossing_event *begun)
+{
+#ifdef WITH_CROSSING
+	if (q->protocol == PROTOCOL_TCP && q->direction == SEND) {
+		read_crossing(q->sk, &begun->crossing);
+		if (put_crossing(ctx, begun))
+			COUNT(lost);
+		return;
+	}
+#endif
+	submit(ctx, &begun->event);
+}
+
 /* Its threshold in bytes, and the rule that it is of. */
 static __always_inline void say_threshold(const struct queue *q, struct queue_event *event,
 					  const struct settings *settings)
@@ -74,13 +89,14 @@ static __always_inline void say_threshold(const struct queue *q, struct queue_ev
 static __always_inline void begin(void *ctx, const struct queue *q, u32 size, const struct settings *settings)
 {
 	struct episode_key key = key_of(q);
-	struct queue_event event = {};
+	struct crossing_event begun = {};
+	struct queue_event *event = &begun.event;
 	bool is_admitted;
 	long refused;
 
-	if (!sock_has_queues(q->sk, q->protocol) || !sock_identity(q->sk, &event))
+	if (!sock_has_queues(q->sk, q->protocol) || !sock_identity(q->sk, event))
 		return;
-	if (is_own(event.inode)) {
+	if (is_own(event->inode)) {
 		COUNT(own);
 		return;
 	}
@@ -88,23 +104,23 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 		COUNT(mptcp);
 		return;
 	}
-	event.direction = q->direction;
-	event.protocol = q->protocol;
-	event.address = key.address;
-	event.ns = event.since_ns = bpf_ktime_get_ns();
-	event.size = event.since_size = event.peak = size;
-	read_facts(q, &event);
-	event.drops_before = event.drops;
-	say_threshold(q, &event, settings);
-	event.filled_to = filled_to(q);
+	event->direction = q->direction;
+	event->protocol = q->protocol;
+	event->address = key.address;
+	event->ns = event->since_ns = bpf_ktime_get_ns();
+	event->size = event->since_size = event->peak = size;
+	read_facts(q, event);
+	event->drops_before = event->drops;
+	say_threshold(q, event, settings);
+	event->filled_to = filled_to(q);
 	if (q->caller_owns) {
-		event.pid = bpf_get_current_pid_tgid() >> 32;
-		bpf_get_current_comm(event.comm, sizeof(event.comm));
+		event->pid = bpf_get_current_pid_tgid() >> 32;
+		bpf_get_current_comm(event->comm, sizeof(event->comm));
 	}
-	is_admitted = admit_event(&event);
-	event.what = HAS_RULES && settings->unsure ? UNSURE : is_admitted ? OVER : UNTOLD;
+	is_admitted = admit_event(event);
+	event->what = HAS_RULES && settings->unsure ? UNSURE : is_admitted ? OVER : UNTOLD;
 	COUNT_HELD(&key, 1);
-	refused = episode_insert(&key, &event);
+	refused = episode_insert(&key, event);
 	if (refused) {
 		COUNT_HELD(&key, -1);
 		if (refused != -ALREADY_THERE) /* another CPU was first */
@@ -113,7 +129,7 @@ static __always_inline void begin(void *ctx, const struct queue *q, u32 size, co
 	}
 	COUNT(opened);
 	if (is_admitted)
-		submit(ctx, &event);
+		submit_beginning(ctx, q, &begun);
 }
 
 /* `event` is what the table held; 4.4 cannot submit a map value itself. */

@@ -57,4 +57,33 @@ struct queue_event {
 
 _Static_assert(sizeof(struct queue_event) == 152, "struct queue_event is a wire format");
 
+/*
+ * What of a TCP sender is gone a moment later, behind its OVER and UNSURE: what is under way and what may be.
+ * Segments, but for what is said. sockbpf/record/crossing.py reads it.
+ */
+struct crossing {
+	u32 snd_wnd; /* the peer's window, bytes */
+	u32 unacked;
+	u32 sacked;
+	u32 lost;
+	u32 retrans; /* sent again and not acknowledged */
+	u32 total_retrans;
+	u32 cwnd;
+	u32 mss;     /* bytes */
+	u32 rtt_us8; /* smoothed, eighths of a microsecond */
+	u32 notsent; /* bytes */
+	u32 wmem;    /* sk_wmem_alloc, bytes; one of them is the socket itself */
+	u8 retransmits;
+	u8 backoff;
+	u8 pending; /* ICSK_TIME_* */
+	u8 pad;
+};
+
+_Static_assert(sizeof(struct crossing) == 48, "struct crossing is a wire format");
+
+struct crossing_event {
+	struct queue_event event;
+	struct crossing crossing;
+};
+
 #endif

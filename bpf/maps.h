@@ -159,6 +159,7 @@ static inline u64 *paid_by(u32 *user);
 static inline void pay(u32 *user, u64 *paid_ns);
 
 static inline long put_event(void *ctx, struct queue_event *event);
+static inline long put_crossing(void *ctx, struct crossing_event *made);
 
 /*
  * The socket of a thread's sending call, from its entry to its return. `remember_sending` is false if the

@@ -144,6 +144,11 @@ static inline long put_event(void *ctx, struct queue_event *event)
 	return events.perf_submit(ctx, event, sizeof(*event));
 }
 
+static inline long put_crossing(void *ctx, struct crossing_event *made)
+{
+	return events.perf_submit(ctx, made, sizeof(*made));
+}
+
 static inline struct sending_call sending_call(u64 family)
 {
 	struct sending_call call = {.thread = bpf_get_current_pid_tgid(), .family = family};

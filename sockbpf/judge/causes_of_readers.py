@@ -42,7 +42,9 @@ def _peer_closed(of: Symptoms) -> Found:
 
 def _buffer_full(of: Symptoms) -> Found:
     memory, drops = of.now.memory, of.notice.facts.drops
-    if not of.is_udp or not drops or not memory or memory.rmem * 100 < memory.rcvbuf * FULL_PERCENT:
+    if not of.is_udp or not drops or not memory or memory.rmem is None or memory.rcvbuf is None:
+        return None
+    if memory.rmem * 100 < memory.rcvbuf * FULL_PERCENT:
         return None
     sure = HIGH if of.threads else MEDIUM  # a reader that is stopped would be why
     return sure, f"the receive buffer of {size(memory.rcvbuf)} is full{_drops(of)}{_doing(of)}"

@@ -76,7 +76,11 @@ def _no_acknowledgement(of: Symptoms) -> Found:
     if not tcp or of.now.timer is not Timer.RETRANSMIT or not tcp.unacked or tcp.snd_wnd == 0:
         return None
     timeouts = min(tcp.retransmits, tcp.backoff)
-    if not timeouts or tcp.last_ack_ms * 1000 < tcp.rto_us >> tcp.backoff:
+    if tcp.last_ack_ms is None or tcp.rto_us is None or of.now.expires_ms is None:  # read at the crossing
+        if timeouts < SURE_TIMEOUTS:
+            return None
+        return MEDIUM, f"nothing is acknowledged: sent again {tcp.retransmits} times, each time in vain"
+    if not timeouts or tcp.last_ack_ms < _silence_ms(timeouts, tcp.rto_us, tcp.backoff, of.now.expires_ms):
         return None
     return HIGH if timeouts >= SURE_TIMEOUTS else MEDIUM, (
         f"nothing is acknowledged for {seconds(tcp.last_ack_ms / 1000)}: sent again {tcp.retransmits} times, "
@@ -84,10 +88,22 @@ def _no_acknowledgement(of: Symptoms) -> Found:
     )
 
 
+def _silence_ms(timeouts: int, rto_us: int, backoff: int, expires_ms: int) -> float:
+    """Return how long nothing must have come from a peer that has answered neither the last try nor the one before.
+
+    The timeout doubles with each try (net/ipv4/tcp_timer.c, tcp_retransmit_timer): the last one was `rto - expires`
+    ago, the one before it half a timeout earlier. A peer whose buffer is full answers each, and acknowledges nothing.
+    """
+    rto_ms = rto_us / 1000
+    first_ms = rto_ms / (1 << backoff)
+    since_last_ms = max(rto_ms - expires_ms, 0)
+    return since_last_ms + (rto_ms / 2 + first_ms / 4 if timeouts >= SURE_TIMEOUTS else first_ms / 2)
+
+
 def _device_queue(of: Symptoms) -> Found:
     """Tell whether what is not acknowledged has not left this host: UDP's queue is nothing else."""
     tcp, memory = of.now.tcp, of.now.memory
-    held = max(memory.wmem - 1, 0) if memory else of.now.send
+    held = memory.wmem if memory else of.now.send
     if not of.is_udp and not (tcp and tcp.notsent is not None and 0 < of.now.send - tcp.notsent <= held):
         return None
     return MEDIUM, f"the device, or the queue in front of it, holds {size(held)} of what was sent"

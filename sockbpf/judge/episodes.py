@@ -21,6 +21,7 @@ from sockbpf.record.rule import NO_RULE, Applied
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.judge.levels import Levels, LevelsOf
+    from sockbpf.record.closeup import Closeup
 
 Identity = tuple[object, ...]
 Key = tuple[object, ...]
@@ -55,6 +56,8 @@ class Episode:
     severity: Severity = Severity.WARNING
     facts: Facts = UNKNOWN
     """As they were read last."""
+    crossing: Closeup | None = None
+    """What else was read at the crossing, where that is known."""
     applied: Applied = NO_RULE
     """Of the rule that applied when the episode began; set by `Episodes.begin`."""
     held: bool = False
@@ -114,6 +117,7 @@ def notice_of(episode: Episode, event: str, ns: int, size: int, peak: int) -> No
         severity=episode.told_severity,
         facts=episode.facts,
         applied=episode.applied,
+        crossing=episode.crossing if ns == episode.since_ns else None,
     )
 
 

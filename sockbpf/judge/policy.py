@@ -279,4 +279,5 @@ def _episode(event: Event, levels: Levels) -> Episode:
         comm=event.comm,
         condition=event.condition,
         facts=event.facts,
+        crossing=event.crossing,
     )

@@ -16,7 +16,7 @@ from sockbpf.kernel.look.close import CloseLook
 from sockbpf.kernel.look.threads import threads_of
 from sockbpf.monitor.peers import Peers
 from sockbpf.process.clock import monotonic_ns
-from sockbpf.record.alert import CLEARED, ONGOING, Folded, Notice
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice
 from sockbpf.record.event import Direction
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from sockbpf.record.peer import Peer
     from sockbpf.record.why import Cause, Why
 
-MOST_NS = 60 * 10**6
-"""So long causes are looked for in a second: further alerts of that second have none."""
+MOST_NS = {EXCEEDED: 40 * 10**6, ONGOING: 20 * 10**6}
+"""So long causes are looked for in a second: further alerts of that second have none. What lasts has a share of its
+own, which no number of crossings can use up.
+"""
 
 MOST_EPISODES = 2048
 """Episodes whose causes are remembered until they end; of more, the oldest are forgotten."""
@@ -78,7 +80,8 @@ class Causes:
         self._look = CloseLook()
         self._peers = Peers(self._look, owner_of, known_owner_of)
         self._told: OrderedDict[str, _Told] = OrderedDict()
-        self._second, self._took_ns = 0, 0
+        self._second = 0
+        self._took_ns = dict.fromkeys(MOST_NS, 0)
 
     def __len__(self) -> int:
         """Return how many episodes are remembered."""
@@ -105,14 +108,14 @@ class Causes:
         if notice.event == CLEARED:
             return self._ended(notice)
         begun_ns = monotonic_ns()
-        if not self._may(begun_ns):
+        if not self._may(notice.event, begun_ns):
             return notice
         notice = self._explained(notice, socket)
-        self._took_ns += monotonic_ns() - begun_ns
+        self._took_ns[notice.event] += monotonic_ns() - begun_ns
         return notice
 
     def _explained(self, notice: Notice, socket: Socket) -> Notice:
-        now = self._look.look(socket, notice.pid)
+        now = self._look.look(socket, notice.pid) or notice.crossing
         if now is None:
             return notice
         told = self._told.get(notice.id)
@@ -122,6 +125,8 @@ class Causes:
         threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
         notice = replace(notice, peer=self._peers.peer(socket, search=notice.event == ONGOING))
         why = judged(Symptoms(seen, now, told.before if told else None, threads, notice.peer))
+        if not why.cause.is_known and notice.crossing:
+            why = judged(Symptoms(seen, notice.crossing, None, threads, notice.peer))
         self._note(notice, why, now)
         return replace(notice, why=why)
 
@@ -142,11 +147,12 @@ class Causes:
         if len(self._told) > MOST_EPISODES:
             self._told.popitem(last=False)
 
-    def _may(self, now_ns: int) -> bool:
+    def _may(self, event: str, now_ns: int) -> bool:
         """Tell whether there is time for another one in this second."""
         if now_ns // 10**9 != self._second:
-            self._second, self._took_ns = now_ns // 10**9, 0
-        if self._took_ns < MOST_NS:
+            self._second = now_ns // 10**9
+            self._took_ns = dict.fromkeys(MOST_NS, 0)
+        if self._took_ns[event] < MOST_NS[event]:
             return True
         self._counters.add("unexplained")
         return False

@@ -14,6 +14,7 @@ from sockbpf.record.socket_row import NOBODY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sockbpf.record.closeup import Closeup
     from sockbpf.record.event import Direction, Mode, Socket
     from sockbpf.record.peer import Peer
     from sockbpf.record.rate import Droppers, HostCounter, Rate
@@ -62,6 +63,8 @@ class Notice:
     condition: Condition = Condition.SIZE
     severity: Severity = Severity.WARNING
     facts: Facts = UNKNOWN
+    crossing: Closeup | None = None
+    """What else was read at the crossing, where the notice is of that instant and it is known."""
     applied: Applied = NO_RULE
     """What of the rule that applied when the episode began."""
     counter: HostCounter | None = None

@@ -24,12 +24,12 @@ class Timer(IntEnum):
 class Memory:
     """What the buffers are charged, and their sizes, bytes; SK_MEMINFO_* of include/uapi/linux/sock_diag.h."""
 
-    rmem: int
-    rcvbuf: int
     wmem: int
-    """sk_wmem_alloc: what was handed to the device or waits in front of it."""
+    """sk_wmem_alloc: what was handed to the device or waits in front of it: sk_wmem_alloc_get."""
     sndbuf: int
     queued: int
+    rmem: int | None = None
+    rcvbuf: int | None = None
     backlog: int | None = None
     drops: int | None = None
     """sk_drops; datagrams of UDP. Of TCP it says nothing of a loss."""
@@ -45,13 +45,13 @@ class Tcp:
 
     retransmits: int
     backoff: int
-    rto_us: int
+    rto_us: int | None
     mss: int
     unacked: int
     sacked: int
     lost: int
     retrans: int
-    last_ack_ms: int
+    last_ack_ms: int | None
     rtt_us: int
     cwnd: int
     total_retrans: int
@@ -82,6 +82,8 @@ class Closeup:
     timer: Timer
     memory: Memory | None = None
     tcp: Tcp | None = None
+    expires_ms: int | None = None
+    """In how long the timer runs out."""
 
     def left(self, direction: Direction) -> int | None:
         """Return how many bytes have left the queue since the connection began; None where that is not known."""

@@ -10,8 +10,12 @@ import socket
 import struct
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import TYPE_CHECKING
 
 from sockbpf.record.facts import UNKNOWN, Condition, Facts
+
+if TYPE_CHECKING:
+    from sockbpf.record.closeup import Closeup
 
 NO_UID = 0xFFFFFFFF
 """An id that no user can have: the user is not known."""
@@ -110,6 +114,8 @@ class Event:
     """Which rules the kernel side judged by; 0: none."""
     rule: int = 0
     """Which of them applied, from 1; 0: none."""
+    crossing: Closeup | None = None
+    """Of a TCP sender, what else was read as its queue exceeded the threshold."""
 
 
 def account_of(uid: int) -> int:

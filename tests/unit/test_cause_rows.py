@@ -34,10 +34,18 @@ CLOSED: dict[str, Any] = {"snd_wnd": 0}
 FULL_UDP: dict[str, Any] = {"protocol": Protocol.UDP, "facts": Facts(131_072, 131_000, drops=17)}
 
 
-def now(state: int = 1, inode: int = 4711, timer: Timer = Timer.NONE, **tcp: Any) -> Closeup:
+def now(
+    state: int = 1, inode: int = 4711, timer: Timer = Timer.NONE, expires_ms: int | None = 100, **tcp: Any
+) -> Closeup:
     memory = {name: tcp.pop(name) for name in ("rmem", "wmem", "sndbuf", "queued") if name in tcp}
     return replace(
-        NOW, state=state, inode=inode, timer=timer, tcp=replace(TCP, **tcp), memory=replace(MEMORY, **memory)
+        NOW,
+        state=state,
+        inode=inode,
+        timer=timer,
+        expires_ms=expires_ms,
+        tcp=replace(TCP, **tcp),
+        memory=replace(MEMORY, **memory),
     )
 
 
@@ -73,6 +81,8 @@ TWICE: dict[str, Any] = {"retransmits": 2, "backoff": 2, "rto_us": 800_000}
 FAR: dict[str, Any] = {"rwnd_limited_us": 9, "cwnd": 99, "timer": Timer.RETRANSMIT, "unacked": 10}
 ALL: dict[str, Any] = {"notsent": 0, "cwnd": 99, "timer": Timer.RETRANSMIT, "unacked": 10}
 LATE: dict[str, Any] = {"timer": Timer.RETRANSMIT, "unacked": 1, "notsent": 0}
+ONCE: dict[str, Any] = {"retransmits": 1, "backoff": 1, "rto_us": 400_000}
+AT_CROSSING: dict[str, Any] = {"last_ack_ms": None, "expires_ms": None}
 UNDER_WAY: dict[str, Any] = {"timer": Timer.RETRANSMIT, "unacked": 10}
 SENDERS: dict[str, tuple[Closeup, Closeup | None, tuple[str, str]]] = {
     "window shut, first look": (SHUT, None, SHUT_NOW),
@@ -84,11 +94,16 @@ SENDERS: dict[str, tuple[Closeup, Closeup | None, tuple[str, str]]] = {
     "window shut, no timer": (now(**CLOSED), None, UNKNOWN),
     "window of a segment": (now(timer=Timer.PERSIST, snd_wnd=MSS), None, UNKNOWN),
     "window not known": (now(timer=Timer.PERSIST, snd_wnd=None), None, UNKNOWN),
-    "two timeouts": (now(last_ack_ms=700, **TWICE, **LATE), None, (SILENT, "high")),
-    "one timeout": (now(retransmits=1, backoff=1, last_ack_ms=300, rto_us=400_000, **LATE), None, (SILENT, "medium")),
+    "two timeouts": (now(last_ack_ms=700, expires_ms=700, **TWICE, **LATE), None, (SILENT, "high")),
+    "one timeout": (now(last_ack_ms=300, expires_ms=300, **ONCE, **LATE), None, (SILENT, "medium")),
+    "two timeouts, each answered": (now(last_ack_ms=100, expires_ms=700, **TWICE, **LATE), None, UNKNOWN),
+    "two timeouts, the first answered": (now(last_ack_ms=500, expires_ms=700, **TWICE, **LATE), None, UNKNOWN),
+    "one timeout, answered": (now(last_ack_ms=100, expires_ms=300, **ONCE, **LATE), None, UNKNOWN),
+    "at the crossing, two timeouts": (now(**AT_CROSSING, **TWICE, **LATE), None, (SILENT, "medium")),
+    "at the crossing, one timeout": (now(**AT_CROSSING, **ONCE, **LATE), None, UNKNOWN),
     "none yet": (now(last_ack_ms=150, **LATE), None, UNKNOWN),
-    "acknowledged just now": (now(last_ack_ms=3, **TWICE, **LATE), None, UNKNOWN),
-    "timeouts at a shut window": (now(last_ack_ms=700, **TWICE, **LATE, **CLOSED), None, UNKNOWN),
+    "acknowledged just now": (now(last_ack_ms=3, expires_ms=700, **TWICE, **LATE), None, UNKNOWN),
+    "timeouts at a shut window": (now(last_ack_ms=700, expires_ms=700, **TWICE, **LATE, **CLOSED), None, UNKNOWN),
     "window used up": (now(notsent=SIZE - 20_000, snd_wnd=20_500, **FAR), None, SLOW),
     "window used up, not held up": (now(notsent=SIZE - 20_000, snd_wnd=20_500, cwnd=99, **UNDER_WAY), None, UNKNOWN),
     "window has room": (now(notsent=SIZE - 10_000, snd_wnd=20_500, **FAR), None, UNKNOWN),

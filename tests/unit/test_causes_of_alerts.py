@@ -16,12 +16,18 @@ from sockbpf.counters import Counters
 from sockbpf.monitor import causes
 from sockbpf.monitor.causes import Causes
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice
+from sockbpf.record.closeup import Closeup, Memory, Tcp, Timer
 from sockbpf.record.event import Direction, Protocol, Socket
 from sockbpf.record.why import Cause
 from tests.unit.notices import notice
 
 NETNS = os.stat("/proc/self/ns/net").st_ino
 UNREAD = 2003
+FULL_PATH = Tcp(
+    retransmits=0, backoff=0, rto_us=None, mss=100, unacked=10, sacked=0, lost=0, retrans=0, last_ack_ms=None,
+    rtt_us=20_000, cwnd=10, total_retrans=0, notsent=1003, snd_wnd=1 << 20,
+)  # fmt: skip
+"""Its congestion window is used up."""
 
 
 def nobody(_inode: int) -> tuple[int, str]:
@@ -71,6 +77,21 @@ def test_a_socket_that_is_gone_has_no_cause() -> None:
     assert cause_of(told) is None
 
 
+def test_what_is_over_by_then_is_told_by_what_was_read_at_the_crossing() -> None:
+    with unread() as (_, made):
+        pass
+    crossing = Closeup(
+        made.since_ns, 1, 4711, 0, UNREAD, Timer.RETRANSMIT, Memory(0, 4096, UNREAD), FULL_PATH
+    )
+    with closing(Causes(Counters(), nobody, nobody)) as found:
+        (told,) = found.explained([replace(made, direction=Direction.SEND, crossing=crossing)])
+    assert cause_of(told) is Cause.PATH_LIMITED
+    assert isinstance(told, Notice)
+    assert told.why
+    assert ("cwnd", 10) in told.why.evidence
+    assert "rto_us" not in dict(told.why.evidence)
+
+
 def test_rates_and_folded_alerts_are_passed_on() -> None:
     rate = replace(notice(EXCEEDED, 1, 1, direction=Direction.RATE), socket=None)
     folded = Folded(notice(EXCEEDED, 2, 2), 7, ())
@@ -79,11 +100,13 @@ def test_rates_and_folded_alerts_are_passed_on() -> None:
 
 def test_only_for_so_long_in_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     counters = Counters()
-    monkeypatch.setattr(causes, "MOST_NS", 10**6)
+    monkeypatch.setattr(causes, "MOST_NS", {EXCEEDED: 10**6, ONGOING: 10**6})
     with unread() as (_, made), ExitStack() as stack:
         many = [replace(made, id=f"id-{number}") for number in range(1009)]
         found = stack.enter_context(closing(Causes(counters, nobody, nobody)))
         told = found.explained(many)
+        (lasting,) = found.explained([replace(made, id="id-0", event=ONGOING)])
+    assert cause_of(lasting), "crossings used up the time of what lasts"
     explained = sum(cause_of(one) is not None for one in told)
     assert len(told) == len(many)
     assert explained + counters.snapshot()["unexplained"] == len(many)

@@ -20,7 +20,7 @@ COMMAND = (
 )
 ONCE = (
     " tests/live/test_own.py::test_requests_and_answers"
-    " tests/live/test_short_stalls.py tests/live/test_progress.py tests/live/test_look.py"
+    " tests/abi/test_crossing.py tests/live/test_short_stalls.py tests/live/test_progress.py tests/live/test_look.py"
     " --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
 )
 """A look at all sockets, what it finds stalled, and that it takes none for the monitor's own, are tried once for each

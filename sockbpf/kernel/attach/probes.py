@@ -12,7 +12,7 @@ from sockbpf.kernel.attach.perf import Rings
 from sockbpf.kernel.attach.tables import KernelLevels, Tables
 from sockbpf.kernel.build.choice import on_demand
 from sockbpf.kernel.build.order import LOOK_AT_QUEUE
-from sockbpf.record.event import Event, decode
+from sockbpf.record.crossing import decode_told
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sockbpf.kernel.attach.loading import Loaded
     from sockbpf.kernel.build.choice import Sight
     from sockbpf.kernel.build.hooks import Hook
+    from sockbpf.record.event import Event
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class Probes:
         events = []
         for raw in taken:
             try:
-                events.append(decode(raw))
+                events.append(decode_told(raw))
             except ValueError:
                 self._counters.add("undecodable")
                 log.exception("an event of %d bytes makes no sense: %s", len(raw), raw.hex())

@@ -55,6 +55,22 @@ OPTIONAL = {
     "drops1": "numa_drop_counters.drops1",
 }
 
+AT_CROSSING = {
+    "tcp_snd_wnd": "tcp_sock.snd_wnd",
+    "tcp_packets_out": "tcp_sock.packets_out",
+    "tcp_sacked_out": "tcp_sock.sacked_out",
+    "tcp_lost_out": "tcp_sock.lost_out",
+    "tcp_retrans_out": "tcp_sock.retrans_out",
+    "tcp_total_retrans": "tcp_sock.total_retrans",
+    "tcp_snd_cwnd": "tcp_sock.snd_cwnd",
+    "tcp_mss_cache": "tcp_sock.mss_cache",
+    "tcp_srtt_us": "tcp_sock.srtt_us",
+    "icsk_retransmits": "inet_connection_sock.icsk_retransmits",
+    "icsk_backoff": "inet_connection_sock.icsk_backoff",
+    "icsk_pending": "inet_connection_sock.icsk_pending",
+}
+"""What bpf/crossing.h reads: where one of them is not there, none is."""
+
 LOOKED_AT = {
     "skc_cookie": "sock_common.skc_cookie",
     "sk_cgroup": "sock.sk_cgrp_data.cgroup",  # 5.15, CONFIG_SOCK_CGROUP_DATA
@@ -73,7 +89,7 @@ def definitions(btf: Btf) -> list[str]:
 
     Raise UnsupportedError when the kernel has no such field.
     """
-    found = {name: btf.field(path) for name, path in (FIELDS | OPTIONAL | LOOKED_AT).items()}
+    found = {name: btf.field(path) for name, path in (FIELDS | OPTIONAL | AT_CROSSING | LOOKED_AT).items()}
     missing = [FIELDS[name] for name in FIELDS if found[name] is None]
     callback, ack = btf.field("sk_buff.cb"), btf.field("tcp_skb_cb.ack_seq")
     protocol = found["sk_protocol"]
@@ -83,5 +99,6 @@ def definitions(btf: Btf) -> list[str]:
     offsets["skb_ack_seq"] = callback.offset + ack.offset
     return [
         f"-DSIZE_sk_protocol={protocol.size}",
+        *(["-DWITH_CROSSING"] if all(found[name] for name in AT_CROSSING) else []),
         *(f"-DOFF_{name}={offset}" for name, offset in offsets.items()),
     ]

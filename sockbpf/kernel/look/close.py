@@ -140,7 +140,7 @@ def _requests(socket: Socket) -> list[bytes]:
 
 def _closeup(payload: memoryview, socket: Socket, ns: int) -> Closeup | None:
     """Return what the message says, if it is about this socket: several can share one end."""
-    _, state, timer, _, local_port, _, _, _, _, recv, send, _, inode = MESSAGE.unpack_from(payload)
+    _, state, timer, _, local_port, _, _, _, expires_ms, recv, send, _, inode = MESSAGE.unpack_from(payload)
     if int.from_bytes(local_port, "big") != socket.local_port or (
         socket.inode and inode not in {socket.inode, 0}
     ):
@@ -151,6 +151,7 @@ def _closeup(payload: memoryview, socket: Socket, ns: int) -> Closeup | None:
         Timer(timer) if timer in TIMERS else Timer.NONE,
         _memory(memory),
         _tcp(info) if socket.protocol is Protocol.TCP else None,
+        expires_ms,
     )  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def _memory(raw: memoryview) -> Memory | None:
         NUMBER.unpack_from(raw, at)[0] if len(raw) >= at + NUMBER.size else None
         for at in (BACKLOG_AT, DROPS_AT)
     )
-    return Memory(rmem, rcvbuf, wmem, sndbuf, NUMBER.unpack_from(raw, QUEUED_AT)[0], backlog, drops)
+    return Memory(wmem, sndbuf, NUMBER.unpack_from(raw, QUEUED_AT)[0], rmem, rcvbuf, backlog, drops)
 
 
 def _tcp(raw: memoryview) -> Tcp | None:
