@@ -89,6 +89,10 @@ class Causes:
 
     def explained(self, notices: Iterable[Notice | Folded]) -> list[Notice | Folded]:
         """Return the notices, each of one queue with its cause."""
+        notices = list(notices)
+        for one in notices:  # so that both ends of a connection name each other from their first alerts on
+            if isinstance(one, Notice) and one.event != CLEARED:
+                self._peers.note(one)
         return [one if isinstance(one, Folded) else self._with_cause(one) for one in notices]
 
     def latest(self, id_: str) -> Why | None:
@@ -123,7 +127,9 @@ class Causes:
         if notice.event == ONGOING:  # of `exceeded` they are those of the crossing
             notice = seen
         threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
-        notice = replace(notice, peer=self._peers.peer(socket, search=notice.event == ONGOING))
+        notice = replace(
+            notice, peer=self._peers.peer(socket, notice.direction, search=notice.event == ONGOING)
+        )
         why = judged(Symptoms(seen, now, told.before if told else None, threads, notice.peer))
         if not why.cause.is_known and notice.crossing:
             why = judged(Symptoms(seen, notice.crossing, None, threads, notice.peer))

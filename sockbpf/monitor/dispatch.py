@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations.http_get import HttpGet
-from sockbpf.delivery.destinations.table import ONE_WRITER
+from sockbpf.delivery.destinations.table import INCIDENTS, ONE_WRITER
+from sockbpf.delivery.incidents import Incidents, led
 from sockbpf.delivery.outbox import NewAlert, Outbox
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
@@ -26,7 +27,7 @@ from sockbpf.record.event import account_of
 from sockbpf.record.fields import parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
@@ -102,6 +103,8 @@ class Dispatch:
         )
         self._config = config
         self._only = destinations_by_rule(config)
+        self._incidents: dict[tuple[str, str], Incidents] = {}
+        """Name and type of a destination that is told incidents -> what it was told, by earlier settings too."""
         self._routes: dict[str, Route] = {}
         self._routes = self._routes_of(config)
         self._outbox.start(self._routes.values())
@@ -165,15 +168,26 @@ class Dispatch:
             round_s=_round_s(settings),
         )
         take_over = partial(queue.hand_over, workers, capacity=delivery.queue, breaker=breaker, bucket=bucket)
-        return Route(settings.name, partial(self._wants, settings), queue, workers, take_over)
+        wants = partial(self._wants, settings, self._incidents_of(settings))
+        return Route(settings.name, wants, queue, workers, take_over)
 
-    def _wants(self, settings: AnyDestination, fields: Mapping[str, str]) -> bool:
+    def _incidents_of(self, settings: AnyDestination) -> Incidents | None:
+        """Return what says which alerts a destination is told; None if it is told all."""
+        if settings.type not in INCIDENTS:
+            return None
+        made = Incidents(INCIDENTS[settings.type], partial(self._counters.add, "paired"))
+        return self._incidents.setdefault((settings.name, settings.type), made)
+
+    def _wants(
+        self, settings: AnyDestination, incidents: Incidents | None, fields: Mapping[str, str]
+    ) -> bool:
         """Whether a destination is to get this alert; a heartbeat has no direction and no rule."""
         only = self._only.get(fields.get("rule", ""))
         return (
-            fields["event"] in settings.events
-            and fields.get("type") in {None, *settings.types}
+            fields.get("type") in {None, *settings.types}
             and (only is None or settings.name in only)
+            and (incidents is None or incidents.tells(fields))  # of events too that it does not get
+            and fields["event"] in settings.events
         )
 
     def _maker(self, settings: AnyDestination) -> Callable[[], Destination]:
@@ -186,10 +200,10 @@ class Dispatch:
         if self._metrics and owed.episode != HEARTBEAT and (late_s := _late_s(owed, fields)) is not None:
             self._metrics.delivered(owed.destination, late_s)
 
-    def alert(self, notices: Iterable[Notice | Folded]) -> None:
+    def alert(self, notices: Sequence[Notice | Folded]) -> None:
         """Make an alert of each notice and give it to the outbox; never waits."""
         offset_ns = time.time_ns() - monotonic_ns()
-        alerts = [_new_alert(notice, self._host, offset_ns) for notice in notices]
+        alerts = [_new_alert(notice, self._host, offset_ns) for notice in led(notices)]
         if alerts:
             self._counters.add("alerts", len(alerts))
             self._outbox.put(alerts)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sockbpf.judge.episodes import OwnerOf
     from sockbpf.kernel.look.close import CloseLook
     from sockbpf.record.alert import Notice
+    from sockbpf.record.event import Direction
 
 Ends = tuple[str, int, str, int]
 """Address and port, local first; IPv4 in IPv6 is IPv4."""
@@ -34,10 +35,10 @@ class Peers:
         self._look = look
         self._owner_of = owner_of
         self._known_owner_of = known_owner_of
-        self._told: OrderedDict[str, tuple[int, Ends]] = OrderedDict()
-        """Id of an open episode of TCP that was told -> its network namespace and its ends."""
-        self._by_ends: dict[Ends, dict[str, int]] = {}
-        """Ends -> ids of those episodes, each with its network namespace."""
+        self._told: OrderedDict[str, Ends] = OrderedDict()
+        """Id of an open episode of TCP that was told -> its ends."""
+        self._by_ends: dict[Ends, dict[str, tuple[int, Direction]]] = {}
+        """Ends -> ids of those episodes, each with its network namespace and direction."""
 
     def __len__(self) -> int:
         """Return how many episodes are remembered."""
@@ -54,17 +55,18 @@ class Peers:
             if len(self._told) >= MOST_EPISODES:
                 self._forget(next(iter(self._told)))
             ends = ends_of(socket)
-            self._told[notice.id] = socket.netns, ends
-            self._by_ends.setdefault(ends, {})[notice.id] = socket.netns
+            self._told[notice.id] = ends
+            self._by_ends.setdefault(ends, {})[notice.id] = socket.netns, notice.direction
 
-    def peer(self, socket: Socket, *, search: bool) -> Peer | None:
+    def peer(self, socket: Socket, direction: Direction, *, search: bool) -> Peer | None:
         """Return the other end; None if it is not on this host, or not found, with or without a search.
 
-        A process is looked for in the socket's own network namespace; an episode in all, if it is one alone.
+        A process is looked for in the socket's own network namespace; an episode in all, if they are of one socket.
+        An episode of the queue that what is sent comes from, or goes to, is preferred.
         """
         if socket.protocol is not Protocol.TCP or not socket.remote_port:
             return None
-        id_ = self._id(socket)
+        id_ = self._id(socket, direction)
         there = self._look.look(mirrored(socket))
         owner_of = self._owner_of if search else self._known_owner_of
         pid, comm = owner_of(there.inode) if there and there.inode else (0, "")
@@ -72,16 +74,18 @@ class Peers:
             return None
         return Peer(pid, comm, id_, threads_of(pid) if pid else ())
 
-    def _id(self, socket: Socket) -> str:
+    def _id(self, socket: Socket, direction: Direction) -> str:
         ip, port, remote_ip, remote_port = ends_of(socket)
         found = self._by_ends.get((remote_ip, remote_port, ip, port), {})
-        here = [id_ for id_, netns in found.items() if netns == socket.netns]
-        return (here or [*found])[0] if here or len(found) == 1 else ""
+        here = {id_: its for id_, its in found.items() if its[0] == socket.netns}
+        if not here and len({netns for netns, _ in found.values()}) > 1:
+            return ""
+        ids = sorted(here or found, key=lambda id_: found[id_][1] is direction)
+        return ids[0] if ids else ""
 
     def _forget(self, id_: str) -> None:
-        told = self._told.pop(id_, None)
-        if told:
-            _, ends = told
+        ends = self._told.pop(id_, None)
+        if ends:
             self._by_ends[ends].pop(id_, None)
             if not self._by_ends[ends]:
                 del self._by_ends[ends]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf.delivery.destinations.label_sets import FORGET_S, MOST_EPISODES, LabelSets
@@ -85,6 +85,7 @@ def test_no_more_are_remembered_than_there_may_be() -> None:
     assert len(sets) == MOST_EPISODES
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.sampled_from([0, 1])), max_size=30))
 def test_an_alert_ends_exactly_when_the_last_of_its_episodes_does(
     events: list[tuple[str, bool, int]],

@@ -47,7 +47,8 @@ def text_of(fields: Mapping[str, str]) -> str:
 def _share(fields: Mapping[str, str]) -> str:
     if fields.get("condition") == Condition.ACCEPT.value:  # whose sentence has them
         return ""
-    full = f", its buffer is {fields['fill']} % full" if "fill" in fields else ""
+    is_over = fields["event"] != CLEARED
+    full = f", its buffer is {fields['fill']} % full" if is_over and "fill" in fields else ""
     return full + (f", {fields['drops']} dropped" if fields.get("drops", "0") != "0" else "")
 
 

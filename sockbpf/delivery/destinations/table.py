@@ -11,6 +11,7 @@ from sockbpf.delivery.destinations.json_lines import JsonLines
 from sockbpf.delivery.destinations.slack import Slack
 from sockbpf.delivery.destinations.syslog import Syslog
 from sockbpf.delivery.destinations.zabbix import Zabbix
+from sockbpf.delivery.incidents import Told
 from sockbpf.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -32,3 +33,6 @@ MAKERS: Mapping[str, Callable[[Any], Destination]] = {
 
 ONE_WRITER = frozenset({"file", "syslog", "alertmanager"})
 """The types for which more than one worker would gain nothing, or to which several episodes are one alert."""
+
+INCIDENTS: Mapping[str, Told] = {"slack": Told.MESSAGES, "alertmanager": Told.STATES}
+"""The types that are told incidents, not sockets: of both ends of a connection within the host they hear once."""
