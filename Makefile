@@ -9,8 +9,8 @@ PACKAGES := python3 python3-venv python3-bpfcc
 # msmtp-mta, which never listens, keeps nagios4-core from bringing a mail server.
 TEST_PACKAGES := bpftool chromium curl debootstrap dnsmasq-base dnsperf e2fsprogs gcc iperf3 iproute2 kmod \
 	libc6-dev logrotate msmtp-mta nagios-nrpe-plugin nagios-nrpe-server nagios4-core nginx-light nodejs \
-	openssh-client openssh-server postgresql procps prometheus-alertmanager redis-server redis-tools rsyslog \
-	shellcheck sudo systemd tmux wrk xz-utils zstd
+	openssh-client openssh-server podman postgresql procps prometheus-alertmanager redis-server redis-tools rsyslog \
+	runc shellcheck sudo systemd systemd-container tmux wrk xz-utils zstd
 C := bpf/*.c bpf/*.h
 SHELL_SCRIPTS := .ci/run vagrant/*.sh
 # The versions that a release was tried with; `make setup CONSTRAINTS=` takes the newest that pyproject.toml allows.

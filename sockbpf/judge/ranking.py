@@ -93,7 +93,7 @@ def fits_whose(asked: Asked, row: SocketRow, whose: Whose, names: Names) -> bool
     return any(
         fits_socket(match, row.socket, _kind(match, row), names)
         and fits_process(match, whose.comm)
-        and fits_cgroup(match, whose.cgroup)
+        and fits_cgroup(match, whose.cgroup, whose.home)
         for match in asked.matches
     )
 

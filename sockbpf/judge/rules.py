@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
-from sockbpf.record.cgroup import ID_DIGITS, container_of, unit_of
+from sockbpf.record.cgroup import container_of, shown_container, unit_of
 from sockbpf.record.rule import Match
 
 if TYPE_CHECKING:
@@ -41,13 +41,16 @@ def fits_process(match: Match, process: str) -> bool:
     return _is_one_of(process, match.processes)
 
 
-def fits_cgroup(match: Match, cgroup: str) -> bool:
-    """Tell whether the conditions hold that the path of the cgroup decides."""
-    container = container_of(cgroup)
+def fits_cgroup(match: Match, cgroup: str, home: str = "") -> bool:
+    """Tell whether the conditions hold that the path of the cgroup decides; `home` decides unit and container."""
+    container = container_of(home or cgroup)
     return (
         _is_one_of(cgroup, match.cgroups)
-        and _is_one_of(unit_of(cgroup), match.units)
-        and (_is_one_of(container, match.containers) or _is_one_of(container[:ID_DIGITS], match.containers))
+        and _is_one_of(unit_of(home or cgroup), match.units)
+        and (
+            _is_one_of(container, match.containers)
+            or _is_one_of(shown_container(container), match.containers)
+        )
     )
 
 
@@ -93,7 +96,7 @@ def unmet(
 ) -> list[str]:
     """Return the keys of the conditions that do not hold; empty where the rule matches."""
     container = container_of(who.cgroup)
-    of_container = (container, container[:ID_DIGITS])
+    of_container = (container, shown_container(container))
     holds = {
         "protocol": fits_socket(Match(protocols=match.protocols), socket, kind, names),
         "type": fits_socket(Match(types=match.types), socket, kind, names),

@@ -27,7 +27,7 @@ TEXTS: Mapping[str, Callable[[SocketRow], tuple[str, int]]] = {
     "local": lambda row: (row.socket.local_ip, row.socket.local_port),
     "remote": lambda row: (row.socket.remote_ip, row.socket.remote_port),
     "process": lambda row: (row.whose.comm, row.whose.pid),
-    "unit": lambda row: (unit_of(row.whose.cgroup), 0),
+    "unit": lambda row: (unit_of(row.whose.home), 0),
     "user": lambda row: (row.whose.user, row.socket.uid),
 }
 COLUMNS = (WORST, *NUMBERS, *TEXTS)

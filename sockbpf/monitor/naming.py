@@ -11,7 +11,14 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.look.whose import Accounts, Cgroups, cgroup_of_process, cgroup_root, named_namespaces
+from sockbpf.kernel.look.whose import (
+    Accounts,
+    Cgroups,
+    cgroup_of_process,
+    cgroup_root,
+    named_namespaces,
+    own_or_process,
+)
 from sockbpf.record.alert import CLEARED, Folded, Notice
 from sockbpf.record.event import NO_UID
 from sockbpf.record.socket_row import NOBODY, Whose
@@ -55,24 +62,25 @@ class Naming:
         if notice.socket is None:
             return notice
         before = self._known.pop(notice.id, NOBODY)
-        now = self._whose(notice.socket, notice.pid)
-        whose = Whose(
-            user=now.user or before.user,
-            cgroup=now.cgroup or before.cgroup,
-            netns_name=now.netns_name or before.netns_name,
-        )
+        whose = self._whose(notice.socket, notice.pid, before)
         if notice.event != CLEARED:
             self._known[notice.id] = whose
             if len(self._known) > MOST_EPISODES:
                 self._known.popitem(last=False)
         return replace(notice, whose=whose)
 
-    def _whose(self, socket: Socket, pid: int) -> Whose:
-        cgroup = self._cgroups.path(socket.cgroup) if socket.cgroup else None
-        if not cgroup and pid:
-            cgroup = cgroup_of_process(pid)
+    def _whose(self, socket: Socket, pid: int, before: Whose) -> Whose:
+        """Return what is known now, and what was known `before` and is not to be had any more."""
+        # The process may be gone since, and its number another's.
+        of_process = before.process_cgroup if pid == before.pid else cgroup_of_process(pid)
         user = "" if socket.uid == NO_UID else self._accounts.name(socket.uid)
-        return Whose(user=user, cgroup=cgroup or "", netns_name=self._name_of(socket.netns))
+        return Whose(
+            pid=pid,
+            user=user or before.user,
+            cgroup=own_or_process(self._cgroups, socket.cgroup, of_process) or before.cgroup,
+            process_cgroup=of_process or before.process_cgroup,
+            netns_name=self._name_of(socket.netns) or before.netns_name,
+        )
 
     def _name_of(self, netns: int) -> str:
         now_s = time.monotonic()

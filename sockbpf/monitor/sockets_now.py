@@ -8,7 +8,7 @@ import pwd
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,13 @@ from sockbpf.kernel.look.holders import comm_of, holders_of
 from sockbpf.kernel.look.row import socket_of
 from sockbpf.kernel.look.sock_diag import LISTEN
 from sockbpf.kernel.look.sweep import facts_of, left_of
-from sockbpf.kernel.look.whose import Cgroups, cgroup_of_process, cgroup_root, named_namespaces
+from sockbpf.kernel.look.whose import (
+    Cgroups,
+    cgroup_of_process,
+    cgroup_root,
+    named_namespaces,
+    own_or_process,
+)
 from sockbpf.monitor.rule_terms import rules_of
 from sockbpf.monitor.terms import decision_of, listener_settings_of
 from sockbpf.monitor.worst_queues import worst
@@ -181,7 +187,7 @@ class Finder:
         # Of many sockets few processes, users and cgroups are the owners.
         self._comm = lru_cache(4096)(comm_of)
         self._cgroup_of_process = lru_cache(4096)(cgroup_of_process)
-        self._path = lru_cache(4096)(self._cgroups.path)
+        self._own_or_process = lru_cache(4096)(partial(own_or_process, self._cgroups))
         self._user = lru_cache(4096)(_name_of_user)
 
     def seek(self, inodes: AbstractSet[int] | None, cgroups: Iterable[int] = ()) -> None:
@@ -198,10 +204,9 @@ class Finder:
         """Return whose a socket is, as far as it is known."""
         pid = self._holders.get(socket.inode, 0)
         comm = self._comm(pid) if pid else ""
-        cgroup = self._path(socket.cgroup) if socket.cgroup else None
-        if not cgroup and pid:
-            cgroup = self._cgroup_of_process(pid)
-        return Whose(pid if comm else 0, comm, self._user(socket.uid), cgroup or "")
+        of_process = self._cgroup_of_process(pid) if pid else ""
+        cgroup = self._own_or_process(socket.cgroup, of_process)
+        return Whose(pid if comm else 0, comm, self._user(socket.uid), cgroup, process_cgroup=of_process)
 
 
 def _with_place(netns: int, protocol: Protocol, handed: Handed) -> Iterator[tuple[int, Protocol, int, Row]]:

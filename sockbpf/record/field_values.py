@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sockbpf.record.alert import EXCEEDED, Common, seconds_text
+from sockbpf.record.cgroup import container_of, shown_container
 from sockbpf.record.event import Direction
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ def peer(value: Callable[[Peer], str]) -> Callable[[Alert], str | None]:
         return (value(alert.notice.peer) or None) if alert.notice.peer else None
 
     return of
+
+
+def container(alert: Alert) -> str | None:
+    return shown_container(container_of(alert.notice.whose.home)) or None
 
 
 def protocol(alert: Alert) -> str | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.record import field_values as values
 from sockbpf.record.alert import EVENTS, HEARTBEAT, Common, seconds_text
-from sockbpf.record.cgroup import ID_DIGITS, container_of, unit_of
+from sockbpf.record.cgroup import unit_of
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.facts import STATES, Condition, Severity
 from sockbpf.record.rate import PER
@@ -95,7 +95,10 @@ _WHY = (
     "figures; what it rests on, `name=value;…`"
 )
 _PEER = "the process at the other end of the connection, where that is on this host; its open episode"
-_OWNER = "whose socket it is, where that is certain; `user` made it, `container` are 12 digits of its id"
+_OWNER = (
+    "whose socket it is, where that is certain; `user` made it, `unit` and `container`, 12 digits of its id or its "
+    "name, are of the process, `cgroup` of the socket"
+)
 
 FIELDS = (
     Field(
@@ -182,8 +185,7 @@ FIELDS = (
         choices=tuple(each.value for each in Cause), folded=False,
     ),
     Field(
-        "confidence", TEXT, _WHY,
-        values.why(lambda why: why.confidence.value if why.confidence else None),
+        "confidence", TEXT, _WHY, values.why(lambda why: why.confidence.value if why.confidence else None),
         choices=tuple(each.value for each in Confidence), folded=False,
     ),
     Field(
@@ -234,11 +236,10 @@ FIELDS = (
         "user", TEXT, _OWNER, lambda alert: alert.notice.whose.user or None, folded=False, chosen=True,
     ),
     Field(
-        "unit", TEXT, _OWNER, lambda alert: unit_of(alert.notice.whose.cgroup) or None, folded=False, chosen=True,
+        "unit", TEXT, _OWNER, lambda alert: unit_of(alert.notice.whose.home) or None, folded=False, chosen=True,
     ),
     Field(
-        "container", TEXT, _OWNER, lambda alert: container_of(alert.notice.whose.cgroup)[:ID_DIGITS] or None,
-        folded=False, chosen=True,
+        "container", TEXT, _OWNER, values.container, folded=False, chosen=True,
     ),
     Field(
         "cgroup", TEXT, _OWNER, lambda alert: alert.notice.whose.cgroup[:MOST_OF_A_PATH] or None,

@@ -37,9 +37,19 @@ class Whose:
     user: str = ""
     """The name of the user who made it."""
     cgroup: str = ""
-    """The path of its cgroup."""
+    """The path of the socket's own cgroup, that of the process that made it; else of the one that holds it."""
     netns_name: str = ""
     """The name of its network namespace, if that has one."""
+    process_cgroup: str = ""
+    """The path of the cgroup of the process that holds it."""
+
+    @property
+    def home(self) -> str:
+        """The path that says the unit and the container: of the process that holds the socket, else the socket's.
+
+        They differ where another made the socket and handed it on, as systemd does with those of its socket units.
+        """
+        return self.process_cgroup or self.cgroup
 
 
 NOBODY = Whose()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from sockbpf.record.cgroup import ID_DIGITS, container_of, unit_of
+from sockbpf.record.cgroup import container_of, shown_container, unit_of
 from sockbpf.record.event import NO_UID, Direction
 from sockbpf.record.facts import STATES
 from sockbpf.record.text import printable
@@ -55,7 +55,7 @@ def _over(row: SocketRow) -> str | None:
 
 
 def _container(row: SocketRow) -> str | None:
-    return _container_of(row.whose.cgroup)[:ID_DIGITS] or None
+    return shown_container(_container_of(row.whose.home)) or None
 
 
 FIELDS: tuple[tuple[str, Callable[[SocketRow], Value]], ...] = (
@@ -74,7 +74,7 @@ FIELDS: tuple[tuple[str, Callable[[SocketRow], Value]], ...] = (
     ("comm", lambda row: row.whose.comm or None),
     ("user", lambda row: row.whose.user or None),
     ("uid", lambda row: None if row.socket.uid == NO_UID else row.socket.uid),
-    ("unit", lambda row: _unit_of(row.whose.cgroup) or None),
+    ("unit", lambda row: _unit_of(row.whose.home) or None),
     ("container", _container),
     ("cgroup", lambda row: row.whose.cgroup or None),
     ("netns", lambda row: row.socket.netns),
@@ -167,8 +167,8 @@ COLUMNS = (
     Column("local", lambda row: end_text(row.socket.local_ip, row.socket.local_port), 1, **_AN_END),
     Column("remote", _remote, 2, **_AN_END),
     Column("process", process_text, 3, may_be_cut=True),
-    Column("unit", lambda row: printable(_unit_of(row.whose.cgroup)), 9, may_be_cut=True),
-    Column("container", lambda row: _container(row) or "", 11),
+    Column("unit", lambda row: printable(_unit_of(row.whose.home)), 9, may_be_cut=True),
+    Column("container", lambda row: printable(_container(row) or ""), 11, may_be_cut=True),
     Column("user", _user, 10),
     Column("netns", lambda row: printable(row.whose.netns_name) or str(row.socket.netns), 12),
     Column("recv limit", _number(_queue(RECV, _limit)), 13, is_number=True),

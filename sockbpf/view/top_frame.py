@@ -172,7 +172,7 @@ def fits_words(row: SocketRow, words: Sequence[str]) -> bool:
         end_text(socket.local_ip, socket.local_port),
         end_text(socket.remote_ip, socket.remote_port),
     )
-    names = f"{whose.comm}/{whose.pid} {whose.user} {whose.cgroup} {whose.netns_name}"
+    names = f"{whose.comm}/{whose.pid} {whose.user} {whose.cgroup} {whose.process_cgroup} {whose.netns_name}"
     text = f"{socket.protocol.name} {STATES.get(row.state, '')} {local} {remote} {names}".lower()
     return all(word in text for word in words)
 

@@ -26,6 +26,7 @@ from tests.live import kprobes
 from tests.live.bpf import bpf_ids, loaded, open_episodes, shows_ids
 from tests.live.bursting import DATAGRAM, expect, tcp_receive, truesize, udp_receive
 from tests.live.filling import Filled, fill_tcp, fill_udp_receive, fill_udp_send
+from tests.live.homes import in_version_1, running_in
 from tests.live.monitoring import BLOCKED_UNSEEN, Monitor, launch, thresholds
 from tests.live.network import DISCARD, ip, slow_link
 from tests.live.receiver import Receiver, receiving
@@ -233,6 +234,13 @@ def test_orphan_goes_on(watch: Watch, stack: ExitStack) -> None:
     drain(server, sent)
     server.close()
     ended(watch, queue)
+
+
+def test_a_container_of_version_1(watch: Watch, stack: ExitStack) -> None:
+    processes = stack.enter_context(in_version_1(f"/docker/{'0123456789abcdef' * 4}"))
+    stack.enter_context(running_in(processes, "v1"))
+    told = watch.receiver.first(comm="v1", type="RECV")
+    assert told["container"] == "0123456789ab"
 
 
 def test_udp_is_closed(watch: Watch, stack: ExitStack) -> None:

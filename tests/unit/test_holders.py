@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sockbpf.kernel.look.holders import comm_of, holders_of
+from sockbpf.kernel.look.owner import Owners
 from sockbpf.kernel.look.whose import Cgroups
 
 
@@ -51,3 +54,35 @@ def test_a_cgroup_names_its_processes(tmp_path: Path) -> None:
     assert cgroups.processes(place.parent.stat().st_ino) == []
     assert cgroups.processes(1) == []
     assert Cgroups(None).processes(place.stat().st_ino) == []
+
+
+HOLD = """
+import os, socket, sys, time
+open("/proc/self/comm", "w").write("systemd")
+one = socket.socket()
+print(os.fstat(one.fileno()).st_ino, flush=True)
+input()
+if not os.fork():
+    open("/proc/self/comm", "w").write("service")
+    print(os.getpid(), flush=True)
+input()
+"""
+
+
+def test_a_manager_is_named_only_while_nobody_else_holds_the_socket() -> None:
+    """As systemd, which makes the sockets of a socket unit, keeps them, and starts the service later."""
+    command = [sys.executable, "-c", HOLD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as manager:
+        assert manager.stdin
+        assert manager.stdout
+        number = int(manager.stdout.readline())
+        owners = Owners()
+        assert owners.owner(number) == (manager.pid, "systemd")
+        assert holders_of({number}) == {number: manager.pid}
+        manager.stdin.write("\n")
+        manager.stdin.flush()
+        service = int(manager.stdout.readline())
+        owners.look_through_all()
+        assert owners.owner(number) == (service, "service")
+        assert holders_of({number}) == {number: service}
+        manager.stdin.close()  # both end

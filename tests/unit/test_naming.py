@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sockbpf.kernel.look.whose import Accounts, cgroup_of_process
+import pytest
+
+from sockbpf.kernel.look.whose import Accounts, Cgroups, cgroup_in, cgroup_of_process, own_or_process
 from sockbpf.monitor.naming import Naming
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice, alert_of
 from sockbpf.record.event import NO_UID
@@ -32,14 +34,63 @@ def test_what_is_found_stays_until_the_end() -> None:
     found = told(naming, EXCEEDED, socket=own, pid=os.getpid())
     assert (found.user, found.cgroup) == (pwd.getpwuid(os.getuid()).pw_name, cgroup_of_process(os.getpid()))
     nobody = replace(TCP, uid=NO_UID, inode=0)
-    assert told(naming, ONGOING, socket=nobody, pid=GONE) == found
+    assert told(naming, ONGOING, socket=nobody, pid=GONE) == replace(found, pid=GONE)
     assert len(naming) == 1
-    assert told(naming, CLEARED, socket=nobody, pid=GONE) == found
+    assert told(naming, CLEARED, socket=nobody, pid=GONE) == replace(found, pid=GONE)
     assert len(naming) == 0
 
 
 def test_of_nobody_nothing_is_told() -> None:
     assert told(Naming(), EXCEEDED, socket=replace(TCP, netns=1)) == NOBODY
+
+
+@pytest.mark.parametrize(
+    ("text", "cgroup"),
+    [
+        ("0::/system.slice/nginx.service\n", "/system.slice/nginx.service"),
+        ("4:memory:/\n1:name=systemd:/system.slice/ssh.service\n0::/\n", "/system.slice/ssh.service"),
+        ("4:memory:/docker/0a\n1:name=systemd:/docker/0a\n", "/docker/0a"),
+        ("9:pids:/lxc/db\n4:memory:/\n", "/lxc/db"),
+        ("4:memory:/other/0a\n1:name=systemd:/\n0::/user.slice\n", "/user.slice"),
+        ("4:memory:/\n1:name=systemd:/\n0::/\n", "/"),
+        ("0::/a:b:c\n", "/a:b:c"),
+        ("0::/a\x0b0::/b\u20280::/c\n", "/a\x0b0::/b\u20280::/c"),
+        ("0::relative\n:\nbad\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_cgroup_of_a_process_in_either_version(text: str, cgroup: str) -> None:
+    assert cgroup_in(text) == cgroup
+
+
+def test_a_cgroup_whose_name_is_no_text_can_be_told(tmp_path: Path) -> None:
+    made = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff\n"))
+    made.mkdir()
+    (made / "cgroup.procs").write_text("17\n")
+    cgroups = Cgroups(tmp_path)
+    assert own_or_process(cgroups, made.stat().st_ino, "/process") == "/a\ufffd\n"
+    assert cgroups.processes(made.stat().st_ino) == ["17"]
+    assert own_or_process(cgroups, tmp_path.stat().st_ino, "/process") == "/process", "the root says nothing"
+    assert own_or_process(cgroups, tmp_path.stat().st_ino, "") == "/"
+    assert own_or_process(cgroups, 0, "") == ""
+
+
+def test_unit_and_container_are_those_of_the_process() -> None:
+    """It may have got the socket from another, as from systemd."""
+    passed = Whose(cgroup="/system.slice/ssh.socket", process_cgroup="/system.slice/ssh.service")
+    fields = fields_of(notice(EXCEEDED, 1, 1, whose=passed))
+    assert (fields["unit"], fields["cgroup"]) == ("ssh.service", "/system.slice/ssh.socket")
+    fields = fields_of(notice(EXCEEDED, 1, 1, whose=replace(passed, process_cgroup="")))
+    assert fields["unit"] == "ssh.socket"
+
+
+def test_the_number_of_a_process_that_is_gone_may_be_anothers() -> None:
+    naming, own = Naming(), replace(TCP, cgroup=0)
+    gone = told(naming, EXCEEDED, socket=own, pid=GONE)
+    assert gone.process_cgroup == ""
+    assert told(naming, ONGOING, socket=own, pid=os.getpid()).process_cgroup == cgroup_of_process(os.getpid())
+    naming._known[notice(ONGOING, 1, 1).id] = Whose(pid=os.getpid(), process_cgroup="/was")
+    assert told(naming, ONGOING, socket=own, pid=os.getpid()).process_cgroup == "/was"
 
 
 def test_folded_alerts_are_passed_on() -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 LINK = "socket:["
+MANAGER = "systemd"
+"""The name of the manager of services, the system's and each user's."""
 
 
 def holders_of(inodes: AbstractSet[int] | None, first: Iterable[str] = ()) -> dict[int, int]:
@@ -26,14 +28,18 @@ def holders_of(inodes: AbstractSet[int] | None, first: Iterable[str] = ()) -> di
     missing.discard(0)  # no file holds it
     if inodes is not None and not missing:
         return found
+    of_managers: dict[int, int] = {}
     for name in _processes(first):
-        for inode, _ in sockets_of(name):
-            if inodes is None or inode in missing:
-                found.setdefault(inode, int(name))
-                missing.discard(inode)
+        held = [inode for inode, _ in sockets_of(name) if inodes is None or inode in missing]
+        if held and is_manager(name):
+            of_managers |= dict.fromkeys(held, int(name))
+            continue
+        for inode in held:
+            found.setdefault(inode, int(name))
+            missing.discard(inode)
         if inodes is not None and not missing:
             break
-    return found
+    return of_managers | found
 
 
 def _processes(first: Iterable[str]) -> Iterator[str]:
@@ -54,6 +60,11 @@ def sockets_of(process: str) -> Iterator[tuple[int, str]]:
                         yield int(link[len(LINK) : -1]), descriptor
         finally:
             os.close(folder)
+
+
+def is_manager(process: str) -> bool:
+    """Tell whether a process holds sockets for others: systemd keeps those that it hands to services."""
+    return comm_of(int(process)) == MANAGER
 
 
 def comm_of(pid: int) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.look.holders import sockets_of
+from sockbpf.kernel.look.holders import is_manager, sockets_of
 from sockbpf.process.clock import monotonic_ns
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Owners:
     def __init__(self) -> None:
         self._seen: dict[int, str] = {}
         """The inode's descriptor, as a path."""
+        self._managers: set[str] = set()
+        """Those processes that hold sockets for others."""
         self._recent: dict[str, None] = {}
         """Processes, the latest last."""
         self._next_scan_s = 0.0
@@ -51,13 +53,16 @@ class Owners:
         """When the last scan began that went through all processes, CLOCK_MONOTONIC."""
 
     def owner(self, inode: int) -> tuple[int, str]:
-        """Return pid and comm of a process that holds the socket now; (0, "") where none is found."""
+        """Return pid and comm of a process that holds the socket now; (0, "") where none is found.
+
+        A manager of services is named only while no other process holds the socket.
+        """
         if not inode:
             return 0, ""
         name = f"socket:[{inode}]"
-        if self._holds(inode, name) or (self._scan({inode}) and self._holds(inode, name)):
-            return self.known(inode)
-        return 0, ""
+        if not self._holds(inode, name) or self._seen[inode].split("/")[2] in self._managers:
+            self._scan({inode})
+        return self.known(inode)
 
     def known(self, inode: int) -> tuple[int, str]:
         """Return pid and comm of a process that holds the socket now, as far as that is known without a search."""
@@ -108,13 +113,23 @@ class Owners:
         if begun < self._next_scan_s:
             return False
         seen: dict[int, str] = {}
+        of_managers: dict[int, str] = {}
+        managers: set[str] = set()
         for process in self._processes():
-            for inode, descriptor in sockets_of(process):
-                seen.setdefault(inode, f"/proc/{process}/fd/{descriptor}")
+            held = {inode: f"/proc/{process}/fd/{descriptor}" for inode, descriptor in sockets_of(process)}
+            if held and is_manager(process):
+                of_managers |= held
+                managers.add(process)
+            else:
+                for inode, path in held.items():
+                    seen.setdefault(inode, path)
             if seen.keys() >= wanted:
                 break
         else:
             self._whole_ns = begun_ns
+            seen = of_managers | seen
+            self._managers.clear()
+        self._managers |= managers
         if seen.keys() >= wanted and len(self._seen) < MOST:
             self._seen |= seen
         else:

@@ -40,6 +40,10 @@ class Cgroups:
 
     def path(self, number: int) -> str | None:
         """Return the path of a cgroup, which begins with `/`; None if it is not known, or gone."""
+        found = self._found(number)
+        return None if found is None else shown_name(found)
+
+    def _found(self, number: int) -> str | None:
         if self._root is None:
             return None
         if (known := self._paths.get(number)) is not None and self._is(known, number):
@@ -54,7 +58,7 @@ class Cgroups:
 
     def processes(self, number: int) -> list[str]:
         """Return the numbers of the processes in a cgroup, as texts; none if it is not known, or gone."""
-        path = self.path(number)
+        path = self._found(number)
         with suppress(OSError):
             return Path(f"{self._root}{path}/cgroup.procs").read_text().split() if path else []
         return []
@@ -63,6 +67,15 @@ class Cgroups:
         with suppress(OSError):
             return os.stat(f"{self._root}{path}").st_ino == number
         return False
+
+
+def own_or_process(cgroups: Cgroups, number: int, of_process: str) -> str:
+    """Return the path of a socket's own cgroup, by its id; where that says nothing, of its process's; else empty.
+
+    With version 1 the sockets are at the root of cgroup2.
+    """
+    own = cgroups.path(number) if number else None
+    return own if own and own != "/" else of_process or own or ""
 
 
 def _folders(root: str) -> Iterator[tuple[int, str]]:
@@ -79,13 +92,34 @@ def _folders(root: str) -> Iterator[tuple[int, str]]:
 
 
 def cgroup_of_process(pid: int) -> str:
-    """Return the path of a process's cgroup: of cgroup2, else of systemd's hierarchy; empty if not known."""
-    found: dict[str, str] = {}
+    """Return the path of a process's cgroup; empty if it is not known."""
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines():
-            _, hierarchy, path = line.split(":", 2)
-            found[hierarchy] = path
-    return found.get("") or found.get("name=systemd", "")
+        return cgroup_in(Path(f"/proc/{pid}/cgroup").read_text(errors="replace"))
+    return ""
+
+
+HIERARCHIES = ("", "name=systemd", "pids", "memory", "devices", "cpu,cpuacct", "cpu")
+"""In this order, by the text between the colons: cgroup2, of version 1 systemd's own, those of containers."""
+
+
+def cgroup_in(text: str) -> str:
+    """Return the path of the cgroup by what /proc/PID/cgroup says, of the first hierarchy where it is not the root.
+
+    With version 1 the process may be at the root of cgroup2, which nobody uses then.
+    """
+    found: dict[str, str] = {}
+    for line in text.split("\n"):  # a name may have other characters that break a line
+        _, is_there, rest = line.partition(":")
+        hierarchy, _, path = rest.partition(":")
+        if is_there and path.startswith("/"):
+            found.setdefault(hierarchy, path)
+    paths = [found[each] for each in HIERARCHIES if each in found]
+    return next((path for path in paths if path != "/"), next(iter(paths), ""))
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a file as text that every destination takes: bytes that are no UTF-8 become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 class Accounts:
@@ -121,5 +155,5 @@ def named_namespaces() -> Mapping[str, int]:
         with suppress(OSError):
             for entry in os.scandir(folder):
                 with suppress(OSError):
-                    found.setdefault(entry.name, os.stat(entry.path).st_ino)
+                    found.setdefault(shown_name(entry.name), os.stat(entry.path).st_ino)
     return found

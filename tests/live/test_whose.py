@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Unit, container and cgroup of real sockets: in units, podman, systemd-nspawn; inherited, handed on, left behind."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from tests.live.homes import DEAF_PORT, MANY, THRESHOLD, Homes, in_version_1, running_in
+from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.receiver import Receiver, Told
+from tests.live.systemd import running_systemd
+from tests.live.waiting import until
+
+HEX = "0123456789abcdef"
+
+
+def where(alert: Told) -> tuple[str, str, str]:
+    return alert.get("unit", ""), alert.get("container", ""), alert.get("cgroup", "")
+
+
+def alone(match: dict[str, object]) -> dict[str, object]:
+    """Return settings by which no other sockets of this machine are over."""
+    return {
+        "thresholds": thresholds(1 << 30),
+        "repeat": "1s",
+        "rules": [{"match": match, "thresholds": thresholds(THRESHOLD)}],
+    }
+
+
+def of_process(receiver: Receiver, comm: str) -> list[Told]:
+    """Return all alerts that name a process so: of each socket one at least, as soon as there was time to look."""
+
+    def named() -> list[Told]:
+        told = receiver.alerts(comm=comm)
+        return told if len({each["id"] for each in told}) == MANY else []
+
+    return until(named, lambda: f"{MANY} of {comm}: {len(receiver.alerts(comm=comm))}")  # type: ignore[no-any-return]
+
+
+def test_unit_container_and_cgroup_are_right(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    """Each of many sockets of each scene, while it hangs; and when its unit is gone."""
+    systemd = stack.enter_context(running_systemd())
+    at = f"/sockbpf-test-{os.getpid()}"
+    system = f"{at}/system.slice"
+    stack.callback(
+        lambda: print(systemd.run("journalctl", "--no-pager", "-n", "40", "_TRANSPORT=stdout", check=False))
+    )
+    homes = Homes.of(systemd)
+    homes.unit("deaf", "deaf")
+    homes.unit("orphans", "orphans")
+    place = os.stat(f"/proc/{systemd.pid}/ns/net").st_ino
+    start_monitor(**alone({"netns": place}))
+
+    orphans = receiver.count(MANY, event="exceeded", type="SEND", remote_port=DEAF_PORT)
+    assert {where(each) for each in orphans} == {("orphans.service", "", f"{system}/orphans.service")}
+    assert not any("pid" in each for each in orphans)
+
+    homes.unit("orders", "own")
+    homes.unit("forked", "fork")
+    homes.passed()
+    homes.handed()
+    homes.nspawn()
+    podman = homes.podman()
+    homes.podman_in_unit()
+    (web,) = {each["container"] for each in of_process(receiver, "web")}
+    assert len(web) == 12
+    assert set(web) <= set(HEX)
+    box = "systemd-nspawn@box\\x2d1.service"
+    expected = {
+        "orders": ("orders.service", "", f"{system}/orders.service"),
+        "forked-child": ("forked.service", "", f"{system}/forked.service"),
+        "passed": ("passed.service", "", f"{system}/passed.socket"),
+        "taker": ("taker.service", "", f"{system}/giver.service"),
+        "nspawn": (box, "box-1", f"{at}/machine.slice/{box}/payload"),
+        "podman": ("", podman[:12], f"{at}/libpod_parent/libpod-{podman}"),
+    }
+    for comm, right in expected.items():
+        assert {where(each) for each in of_process(receiver, comm)} == {right}
+    for each in receiver.alerts(comm="web"):
+        unit, _, cgroup = where(each)
+        assert unit == "web.service"
+        assert cgroup.startswith(f"{system}/web.service/libpod-payload-{web}")
+
+    for unit in ("orders", "forked", "taker", box, "web"):
+        systemd.run("systemctl", "kill", "-s", "KILL", unit)
+    for comm in ("orders", "forked-child", "taker", "nspawn"):
+        assert {where(each) for each in receiver.count(MANY, event="cleared", comm=comm)} == {expected[comm]}
+
+
+def test_a_container_of_version_1_alone(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    """There the sockets are at the root of cgroup2: the process says where it lives."""
+    id_ = HEX * 4
+    start_monitor(**alone({"process": "v1"}))
+    processes = stack.enter_context(in_version_1(f"/docker/{id_}"))
+    stack.enter_context(running_in(processes, "v1"))
+    assert {where(told) for told in of_process(receiver, "v1")} == {("", id_[:12], f"/docker/{id_}")}
