@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import (
     bursts,
+    causes,
     cost,
     delivery,
     look,
@@ -33,6 +34,7 @@ MEASURES = {
     "rules": rules.measure,
     "throughput": throughput.measure,
     "bursts": bursts.measure,
+    "causes": causes.measure,
     "delivery": delivery.measure,
     "resident": resident.measure,
     "look": look.measure,
