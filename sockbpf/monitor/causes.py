@@ -127,9 +127,7 @@ class Causes:
         if notice.event == ONGOING:  # of `exceeded` they are those of the crossing
             notice = seen
         threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
-        notice = replace(
-            notice, peer=self._peers.peer(socket, notice.direction, search=notice.event == ONGOING)
-        )
+        notice = replace(notice, peer=self._peers.peer(notice, search=notice.event == ONGOING))
         why = judged(Symptoms(seen, now, told.before if told else None, threads, notice.peer))
         if not why.cause.is_known and notice.crossing:
             why = judged(Symptoms(seen, notice.crossing, None, threads, notice.peer))

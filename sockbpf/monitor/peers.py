@@ -8,15 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.threads import threads_of
-from sockbpf.record.alert import CLEARED
-from sockbpf.record.event import Protocol, Socket
+from sockbpf.record.alert import CLEARED, Notice, socket_of
+from sockbpf.record.event import Direction, Protocol, Socket
 from sockbpf.record.peer import Peer
 
 if TYPE_CHECKING:
     from sockbpf.judge.episodes import OwnerOf
     from sockbpf.kernel.look.close import CloseLook
-    from sockbpf.record.alert import Notice
-    from sockbpf.record.event import Direction
 
 Ends = tuple[str, int, str, int]
 """Address and port, local first; IPv4 in IPv6 is IPv4."""
@@ -37,8 +35,8 @@ class Peers:
         self._known_owner_of = known_owner_of
         self._told: OrderedDict[str, Ends] = OrderedDict()
         """Id of an open episode of TCP that was told -> its ends."""
-        self._by_ends: dict[Ends, dict[str, tuple[int, Direction]]] = {}
-        """Ends -> ids of those episodes, each with its network namespace and direction."""
+        self._by_ends: dict[Ends, dict[str, Notice]] = {}
+        """Ends -> ids of those episodes, each with what was told last of it."""
 
     def __len__(self) -> int:
         """Return how many episodes are remembered."""
@@ -51,37 +49,41 @@ class Peers:
             return
         if notice.event == CLEARED:
             self._forget(notice.id)
-        elif notice.id not in self._told:
-            if len(self._told) >= MOST_EPISODES:
-                self._forget(next(iter(self._told)))
-            ends = ends_of(socket)
-            self._told[notice.id] = ends
-            self._by_ends.setdefault(ends, {})[notice.id] = socket.netns, notice.direction
+            return
+        if notice.id not in self._told and len(self._told) >= MOST_EPISODES:
+            self._forget(next(iter(self._told)))
+        ends = ends_of(socket)
+        self._told[notice.id] = ends
+        self._by_ends.setdefault(ends, {})[notice.id] = notice
 
-    def peer(self, socket: Socket, direction: Direction, *, search: bool) -> Peer | None:
+    def peer(self, notice: Notice, *, search: bool) -> Peer | None:
         """Return the other end; None if it is not on this host, or not found, with or without a search.
 
-        A process is looked for in the socket's own network namespace; an episode in all, if they are of one socket.
-        An episode of the queue that what is sent comes from, or goes to, is preferred.
+        A process is looked for in the socket's own network namespace; an episode in all, if they are of one socket,
+        with the process that was told of it. An episode of the queue that what is sent comes from, or goes to, is
+        preferred.
         """
-        if socket.protocol is not Protocol.TCP or not socket.remote_port:
+        socket = notice.socket
+        if socket is None or socket.protocol is not Protocol.TCP or not socket.remote_port:
             return None
-        id_ = self._id(socket, direction)
-        there = self._look.look(mirrored(socket))
+        told = self._episode(socket, notice.direction)
+        there = self._look.look(mirrored(socket), notice.pid, extensions=0)
         owner_of = self._owner_of if search else self._known_owner_of
         pid, comm = owner_of(there.inode) if there and there.inode else (0, "")
-        if not pid and not id_:
+        if not pid and told:
+            pid, comm = told.pid, told.comm
+        if not pid and not told:
             return None
-        return Peer(pid, comm, id_, threads_of(pid) if pid else ())
+        is_asked = notice.direction is Direction.SEND  # what a sender's process does explains nothing
+        return Peer(pid, comm, told.id if told else "", threads_of(pid) if pid and is_asked else ())
 
-    def _id(self, socket: Socket, direction: Direction) -> str:
+    def _episode(self, socket: Socket, direction: Direction) -> Notice | None:
         ip, port, remote_ip, remote_port = ends_of(socket)
-        found = self._by_ends.get((remote_ip, remote_port, ip, port), {})
-        here = {id_: its for id_, its in found.items() if its[0] == socket.netns}
-        if not here and len({netns for netns, _ in found.values()}) > 1:
-            return ""
-        ids = sorted(here or found, key=lambda id_: found[id_][1] is direction)
-        return ids[0] if ids else ""
+        found = [*self._by_ends.get((remote_ip, remote_port, ip, port), {}).values()]
+        here = [told for told in found if socket_of(told).netns == socket.netns]
+        if not here and len({socket_of(told).netns for told in found}) > 1:
+            return None
+        return min(here or found, key=lambda told: told.direction is direction, default=None)
 
     def _forget(self, id_: str) -> None:
         ends = self._told.pop(id_, None)

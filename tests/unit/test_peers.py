@@ -36,6 +36,11 @@ def told(number: int, of: Socket, event: str = EXCEEDED) -> Notice:
     return replace(notice(event, number, 1, direction=Direction.SEND), socket=of, id=f"id-{number}")
 
 
+def asking(of: Socket, direction: Direction = Direction.RECV) -> Notice:
+    """Return the notice whose other end is asked for."""
+    return replace(notice(EXCEEDED, 0, 1, direction=direction), socket=of)
+
+
 @pytest.mark.parametrize(
     ("kind", "ip"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")]
 )
@@ -50,12 +55,12 @@ def test_the_process_at_the_other_end(look: CloseLook, kind: int, ip: str) -> No
         (local_ip, local_port), (remote_ip, remote_port) = client.getsockname(), client.getpeername()
         of = Socket(Protocol.TCP, local_ip, local_port, remote_ip, remote_port, NETNS, 1)
         found = Peers(look, lambda asked: OWNER if asked == inode else (0, ""), nobody).peer(
-            of, Direction.RECV, search=True
+            asking(of, Direction.SEND), search=True
         )
         assert found
         assert (found.pid, found.comm, found.id) == (*OWNER, "")
         assert found.threads
-        assert Peers(look, nobody, nobody).peer(of, Direction.RECV, search=False) is None
+        assert Peers(look, nobody, nobody).peer(asking(of), search=False) is None
 
 
 def test_the_episode_at_the_other_end(look: CloseLook) -> None:
@@ -63,32 +68,31 @@ def test_the_episode_at_the_other_end(look: CloseLook) -> None:
     here, there = TCP, mirrored(TCP)
     known.note(told(1, there))
     known.note(told(1, there, "ongoing"))
-    found = known.peer(here, Direction.RECV, search=False)
+    found = known.peer(asking(here), search=False)
     assert found
     assert (found.id, found.pid) == ("id-1", 0)
     assert (
         known.peer(
-            replace(here, local_ip=f"::ffff:{here.local_ip}", remote_ip=f"::ffff:{here.remote_ip}"),
-            Direction.RECV,
+            asking(replace(here, local_ip=f"::ffff:{here.local_ip}", remote_ip=f"::ffff:{here.remote_ip}")),
             search=False,
         )
         == found
     )
     known.note(told(1, there, CLEARED))
-    assert known.peer(here, Direction.RECV, search=False) is None
+    assert known.peer(asking(here), search=False) is None
 
 
 def test_in_another_namespace_it_must_be_one_alone(look: CloseLook) -> None:
     known = Peers(look, nobody, nobody)
     there = mirrored(TCP)
-    known.note(told(1, replace(there, netns=1)))
-    found = known.peer(TCP, Direction.RECV, search=False)
+    known.note(replace(told(1, replace(there, netns=1)), pid=OWNER[0], comm=OWNER[1]))
+    found = known.peer(asking(TCP), search=False)
     assert found
-    assert found.id == "id-1"
+    assert (found.id, found.pid, found.comm) == ("id-1", *OWNER)
     known.note(told(2, replace(there, netns=2)))
-    assert known.peer(TCP, Direction.RECV, search=False) is None
+    assert known.peer(asking(TCP), search=False) is None
     known.note(told(3, there))
-    found = known.peer(TCP, Direction.RECV, search=False)
+    found = known.peer(asking(TCP), search=False)
     assert found
     assert found.id == "id-3"
 
@@ -98,7 +102,7 @@ def test_what_is_received_comes_from_what_is_sent_there(look: CloseLook) -> None
     there = mirrored(TCP)
     for number, direction in enumerate((Direction.RECV, Direction.SEND, Direction.RECV)):
         known.note(replace(told(number, there), direction=direction))
-    ids = {way: known.peer(TCP, way, search=False) for way in (Direction.RECV, Direction.SEND)}
+    ids = {way: known.peer(asking(TCP, way), search=False) for way in (Direction.RECV, Direction.SEND)}
     assert [peer.id for peer in ids.values() if peer] == ["id-1", "id-0"]
 
 
@@ -106,8 +110,8 @@ def test_datagrams_and_listeners_have_no_other_end(look: CloseLook) -> None:
     known = Peers(look, nobody, nobody)
     udp = replace(TCP, protocol=Protocol.UDP)
     known.note(told(1, mirrored(udp)))
-    assert known.peer(udp, Direction.RECV, search=False) is None
-    assert known.peer(replace(TCP, remote_ip="0.0.0.0", remote_port=0), Direction.RECV, search=False) is None
+    assert known.peer(asking(udp), search=False) is None
+    assert known.peer(asking(replace(TCP, remote_ip="0.0.0.0", remote_port=0)), search=False) is None
 
 
 def test_what_is_remembered_is_bounded(look: CloseLook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +119,8 @@ def test_what_is_remembered_is_bounded(look: CloseLook, monkeypatch: pytest.Monk
     known = Peers(look, nobody, nobody)
     for number in range(20):
         known.note(told(number, mirrored(replace(TCP, local_port=1000 + number))))
-    assert known.peer(replace(TCP, local_port=1000), Direction.RECV, search=False) is None
-    assert known.peer(replace(TCP, local_port=1019), Direction.RECV, search=False)
+    assert known.peer(asking(replace(TCP, local_port=1000)), search=False) is None
+    assert known.peer(asking(replace(TCP, local_port=1019)), search=False)
     for number in range(20):
         known.note(told(number, mirrored(TCP), CLEARED))
     assert len(known) == 0
