@@ -127,12 +127,13 @@ class Causes:
         if notice.event == ONGOING:  # of `exceeded` they are those of the crossing
             notice = seen
         threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
-        notice = replace(notice, peer=self._peers.peer(notice, search=notice.event == ONGOING))
-        why = judged(Symptoms(seen, now, told.before if told else None, threads, notice.peer))
+        peer = self._peers.peer(notice, search=notice.event == ONGOING)
+        why = judged(Symptoms(seen, now, told.before if told else None, threads, peer))
         if not why.cause.is_known and notice.crossing:
-            why = judged(Symptoms(seen, notice.crossing, None, threads, notice.peer))
+            why = judged(Symptoms(seen, notice.crossing, None, threads, peer))
+        notice = replace(notice, peer=peer, why=why)
         self._note(notice, why, now)
-        return replace(notice, why=why)
+        return notice
 
     def _ended(self, notice: Notice) -> Notice:
         """Return the notice of an episode's end with the cause that held longest, and the last known peer."""
@@ -171,4 +172,7 @@ def _with_drops(notice: Notice, now: Closeup, first: Closeup | None) -> Notice:
         before = first.memory.drops
     if before is None:
         return notice
-    return replace(notice, facts=replace(notice.facts, drops=(now.memory.drops - before) % 2**32))
+    drops = (now.memory.drops - before) % 2**32
+    return (
+        notice if drops == notice.facts.drops else replace(notice, facts=replace(notice.facts, drops=drops))
+    )

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.threads import threads_of
@@ -102,11 +101,4 @@ def ends_of(socket: Socket) -> Ends:
 def mirrored(socket: Socket) -> Socket:
     """Return what the other end would be in the same network namespace."""
     local_ip, local_port, remote_ip, remote_port = ends_of(socket)
-    return replace(
-        socket,
-        local_ip=remote_ip,
-        local_port=remote_port,
-        remote_ip=local_ip,
-        remote_port=local_port,
-        inode=0,
-    )
+    return Socket(socket.protocol, remote_ip, remote_port, local_ip, local_port, socket.netns, inode=0)
