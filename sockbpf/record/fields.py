@@ -75,6 +75,8 @@ class Field:
     column: int = 0
     """Its place among the columns of the store, by which it is a filter; 0 for none. A new one takes the next number,
     which makes a new edition of the tables. A field without a column is found by key=value in the body, slowly."""
+    shown: bool = False
+    """Whether its column is one of episodes alone, which show it: it is no filter."""
 
 
 MOST_OF_A_PATH = 1024
@@ -182,15 +184,15 @@ FIELDS = (
     Field(
         "cause", TEXT, _WHY,
         values.why(lambda why: why.cause.value),
-        choices=tuple(each.value for each in Cause), folded=False,
+        choices=tuple(each.value for each in Cause), folded=False, column=14,
     ),
     Field(
         "confidence", TEXT, _WHY, values.why(lambda why: why.confidence.value if why.confidence else None),
-        choices=tuple(each.value for each in Confidence), folded=False,
+        choices=tuple(each.value for each in Confidence), folded=False, column=15, shown=True,
     ),
     Field(
         "reason", TEXT, _WHY, values.why(lambda why: why.reason or None),
-        folded=False, chosen=True,
+        folded=False, chosen=True, column=16, shown=True,
     ),
     Field(
         "evidence", TEXT, _WHY,
@@ -233,13 +235,14 @@ FIELDS = (
         folded=False, chosen=True, column=10,
     ),
     Field(
-        "user", TEXT, _OWNER, lambda alert: alert.notice.whose.user or None, folded=False, chosen=True,
+        "user", TEXT, _OWNER, lambda alert: alert.notice.whose.user or None, folded=False, chosen=True, column=19,
     ),
     Field(
         "unit", TEXT, _OWNER, lambda alert: unit_of(alert.notice.whose.home) or None, folded=False, chosen=True,
+        column=17,
     ),
     Field(
-        "container", TEXT, _OWNER, values.container, folded=False, chosen=True,
+        "container", TEXT, _OWNER, values.container, folded=False, chosen=True, column=18,
     ),
     Field(
         "cgroup", TEXT, _OWNER, lambda alert: alert.notice.whose.cgroup[:MOST_OF_A_PATH] or None,
@@ -248,11 +251,14 @@ FIELDS = (
     Field(
         "netns_name", TEXT, _OWNER, lambda alert: alert.notice.whose.netns_name or None, folded=False, chosen=True,
     ),
-    Field("peer_pid", WHOLE, _PEER, values.peer(lambda peer: str(peer.pid or "")), folded=False),
+    Field(
+        "peer_pid", WHOLE, _PEER, values.peer(lambda peer: str(peer.pid or "")), folded=False, column=20, shown=True,
+    ),
     Field(
         "peer_comm", TEXT, _PEER, values.peer(lambda peer: peer.comm if peer.pid else ""), folded=False, chosen=True,
+        column=21, shown=True,
     ),
-    Field("peer_id", TEXT, _PEER, values.peer(lambda peer: peer.id), folded=False),
+    Field("peer_id", TEXT, _PEER, values.peer(lambda peer: peer.id), folded=False, column=22, shown=True),
     Field(
         "crossings", WHOLE, "of a flapping queue alone: how often it crossed since the alert before",
         lambda alert: str(alert.notice.crossings) if alert.notice.crossings else None,
@@ -295,3 +301,8 @@ def parameters(alert: Alert) -> dict[str, str]:
 def columns() -> list[Field]:
     """Return the fields that are columns of the store, in the order of the columns."""
     return sorted((field for field in FIELDS if field.column), key=lambda field: field.column)
+
+
+def filters() -> list[Field]:
+    """Return those of them by which entries and episodes are found."""
+    return [field for field in columns() if not field.shown]

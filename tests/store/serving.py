@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from sockbpf.settings.store import StoreSettings as Settings
 from sockbpf.store.data.columns import LATER, LATER_COLUMNS
+from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
 from tests.live.waiting import DEADLINE_S, until
@@ -180,9 +181,29 @@ def first_edition(database: str) -> None:
         for table, names in (("entry", ("arrived", "trusted", "digest")), ("episode", ("arrived", "digest"))):
             for name in LATER:
                 connection.execute(text(f"drop index if exists {table}_{name}"))
-            for name in (*names, *LATER_COLUMNS):
-                connection.execute(text(f"alter table {table} drop column {name}"))
+            for name in (*names, *(name for name in LATER_COLUMNS if table == "episode" or name in ENTRY.c)):
+                connection.execute(text(f'alter table {table} drop column "{name}"'))
         connection.execute(text("update store_edition set edition = 1"))
+    engine.dispose()
+
+
+def third_edition(database: str) -> None:
+    """Make a database one of the third edition, as a store of then left it: later columns are left out."""
+    engine = open_engine(Settings(database=database).database, connections=1)
+    later = LATER_COLUMNS[1:]
+    with engine.begin() as connection:
+        for table in (ENTRY, EPISODE):
+            for row in connection.execute(select(table)).mappings().all():
+                digest = digest_of({**row, **dict.fromkeys(later)}, table.c.keys())
+                its = [column == row[column.name] for column in table.primary_key]
+                connection.execute(table.update().where(*its).values(digest=digest))
+            for name in later:
+                connection.execute(text(f"drop index if exists {table.name}_{name}"))
+                if name in table.c:
+                    connection.execute(text(f'alter table {table.name} drop column "{name}"'))
+        connection.execute(text("update store_edition set edition = 3"))
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("pragma user_version = 3")
     engine.dispose()
 
 

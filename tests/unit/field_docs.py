@@ -7,7 +7,8 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from sockbpf.record.fields import FIELDS, Field, columns
+from sockbpf.record.fields import FIELDS, Field
+from sockbpf.record.fields import filters as fields_of_filters
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ def table() -> str:
 
 def filters() -> str:
     """Return the sentence of docs/store.md that names the filters."""
-    return f"Filters by a field of alerts: {_names(columns())}."
+    return f"Filters by a field of alerts: {_names(fields_of_filters())}."
 
 
 def _names(fields: list[Field]) -> str:

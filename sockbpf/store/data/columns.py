@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sockbpf.record.fields import PLACES_OF_EDITION_2, Kind, columns
+from sockbpf.record.fields import PLACES_OF_EDITION_2, Kind, columns, filters
 from sockbpf.store.data.values import OF_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COLUMNS = {field.name: field.kind for field in columns()}
+KINDS = {field.name: field.kind for field in columns()}
+"""All fields that are columns, and the kind of each."""
+COLUMNS = {field.name: field.kind for field in filters()}
 """The fields by which entries are found, besides their time, and the kind of each."""
 LATER = tuple(field.name for field in columns() if field.column > PLACES_OF_EDITION_2)
 """Those fields whose columns were added to the tables later: null in entries that are older than the column."""
@@ -19,13 +21,18 @@ LATER = tuple(field.name for field in columns() if field.column > PLACES_OF_EDIT
 
 def column_of(name: str) -> str:
     """Return the name of a field's column: that of an address, which holds its bytes, differs from the field's."""
-    return name.replace("_ip", "_packed") if COLUMNS[name] is Kind.ADDRESS else name
+    return name.replace("_ip", "_packed") if KINDS[name] is Kind.ADDRESS else name
 
 
 LATER_COLUMNS = tuple(map(column_of, LATER))
-_READERS = tuple((name, column_of(name), OF_COLUMN[kind]) for name, kind in COLUMNS.items())
+_READERS = tuple((name, column_of(name), OF_COLUMN[kind]) for name, kind in KINDS.items())
 
 
 def columns_of(body: Mapping[str, Any]) -> dict[str, object]:
-    """Return the values of all columns; what was posted may have any value, or none, under the name of a field."""
-    return {column: read(body.get(name)) for name, column, read in _READERS}
+    """Return the values of an entry's columns; what was posted may have any value, or none, under a field's name."""
+    return {column: read(body.get(name)) for name, column, read in _READERS if name in COLUMNS}
+
+
+def shown_of(body: Mapping[str, Any]) -> dict[str, object]:
+    """Return the values of the further columns that episodes have."""
+    return {column: read(body.get(name)) for name, column, read in _READERS if name not in COLUMNS}

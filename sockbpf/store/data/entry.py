@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sockbpf.record.event import Direction
 from sockbpf.record.fields import BY_NAME, FIELDS, Kind, Needed
-from sockbpf.store.data.columns import COLUMNS, columns_of
+from sockbpf.store.data.columns import COLUMNS, columns_of, shown_of
 from sockbpf.store.data.values import OF_REQUEST, EntryError, searchable, seconds_or_none
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def _episode(body: Mapping[str, Any], columns: Mapping[str, object]) -> dict[str
     at_s = body["timestamp"]
     episode = {
         **columns,
+        **shown_of(body),
         **{name: searchable(body[name]) if name in body else None for name in ("local_ip", "remote_ip")},
         "netns": body.get("netns"),
         "start": max(0.0, at_s - body.get("duration", 0.0)),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Column, Connection, Float, LargeBinary, Text, func, inspect, select, text
 
-from sockbpf.store.data.columns import LATER, column_of
+from sockbpf.store.data.columns import COLUMNS, LATER, column_of
 from sockbpf.store.data.engine import SchemaError
 from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE, METADATA, PAIR, PARTITIONED
 
@@ -111,10 +111,10 @@ def _add(connection: Connection, column: Column[Any]) -> None:
 
 
 def _add_column_of(field: str) -> Callable[[Connection], None]:
-    """Return the step that adds the column of this field to both tables."""
+    """Return the step that adds the column of this field to both tables, or to episodes alone."""
 
     def step(connection: Connection) -> None:
-        for table in (ENTRY, EPISODE):
+        for table in (ENTRY, EPISODE) if field in COLUMNS else (EPISODE,):
             _add(connection, table.c[column_of(field)])
             for index in table.indexes:
                 if index.name == f"{table.name}_{field}":

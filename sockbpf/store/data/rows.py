@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WRITING = 7_362_532
 """Key of PostgreSQL's advisory lock for writing entries: one of the stores that share the database at a time."""
+OF_A_CAUSE = ("confidence", "reason")
 MOST_ASKED = 500
 """Keys or ids in one query: a database bounds the parameters of a statement."""
 
@@ -101,6 +102,8 @@ def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Return what both say of one episode; where they differ, the one with the later alert counts."""
     later, earlier = (other, one) if other["last"] >= one["last"] else (one, other)
     joined = {name: value if value is not None else earlier[name] for name, value in later.items()}
+    if later["cause"] is not None:  # what was said of one cause is not said of another
+        joined |= {name: later[name] for name in OF_A_CAUSE}
     joined["start"] = min(one["start"], other["start"])
     joined["peak"] = max(one["peak"], other["peak"])
     joined["alerts"] = one["alerts"] + other["alerts"]

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from sockbpf.record.fields import Kind
-from sockbpf.store.data.columns import COLUMNS, LATER, column_of
+from sockbpf.store.data.columns import COLUMNS, KINDS, LATER, column_of
 
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
@@ -40,7 +40,7 @@ entries, those that were posted count as anybody's."""
 
 METADATA = MetaData()
 _N = BigInteger().with_variant(Integer, "sqlite")
-_KINDS: dict[Kind, TypeEngine[Any]] = {
+_TYPES: dict[Kind, TypeEngine[Any]] = {
     Kind.TEXT: Text(),
     Kind.WHOLE: BigInteger(),
     Kind.SECONDS: Float(53),
@@ -50,7 +50,21 @@ _KINDS: dict[Kind, TypeEngine[Any]] = {
 
 def _column(name: str) -> Column[Any]:
     """Return the column of a field."""
-    return Column(column_of(name), _KINDS[COLUMNS[name]])
+    return Column(column_of(name), _TYPES[KINDS[name]])
+
+
+def _indexes(table: str, *also: str) -> list[Index]:
+    """Return the indexes of later columns: but for the first one, only of rows that have a value there."""
+    return [
+        Index(f"{table}_{name}", column_of(name), *also, **({} if name == LATER[0] else _where_there(name)))
+        for name in LATER
+        if name in COLUMNS
+    ]
+
+
+def _where_there(name: str) -> dict[str, Any]:
+    there = text(f'"{column_of(name)}" is not null')
+    return {"sqlite_where": there, "postgresql_where": there}
 
 
 EDITIONS = Table("store_edition", METADATA, Column("edition", Integer, primary_key=True))
@@ -66,7 +80,7 @@ ENTRY = Table(
     Column("arrived", Float(53)),
     Column("trusted", BigInteger),
     Column("digest", LargeBinary),
-    *map(_column, LATER),
+    *(_column(name) for name in LATER if name in COLUMNS),
     UniqueConstraint("key", "at", name="entry_once"),
     Index("entry_at", "at", "n"),
     Index("entry_local_port", "local_port", "at", "n"),
@@ -78,7 +92,7 @@ ENTRY = Table(
     Index("entry_pid", "pid", "at", "n"),
     Index("entry_id", "id"),
     Index("entry_arrived", text("coalesce(arrived, at)")),
-    *(Index(f"entry_{name}", column_of(name), "at", "n") for name in LATER),
+    *_indexes("entry", "at", "n"),
     Index("entry_anybody", "n", sqlite_where=text(ANYBODY), postgresql_where=text(ANYBODY)),
     sqlite_autoincrement=True,  # a number is never given twice: a stream resumes by number
 )
@@ -120,7 +134,7 @@ EPISODE = Table(
     Column("arrived", Float(53)),
     Column("digest", LargeBinary),
     *map(_column, LATER),
-    *(Index(f"episode_{name}", column_of(name), "start") for name in LATER),
+    *_indexes("episode", "start"),
     Index("episode_start", "start"),
     Index("episode_last", "last"),
     Index("episode_peak", "peak"),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 8 * 2**20
 """Bytes of the bodies on one page: posted objects may be large, and a page is held in memory."""
+COLUMN, PAIRS = "column", "pairs"
+"""Where an entry may have the value of a later column."""
 LENGTH = func.length(ENTRY.c.body).label("length")
 """Bytes of the body, which is ASCII."""
 
@@ -44,7 +46,9 @@ def find(connection: Connection, wanted: Filter) -> tuple[list[tuple[int, float,
     The newest entry comes first; of entries with the same time, the one that was stored last.
     """
     places = [
-        _bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, wanted, sides) for sides in _sides(wanted)
+        _bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, wanted, {**sides, **places})
+        for sides in _sides(wanted)
+        for places in _places_of_later(wanted)
     ]
     rows = sorted(
         {place for each in places for place in _places(connection, each)},
@@ -139,6 +143,16 @@ def _sides(wanted: Filter) -> list[dict[str, str]]:
     ]
 
 
+def _places_of_later(wanted: Filter) -> list[dict[str, str]]:
+    """Return both places of the first filter by a later column: {"unit": COLUMN}, then {"unit": PAIRS}.
+
+    An entry from before the column has the value as a pair. Each place is searched by a query of its own, as above;
+    of further such filters the queries, which would become many, look at both places at once.
+    """
+    first = next((name for name in wanted.columns if name in LATER), None)
+    return [{first: place} for place in (COLUMN, PAIRS)] if first else [{}]
+
+
 def _bounded(statement: Select[Any], table: Table, wanted: Filter, sides: dict[str, str]) -> Select[Any]:
     statement = statement.where(*_conditions(table, wanted, sides))
     if wanted.from_s is not None:
@@ -154,10 +168,11 @@ def _bounded(statement: Select[Any], table: Table, wanted: Filter, sides: dict[s
 
 
 def _conditions(table: Table, wanted: Filter, sides: dict[str, str]) -> list[ColumnElement[bool]]:
-    conditions = [_is(table, name, value) for name, value in wanted.columns.items()]
+    conditions = [_is(table, name, value, sides.get(name)) for name, value in wanted.columns.items()]
     if wanted.min_size is not None:
         conditions.append((table.c.size if table is ENTRY else table.c.peak) >= wanted.min_size)
-    for name, side in sides.items():
+    for name in wanted.ends:
+        side = sides[name]
         column = table.c[f"{side}_port" if name == "port" else f"{side}_packed"]
         value = wanted.ends[name]
         conditions.append(column.between(*value) if name == "cidr" else column == value)
@@ -166,11 +181,12 @@ def _conditions(table: Table, wanted: Filter, sides: dict[str, str]) -> list[Col
     return conditions
 
 
-def _is(table: Table, name: str, value: object) -> ColumnElement[bool]:
-    column = table.c[column_of(name)]
-    if table is ENTRY and name in LATER:  # an entry from before the column has it as a pair
-        return or_(column == value, ENTRY.c.n.in_(select(PAIR.c.n).where(*_pair(name, str(value)))))
-    return column == value
+def _is(table: Table, name: str, value: object, place: str | None) -> ColumnElement[bool]:
+    column = table.c[column_of(name)] == value
+    if table is not ENTRY or name not in LATER or place == COLUMN:
+        return column
+    pair = ENTRY.c.n.in_(select(PAIR.c.n).where(*_pair(name, str(value))))
+    return pair if place == PAIRS else or_(column, pair)
 
 
 def _pair(name: str, value: str) -> tuple[ColumnElement[bool], ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from sockbpf import __version__
-from sockbpf.record.fields import FIELDS, Field, Kind, Needed, columns
+from sockbpf.record.fields import FIELDS, Field, Kind, Needed, filters
 from sockbpf.store.data.entry import CHOICES, NEEDED, NEEDED_OF_RATES, NEEDED_OF_SOCKETS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS, SORTS
 from sockbpf.store.data.values import MOST_INTEGER
@@ -110,7 +110,7 @@ ALERT: dict[str, Any] = {
     },
     "parameters": _query(**{field.name: _parameter(field) for field in FIELDS}),
 }
-COLUMNS = {field.name: KINDS[field.kind] for field in columns()}
+COLUMNS = {field.name: KINDS[field.kind] for field in filters()}
 """The filters by a field of alerts; in objects that were posted the field may have any value."""
 FILTERS: dict[str, dict[str, Any]] = {
     "from": TIME,
