@@ -107,13 +107,14 @@ def build(
     schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
     listening = Listening.begin(config, listeners, waking.wake, counters)
     watches: tuple[Watching, ...] = (listening.watch, rate_watch)
+    naming = Naming(cmdline=config.owner.cmdline)
     settings = Reload(
         config=config, reread=reread, counters=counters, rules=rules,
         policy=policy, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
-        is_blind=is_blind, dispatch=dispatch, store=store,
+        is_blind=is_blind, dispatch=dispatch, store=store, naming=naming,
     )  # fmt: skip
     losses = Losses(counters, tables, own)
-    causes, naming = Causes(counters, owners.owner, owners.known), Naming()
+    causes = Causes(counters, owners.owner, owners.known)
     status = Status(
         run=blake2s(salt.encode(), digest_size=8).hexdigest(),
         probes=probes, no_hooks=no_hooks, look=look.name, rates=rates, rules=rules,

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sockbpf.kernel.look.arguments import arguments_of
 from sockbpf.kernel.look.whose import (
     Accounts,
     Cgroups,
@@ -20,6 +21,7 @@ from sockbpf.kernel.look.whose import (
     own_or_process,
 )
 from sockbpf.record.alert import CLEARED, Folded, Notice
+from sockbpf.record.cmdline import shown
 from sockbpf.record.event import NO_UID
 from sockbpf.record.socket_row import NOBODY, Whose
 
@@ -38,7 +40,9 @@ NAMES_S = 1.0
 class Naming:
     """Gives each notice of one queue what is known of its owner, then or earlier. For the loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cmdline: bool = False) -> None:
+        """With `cmdline` the command line of the process is read too."""
+        self._cmdline = cmdline
         self._cgroups = Cgroups(cgroup_root())
         self._accounts = Accounts()
         self._known: OrderedDict[str, Whose] = OrderedDict()
@@ -49,6 +53,13 @@ class Naming:
     def __len__(self) -> int:
         """Return how many episodes are remembered."""
         return len(self._known)
+
+    def use(self, *, cmdline: bool) -> None:
+        """Take a new setting; what was read before by another is forgotten."""
+        if cmdline != self._cmdline:
+            self._cmdline = cmdline
+            for id_, whose in self._known.items():
+                self._known[id_] = replace(whose, pid=0, cmdline="")
 
     def known(self, id_: str) -> Whose:
         """Return what is known of the owner of an open episode that has made an alert."""
@@ -72,7 +83,9 @@ class Naming:
     def _whose(self, socket: Socket, pid: int, before: Whose) -> Whose:
         """Return what is known now, and what was known `before` and is not to be had any more."""
         # The process may be gone since, and its number another's.
-        of_process = before.process_cgroup if pid == before.pid else cgroup_of_process(pid)
+        is_same = pid == before.pid
+        of_process = before.process_cgroup if is_same else cgroup_of_process(pid)
+        cmdline = before.cmdline if is_same or not self._cmdline else shown(arguments_of(pid))
         user = "" if socket.uid == NO_UID else self._accounts.name(socket.uid)
         return Whose(
             pid=pid,
@@ -80,6 +93,7 @@ class Naming:
             cgroup=own_or_process(self._cgroups, socket.cgroup, of_process) or before.cgroup,
             process_cgroup=of_process or before.process_cgroup,
             netns_name=self._name_of(socket.netns) or before.netns_name,
+            cmdline=cmdline or before.cmdline,
         )
 
     def _name_of(self, netns: int) -> str:

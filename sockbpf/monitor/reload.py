@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sockbpf.judge.stages import Stages
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.listening import Listening
+    from sockbpf.monitor.naming import Naming
     from sockbpf.monitor.rates import RateWatch
     from sockbpf.monitor.rules import Rules
     from sockbpf.monitor.schedule import Schedule
@@ -51,6 +52,7 @@ class Reload:
     dispatch: Dispatch
     store: StoreProcess
     rates: RateWatch
+    naming: Naming
     wanted: bool = False
     """Whether the settings are to be read again; a signal handler may set it."""
     _is_wait_logged: bool = field(default=False, init=False)
@@ -96,6 +98,7 @@ class Reload:
         self.listening.use(config)
         self.stages.change(settings_of(config))
         self.rates.use(config)
+        self.naming.use(cmdline=config.owner.cmdline)
         # A sweep at once finds what is over by the new thresholds.
         self.schedule.use_timing(timing_of(config, is_blind=self.is_blind), monotonic_s())
         logging.getLogger().setLevel(config.log.upper())

@@ -98,8 +98,8 @@ _WHY = (
 )
 _PEER = "the process at the other end of the connection, where that is on this host; its open episode"
 _OWNER = (
-    "whose socket it is, where that is certain; `user` made it, `unit` and `container`, 12 digits of its id or its "
-    "name, are of the process, `cgroup` of the socket"
+    "whose socket it is, where that is certain: [docs/owner.md](docs/owner.md); `cmdline` only with "
+    "`owner: {cmdline: true}`"
 )
 
 FIELDS = (
@@ -251,6 +251,7 @@ FIELDS = (
     Field(
         "netns_name", TEXT, _OWNER, lambda alert: alert.notice.whose.netns_name or None, folded=False, chosen=True,
     ),
+    Field("cmdline", TEXT, _OWNER, lambda alert: alert.notice.whose.cmdline or None, folded=False, chosen=True),
     Field(
         "peer_pid", WHOLE, _PEER, values.peer(lambda peer: str(peer.pid or "")), folded=False, column=20, shown=True,
     ),

@@ -42,6 +42,8 @@ class Whose:
     """The name of its network namespace, if that has one."""
     process_cgroup: str = ""
     """The path of the cgroup of the process that holds it."""
+    cmdline: str = ""
+    """The command line of that process, where it is asked for, as it may be shown."""
 
     @property
     def home(self) -> str:

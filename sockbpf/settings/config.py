@@ -43,6 +43,7 @@ from sockbpf.settings.fields import (
     whole,
 )
 from sockbpf.settings.http import HttpOptions, one_login
+from sockbpf.settings.owner import OwnerSettings
 from sockbpf.settings.rates import DEFAULT as RATES
 from sockbpf.settings.rates import RatesSettings
 from sockbpf.settings.rules import Rules
@@ -222,6 +223,7 @@ class Config(Section):
     flapping: FlappingSettings = FlappingSettings()
     fold: FoldSettings = FoldSettings()
     rates: RatesSettings = RATES
+    owner: OwnerSettings = OwnerSettings()
     heartbeat: Annotated[float, duration("0s"), AfterValidator(none_or_a_second)] = 0.0
     metrics: Annotated[MetricsSettings, AtStart()] = MetricsSettings()
     status: Annotated[StatusSettings, AtStart()] = StatusSettings()
