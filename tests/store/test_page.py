@@ -130,13 +130,70 @@ def test_a_chosen_socket_shows_its_sizes(one: Store, open_page: OpenPage, tmp_pa
 
 @pytest.mark.parametrize("view", ["episodes", "alerts"])
 def test_hostile_texts_are_shown_as_text(one: Store, open_page: OpenPage, view: str) -> None:
-    send(one, 1, comm=HOSTILE[:200], host=HOSTILE[:200], further=HOSTILE)
+    names = ("comm", "host", "reason", "unit", "container", "user", "peer_comm")
+    send(one, 1, **dict.fromkeys(names, HOSTILE[:200]), peer_pid=7, further=HOSTILE)
     page = open_page(one, fragment=f"#view={view}")
     expect(page.locator(f"{ROWS} .of-comm")).to_contain_text("<img src=x")
     expect(page.locator(f"{ROWS} .of-host")).to_contain_text("\\u{202e}")
     page.locator(ROWS).first.click()
     expect(page.locator("#socket-facts")).to_contain_text("<script>")
+    expect(page.locator("#socket-why")).to_contain_text("\\u{202e}")
     assert page.evaluate("window.ran === undefined && !document.querySelector('main img, .side img')")
+
+
+SENTENCE = "reader (pid 4711) is stopped; it has read nothing for 12 s, 3.1 MiB wait"
+
+
+def a_pair(store: Store) -> None:
+    """Send both ends of a connection within the host, the sender first."""
+    whose = {"unit": "reader.service", "container": "0123456789ab", "user": "www-data"}
+    ends = {"local_ip": "127.0.0.1", "remote_ip": "127.0.0.1"}
+    send(
+        store, 11, type="SEND", local_port=40000, remote_port=5432, comm="writer", pid=12312, size=3_000_000,
+        cause="peer-not-reading", confidence="high", reason="the peer does not read: its window is 0",
+        peer_id=f"{12:016x}", peer_pid=4711, peer_comm="reader", **ends,
+    )  # fmt: skip
+    send(
+        store, 12, local_port=5432, remote_port=40000, comm="reader", size=2_000_000, cause="reader-stopped",
+        confidence="high", reason=SENTENCE, peer_id=f"{11:016x}", peer_pid=12312, peer_comm="writer",
+        **ends, **whose,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("is_there_before", [True, False])
+def test_both_ends_of_a_connection_are_one_incident(
+    one: Store, open_page: OpenPage, tmp_path: Path, is_there_before: bool
+) -> None:
+    some(one)
+    if is_there_before:
+        a_pair(one)
+    page = open_page(one)
+    if not is_there_before:
+        a_pair(one)
+    expect(page.locator("#open-count")).to_have_text("4")
+    pair = page.locator("#worst li", has_text="reader")
+    expect(pair).to_have_count(1)
+    expect(pair.locator(".service")).to_have_text("tcp 5432 RECV")
+    expect(pair.locator(".why")).to_have_text(SENTENCE)
+    expect(pair.locator(".who")).to_have_text("reader (4711) · reader.service · web1")
+    expect(pair.locator(".other")).to_have_text("other end: SEND 2.86 MiB writer (12312)")
+    expect(page.locator(ROWS)).to_have_count(5)
+    expect(page.locator(f"{ROWS} .of-comm .below", has_text="reader.service")).to_have_count(1)
+    expect(page.locator(ROWS, has_text="other end of tcp 5432 RECV, reader (4711)")).to_have_count(1)
+    pair.locator("button").click()
+    expect(page.locator("#socket-why")).to_have_text(SENTENCE)
+    for shown in ("reader.service", "0123456789ab", "www-data", "writer (12312)", "reader-stopped, high"):
+        expect(page.locator("#socket-facts")).to_contain_text(shown)
+    page.screenshot(path=tmp_path / "pair.png")
+    for typed in ("reader.service", "unit=reader.service", "cause=reader-stopped"):
+        page.fill("#text", typed)
+        expect(page.locator(ROWS)).to_have_count(1)
+    page.fill("#text", "")
+    send(one, 12, seq=1000, event="cleared", size=0)
+    expect(page.locator("#worst li", has_text="writer").locator(".why")).to_contain_text(
+        "the peer does not read"
+    )
+    expect(page.locator("#open-count")).to_have_text("4")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -145,6 +202,7 @@ def test_no_sideways_scroll_and_no_serious_finding(
     one: Store, open_page: OpenPage, tmp_path: Path, scheme: str, width: int
 ) -> None:
     some(one)
+    a_pair(one)
     page = open_page(one, width=width, scheme=scheme)
     page.locator(ROWS).first.click()
     expect(page.locator("#series canvas")).to_be_visible()

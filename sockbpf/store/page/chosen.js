@@ -5,7 +5,7 @@ import { page } from "./api.js";
 import { alertKey } from "./episodes.js";
 import { parametersOf, range, sameSocket, socketOf } from "./filter.js";
 import { KEPT, makeSeries } from "./series.js";
-import { ago, brief, bytes, clock, ends, number, owner, service, size, utc, visible } from "./words.js";
+import { ago, brief, bytes, clock, ends, number, owner, peer, service, size, utc, visible, why } from "./words.js";
 
 /** Alerts of one page; further pages are asked for only while too few alerts are of the chosen socket itself. */
 const PAGE = 300;
@@ -56,6 +56,8 @@ export function makeChosen(changed) {
     const known = [...alerts.values()];
     const newest = known.reduce((one, other) => (number(one?.timestamp) > number(other.timestamp) ? one : other), null);
     const row = { ...rowOf(socket), ...newest, ...episode };
+    byId("socket-why").textContent = why(row);
+    byId("socket-why").hidden = !why(row);
     byId("socket-name").textContent = `${service(row)}  ${ends(row)}`;
     fillFacts(byId("socket-facts"), facts(row));
     byId("series").hidden = known.length === 0;
@@ -78,6 +80,11 @@ function facts(row) {
   return [
     ["Host", brief(row.host), visible(row.host)],
     ["Process", owner(row), visible(row.comm)],
+    ["Unit", brief(row.unit), visible(row.unit)],
+    ["Container", brief(row.container), visible(row.container)],
+    ["User", brief(row.user), visible(row.user)],
+    ["Other end", peer(row), visible(row.peer_comm)],
+    ["Cause", [brief(row.cause), brief(row.confidence)].filter(Boolean).join(", "), visible(row.evidence)],
     ["Now", row.end === null ? `${size(row.size, row.type)} of ${size(row.threshold, row.type)}` : "", bytes(row.size, row.type)],
     ["Peak", size(row.peak, row.type), bytes(row.peak, row.type)],
     ["Threshold", size(row.threshold, row.type), bytes(row.threshold, row.type)],

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The columns of the table, for episodes and for alerts: one entry for each. */
 
-import { ago, brief, bytes, clock, ends, lasted, number, owner, service, size, times, timesText, utc, visible } from "./words.js";
+import { ago, brief, bytes, clock, ends, home, lasted, number, owner, service, size, times, timesText, utc, visible, whose, why } from "./words.js";
 
 /**
  * `text` and `title` of a cell; `by`: the value that rows are sorted by; `store`: the name by which the store itself can
- * sort all that it has; `wide`: left out on narrow screens; `since`: the time from which the cell goes on counting.
+ * sort all that it has; `wide`: left out on narrow screens; `below`: a second line, with `belowTitle`; `since`: the time
+ * from which the cell goes on counting.
  */
 const start = { key: "start", name: "Start", text: (r) => clock(r.start), title: (r) => utc(r.start), by: (r) => number(r.start), store: "start" };
 const when = { key: "start", name: "Time", text: (r) => clock(r.timestamp), title: (r) => utc(r.timestamp), by: (r) => number(r.timestamp), store: "start" };
 const serviceOf = { key: "service", name: "Type", text: (r) => [r.protocol, r.type].map(brief).join(" "), title: (r) => (r.protocol || r.type ? service(r) : ""), by: serviceOrder };
-const socket = { key: "socket", name: "Socket", text: (r) => visible(named(r), 160), title: (r) => visible(named(r)), by: named, chooses: true, grows: true };
+const socket = { key: "socket", name: "Socket", text: (r) => visible(named(r), 160), title: (r) => visible(named(r)), by: named, chooses: true, grows: true, below: said, belowTitle: why };
 const host = { key: "host", name: "Host", text: (r) => brief(r.host), title: (r) => visible(r.host), by: (r) => visible(r.host), wide: true };
-const process = { key: "comm", name: "Process", text: owner, title: (r) => visible(r.comm), by: (r) => visible(r.comm), wide: true };
+const process = { key: "comm", name: "Process", text: owner, title: (r) => [visible(r.comm), whose(r)].filter(Boolean).join(", "), by: (r) => visible(r.comm), wide: true, below: home, belowTitle: whose };
 const bytesOf = (key, name, wide) => ({ key, name, text: (r) => size(r[key], r.type), title: (r) => bytes(r[key], r.type), by: (r) => number(r[key]), numeric: true, wide });
 const peak = { ...bytesOf("peak", "Peak", false), store: "peak" };
 const threshold = bytesOf("threshold", "Threshold", true);
@@ -49,6 +50,12 @@ function named(row) {
   if (row.local_ip !== undefined || row.count !== undefined || row.local_port !== undefined) return ends(row);
   const rest = Object.entries(row).filter(([name]) => !["event", "timestamp", "host"].includes(name));
   return rest.map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`).join(" ");
+}
+
+/** Why; of the end of an incident that follows, which end leads. */
+function said(row) {
+  const { leader } = row;
+  return leader ? `other end of ${service(leader)}${owner(leader) ? `, ${owner(leader)}` : ""}` : visible(why(row), 160);
 }
 
 function serviceOrder(row) {

@@ -7,6 +7,8 @@ const OF_THE_SOCKET = [
   ...["host", "id", "protocol", "type", "local_ip", "local_port", "remote_ip", "remote_port"],
   ...["pid", "comm", "netns", "count", "fold", "worst", "name"],
 ];
+const LATEST = ["unit", "container", "user", "peer_pid", "peer_comm", "peer_id"];
+const OF_A_CAUSE = ["cause", "confidence", "reason"];
 
 /** What names an episode, and an alert: the same however often the alert comes. */
 export function episodeKey(row) {
@@ -22,6 +24,10 @@ export function isOfEpisode(row) {
   return row.id !== undefined && row.id !== null && row.event !== "heartbeat" && number(row.timestamp) !== null;
 }
 
+function picked(names, value) {
+  return Object.fromEntries(names.map((name) => [name, value(name)]));
+}
+
 /** Return the episode after an alert; `known` is how it stood before, undefined if it was not known. */
 export function after(known, alert) {
   const at = number(alert.timestamp);
@@ -29,7 +35,8 @@ export function after(known, alert) {
   const ended = alert.event === "cleared" ? at : null;
   const peak = Math.max(number(alert.peak) ?? 0, number(alert.size) ?? 0, known?.peak ?? 0);
   if (known === undefined) {
-    const made = Object.fromEntries(OF_THE_SOCKET.filter((name) => name in alert).map((name) => [name, alert[name]]));
+    const told = [...OF_THE_SOCKET, ...LATEST, ...OF_A_CAUSE];
+    const made = Object.fromEntries(told.filter((name) => name in alert).map((name) => [name, alert[name]]));
     return { ...made, start: began, end: ended, last: at, size: number(alert.size) ?? 0, peak, threshold: number(alert.threshold), alerts: 1 };
   }
   if (at <= known.last && ended === null) return known; // a repetition, or an older alert
@@ -43,6 +50,8 @@ export function after(known, alert) {
     threshold: number(alert.threshold) ?? known.threshold,
     pid: known.pid ?? alert.pid,
     comm: known.comm ?? alert.comm,
+    ...picked(LATEST, (name) => alert[name] ?? known[name]),
+    ...picked(OF_A_CAUSE, (name) => (alert.cause === undefined ? known[name] : alert[name])),
     alerts: (known.alerts ?? 0) + (at > known.last ? 1 : 0),
   };
 }

@@ -89,7 +89,8 @@ function fitsOne(row, name, value, loosely) {
 
 /** The texts in which free words are searched. */
 function searched(row) {
-  return [row.comm, row.host, row.local_ip, row.remote_ip, row.name].map((each) => String(each ?? "").toLowerCase()).join("\n");
+  const names = [row.comm, row.host, row.local_ip, row.remote_ip, row.name, row.unit, row.container, row.user, row.cause, row.reason];
+  return names.map((each) => String(each ?? "").toLowerCase()).join("\n");
 }
 
 function same(ip, value) {

@@ -17,7 +17,7 @@ const MOST = "1000";
 /** The filters of episodes that the store has; by others only the loaded rows are filtered. */
 const OF_EPISODES = new Set([
   ...["from", "to", "protocol", "type", "ip", "port", "cidr", "host", "pid", "comm", "min_size", "id", "size"],
-  ...["local_ip", "local_port", "remote_ip", "remote_port", "name"],
+  ...["local_ip", "local_port", "remote_ip", "remote_port", "name", "cause", "unit", "container", "user"],
 ]);
 
 function isAsked(kind, name) {
@@ -43,9 +43,9 @@ export function makeLoaded() {
 
   async function first(kind, signal) {
     const { word, list } = asked(kind, set);
-    // The store finds a process and a host by the whole name; parts of names are searched in the loaded rows.
+    // The store finds a process, a host and a unit by the whole name; parts of names are searched in the loaded rows.
     const names = new Set(list.map(([name]) => name));
-    const whole = word ? ["comm", "host"].filter((name) => !names.has(name)) : [];
+    const whole = word ? ["comm", "host", "unit"].filter((name) => !names.has(name)) : [];
     const pages = await Promise.all([[], ...whole.map((name) => [[name, word]])].map((also) => page(PATHS[kind], [...list, ...also], signal)));
     held[kind].clear();
     for (const each of pages) keep(kind, each.rows);

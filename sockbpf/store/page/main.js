@@ -9,10 +9,11 @@ import { alertKey, episodeKey } from "./episodes.js";
 import { conditions, fits, parameters, range, socketOf, wanted } from "./filter.js";
 import { follow } from "./live.js";
 import { KEPT, makeLoaded } from "./loaded.js";
+import { pairs } from "./pairs.js";
 import { makeTable } from "./table.js";
 import { makeTimeline } from "./timeline.js";
 import { ago, ends, lasted, number, service, size, utc } from "./words.js";
-import { allOf, showWorst } from "./worst.js";
+import { allOf, incidents, showWorst } from "./worst.js";
 
 /** Times from one drawing to the next, from one announcement of new alerts to the next, and while nothing comes. */
 const DRAW_MS = 250;
@@ -114,11 +115,23 @@ function narrowed(rows) {
   return rows.filter((row) => fits(row, typed, true));
 }
 
+/** Return the rows, of ends that follow with the end that leads as `leader`; a row that stays the same is the same object. */
+const markedRows = new WeakMap();
+function marked(rows) {
+  const follows = pairs(rows);
+  return rows.map((row) => {
+    const leader = follows.get(row);
+    if (!leader) return row;
+    if (markedRows.get(row)?.leader !== leader) markedRows.set(row, { ...row, leader });
+    return markedRows.get(row);
+  });
+}
+
 function drawTable() {
   const set = controls.get();
   const columns = COLUMNS[set.view];
   const all = [...loaded.held[set.view].values()];
-  const rows = sorted(narrowed(all), columns, set.sort);
+  const rows = sorted(set.view === "episodes" ? marked(narrowed(all)) : narrowed(all), columns, set.sort);
   table.show(columns, rows, { sort: set.sort, keyOf: set.view === "episodes" ? episodeKey : alertKey, chosen: chosen.is });
   const more = loaded.next[set.view] !== null;
   const column = columns.find((each) => each.key === set.sort.replace(/^-/, ""));
@@ -147,7 +160,7 @@ function drawEmpty(set) {
 }
 
 function drawWorst() {
-  const open = [...loaded.held.open.values()];
+  const open = incidents([...loaded.held.open.values()]);
   showWorst(byId("worst"), open, { all: is.allWorst, chosen: chosen.is, choose });
   byId("worst").hidden = !open.length;
   byId("worst-empty").hidden = open.length > 0;

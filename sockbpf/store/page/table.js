@@ -110,6 +110,12 @@ function emptyRow(columns) {
       button.className = "choose";
       td.append(button);
     }
+    if (column.below) {
+      if (!column.chooses) td.append(document.createElement("span"));
+      const second = document.createElement("span");
+      second.className = "below";
+      td.append(second);
+    }
     tr.append(td);
   }
   return tr;
@@ -121,8 +127,13 @@ function fill(tr, columns, row) {
     const td = tr.children[place];
     const text = column.text(row);
     if (column.chooses) td.firstChild.textContent = text || "–";
+    else if (column.below) td.firstChild.textContent = text;
     else td.textContent = text;
     td.title = column.title ? column.title(row) : "";
+    if (column.below) {
+      td.lastChild.textContent = column.below(row);
+      td.lastChild.title = column.belowTitle(row);
+    }
     if (column.look) td.dataset.look = column.look(row);
     const since = column.since?.(row) ?? null;
     if (since === null) delete td.dataset.since;

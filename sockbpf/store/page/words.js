@@ -141,6 +141,27 @@ export function service(row) {
   return `${brief(row.protocol)} ${brief(row.local_port)} ${brief(row.type)}`;
 }
 
+/** Why a queue is over, as a sentence; else its cause as a word. Empty where that is not known. */
+export function why(row) {
+  if (row.reason !== undefined && row.reason !== null) return visible(row.reason);
+  return row.cause && row.cause !== "unknown" ? brief(row.cause) : "";
+}
+
+/** Whose a socket is beyond its process: unit, container, user. */
+export function whose(row) {
+  return [row.unit, row.container, row.user].filter((each) => each !== undefined && each !== null && each !== "").map(brief).join(", ");
+}
+
+/** The unit of the owner, else its container. */
+export function home(row) {
+  return brief(row.unit || row.container);
+}
+
+/** The process at the other end of a connection within the host. */
+export function peer(row) {
+  return row.peer_pid ? owner({ comm: row.peer_comm, pid: row.peer_pid }) : "";
+}
+
 /** The process that holds the socket, where it is known. */
 export function owner(row) {
   if (row.comm === undefined || row.comm === null) return row.pid ? `pid ${brief(row.pid)}` : "";

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** The worst sockets now: open episodes by size against threshold. */
+/** The worst sockets now: open episodes by size against threshold; both ends of a connection within a host are one. */
 
-import { ago, brief, bytes, ends, lasted, owner, service, size, times, timesText, utc, visible } from "./words.js";
+import { pairs } from "./pairs.js";
+import { ago, brief, bytes, ends, home, lasted, owner, service, size, times, timesText, utc, visible, whose, why } from "./words.js";
 
 /** How many are shown at first, and how many after `All` is pressed. */
 const FEW = 5;
@@ -10,13 +11,22 @@ const MOST = 50;
 /** After so long without an alert of an open episode, its monitor may have ended. */
 const QUIET_S = 300;
 
-/** Show the worst of the open episodes. */
+/** Return the incidents among the open episodes: `episode`, the end that leads, and `other`, the one that follows, if any. */
+export function incidents(open) {
+  const follows = pairs(open);
+  const others = new Map([...follows].map(([follower, leader]) => [leader, follower]));
+  return open.filter((each) => !follows.has(each)).map((episode) => ({ episode, other: others.get(episode) ?? null }));
+}
+
+/** Show the worst of the incidents. */
 export function showWorst(list, open, { all, chosen, choose }) {
-  const worst = [...open].sort((one, other) => rank(other) - rank(one) || one.start - other.start).slice(0, all ? MOST : FEW);
+  const worst = [...open].sort((one, other) => rank(other) - rank(one) || one.episode.start - other.episode.start).slice(0, all ? MOST : FEW);
   const most = Math.max(1, ...worst.map(rank));
   while (list.children.length > worst.length) list.lastChild.remove();
   while (list.children.length < worst.length) list.append(item(choose));
-  for (const [place, episode] of worst.entries()) fill(list.children[place].firstChild, episode, most, chosen(episode));
+  for (const [place, each] of worst.entries()) {
+    fill(list.children[place].firstChild, each, most, chosen(each.episode) || (each.other !== null && chosen(each.other)));
+  }
 }
 
 /** Return how many `All` would show, 0 if all are shown already. */
@@ -24,16 +34,17 @@ export function allOf(count) {
   return count > FEW ? Math.min(count, MOST) : 0;
 }
 
-/** The size against the threshold; with a threshold of 0 the size itself. */
-function rank(episode) {
-  return times(episode.size, episode.threshold) ?? Number(episode.size);
+/** The size against the threshold, of the worse end; with a threshold of 0 the size itself. */
+function rank({ episode, other }) {
+  const of = (one) => times(one.size, one.threshold) ?? Number(one.size);
+  return other ? Math.max(of(episode), of(other)) : of(episode);
 }
 
 function item(choose) {
   const li = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
-  for (const name of ["service", "figures", "ends", "who", "since", "bar"]) {
+  for (const name of ["service", "figures", "ends", "who", "since", "why", "other", "bar"]) {
     const part = document.createElement("span");
     part.className = name;
     button.append(part);
@@ -46,16 +57,20 @@ function item(choose) {
   return li;
 }
 
-function fill(button, episode, most, chosen) {
-  const [of, figures, both, who, since, bar] = button.children;
+function fill(button, incident, most, chosen) {
+  const { episode, other } = incident;
+  const [of, figures, both, who, since, reason, end, bar] = button.children;
   const now = Date.now() / 1000;
   button.row = episode;
   of.textContent = service(episode);
-  who.textContent = [owner(episode), brief(episode.host)].filter(Boolean).join(" · ");
-  who.title = [visible(episode.comm), visible(episode.host)].join(" · ");
+  who.textContent = [owner(episode), home(episode), brief(episode.host)].filter(Boolean).join(" · ");
+  who.title = [visible(episode.comm), whose(episode), visible(episode.host)].filter(Boolean).join(" · ");
+  reason.textContent = why(episode);
+  end.textContent = other ? `other end: ${[other.type, size(other.size, other.type), owner(other)].filter(Boolean).join(" ")}` : "";
+  end.title = other ? why(other) : "";
   figures.textContent = `${size(episode.size, episode.type)} ${timesText(times(episode.size, episode.threshold))}`;
   figures.title = `${bytes(episode.size, episode.type)}, threshold ${bytes(episode.threshold, episode.type)}, peak ${bytes(episode.peak, episode.type)}`;
-  bar.style.setProperty("--part", `${(100 * rank(episode)) / most}%`);
+  bar.style.setProperty("--part", `${(100 * rank(incident)) / most}%`);
   bar.style.setProperty("--threshold", `${Math.min(100, 100 / most)}%`);
   both.textContent = ends(episode);
   const quiet = now - episode.last > QUIET_S;
