@@ -117,7 +117,7 @@ class _Ending:
                 time.sleep(END_S)
         try:
             # The kernel ends the process if `lookout` itself hangs or has ended.
-            signal.setitimer(signal.ITIMER_REAL, END_S + 0.1)
+            signal.setitimer(signal.ITIMER_REAL, END_S + 1)
             self._by_s, self._stop_line = time.monotonic() + END_S, ""
             self._is_ending.set()
             for say in self._say:

@@ -97,7 +97,7 @@ def qemu(files: Booted, root: Path, folder: Path) -> list[str]:
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(CPUS), "-m", str(MEMORY_MB)),
         *("-kernel", str(files.vmlinux), "-initrd", str(folder / "initramfs")),
-        *("-append", "console=ttyS0 panic=-1 mitigations=off quiet loglevel=4"),
+        *("-append", "console=ttyS0 panic=-1 mitigations=off no_timer_check quiet loglevel=4"),
         *("-serial", f"file:{folder / 'console'}", "-serial", f"file:{folder / 'output'}"),
     ]
     for name, image in disks.items():
