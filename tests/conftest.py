@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=211,
         help="by how many random lists of rules test_rule_decisions.py judges",
     )
+    parser.addoption(
+        "--causes",
+        default="",
+        help="which scenes of why_scenes.py test_causes.py makes, by name, IPv4 alone; else all",
+    )
     parser.addoption("--causes-rounds", type=int, default=1, help="how often test_causes.py makes each cause")
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
     parser.addoption(

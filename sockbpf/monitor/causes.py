@@ -6,13 +6,16 @@ Only what becomes an alert is looked at, in the loop's thread: some 100 µs each
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.causes import judged
+from sockbpf.judge.evidence import is_stopped
 from sockbpf.judge.symptoms import Symptoms
 from sockbpf.kernel.look.close import CloseLook
+from sockbpf.kernel.look.sharers import sharers_of
 from sockbpf.kernel.look.threads import threads_of
 from sockbpf.monitor.peers import Peers
 from sockbpf.process.clock import monotonic_ns
@@ -24,14 +27,14 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.judge.episodes import OwnerOf
-    from sockbpf.record.closeup import Closeup
+    from sockbpf.record.closeup import Closeup, Thread
     from sockbpf.record.event import Socket
     from sockbpf.record.peer import Peer
     from sockbpf.record.why import Cause, Why
 
-MOST_NS = {EXCEEDED: 40 * 10**6, ONGOING: 20 * 10**6}
-"""So long causes are looked for in a second: further alerts of that second have none. What lasts has a share of its
-own, which no number of crossings can use up.
+MOST_NS = {EXCEEDED: 30 * 10**6, ONGOING: 50 * 10**6}
+"""So much CPU time is spent on causes in a second: further alerts of that second have none. What lasts has a share of
+its own, which no number of crossings can use up.
 """
 
 MOST_EPISODES = 2048
@@ -111,11 +114,11 @@ class Causes:
         self._peers.note(notice)
         if notice.event == CLEARED:
             return self._ended(notice)
-        begun_ns = monotonic_ns()
-        if not self._may(notice.event, begun_ns):
+        if not self._may(notice.event, monotonic_ns()):
             return notice
+        begun_ns = time.thread_time_ns()
         notice = self._explained(notice, socket)
-        self._took_ns[notice.event] += monotonic_ns() - begun_ns
+        self._took_ns[notice.event] += time.thread_time_ns() - begun_ns
         return notice
 
     def _explained(self, notice: Notice, socket: Socket) -> Notice:
@@ -126,7 +129,7 @@ class Causes:
         seen = _with_drops(notice, now, told.first if told else None)
         if notice.event == ONGOING:  # of `exceeded` they are those of the crossing
             notice = seen
-        threads = threads_of(notice.pid) if notice.pid and notice.direction is not Direction.SEND else ()
+        threads = _readers(notice, socket) if notice.direction is not Direction.SEND else ()
         peer = self._peers.peer(notice, search=notice.event == ONGOING)
         why = judged(Symptoms(seen, now, told.before if told else None, threads, peer))
         if not why.cause.is_known and notice.crossing:
@@ -161,6 +164,14 @@ class Causes:
             return True
         self._counters.add("unexplained")
         return False
+
+
+def _readers(notice: Notice, socket: Socket) -> tuple[Thread, ...]:
+    """Return the threads of the owner; if it is stopped, of the processes too that have inherited the socket."""
+    threads = threads_of(notice.pid) if notice.pid else ()
+    if is_stopped(threads):
+        threads += tuple(each for pid in sharers_of(notice.pid, socket.inode) for each in threads_of(pid))
+    return threads
 
 
 def _with_drops(notice: Notice, now: Closeup, first: Closeup | None) -> Notice:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -20,7 +21,17 @@ from tests.live.why_scenes import ABOVE, ABOVE_LITTLE, NOBODY, SCENES, TINY, Sce
 WITHIN_S = 30
 RIGHT = 0.95
 """Of what was made, so much is told rightly."""
-FAMILIES = ("ipv4", "ipv6")
+Makers = list[tuple[str, Callable[[ExitStack, str], Scene]]]
+"""Families and what makes a scene of one."""
+
+
+@pytest.fixture
+def makers(request: pytest.FixtureRequest) -> Makers:
+    """Return what is made in each round."""
+    names = str(request.config.getoption("--causes")).split()
+    wanted = [scene for scene in SCENES if not names or scene.__name__ in names]
+    assert len(wanted) == (len(names) or len(SCENES)), f"scenes are: {[scene.__name__ for scene in SCENES]}"
+    return [(family, scene) for family in ("ipv4", "ipv6")[: 1 if names else 2] for scene in wanted]
 
 
 @pytest.fixture
@@ -55,7 +66,9 @@ def assert_incident(scene: Scene, receiver: Receiver) -> None:
     until(lambda: receiver.alerts(**other), "this end named by the other one")
 
 
-def test_each_cause_is_told(start_monitor: StartMonitor, receiver: Receiver, rounds: int) -> None:
+def test_each_cause_is_told(
+    start_monitor: StartMonitor, receiver: Receiver, rounds: int, makers: Makers
+) -> None:
     start_monitor(
         thresholds=thresholds(ABOVE),
         repeat="1s",
@@ -72,18 +85,20 @@ def test_each_cause_is_told(start_monitor: StartMonitor, receiver: Receiver, rou
     wrong: list[str] = []
     for _ in range(rounds):
         with ExitStack() as stack:
-            one_round(stack, receiver, right, wrong)
+            one_round(stack, receiver, makers, right, wrong)
         receiver.told.clear()
-    for scene in SCENES:
-        print(f"{scene.__name__:24} {right[scene.__name__]:3} of {rounds * len(FAMILIES)} told rightly")
+    for name, number in Counter(scene.__name__ for _, scene in makers).items():
+        print(f"{name:24} {right[name]:3} of {rounds * number} told rightly")
     print("sure and wrong:", len(wrong), *wrong, sep="\n")
     assert not wrong
-    assert right.total() >= RIGHT * rounds * len(FAMILIES) * len(SCENES)
+    assert right.total() >= RIGHT * rounds * len(makers)
 
 
-def one_round(stack: ExitStack, receiver: Receiver, right: Counter[str], wrong: list[str]) -> None:
+def one_round(
+    stack: ExitStack, receiver: Receiver, makers: Makers, right: Counter[str], wrong: list[str]
+) -> None:
     """Make each cause once for each family, all at the same time, and note what is told of it."""
-    made = [(make.__name__, make(stack, family)) for family in FAMILIES for make in SCENES]
+    made = [(make.__name__, make(stack, family)) for family, make in makers]
 
     def untold() -> list[tuple[str, Scene]]:
         return [(name, scene) for name, scene in made if not is_told(scene, receiver)]

@@ -50,8 +50,10 @@ class Scene:
     """What is in the reason."""
 
 
-def owned(stack: ExitStack, sock: socket.socket, program: str = ASLEEP) -> subprocess.Popen[str]:
-    """Have another process alone hold the socket; the program says when it has begun."""
+def owned(
+    stack: ExitStack, sock: socket.socket, program: str = ASLEEP, *, shared: bool = False
+) -> subprocess.Popen[str]:
+    """Have another process hold the socket, alone unless shared; the program says when it has begun."""
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(sock.fileno())],
         stdout=subprocess.PIPE, text=True, pass_fds=[sock.fileno()], start_new_session=True,
@@ -61,7 +63,8 @@ def owned(stack: ExitStack, sock: socket.socket, program: str = ASLEEP) -> subpr
     stack.enter_context(process.stdout)  # type: ignore[arg-type]
     assert process.stdout
     assert process.stdout.readline()
-    sock.close()
+    if not shared:
+        sock.close()
     return process
 
 
@@ -200,6 +203,17 @@ def udp_reader_stopped(stack: ExitStack, family: str) -> Scene:
     return Scene(queue, "reader-stopped", "high", "is stopped")
 
 
+def udp_shared(stack: ExitStack, family: str) -> Scene:
+    """Stop one of two processes that share the socket: the nearest to a reader that is stopped."""
+    reader, writer = udp_socket(stack, family), udp_socket(stack, family)
+    queue, to = of(reader, "RECV", "udp"), reader.getsockname()[:2]
+    stopped(owned(stack, reader, shared=True))
+    owned(stack, reader)
+    for _ in range(400):
+        writer.sendto(bytes(1400), to)
+    return Scene(queue, "buffer-full", "high", "is full")
+
+
 def accept_queue_full(stack: ExitStack, family: str) -> Scene:
     server = listener(stack, family)
     server.listen(2)
@@ -328,7 +342,7 @@ def peer_not_answering(stack: ExitStack, family: str) -> Scene:
 SCENES: tuple[Callable[[ExitStack, str], Scene], ...] = (
     *(peer_not_reading, peer_stopped, peer_slow, no_acknowledgement, orphaned),
     *(not_accepted, peer_closed, reader_stopped, reader_in_disk_wait, reader_at_a_lock),
-    *(reader_not_reading, reader_slow, udp_buffer_full, udp_reader_stopped),
+    *(reader_not_reading, reader_slow, udp_buffer_full, udp_reader_stopped, udp_shared),
     *(accept_queue_full, not_accepting),
     *(path_limited, send_buffer_small, device_queue, udp_device_queue, peer_not_answering),
 )

@@ -11,7 +11,7 @@ from tests.vm.boot import boot
 from tests.vm.kernels import CHOICES, Choice
 from tests.vm.results import RESULTS, Result
 
-TEST_S = 420
+TEST_S = 480
 """How long the command may take; a third of it is enough on two cores with nothing else to do."""
 
 COMMAND = (
@@ -22,9 +22,11 @@ ONCE = (
     " tests/live/test_own.py::test_requests_and_answers"
     " tests/abi/test_crossing.py tests/live/test_short_stalls.py tests/live/test_progress.py tests/live/test_look.py"
     " --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
+    " tests/live/test_causes.py --causes 'peer_not_reading no_acknowledgement orphaned not_accepted peer_closed"
+    " reader_stopped reader_not_reading udp_buffer_full accept_queue_full not_accepting'"
 )
-"""A look at all sockets, what it finds stalled, and that it takes none for the monitor's own, are tried once for each
-kernel, with the hooks that it would choose itself."""
+"""A look at all sockets, what it finds stalled, that it takes none for the monitor's own, and causes are tried once
+for each kernel, with the hooks that it would choose itself."""
 
 RATES = (
     "tests/live/test_counter_rates.py::test_drops_are_told_as_nstat_counts_them_with_the_socket_and_its_owner"
