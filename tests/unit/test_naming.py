@@ -55,6 +55,8 @@ def test_of_nobody_nothing_is_told() -> None:
         ("4:memory:/\n1:name=systemd:/\n0::/\n", "/"),
         ("0::/a:b:c\n", "/a:b:c"),
         ("0::/a\x0b0::/b\u20280::/c\n", "/a\x0b0::/b\u20280::/c"),
+        ("0::/a/b.service (deleted)\n", "/a/b.service"),
+        ("0::/a\r0::/b\n", "/a\r0::/b"),
         ("0::relative\n:\nbad\n", ""),
         ("", ""),
     ],

@@ -70,5 +70,6 @@ def is_manager(process: str) -> bool:
 def comm_of(pid: int) -> str:
     """Return the name of a process, as the kernel keeps it; empty if the process is gone."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text(errors="replace").rstrip("\n")
+        raw = Path(f"/proc/{pid}/comm").read_bytes()  # as text a carriage return would become a line feed
+        return raw.decode("utf-8", "replace").removesuffix("\n")
     return ""

@@ -6,10 +6,9 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.look.holders import is_manager, sockets_of
+from sockbpf.kernel.look.holders import comm_of, is_manager, sockets_of
 from sockbpf.process.clock import monotonic_ns
 
 if TYPE_CHECKING:
@@ -72,8 +71,8 @@ class Owners:
             self._recent[process] = None
             if len(self._recent) > RECENT:
                 del self._recent[next(iter(self._recent))]
-            with suppress(OSError):
-                return int(process), Path(f"/proc/{process}/comm").read_text(errors="replace").rstrip("\n")
+            if comm := comm_of(int(process)):
+                return int(process), comm
         return 0, ""
 
     def seek(self, inodes: AbstractSet[int]) -> None:

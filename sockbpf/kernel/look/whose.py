@@ -94,7 +94,7 @@ def _folders(root: str) -> Iterator[tuple[int, str]]:
 def cgroup_of_process(pid: int) -> str:
     """Return the path of a process's cgroup; empty if it is not known."""
     with suppress(OSError):
-        return cgroup_in(Path(f"/proc/{pid}/cgroup").read_text(errors="replace"))
+        return cgroup_in(Path(f"/proc/{pid}/cgroup").read_bytes().decode("utf-8", "replace"))
     return ""
 
 
@@ -112,7 +112,7 @@ def cgroup_in(text: str) -> str:
         _, is_there, rest = line.partition(":")
         hierarchy, _, path = rest.partition(":")
         if is_there and path.startswith("/"):
-            found.setdefault(hierarchy, path)
+            found.setdefault(hierarchy, path.removesuffix(" (deleted)"))
     paths = [found[each] for each in HIERARCHIES if each in found]
     return next((path for path in paths if path != "/"), next(iter(paths), ""))
 
