@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--causes",
         default="",
-        help="which scenes of why_scenes.py test_causes.py makes, by name, IPv4 alone; else all",
+        help="which scenes of causes test_causes.py makes, by name, IPv4 alone; else all",
     )
     parser.addoption("--causes-rounds", type=int, default=1, help="how often test_causes.py makes each cause")
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")

@@ -75,7 +75,7 @@ def _no_acknowledgement(of: Symptoms) -> Found:
     tcp = of.now.tcp
     if not tcp or of.now.timer is not Timer.RETRANSMIT or not tcp.unacked or tcp.snd_wnd == 0:
         return None
-    timeouts = min(tcp.retransmits, tcp.backoff)
+    timeouts = tcp.retransmits
     if tcp.last_ack_ms is None or tcp.rto_us is None or of.now.expires_ms is None:  # read at the crossing
         if timeouts < SURE_TIMEOUTS:
             return None
@@ -92,7 +92,8 @@ def _silence_ms(timeouts: int, rto_us: int, backoff: int, expires_ms: int) -> fl
     """Return how long nothing must have come from a peer that has answered neither the last try nor the one before.
 
     The timeout doubles with each try (net/ipv4/tcp_timer.c, tcp_retransmit_timer): the last one was `rto - expires`
-    ago, the one before it half a timeout earlier. A peer whose buffer is full answers each, and acknowledges nothing.
+    ago, the one before it half a timeout earlier, or more where a router has said that the peer cannot be reached
+    (tcp_ld_RTO_revert). A peer whose buffer is full answers each, and acknowledges nothing.
     """
     rto_ms = rto_us / 1000
     first_ms = rto_ms / (1 << backoff)

@@ -107,6 +107,8 @@ class Path:
     near: str
     far: str
     address: dict[str, str]
+    router: str = ""
+    """The namespace in between, if there is one; its device towards the far end is `out`."""
 
 
 @contextmanager
@@ -144,4 +146,4 @@ def slow_path(rate: str, limit: str) -> Iterator[Path]:
             limit,
         )
         ip("netns", "exec", router, *bucket)
-        yield Path(near, far, {"ipv4": "198.51.102.2", "ipv6": "2001:db8:2::2"})
+        yield Path(near, far, {"ipv4": "198.51.102.2", "ipv6": "2001:db8:2::2"}, router)

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
+from tests.live import path_scenes, why_scenes
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.receiver import Receiver
+from tests.live.scene import ABOVE, ABOVE_LITTLE, NOBODY, TINY, MakeScene, Scene
 from tests.live.waiting import until
-from tests.live.why_scenes import ABOVE, ABOVE_LITTLE, NOBODY, SCENES, TINY, Scene
 
 WITHIN_S = 30
 RIGHT = 0.95
 """Of what was made, so much is told rightly."""
-Makers = list[tuple[str, Callable[[ExitStack, str], Scene]]]
+SCENES = (*why_scenes.SCENES, *path_scenes.SCENES)
+Makers = list[tuple[str, MakeScene]]
 """Families and what makes a scene of one."""
 
 
@@ -29,7 +30,9 @@ Makers = list[tuple[str, Callable[[ExitStack, str], Scene]]]
 def makers(request: pytest.FixtureRequest) -> Makers:
     """Return what is made in each round."""
     names = str(request.config.getoption("--causes")).split()
-    wanted = [scene for scene in SCENES if not names or scene.__name__ in names]
+    wanted = [scene for scene in (*SCENES, *path_scenes.ONLY_WITH_NETEM) if scene.__name__ in names] or list(
+        SCENES
+    )
     assert len(wanted) == (len(names) or len(SCENES)), f"scenes are: {[scene.__name__ for scene in SCENES]}"
     return [(family, scene) for family in ("ipv4", "ipv6")[: 1 if names else 2] for scene in wanted]
 

@@ -14,8 +14,9 @@ import pytest
 
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.receiver import Receiver
+from tests.live.scene import ABOVE
 from tests.live.waiting import until
-from tests.live.why_scenes import ABOVE, peer_stopped
+from tests.live.why_scenes import peer_stopped
 
 
 @dataclass
