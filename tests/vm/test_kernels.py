@@ -23,7 +23,7 @@ ONCE = (
     " tests/abi/test_crossing.py tests/live/test_short_stalls.py tests/live/test_progress.py tests/live/test_look.py"
     " --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
     " tests/live/test_causes.py --causes 'peer_not_reading no_acknowledgement orphaned not_accepted peer_closed"
-    " reader_stopped reader_not_reading udp_buffer_full accept_queue_full not_accepting'"
+    " reader_stopped reader_not_reading udp_buffer_full accept_queue_full not_accepting lossy_path'"
 )
 """A look at all sockets, what it finds stalled, that it takes none for the monitor's own, and causes are tried once
 for each kernel, with the hooks that it would choose itself."""
