@@ -107,7 +107,9 @@ def build(
     schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
     listening = Listening.begin(config, listeners, waking.wake, counters)
     watches: tuple[Watching, ...] = (listening.watch, rate_watch)
-    naming = Naming(cmdline=config.owner.cmdline)
+    naming = Naming()
+    naming.prepare(config.owner.containers)
+    naming.use(cmdline=config.owner.cmdline, containers=config.owner.containers)
     settings = Reload(
         config=config, reread=reread, counters=counters, rules=rules,
         policy=policy, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,

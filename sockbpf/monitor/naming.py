@@ -20,6 +20,7 @@ from sockbpf.kernel.look.whose import (
     named_namespaces,
     own_or_process,
 )
+from sockbpf.monitor.container_names import ContainerNames
 from sockbpf.record.alert import CLEARED, Folded, Notice
 from sockbpf.record.cmdline import shown
 from sockbpf.record.event import NO_UID
@@ -27,6 +28,7 @@ from sockbpf.record.socket_row import NOBODY, Whose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from sockbpf.record.event import Socket
 
@@ -40,9 +42,9 @@ NAMES_S = 1.0
 class Naming:
     """Gives each notice of one queue what is known of its owner, then or earlier. For the loop's thread."""
 
-    def __init__(self, *, cmdline: bool = False) -> None:
-        """With `cmdline` the command line of the process is read too."""
-        self._cmdline = cmdline
+    def __init__(self) -> None:
+        self._cmdline = False
+        self._containers = ContainerNames()
         self._cgroups = Cgroups(cgroup_root())
         self._accounts = Accounts()
         self._known: OrderedDict[str, Whose] = OrderedDict()
@@ -54,8 +56,13 @@ class Naming:
         """Return how many episodes are remembered."""
         return len(self._known)
 
-    def use(self, *, cmdline: bool) -> None:
-        """Take a new setting; what was read before by another is forgotten."""
+    def prepare(self, containers: Path | None) -> None:
+        """Get ready for names of containers, before `use`. Raise NoThreadError."""
+        self._containers.prepare(containers)
+
+    def use(self, *, cmdline: bool, containers: Path | None) -> None:
+        """Say whether command lines are read, and where names of containers are; others read before are forgotten."""
+        self._containers.use(containers)
         if cmdline != self._cmdline:
             self._cmdline = cmdline
             for id_, whose in self._known.items():
@@ -87,14 +94,17 @@ class Naming:
         of_process = before.process_cgroup if is_same else cgroup_of_process(pid)
         cmdline = before.cmdline if is_same or not self._cmdline else shown(arguments_of(pid))
         user = "" if socket.uid == NO_UID else self._accounts.name(socket.uid)
-        return Whose(
+        whose = Whose(
             pid=pid,
             user=user or before.user,
             cgroup=own_or_process(self._cgroups, socket.cgroup, of_process) or before.cgroup,
             process_cgroup=of_process or before.process_cgroup,
             netns_name=self._name_of(socket.netns) or before.netns_name,
             cmdline=cmdline or before.cmdline,
+            container_name=before.container_name,
         )
+        name = self._containers.name(whose)
+        return replace(whose, container_name=name) if name else whose
 
     def _name_of(self, netns: int) -> str:
         now_s = time.monotonic()

@@ -82,6 +82,7 @@ class Reload:
         """Make everything ready for new settings, and return the function that applies them."""
         config, not_taken = taken(self.config, written)
         self.dispatch.rehearse(config)
+        self.naming.prepare(config.owner.containers)
         try:
             self.rules.use(config)
             self.store.start_if_wanted(config)
@@ -98,7 +99,7 @@ class Reload:
         self.listening.use(config)
         self.stages.change(settings_of(config))
         self.rates.use(config)
-        self.naming.use(cmdline=config.owner.cmdline)
+        self.naming.use(cmdline=config.owner.cmdline, containers=config.owner.containers)
         # A sweep at once finds what is over by the new thresholds.
         self.schedule.use_timing(timing_of(config, is_blind=self.is_blind), monotonic_s())
         logging.getLogger().setLevel(config.log.upper())

@@ -98,8 +98,8 @@ _WHY = (
 )
 _PEER = "the process at the other end of the connection, where that is on this host; its open episode"
 _OWNER = (
-    "whose socket it is, where that is certain: [docs/owner.md](docs/owner.md); `cmdline` only with "
-    "`owner: {cmdline: true}`"
+    "whose socket it is, where that is certain: [docs/owner.md](docs/owner.md); `container_name` and `cmdline` only "
+    "as `owner` says"
 )
 
 FIELDS = (
@@ -250,6 +250,10 @@ FIELDS = (
     ),
     Field(
         "netns_name", TEXT, _OWNER, lambda alert: alert.notice.whose.netns_name or None, folded=False, chosen=True,
+    ),
+    Field(
+        "container_name", TEXT, _OWNER, lambda alert: alert.notice.whose.container_name or None,
+        folded=False, chosen=True,
     ),
     Field("cmdline", TEXT, _OWNER, lambda alert: alert.notice.whose.cmdline or None, folded=False, chosen=True),
     Field(

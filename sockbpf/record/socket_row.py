@@ -44,6 +44,8 @@ class Whose:
     """The path of the cgroup of the process that holds it."""
     cmdline: str = ""
     """The command line of that process, where it is asked for, as it may be shown."""
+    container_name: str = ""
+    """The name of the container that it lives in, where somebody was asked for it."""
 
     @property
     def home(self) -> str:

@@ -109,6 +109,7 @@ cp "$2" program.py
 """
 PYTHON = "/usr/bin/python3"
 FILE, ROOTFS, HAND, STORE = "/run/program.py", "/run/container", "/run/hand", "/run/podman"
+API = "/run/api.sock"
 
 NSPAWN = f"""
 [Unit]
@@ -167,10 +168,23 @@ class Homes:
             line for line in self.systemd.run(*_podman("run", "-d", "podman")).split() if _is_id(line)
         )
 
+    def podman_service(self) -> Path:
+        """Have podman answer requests about its containers; return its socket."""
+        self.systemd.run(
+            "systemd-run", "--unit=api", *PODMAN, "system", "service", "--time=0", f"unix://{API}"
+        )
+        return self.systemd.file(API)
+
     def podman_in_unit(self) -> None:
         """Start a container of podman in the cgroup of a service."""
         command = _podman("run", "--cgroups=split", "web")
         self.systemd.run("systemd-run", "--unit=web", "-p", "Delegate=yes", *command)
+
+
+PODMAN = [
+    "podman", "--runtime=runc", "--cgroup-manager=cgroupfs", "--events-backend=none", "--storage-driver=vfs",
+    f"--root={STORE}/store", f"--runroot={STORE}/run",
+]  # fmt: skip
 
 
 def _is_id(text: str) -> bool:
@@ -180,8 +194,7 @@ def _is_id(text: str) -> bool:
 def _podman(command: str, how: str, comm: str) -> list[str]:
     """Return the command for a container; what is left out of it, this machine may not have."""
     return [
-        "podman", "--runtime=runc", "--cgroup-manager=cgroupfs", "--events-backend=none", "--storage-driver=vfs",
-        f"--root={STORE}/store", f"--runroot={STORE}/run", command, how, f"--name={comm}", "--network=host",
+        *PODMAN, command, how, f"--name={comm}", "--network=host",
         "--pids-limit=0", "--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096",
         "--security-opt=seccomp=unconfined", "--rootfs", ROOTFS, PYTHON, "/program.py", comm, "own",
     ]  # fmt: skip

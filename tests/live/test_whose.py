@@ -52,7 +52,8 @@ def test_unit_container_and_cgroup_are_right(
     homes.unit("deaf", "deaf")
     homes.unit("orphans", "orphans")
     place = os.stat(f"/proc/{systemd.pid}/ns/net").st_ino
-    start_monitor(**alone({"netns": place}))
+    api = homes.podman_service()
+    start_monitor(**alone({"netns": place}), owner={"containers": str(api)})
 
     orphans = receiver.count(MANY, event="exceeded", type="SEND", remote_port=DEAF_PORT)
     assert {where(each) for each in orphans} == {("orphans.service", "", f"{system}/orphans.service")}
@@ -68,6 +69,7 @@ def test_unit_container_and_cgroup_are_right(
     (web,) = {each["container"] for each in of_process(receiver, "web")}
     assert len(web) == 12
     assert set(web) <= set(HEX)
+    ids = {"podman": podman[:12], "web": web}
     box = "systemd-nspawn@box\\x2d1.service"
     expected = {
         "orders": ("orders.service", "", f"{system}/orders.service"),
@@ -79,6 +81,9 @@ def test_unit_container_and_cgroup_are_right(
     }
     for comm, right in expected.items():
         assert {where(each) for each in of_process(receiver, comm)} == {right}
+    for name in ("podman", "web"):
+        receiver.count(MANY, container_name=name)
+        assert {each["container"] for each in receiver.alerts(container_name=name)} == {ids[name]}
     for each in receiver.alerts(comm="web"):
         unit, _, cgroup = where(each)
         assert unit == "web.service"

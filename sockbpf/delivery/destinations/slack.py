@@ -22,6 +22,7 @@ OF_LINES = ("pid", "comm", "reason")
 WHOSE = {
     "unit": "unit {}",
     "container": "container {}",
+    "container_name": "called {}",
     "user": "user {}",
     "netns_name": "network namespace {}",
 }
