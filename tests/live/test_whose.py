@@ -6,10 +6,15 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
+import pytest
+
+from sockbpf.kernel.look import whose
+from sockbpf.kernel.look.cgroup_handle import handles_work
+from sockbpf.kernel.look.whose import Cgroups
 from tests.live.homes import DEAF_PORT, MANY, THRESHOLD, Homes, in_version_1, running_in
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.receiver import Receiver, Told
-from tests.live.systemd import running_systemd
+from tests.live.systemd import CGROUP, running_systemd
 from tests.live.waiting import until
 
 HEX = "0123456789abcdef"
@@ -93,6 +98,25 @@ def test_unit_container_and_cgroup_are_right(
         systemd.run("systemctl", "kill", "-s", "KILL", unit)
     for comm in ("orders", "forked-child", "taker", "nspawn"):
         assert {where(each) for each in receiver.count(MANY, event="cleared", comm=comm)} == {expected[comm]}
+
+
+def test_the_path_of_a_cgroup_is_found_without_a_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And stays known when it is gone, with all that was in it."""
+    assert CGROUP
+    group = CGROUP / f"sockbpf-test-{os.getpid()}" / "a b.service"
+    group.mkdir(parents=True)
+    try:
+        number, cgroups = group.stat().st_ino, Cgroups(CGROUP)
+        monkeypatch.setattr(whose, "_folders", lambda _: pytest.fail("it has walked"))
+        assert cgroups.path(number) == f"/{group.relative_to(CGROUP)}"
+        assert cgroups.path(CGROUP.stat().st_ino) == "/"
+        assert cgroups.processes(number) == []
+    finally:
+        group.rmdir()
+        group.parent.rmdir()
+    assert cgroups.path(number) == f"/{group.relative_to(CGROUP)}"
+    assert Cgroups(CGROUP).path(number) is None
+    assert not handles_work("/")
 
 
 def test_a_container_of_version_1_alone(

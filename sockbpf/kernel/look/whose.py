@@ -9,12 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sockbpf.kernel.look.cgroup_handle import handles_work, path_by_handle
 from sockbpf.kernel.look.netns import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MOUNTS = Path("/proc/self/mounts")
+MOST = 16_384
+"""So many paths are remembered."""
+
 SHARE = 10
 """A walk through all cgroups may take one part in this many of the time."""
 
@@ -35,17 +39,20 @@ class Cgroups:
     def __init__(self, root: Path | None) -> None:
         """`root` is where they are mounted; None: no path is known."""
         self._root = root
+        self._by_handle = root is not None and handles_work(str(root))
         self._paths: dict[int, str] = {}
         self._next_walk_s = 0.0
 
     def path(self, number: int) -> str | None:
-        """Return the path of a cgroup, which begins with `/`; None if it is not known, or gone."""
+        """Return the path of a cgroup, which begins with `/`; None if it is not known."""
         found = self._found(number)
         return None if found is None else shown_name(found)
 
     def _found(self, number: int) -> str | None:
         if self._root is None:
             return None
+        if self._by_handle:
+            return self._opened(number)
         if (known := self._paths.get(number)) is not None and self._is(known, number):
             return known
         begun_s = time.monotonic()
@@ -55,6 +62,17 @@ class Cgroups:
         ended_s = time.monotonic()
         self._next_walk_s = ended_s + (ended_s - begun_s) * SHARE
         return self._paths.get(number)
+
+    def _opened(self, number: int) -> str | None:
+        """Return the path, also of a cgroup that is gone: where ids are handles, no other gets it again."""
+        if number not in self._paths:
+            path = path_by_handle(str(self._root), number)
+            if path is None:
+                return None
+            if len(self._paths) >= MOST:
+                self._paths.clear()
+            self._paths[number] = path
+        return self._paths[number]
 
     def processes(self, number: int) -> list[str]:
         """Return the numbers of the processes in a cgroup, as texts; none if it is not known, or gone."""
