@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
+
+from sockbpf.kernel.look.proc_file import start_of
 
 MOST_BYTES = 4096
 
@@ -12,11 +13,7 @@ MOST_BYTES = 4096
 def arguments_of(pid: int) -> tuple[str, ...]:
     """Return the arguments of a process, the first ones if they are long; none if it is gone."""
     with suppress(OSError):
-        descriptor = os.open(f"/proc/{pid}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return arguments_in(os.read(descriptor, MOST_BYTES))
-        finally:
-            os.close(descriptor)
+        return arguments_in(start_of(f"/proc/{pid}/cmdline", MOST_BYTES))
     return ()
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sockbpf.kernel.look.proc_file import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,6 +71,5 @@ def is_manager(process: str) -> bool:
 def comm_of(pid: int) -> str:
     """Return the name of a process, as the kernel keeps it; empty if the process is gone."""
     with suppress(OSError):
-        raw = Path(f"/proc/{pid}/comm").read_bytes()  # as text a carriage return would become a line feed
-        return raw.decode("utf-8", "replace").removesuffix("\n")
+        return text_of(f"/proc/{pid}/comm").removesuffix("\n")
     return ""

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from itertools import islice
 
+from sockbpf.kernel.look.proc_file import text_of
 from sockbpf.record.closeup import Thread
 
 MOST = 32
@@ -25,15 +26,7 @@ def threads_of(pid: int) -> tuple[Thread, ...]:
 
 def _thread(folder: str) -> Thread | None:
     with suppress(OSError, IndexError):  # it has ended
-        state = _text(f"{folder}/stat").rpartition(")")[2].split()[0]
-        where = _text(f"{folder}/wchan") if state in "SD" else ""
+        state = text_of(f"{folder}/stat").rpartition(")")[2].split()[0]
+        where = text_of(f"{folder}/wchan") if state in "SD" else ""
         return Thread(state, "" if where == "0" else where)
     return None
-
-
-def _text(path: str) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 4096).decode("utf-8", "replace")
-    finally:
-        os.close(descriptor)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.cgroup_handle import handles_work, path_by_handle
 from sockbpf.kernel.look.netns import NAMED
+from sockbpf.kernel.look.proc_file import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 MOUNTS = Path("/proc/self/mounts")
 MOST = 16_384
 """So many paths are remembered."""
+
+MOST_OF_PROC = 1 << 17
+"""/proc/PID/cgroup has a dozen lines, each with a path of 4 KiB at most."""
 
 SHARE = 10
 """A walk through all cgroups may take one part in this many of the time."""
@@ -112,7 +116,7 @@ def _folders(root: str) -> Iterator[tuple[int, str]]:
 def cgroup_of_process(pid: int) -> str:
     """Return the path of a process's cgroup; empty if it is not known."""
     with suppress(OSError):
-        return cgroup_in(Path(f"/proc/{pid}/cgroup").read_bytes().decode("utf-8", "replace"))
+        return cgroup_in(text_of(f"/proc/{pid}/cgroup", MOST_OF_PROC))
     return ""
 
 
