@@ -20,6 +20,8 @@ CLOSING_STATES = (4, 9, 11)
 """FIN-WAIT-1, LAST-ACK, CLOSING: the application has closed, and data or the FIN is not acknowledged."""
 SURE_TIMEOUTS = 2
 """From so many timeouts on it is sure that nothing is acknowledged."""
+LATE_MS = 200
+"""An acknowledgement that is by so much later than twice the round trip may never come."""
 SURE_PROBES = 3
 """After so many probes, each after twice the time, a window that stays closed is not that of a slow reader."""
 
@@ -141,6 +143,8 @@ def _path_limited(of: Symptoms) -> Found:
     tcp = of.now.tcp
     if not tcp or not tcp.notsent or not tcp.unacked or tcp.snd_wnd is None or tcp.retransmits:
         return None
+    if tcp.last_ack_ms is not None and tcp.last_ack_ms > 2 * tcp.rtt_us / 1000 + LATE_MS:
+        return None  # the first timeout may be near
     is_used_up = tcp.in_flight * 4 >= tcp.cwnd * 3 or tcp.lost or tcp.sacked or tcp.retrans
     if not is_used_up or of.now.send - tcp.notsent + tcp.mss > tcp.snd_wnd:
         return None

@@ -10,6 +10,7 @@ from threading import Thread
 from sockbpf.kernel.look.netns import inside
 from tests.live.network import DISCARD, Path, ip, slow_link, slow_path
 from tests.live.scene import NOBODY, TINY, UNREAD, MakeScene, Scene, of
+from tests.live.sockets import drain
 
 FASTOPEN_WITHOUT_COOKIE = 5
 
@@ -76,7 +77,10 @@ def lossy_path(stack: ExitStack, family: str) -> Scene:
 def link_down(stack: ExitStack, family: str) -> Scene:
     """Take the far end's link down: the router says that nobody is there, and the kernel takes its timeouts back."""
     path = stack.enter_context(slow_path("1mbit", limit="100mb"))
-    client, _ = _connected(stack, path, family)
+    client, reader = _connected(stack, path, family)
+    for _ in range(31):  # the first round trip had to find the neighbours
+        client.sendall(b"x")
+        drain(reader, 1)
     ip("-n", path.far, "link", "set", "far", "down")
     client.sendall(bytes(UNREAD))
     return Scene(of(client, "SEND"), "no-acknowledgement", "high", "nothing is acknowledged for")

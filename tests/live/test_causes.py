@@ -86,9 +86,11 @@ def test_each_cause_is_told(
     )
     right: Counter[str] = Counter()
     wrong: list[str] = []
-    for _ in range(rounds):
+    for number in range(rounds):
+        begun = time.monotonic()
         with ExitStack() as stack:
             one_round(stack, receiver, makers, right, wrong)
+        print(f"round {number + 1}: {time.monotonic() - begun:.0f} s", flush=True)
         receiver.told.clear()
     for name, number in Counter(scene.__name__ for _, scene in makers).items():
         print(f"{name:24} {right[name]:3} of {rounds * number} told rightly")

@@ -108,6 +108,9 @@ SENDERS: dict[str, tuple[Closeup, Closeup | None, tuple[str, str]]] = {
     "window used up, not held up": (now(notsent=SIZE - 20_000, snd_wnd=20_500, cwnd=99, **UNDER_WAY), None, UNKNOWN),
     "window has room": (now(notsent=SIZE - 10_000, snd_wnd=20_500, **FAR), None, UNKNOWN),
     "congestion window used up": (now(notsent=SIZE - 14_480, **UNDER_WAY), None, PATH),
+    "congestion window used up, silent": (
+        now(notsent=SIZE - 14_480, last_ack_ms=300, **UNDER_WAY), None, UNKNOWN,
+    ),
     "congestion window has room": (now(notsent=SIZE - 14_480, cwnd=30, **UNDER_WAY), None, UNKNOWN),
     "losses under repair": (now(notsent=SIZE - 14_480, cwnd=30, lost=2, **UNDER_WAY), None, PATH),
     "all is sent": (now(**ALL), None, UNKNOWN),
