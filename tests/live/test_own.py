@@ -130,7 +130,7 @@ def test_requests_and_answers(stack: ExitStack, tmp_path: Path) -> None:
     assert monitor.stop() == 0
     counters = monitor.counters()
     assert counters["delivered"] >= 2 * CROSSINGS
-    assert counters["own"] >= 2 * CROSSINGS
+    assert counters["own"] >= CROSSINGS  # of an answer that is read byte by byte none crosses
     assert_quiet(monitor, number, len(connections))
 
 
