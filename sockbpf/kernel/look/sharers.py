@@ -8,6 +8,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from sockbpf.kernel.look.proc_file import start_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -52,8 +54,8 @@ def _relatives(pid: int) -> Iterator[int]:
 
 def _parent(pid: int) -> int:
     """Return the number of the parent; 0 if the process is gone. /proc/PID/stat: fs/proc/array.c, do_task_stat."""
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read(4096).rpartition(b")")[2].split()[1])
+    with suppress(OSError, ValueError, IndexError):
+        return int(start_of(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
     return 0
 
 
@@ -61,5 +63,6 @@ def _children(pid: int) -> Iterator[int]:
     """Yield the children of a process, where the kernel lists them: CONFIG_PROC_CHILDREN."""
     with suppress(OSError), os.scandir(f"/proc/{pid}/task") as threads:
         for thread in islice(threads, MOST_RELATIVES):
-            with suppress(OSError, ValueError), open(f"{thread.path}/children", "rb") as file:
-                yield from map(int, file.read(4096).rpartition(b" ")[0].split())
+            with suppress(OSError, ValueError):
+                children = start_of(f"{thread.path}/children")
+                yield from map(int, children.rpartition(b" ")[0].split())
