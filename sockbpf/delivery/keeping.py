@@ -78,12 +78,14 @@ class Keeper:
     def wait_open(self) -> bool:
         """Wait until it is known whether the journal can be used, for `OPEN_S` at most; return whether it can.
 
-        Raise UnsupportedError when another monitor has it.
+        Raise UnsupportedError when another monitor has it; it is not tried again then.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._state is not JournalState.OPENING, OPEN_S):
                 self._look()
             if self._held:
+                self._closing = True
+                self._changed.notify_all()
                 raise UnsupportedError(f"{self._held}. Remedy: stop it, or name another journal > path here")
             return self._state is JournalState.FOUND
 

@@ -58,8 +58,10 @@ def test_without_a_disk_alerts_go_on_and_the_journal_is_used_once_it_is_there(
 
 def test_a_journal_that_another_monitor_has_is_left_to_it(path: Path) -> None:
     first = office(path, {"http": Scripted()})
+    threads = threading.active_count()
     with pytest.raises(UnsupportedError, match=f"process {os.getpid()}. Remedy: "):
         office(path, {"http": Scripted()})
+    until(lambda: threading.active_count() <= threads)
     first.put(alert("a", 1))
     assert first.stop() == 0
 
