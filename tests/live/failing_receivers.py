@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from tests.live import misbehaving
-from tests.live.ports import closed_port
+from tests.live.ports import free_port
 from tests.live.receiver import Server
 
 
@@ -31,7 +31,7 @@ def refuses(handler: BaseHTTPRequestHandler, _: threading.Event) -> bool:
 
 
 def sends_away(handler: BaseHTTPRequestHandler, _: threading.Event) -> bool:
-    misbehaving.answer(handler, 307, Location=f"http://127.0.0.1:{closed_port()}{handler.path}")
+    misbehaving.answer(handler, 307, Location=f"http://127.0.0.1:{free_port()}{handler.path}")
     return False
 
 

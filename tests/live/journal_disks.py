@@ -12,7 +12,7 @@ from typing import Any
 
 from sockbpf.delivery.journal_lines import read
 from tests.live.monitoring import Monitor, thresholds
-from tests.live.ports import closed_port
+from tests.live.ports import free_port
 from tests.live.receiver import Receiver, Told
 from tests.live.sockets import drain, port
 from tests.live.waiting import until
@@ -69,7 +69,7 @@ def settings(journal: Path) -> dict[str, Any]:
             {
                 "type": "http",
                 "name": OWED_TO,
-                "url": f"http://127.0.0.1:{closed_port()}/",
+                "url": f"http://127.0.0.1:{free_port()}/",
                 "events": ["cleared"],
             }
         ],

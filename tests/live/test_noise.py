@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.monitoring import Monitor, StartMonitor
+from tests.live.ports import free_port
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.stamping import Stamps, stamping
 from tests.live.waiting import until
@@ -64,11 +65,6 @@ def noise(request: pytest.FixtureRequest, stack: ExitStack) -> None:
         stack.callback(process.kill)
         assert process.stdout is not None
         process.stdout.readline()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 class Real:

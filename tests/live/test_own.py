@@ -26,6 +26,7 @@ import yaml
 
 from tests.live.log_lines import fields_of
 from tests.live.monitoring import Monitor, launch, start, thresholds
+from tests.live.ports import free_port
 from tests.live.sockets import drain, port, tcp_pair, unread, unsent
 from tests.live.waiting import until
 
@@ -286,8 +287,3 @@ def test_who_asks_for_the_metrics(stack: ExitStack, tmp_path: Path) -> None:
     assert monitor.stop() == 0
     assert told(monitor, remote_port=listen)
     assert not told(monitor, local_port=listen)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return port(server)

@@ -23,7 +23,7 @@ from sockbpf.settings.config import load
 from tests.live.crossing import cross, stand_over
 from tests.live.failing_receivers import WAYS, Receivers, failing
 from tests.live.monitoring import Monitor, StartMonitor, sockbpf, thresholds
-from tests.live.ports import closed_port, free_port
+from tests.live.ports import free_port
 from tests.live.reloading import hang_up
 from tests.live.secret_settings import (
     BASE,
@@ -77,7 +77,7 @@ def settings(receivers: Receivers, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             {
                 "type": "http",
                 "name": "nobody",
-                "url": f"http://{login}@127.0.0.1:{closed_port()}/?key={QUERY}",
+                "url": f"http://{login}@127.0.0.1:{free_port()}/?key={QUERY}",
             },
             {"type": "slack", "name": "no-name", "url": f"https://{login}@no-such.invalid/{SLACK}"},
         ],

@@ -24,7 +24,7 @@ import pytest
 
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import ip
-from tests.live.ports import closed_port
+from tests.live.ports import free_port
 from tests.live.receiver import receiving
 from tests.live.sockets import drain, tcp_pair, udp_socket
 from tests.live.waiting import until
@@ -93,7 +93,7 @@ def test_slow_mute_and_down(start_monitor: StartMonitor, stack: ExitStack) -> No
             url=mute.url, events=both, delivery={"queue": 1009, "timeout": "5s"}, **settings
         ),
         "down": start_monitor(
-            url=f"http://127.0.0.1:{closed_port()}/",
+            url=f"http://127.0.0.1:{free_port()}/",
             events=["exceeded"],
             delivery={"queue": QUEUE},
             **settings,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,15 +25,11 @@ from sockbpf.store.data.columns import LATER, LATER_COLUMNS
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
+from tests.live.ports import free_port
 from tests.live.waiting import DEADLINE_S, until
 
 POSTGRESQL = Path("/usr/lib/postgresql")
 TOKEN = "a-token-of-the-tests"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 @dataclass

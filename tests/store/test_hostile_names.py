@@ -24,10 +24,10 @@ import requests
 
 from tests.live.command_line import run
 from tests.live.monitoring import Monitor, launch, thresholds
+from tests.live.ports import free_port
 from tests.live.receiver import Receiver, receiving
 from tests.live.systemd import CGROUP
 from tests.live.waiting import until
-from tests.store.serving import free_port
 
 THRESHOLD = 20_011
 LONG = 250

@@ -13,10 +13,10 @@ import requests
 
 from tests.live.command_line import run
 from tests.live.monitoring import Monitor
+from tests.live.ports import free_port
 from tests.live.receiver import receiving
 from tests.live.reloading import hang_up
 from tests.store.both import StartBoth
-from tests.store.serving import free_port
 
 SECRET, HARMLESS = "hunter2Zq9mWv4", "harmless4711"
 OVER = """

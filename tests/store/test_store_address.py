@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.live.ports import free_port
 from tests.live.waiting import until
 from tests.store.both import StartBoth, child, cross, has, listens
-from tests.store.serving import free_port
 
 HOSTILE = ["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", "/usr/bin/python3", "-c"]
 TOKEN = "t0kenQ7vXz2"

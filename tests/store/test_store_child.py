@@ -17,10 +17,10 @@ import requests
 import yaml
 
 from sockbpf.process.user import OWN, UNNAMED, user_of
+from tests.live.ports import free_port
 from tests.live.reloading import hang_up
 from tests.live.waiting import until
 from tests.store.both import StartBoth, child, cross, has, is_alive, listens
-from tests.store.serving import free_port
 
 UNIT = Path(__file__).parents[2] / "systemd" / "sockbpf.service"
 TOKEN = "t0kenQ7vXz2"

@@ -22,10 +22,11 @@ import trustme
 import yaml
 
 from sockbpf.store.web.guard import Guard
+from tests.live.ports import free_port
 from tests.store.asking import get, is_problem, post
 from tests.store.conftest import StartStore
 from tests.store.guarded import FOREIGN, PAGES, TOKEN, ask, raw
-from tests.store.serving import Store, free_port, told
+from tests.store.serving import Store, told
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS")
 

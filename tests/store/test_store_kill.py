@@ -23,10 +23,11 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
+from tests.live.ports import free_port
 from tests.live.waiting import until
 from tests.store.asking import everything
 from tests.store.conftest import StartStore
-from tests.store.serving import free_port, told
+from tests.store.serving import told
 
 SEED = 20_261
 CLIENTS = 6

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import requests
 
+from tests.live.ports import free_port
 from tests.live.sockets import port
 from tests.live.waiting import until
 from tests.store.both import StartBoth, child, cross, has
-from tests.store.serving import free_port, start_store, told
+from tests.store.serving import start_store, told
 
 ROOT = Path(__file__).parents[2]
 
