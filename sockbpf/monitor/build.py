@@ -101,7 +101,8 @@ def build(
     policy.levels_of_event = rules.levels_of_event
     stalls.settings_of = rules.stalled_of
     is_blind = probes is None or any(sight.candidate is None for sight in probes.sights)
-    dispatch = _dispatch()(config, counters, open_episodes, store.port)
+    run = blake2s(salt.encode(), digest_size=8).hexdigest()
+    dispatch = _dispatch()(config, counters, open_episodes, store.port, run)
     own = Own(tables, dispatch.serves)
     rate_watch.use(config)
     schedule = Schedule(timing_of(config, is_blind=is_blind), monotonic_s())
@@ -118,7 +119,7 @@ def build(
     losses = Losses(counters, tables, own)
     causes = Causes(counters, owners.owner, owners.known)
     status = Status(
-        run=blake2s(salt.encode(), digest_size=8).hexdigest(),
+        run=run,
         probes=probes, no_hooks=no_hooks, look=look.name, rates=rates, rules=rules,
         causes=causes, naming=naming,
         queues=(policy.episodes, stalls.episodes), listeners=listeners.episodes,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import math
-import socket
 import time
 from contextlib import suppress
 from functools import partial
@@ -15,16 +14,22 @@ from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations.http_get import HttpGet
 from sockbpf.delivery.destinations.table import INCIDENTS, ONE_WRITER
 from sockbpf.delivery.incidents import Incidents, led
-from sockbpf.delivery.outbox import NewAlert, Outbox
+from sockbpf.delivery.outbox import Outbox
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.worker import Workers
+from sockbpf.monitor.new_alerts import NewAlerts
 from sockbpf.monitor.rehearsal import maker_of, rehearse
 from sockbpf.monitor.rule_terms import destinations_by_rule
 from sockbpf.process.clock import boottime_s, monotonic_ns
-from sockbpf.record.alert import HEARTBEAT, Notice, alert_of, heartbeat, log_line
-from sockbpf.record.event import account_of
-from sockbpf.record.fields import parameters
+from sockbpf.record.alert import (
+    HEARTBEAT,
+    OF_MONITOR,
+    STARTED,
+    STOPPED,
+    Notice,
+    log_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,16 +72,6 @@ def _late_s(owed: Owed, fields: Mapping[str, str]) -> float | None:
     return None
 
 
-def _new_alert(notice: Notice | Folded, host: str, unix_offset_ns: int) -> NewAlert:
-    """Return an alert for the outbox, which numbers it."""
-    one = notice if isinstance(notice, Notice) else notice.notice
-
-    def fields(seq: int) -> Mapping[str, str]:
-        return parameters(alert_of(notice, seq=seq, host=host, unix_offset_ns=unix_offset_ns))
-
-    return NewAlert(f"{one.id}/{one.event}", account_of(one.socket.uid if one.socket else 0), fields)
-
-
 def _log(fields: Mapping[str, str]) -> None:
     log.info("%s", log_line(fields))
 
@@ -85,14 +80,22 @@ class Dispatch:
     """Sends alerts of notices, and heartbeats, to the destinations. For one thread; its workers call `_delivered`."""
 
     def __init__(
-        self, config: Config, counters: Counters, open_episodes: Callable[[], int], store: StorePort
+        self,
+        config: Config,
+        counters: Counters,
+        open_episodes: Callable[[], int],
+        store: StorePort,
+        run: str,
     ) -> None:
-        """Open the journal, begin to deliver its alerts, serve the metrics. Raise NoThreadError."""
+        """Open the journal, begin to deliver its alerts, serve the metrics. Raise NoThreadError.
+
+        `run` is the name of the monitor's run.
+        """
+        self._new = NewAlerts(run)
         self._counters = counters
         self._open_episodes = open_episodes
         self._store = store
         self.rehearse(config)
-        self._host = socket.gethostname()
         self._metrics = self._serve(config)
         self._outbox = Outbox(
             path=config.journal.path,
@@ -181,7 +184,7 @@ class Dispatch:
     def _wants(
         self, settings: AnyDestination, incidents: Incidents | None, fields: Mapping[str, str]
     ) -> bool:
-        """Whether a destination is to get this alert; a heartbeat has no direction and no rule."""
+        """Whether a destination is to get this alert; what is about the monitor has no direction and no rule."""
         only = self._only.get(fields.get("rule", ""))
         return (
             fields.get("type") in {None, *settings.types}
@@ -197,13 +200,14 @@ class Dispatch:
 
     def _delivered(self, owed: Owed, fields: Mapping[str, str]) -> None:
         self._outbox.settled(owed)
-        if self._metrics and owed.episode != HEARTBEAT and (late_s := _late_s(owed, fields)) is not None:
+        is_alert = fields["event"] not in OF_MONITOR
+        if self._metrics and is_alert and (late_s := _late_s(owed, fields)) is not None:
             self._metrics.delivered(owed.destination, late_s)
 
     def alert(self, notices: Sequence[Notice | Folded]) -> None:
         """Make an alert of each notice and give it to the outbox; never waits."""
         offset_ns = time.time_ns() - monotonic_ns()
-        alerts = [_new_alert(notice, self._host, offset_ns) for notice in led(notices)]
+        alerts = [self._new.of_notice(notice, offset_ns) for notice in led(notices)]
         if alerts:
             self._counters.add("alerts", len(alerts))
             self._outbox.put(alerts)
@@ -220,8 +224,20 @@ class Dispatch:
             "journal_depth": self._outbox.routes.depth(),
             "oldest_undelivered_seconds": round(self.oldest_owed_s(), 3),
         }
-        fields = partial(heartbeat, numbers, host=self._host, unix_ns=time.time_ns())
-        self._outbox.put([NewAlert(HEARTBEAT, 0, fields, numbered=False)])
+        self._outbox.put([self._new.of_monitor(HEARTBEAT, numbers)])
+
+    def started(self, about: Mapping[str, object]) -> None:
+        """Tell that all first looks are done, if that is asked for: what an earlier run left open has ended."""
+        self._tell_run(STARTED, about)
+
+    def stopped(self) -> None:
+        """Tell that this run ends, if that is asked for."""
+        self._tell_run(STOPPED, {"open_episodes": self._open_episodes()})
+
+    def _tell_run(self, event: str, about: Mapping[str, object]) -> None:
+        if event in self._config.events:
+            self._counters.add("alerts")
+            self._outbox.put([self._new.of_monitor(event, about)])
 
     def owes(self) -> bool:
         """Tell whether an alert is owed."""

@@ -120,6 +120,7 @@ class Monitor:
         self._read()  # events since the last round: they came before the stop
 
     def _log_armed(self, on_armed: Callable[[], None]) -> None:
+        self.dispatch.started(self.status.about())
         self.dispatch.flush(FLUSH_S)
         self.settings.log_thresholds("armed")
         on_armed()
@@ -251,5 +252,6 @@ class Monitor:
             self.probes.close()
         self._tell(self.stages.flush(monotonic_ns()))
         self.causes.close()
+        self.dispatch.stopped()
         owed = self.dispatch.close(FLUSH_S)
         log.info("stopped, %d alerts owed; %s", owed, self.losses.all())

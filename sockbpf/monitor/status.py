@@ -20,7 +20,8 @@ from sockbpf.judge.open_now import open_now
 from sockbpf.process.clock import monotonic_ns, monotonic_s
 from sockbpf.process.life import late
 from sockbpf.record.alert import ONGOING, alert_of, seconds_text
-from sockbpf.record.fields import BY_NAME, Kind, parameters
+from sockbpf.record.field import Kind
+from sockbpf.record.fields import BY_NAME, parameters
 from sockbpf.settings.fields import written
 
 if TYPE_CHECKING:
@@ -96,6 +97,17 @@ class Status:
             "lost": sum(counts[name] for name in LOSSES),
             "losses": {name: counts[name] for name in LOSSES if counts[name]},
             "counters": counts,
+        }
+
+    def about(self) -> dict[str, object]:
+        """Return what is said of this run as it starts to watch."""
+        watches_by = self._watches_by()
+        return {
+            "version": __version__,
+            "kernel": os.uname().release,
+            "mode": watches_by["mode"],
+            "unseen": "; ".join(watches_by["unseen"]),
+            "open_episodes": sum(len(each.open) for each in (*self.queues, *self.listeners)),
         }
 
     def _who(self) -> dict[str, Any]:

@@ -25,7 +25,11 @@ EXCEEDED, ONGOING, CLEARED = "exceeded", "ongoing", "cleared"
 EVENTS = (EXCEEDED, ONGOING, CLEARED)
 """The events of an episode, in their order."""
 
-HEARTBEAT = "heartbeat"
+HEARTBEAT, STARTED, STOPPED = "heartbeat", "started", "stopped"
+OF_RUN = (STARTED, STOPPED)
+"""The beginning of a run of the monitor, after its first look, and its end by a signal."""
+OF_MONITOR = (HEARTBEAT, *OF_RUN)
+"""The events that are about no episode."""
 
 
 class Common(Enum):
@@ -117,18 +121,21 @@ class Alert:
     host: str
     unix_offset_ns: int
     """Unix time less the clock of the notice, CLOCK_MONOTONIC."""
+    run: str = ""
+    """The name of the monitor's run."""
     count: int = 1
     worst: tuple[tuple[Socket, int], ...] = ()
     common: Common | None = None
     shared: frozenset[str] = frozenset()
 
 
-def alert_of(notice: Notice | Folded, *, seq: int, host: str, unix_offset_ns: int) -> Alert:
+def alert_of(notice: Notice | Folded, *, seq: int, host: str, unix_offset_ns: int, run: str = "") -> Alert:
     """Make the alert of a notice."""
     if isinstance(notice, Folded):
         one = notice.notice
-        return Alert(one, seq, host, unix_offset_ns, notice.count, notice.worst, notice.common, notice.shared)
-    return Alert(notice, seq, host, unix_offset_ns)
+        folded = notice.count, notice.worst, notice.common, notice.shared
+        return Alert(one, seq, host, unix_offset_ns, run, *folded)
+    return Alert(notice, seq, host, unix_offset_ns, run)
 
 
 def seconds_text(ns: int) -> str:
@@ -136,14 +143,21 @@ def seconds_text(ns: int) -> str:
     return f"{ns // 10**9}.{ns % 10**9 // 1000:06d}"
 
 
-def heartbeat(counters: Mapping[str, float], seq: int, host: str, unix_ns: int) -> dict[str, str]:
-    """Return the fields of a heartbeat, which shows that the monitor lives; `seq` is that of the last alert."""
+def of_monitor(
+    event: str, about: Mapping[str, object], seq: int, *, host: str, run: str, unix_ns: int
+) -> dict[str, str]:
+    """Return the fields of an event that is about the monitor itself, with what is to be said `about` it.
+
+    The `seq` of a heartbeat is that of the last alert; the others take the next one, and have the run's name as `id`.
+    """
     return {
-        "event": HEARTBEAT,
+        "event": event,
         "timestamp": seconds_text(unix_ns),
         "host": host,
         "seq": str(seq),
-    } | {name: str(count) for name, count in counters.items()}
+        "run": run,
+        **({"id": run} if event in OF_RUN else {}),
+    } | {name: str(value) for name, value in about.items()}
 
 
 def log_line(fields: Mapping[str, str]) -> str:

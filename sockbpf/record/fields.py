@@ -8,76 +8,22 @@ docs/store.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from sockbpf.record import field_values as values
-from sockbpf.record.alert import EVENTS, HEARTBEAT, Common, seconds_text
+from sockbpf.record.alert import EVENTS, OF_MONITOR, Common, seconds_text
 from sockbpf.record.cgroup import unit_of
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.facts import STATES, Condition, Severity
+from sockbpf.record.field import Field, Kind, Needed
 from sockbpf.record.rate import PER
 from sockbpf.record.why import Cause, Confidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sockbpf.record.alert import Alert
-
-
-class Kind(Enum):
-    """What the text of a field stands for."""
-
-    TEXT = "text"
-    WHOLE = "whole number"
-    """From 0 to 2**63 - 1."""
-    SECONDS = "seconds"
-    """With up to six decimals."""
-    ADDRESS = "address"
-    """An IP address without brackets."""
-
-
-class Needed(Enum):
-    """Which requests the store refuses if they do not have the field."""
-
-    NEVER = 0
-    IN_ALERTS = 1
-    """In all but heartbeats."""
-    ALWAYS = 2
-    OF_SOCKETS = 3
-    """In alerts about a socket: in all but heartbeats and rates."""
-    OF_RATES = 4
-
 
 TEXT, WHOLE, SECONDS, ADDRESS = Kind
 NEVER, IN_ALERTS, ALWAYS, OF_SOCKETS, OF_RATES = Needed
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One row. Fields that stand together and have the same meaning share a row of the README."""
-
-    name: str
-    kind: Kind
-    meaning: str
-    """In Markdown, as the README shows it."""
-    of: Callable[[Alert], str | None]
-    """Return its value; None where the alert does not have the field."""
-    unit: str = ""
-    choices: tuple[str, ...] = ()
-    """All values that there are; empty where there is no list of them."""
-    needed: Needed = NEVER
-    folded: bool = True
-    """Whether an alert about several sockets has it in any case; others it has if all the sockets share the value."""
-    chosen: bool = False
-    """Whether a user can choose the text freely: the name of a process, of a host."""
-    column: int = 0
-    """Its place among the columns of the store, by which it is a filter; 0 for none. A new one takes the next number,
-    which makes a new edition of the tables. A field without a column is found by key=value in the body, slowly."""
-    shown: bool = False
-    """Whether its column is one of episodes alone, which show it: it is no filter."""
-
 
 MOST_OF_A_PATH = 1024
 """So many characters of a cgroup's path are told."""
@@ -110,7 +56,7 @@ FIELDS = (
     Field(
         "event", TEXT, "`exceeded` when a queue goes over its threshold, `ongoing` while it stays, `cleared` when it "
         "is back or the socket is gone",
-        lambda alert: alert.notice.event, choices=(*EVENTS, HEARTBEAT), needed=ALWAYS, column=1,
+        lambda alert: alert.notice.event, choices=(*EVENTS, *OF_MONITOR), needed=ALWAYS, column=1,
     ),
     Field(
         "protocol", TEXT, "`tcp`, `udp`; of a rate where its counter is of one of them", values.protocol,
@@ -213,6 +159,10 @@ FIELDS = (
     Field(
         "host", TEXT, "host name", lambda alert: alert.host,
         needed=ALWAYS, chosen=True, column=8,
+    ),
+    Field(
+        "run", TEXT, "names this run of the monitor: `started` of a later one ends what an earlier one left open",
+        lambda alert: alert.run or None,
     ),
     Field("netns", WHOLE, "network namespace, inode number", values.netns, folded=False),
     Field(

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from sockbpf.errors import ConfigError
-from sockbpf.record.alert import EVENTS, EXCEEDED
+from sockbpf.record.alert import EVENTS, EXCEEDED, OF_RUN
 from sockbpf.record.facts import Fill
 from sockbpf.settings import yaml_source
 from sockbpf.settings.addresses import WHERE, HostPort, host_port, web_url
@@ -59,7 +59,7 @@ HOLD_S = 10.0
 """How long a queue must be over the default thresholds. Healthy bulk transfers exceed these for up to 3 s at a time,
 and over a slow link as long as they last: docs/measured.md."""
 
-Event = Annotated[str, one_of(EVENTS)]
+Event = Annotated[str, one_of((*EVENTS, *OF_RUN))]
 
 
 def _event_set(events: tuple[str, ...]) -> tuple[str, ...]:

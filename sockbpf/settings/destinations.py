@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
-from sockbpf.record.alert import EVENTS, HEARTBEAT
+from sockbpf.record.alert import EVENTS, OF_MONITOR
 from sockbpf.record.event import Direction
 from sockbpf.settings.addresses import (
     WHERE,
@@ -27,7 +27,7 @@ from sockbpf.settings.http import HttpOptions, one_login
 from sockbpf.settings.naming import Name
 from sockbpf.settings.secret import secret, unless_plain
 
-ALL_EVENTS = (*EVENTS, HEARTBEAT)
+ALL_EVENTS = (*EVENTS, *OF_MONITOR)
 """The events that a destination can get."""
 
 DIRECTIONS = tuple(each.name for each in Direction)

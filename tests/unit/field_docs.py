@@ -7,7 +7,8 @@ import re
 from itertools import groupby
 from pathlib import Path
 
-from sockbpf.record.fields import FIELDS, Field
+from sockbpf.record.field import Field
+from sockbpf.record.fields import FIELDS
 from sockbpf.record.fields import filters as fields_of_filters
 
 ROOT = Path(__file__).parents[2]

@@ -18,13 +18,15 @@ from sockbpf.record.alert import (
     CLEARED,
     EVENTS,
     EXCEEDED,
+    HEARTBEAT,
+    OF_RUN,
     ONGOING,
     Alert,
     Folded,
     Notice,
     alert_of,
-    heartbeat,
     log_line,
+    of_monitor,
 )
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.facts import Facts
@@ -201,19 +203,29 @@ def test_an_alert_of_a_fold_is_told_as_that_of_an_episode(event: str) -> None:
 def test_a_heartbeat_tells_every_counter() -> None:
     counters = Counters()
     counters.add("held_back", 10_007)
-    fields = heartbeat(counters.snapshot(), 17, "web-1", 1795343123_482913999)
-    assert list(fields) == ["event", "timestamp", "host", "seq", *NAMES]
+    fields = of_monitor(
+        HEARTBEAT, counters.snapshot(), 17, host="web-1", run="r1", unix_ns=1795343123_482913999
+    )
+    assert list(fields) == ["event", "timestamp", "host", "seq", "run", *NAMES]
     assert fields == dict.fromkeys(NAMES, "0") | {
         "event": "heartbeat",
         "timestamp": "1795343123.482913",
         "host": "web-1",
         "seq": "17",
+        "run": "r1",
         "held_back": "10007",
     }
 
 
 def test_a_heartbeat_tells_what_is_no_whole_number_too() -> None:
-    assert heartbeat({"oldest_undelivered_seconds": 17.25}, 0, "", 0)["oldest_undelivered_seconds"] == "17.25"
+    fields = of_monitor(HEARTBEAT, {"oldest_undelivered_seconds": 17.25}, 0, host="", run="", unix_ns=0)
+    assert fields["oldest_undelivered_seconds"] == "17.25"
+
+
+def test_the_beginning_and_the_end_of_a_run_have_its_name_as_id() -> None:
+    for event in OF_RUN:
+        fields = of_monitor(event, {"mode": "ebpf"}, 17, host="web-1", run="r1", unix_ns=0)
+        assert (fields["event"], fields["id"], fields["run"], fields["mode"]) == (event, "r1", "r1", "ebpf")
 
 
 # the log line
@@ -261,7 +273,7 @@ def test_what_could_break_the_line_is_quoted(comm: str, shown: str) -> None:
 
 def test_folds_and_heartbeats_have_a_line_too() -> None:
     fold = parameters(replace(ALERT, count=7, worst=worst(("2001:db8::7", 40009, 2003), ("::1", 1, 1999))))
-    for fields in (fold, heartbeat(Counters().snapshot(), 17, "web 1", 0)):
+    for fields in (fold, of_monitor(HEARTBEAT, Counters().snapshot(), 17, host="web 1", run="r1", unix_ns=0)):
         assert parsed(log_line(fields)) == fields
     assert log_line(fold).endswith(' count=7 worst="[2001:db8::7]:40009=2003;[::1]:1=1999"')
 

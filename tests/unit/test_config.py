@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sockbpf.errors import ConfigError
-from sockbpf.record.alert import EVENTS
+from sockbpf.record.alert import EVENTS, OF_RUN
 from sockbpf.settings.config import (
     Config,
     Delivery,
@@ -268,11 +268,12 @@ def test_duration_round_trip(ms: int) -> None:
         assert Config.model_validate({"url": URL, "repeat": written}).repeat == ms / 1000
 
 
-def test_the_shipped_file_shows_the_defaults_and_all_events(file: Path) -> None:
-    shipped = load(SHIPPED)
+def test_the_shipped_file_shows_the_defaults_and_asks_for_all_events(file: Path) -> None:
+    shipped, defaults = load(SHIPPED), good(file, "")
     assert shipped.url == URL
-    assert shipped.events == EVENTS
-    assert shipped.model_copy(update={"events": good(file, "").events}) == good(file, "")
+    assert (shipped.events, shipped.heartbeat) == ((*EVENTS, *OF_RUN), 60.0)
+    of_defaults = {"events": defaults.events, "heartbeat": defaults.heartbeat}
+    assert shipped.model_copy(update=of_defaults) == defaults
 
 
 def test_the_shipped_file_has_every_key() -> None:

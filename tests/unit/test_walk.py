@@ -159,7 +159,7 @@ def monitor(config: Config, raw: bytes) -> Monitor:
         own=Own(None, lambda: None), rules=Rules(config, Owners(), None, counters),
         policy=policy, stages=Stages(settings_of(config), counters, policy.is_open), counters=counters,
         causes=Causes(counters, *[lambda _inode: (4711, "reader")] * 2), naming=Naming(),
-        dispatch=Dispatch(config, counters, lambda: 0, StorePort(config.store)),
+        dispatch=Dispatch(config, counters, lambda: 0, StorePort(config.store), "r1"),
         schedule=Schedule(timing_of(config, is_blind=False), 0.0), **others,
     )  # fmt: skip
 

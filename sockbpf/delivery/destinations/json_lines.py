@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.transport import TransportError
-from sockbpf.record.fields import FIELDS, Kind
+from sockbpf.record.field import Kind
+from sockbpf.record.fields import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

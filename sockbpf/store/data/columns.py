@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sockbpf.record.fields import PLACES_OF_EDITION_2, Kind, columns, filters
+from sockbpf.record.field import Kind
+from sockbpf.record.fields import PLACES_OF_EDITION_2, columns, filters
 from sockbpf.store.data.values import OF_COLUMN
 
 if TYPE_CHECKING:

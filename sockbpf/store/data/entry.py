@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
+from sockbpf.record.alert import OF_MONITOR
 from sockbpf.record.event import Direction
-from sockbpf.record.fields import BY_NAME, FIELDS, Kind, Needed
+from sockbpf.record.field import Kind, Needed
+from sockbpf.record.fields import BY_NAME, FIELDS
 from sockbpf.store.data.columns import COLUMNS, columns_of, shown_of
 from sockbpf.store.data.values import OF_REQUEST, EntryError, searchable, seconds_or_none
 
@@ -72,8 +74,8 @@ def alert_entry(fields: Mapping[str, str]) -> Entry:
         if name in fields and fields[name] not in choices:
             raise EntryError(f"{name}: expected one of {', '.join(choices)}")
     columns = columns_of(body)
-    if event == "heartbeat":
-        identity = (fields["host"], "", event, fields["timestamp"])
+    if event in OF_MONITOR:
+        identity = (fields["host"], fields.get("id", ""), event, fields["timestamp"])
         episode = None
     else:
         of_type = NEEDED_OF_RATES if fields.get("type") == Direction.RATE.name else NEEDED_OF_SOCKETS

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-from sockbpf.record.fields import Kind
+from sockbpf.record.field import Kind
 from sockbpf.store.data.columns import COLUMNS, KINDS, LATER, column_of
 
 if TYPE_CHECKING:

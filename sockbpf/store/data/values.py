@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from sockbpf.record.fields import Kind
+from sockbpf.record.field import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from sockbpf import __version__
-from sockbpf.record.fields import FIELDS, Field, Kind, Needed, filters
+from sockbpf.record.field import Field, Kind, Needed
+from sockbpf.record.fields import FIELDS, filters
 from sockbpf.store.data.entry import CHOICES, NEEDED, NEEDED_OF_RATES, NEEDED_OF_SOCKETS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS, SORTS
 from sockbpf.store.data.values import MOST_INTEGER
