@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sockbpf.delivery.keeping import Keeper
 from sockbpf.delivery.meanwhile import summary_of
+from sockbpf.delivery.open_book import NOBODY, OpenBook, open_of
 from sockbpf.delivery.owed import MAX_BODY, Owed, body_of, name_of, of_this_boot, service_of
 from sockbpf.delivery.routes import Route, Routes
 from sockbpf.process.clock import boot_id, boottime_s
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.delivery.change import LeftOwed
     from sockbpf.process.life import Pulse
+    from sockbpf.record.left import Left
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,9 @@ class NewAlert:
     numbered: bool = True
     """Whether it takes the next `seq`; a heartbeat repeats the last one."""
 
+    left: Callable[[], str] | None = None
+    """Of an alert of an episode: what a later run needs to go on with it, empty if it has ended."""
+
 
 class Outbox:
     """Stands between the monitor, which must never wait, and the workers, which wait for receivers."""
@@ -92,6 +97,9 @@ class Outbox:
         self.last_seq = 0
         """The `seq` of the last alert that was written, by this monitor or an earlier one."""
         self._keeper = Keeper(path, counters) if path else None
+        self._open = OpenBook()
+        self.left_open: list[Left] = []
+        """The episodes that an earlier monitor told and did not end."""
         self._found: LeftOwed | None = None
         if self._keeper:
             if self._keeper.wait_open() and (found := self._keeper.found()):
@@ -116,7 +124,12 @@ class Outbox:
         self._thread = start_thread("outbox", self._run)
 
     def _take_over(self, found: list[Owed]) -> None:
-        """Queue the alerts that an earlier monitor owed."""
+        """Queue the alerts that an earlier monitor owed, and find the episodes that it left open."""
+        lefts, senseless = self._open.find(found)
+        self.left_open += lefts
+        for owed in senseless:
+            self.settled(owed)
+        found = [owed for owed in found if owed.destination != NOBODY]
         if not found:
             return
         log.info("found %d alerts owed in %s", len(found), self._path)
@@ -200,6 +213,8 @@ class Outbox:
 
     def _handle(self, made: list[tuple[NewAlert, int]]) -> None:
         owed: list[Owed] = []
+        opened: list[Owed] = []
+        shut: list[Owed] = []
         lines: list[Mapping[str, str]] = []
         for one, seq in made:
             with setting_aside(self._counters, f"{one.name}/{seq}"):
@@ -213,9 +228,14 @@ class Outbox:
                 self.last_seq = seq
                 if fields["event"] != HEARTBEAT:
                     lines.append(fields)
-        kept = [one for one in owed if one.episode != HEARTBEAT]
+                if one.left and self._keeper:
+                    opened += (now := self._left(fields, one.left()))
+                    shut += self._open.keep(now[0]) if now else self._open.end(fields["id"])
+        kept = [one for one in owed if one.episode != HEARTBEAT] + opened
         if self._keeper and kept:
             self._keeper.made(kept, self.last_seq, self._n)
+        for gone in shut:
+            self.settled(gone)
         self.routes.offer(owed)
         for fields in lines:
             with setting_aside(self._counters, name_of(fields)):
@@ -253,6 +273,13 @@ class Outbox:
             for n, name in enumerate(wanted, first)
         ]
 
+    def _left(self, fields: Mapping[str, str], left: str) -> list[Owed]:
+        """Return what the journal is to hold of the episode of an alert; nothing if it has ended."""
+        if not left:
+            return []
+        self._n += 1
+        return [open_of(fields, left, self._n, (time.time(), self._boot, boottime_s()))]
+
     def _look_at_journal(self) -> None:
         """Write all owed alerts to a journal that could not be used until now."""
         if self._keeper is None:
@@ -264,4 +291,4 @@ class Outbox:
         earlier = [replace(owed, n=self._n + i) for i, owed in enumerate(aged, 1)]
         self._n += len(earlier)
         self._take_over(earlier)
-        self._keeper.begin(self.routes.owed(), self.last_seq, self._n)
+        self._keeper.begin([*self.routes.owed(), *self._open.kept()], self.last_seq, self._n)

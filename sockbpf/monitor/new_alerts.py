@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.outbox import NewAlert
-from sockbpf.record.alert import HEARTBEAT, Notice, alert_of, of_monitor
+from sockbpf.process.clock import boot_id
+from sockbpf.record.alert import CLEARED, HEARTBEAT, Notice, alert_of, of_monitor
 from sockbpf.record.event import account_of
 from sockbpf.record.fields import parameters
+from sockbpf.record.left import left_of_notice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +28,7 @@ class NewAlerts:
         """`run` is the name of the monitor's run."""
         self._host = socket.gethostname()
         self._run = run
+        self._boot = boot_id()
 
     def of_notice(self, notice: Notice | Folded, unix_offset_ns: int) -> NewAlert:
         """Return the alert of a notice; the offset is Unix time less CLOCK_MONOTONIC."""
@@ -35,7 +38,12 @@ class NewAlerts:
             at = alert_of(notice, seq=seq, host=self._host, unix_offset_ns=unix_offset_ns, run=self._run)
             return parameters(at)
 
-        return NewAlert(f"{one.id}/{one.event}", account_of(one.socket.uid if one.socket else 0), fields)
+        def left() -> str:
+            kept = left_of_notice(notice, self._boot, unix_offset_ns) if one.event != CLEARED else None
+            return kept.text() if kept else ""
+
+        account = account_of(one.socket.uid if one.socket else 0)
+        return NewAlert(f"{one.id}/{one.event}", account, fields, left=left)
 
     def of_monitor(self, event: str, about: Mapping[str, object]) -> NewAlert:
         """Return an event about the monitor itself, with what is to be said about it."""

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Which episodes were told and have not ended: kept in the journal as alerts that are owed to nobody.
+
+So they are written, compacted and found again as all that the journal holds. For the outbox's thread.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from sockbpf.delivery.owed import Owed, body_of
+from sockbpf.record.left import left_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sockbpf.record.left import Left
+
+NOBODY = "(open)"
+"""In place of a destination's name: none can have it."""
+
+MOST_OPEN = 16_384
+"""So many episodes are kept; of more, those that were not told for longest are not."""
+
+
+class OpenBook:
+    """The open episodes that were told, each with its place in the journal."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Owed] = OrderedDict()
+        """Id -> what the journal holds of it; the one told last is at the end."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def kept(self) -> list[Owed]:
+        """Return all that the journal is to hold."""
+        return list(self._kept.values())
+
+    def find(self, found: list[Owed]) -> tuple[list[Left], list[Owed]]:
+        """Take over what an earlier run kept, of all that the journal held; return it, and what makes no sense."""
+        lefts: list[Left] = []
+        senseless: list[Owed] = []
+        for owed in found:
+            if owed.destination != NOBODY:
+                continue
+            try:
+                left = left_of(owed.fields.get("left", ""))
+            except ValueError:
+                senseless.append(owed)
+                continue
+            if left.id in self._kept:
+                senseless.append(self._kept[left.id])  # what was told later is kept
+            self._kept[left.id] = owed
+            lefts = [one for one in lefts if one.id != left.id] + [left]
+        return lefts, senseless
+
+    def keep(self, owed: Owed) -> list[Owed]:
+        """Keep this from now on; return what the journal need not hold any more."""
+        gone = self.end(owed.episode)
+        self._kept[owed.episode] = owed
+        while len(self._kept) > MOST_OPEN:
+            gone.append(self._kept.popitem(last=False)[1])
+        return gone
+
+    def end(self, id_: str) -> list[Owed]:
+        """Forget an episode; return what the journal need not hold any more."""
+        owed = self._kept.pop(id_, None)
+        return [owed] if owed else []
+
+
+def open_of(fields: Mapping[str, str], left: str, n: int, at: tuple[float, str, float]) -> Owed:
+    """Return what the journal is to hold of an open episode: of its last alert, and of what a later run needs.
+
+    `at` is Unix time, the id of this boot and its CLOCK_BOOTTIME.
+    """
+    made_s, boot, boot_s = at
+    body = {name: fields[name] for name in ("timestamp", "id", "seq")} | {"event": "open", "left": left}
+    return Owed(n, NOBODY, fields["id"], made_s, body_of(body), boot=boot, boot_s=boot_s)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Episodes that were told and have not ended are found again by the next monitor, in a real journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sockbpf.delivery import open_book
+from sockbpf.delivery.journal_lines import read
+from sockbpf.delivery.open_book import NOBODY
+from sockbpf.delivery.outbox import NewAlert
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING
+from sockbpf.record.left import left_of_notice
+from tests.unit.notices import S, notice
+from tests.unit.offices import Scripted, alert, office, refuse
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+def told(number: int, seq: int, event: str = EXCEEDED, peak: int = 0) -> NewAlert:
+    """Return the alert of an episode, as the monitor makes it."""
+    made = notice(event, number, seq * S, peak=3000 + peak)
+
+    def left() -> str:
+        kept = left_of_notice(made, "boot", 0) if event != CLEARED else None
+        return kept.text() if kept else ""
+
+    return NewAlert(made.id, 0, lambda _: alert(made.id, seq, event), left=left)
+
+
+def found(path: Path) -> dict[str, int]:
+    """Return the peaks of the episodes that the next monitor finds open, by id."""
+    at = office(path, {"http": Scripted()})
+    lefts = {left.id: left.peak for left in at.outbox.left_open}
+    assert at.stop() == 0
+    return lefts
+
+
+def test_what_was_told_and_has_not_ended_is_found_by_the_next_monitor_and_the_one_after_it(
+    path: Path,
+) -> None:
+    at = office(path, {"http": Scripted()})
+    at.outbox.put([told(1, 1), told(2, 2), told(3, 3), told(2, 4, CLEARED), told(3, 5, ONGOING, peak=7)])
+    assert at.stop() == 0
+    assert at.counted("delivered") == (5,)
+    assert found(path) == {"id-0-1": 3000, "id-0-3": 3007}
+    assert found(path) == {"id-0-1": 3000, "id-0-3": 3007}
+    assert sum(owed.destination == NOBODY for owed in read(path.read_bytes()).owed.values()) == 2
+
+
+def test_an_end_in_a_later_run_is_the_end(path: Path) -> None:
+    at = office(path, {"http": Scripted()})
+    at.outbox.put([told(1, 1), told(2, 2)])
+    assert at.stop() == 0
+    then = office(path, {"http": Scripted()})
+    then.outbox.put([told(1, 3, CLEARED)])
+    assert then.stop() == 0
+    assert list(found(path)) == ["id-0-2"]
+
+
+def test_they_are_owed_to_nobody(path: Path) -> None:
+    at = office(path, {"http": Scripted(refuse)}, first_s=3600, max_s=3600)
+    at.outbox.put([told(1, 1)])
+    assert at.stop(0.1) == 1
+    destination = Scripted()
+    then = office(path, {"http": destination})
+    assert then.stop() == 0
+    assert then.counted("recovered_owed", "delivered", "given_up") == (1, 1, 0)
+    assert destination.seqs() == [1]
+    assert [left.id for left in then.outbox.left_open] == ["id-0-1"]
+
+
+def test_what_makes_no_sense_is_forgotten(path: Path) -> None:
+    at = office(path, {"http": Scripted()})
+    at.outbox.put([told(1, 1), NewAlert("x", 0, lambda _: alert("x", 2), left=lambda: '{"id":7}')])
+    assert at.stop() == 0
+    assert list(found(path)) == ["id-0-1"]
+    assert sum(owed.destination == NOBODY for owed in read(path.read_bytes()).owed.values()) == 1
+
+
+def test_of_too_many_the_oldest_are_not_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_book, "MOST_OPEN", 3)
+    at = office(path, {"http": Scripted()})
+    at.outbox.put([told(number, number) for number in range(1, 6)])
+    at.outbox.put([told(3, 6, ONGOING), told(6, 7)])
+    assert at.stop() == 0
+    assert list(found(path)) == ["id-0-5", "id-0-3", "id-0-6"]
+
+
+def test_without_a_journal_nothing_is_kept() -> None:
+    at = office(None, {"http": Scripted()})
+    at.outbox.put([told(1, 1)])
+    assert at.stop() == 0
+    assert at.outbox.left_open == []
