@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.judge.levels import Levels, LevelsOf
     from sockbpf.record.closeup import Closeup
+    from sockbpf.record.left import Left
 
 Identity = tuple[object, ...]
 Key = tuple[object, ...]
@@ -98,6 +99,11 @@ def identity(socket: Socket) -> Identity:
     )  # fmt: skip
 
 
+def left_key(socket: Socket, direction: Direction, severity: Severity) -> Key:
+    """Return what tells apart the episodes that an earlier run left: a listener can have one of each severity."""
+    return identity(socket), direction, severity if direction is Direction.ACCEPT else None
+
+
 def notice_of(episode: Episode, event: str, ns: int, size: int, peak: int) -> Notice:
     """Return the notice of an episode whose queue had this size at this instant."""
     return Notice(
@@ -121,6 +127,16 @@ def notice_of(episode: Episode, event: str, ns: int, size: int, peak: int) -> No
     )
 
 
+def _go_on(episode: Episode, left: Left) -> None:
+    """Make the episode the one that an earlier run told."""
+    episode.id = left.id
+    episode.since_ns = min(left.since_ns, episode.since_ns)
+    episode.peak = max(left.peak, episode.peak)
+    episode.last_alert_ns = left.told_ns
+    if not episode.pid:
+        episode.pid, episode.comm = left.pid, left.comm
+
+
 class Episodes:
     """The open episodes, found by key, by queue or by id; and the instants at which their next notices are due."""
 
@@ -134,6 +150,8 @@ class Episodes:
         self._known: Counter[Key] = Counter()
         """(identity, direction) -> how many of its episodes are open: several while a BACK event is not read yet."""
         self._ids: set[str] = set()
+        self.left: dict[Key, Left] = {}
+        """By `left_key`, the episodes that an earlier run told in this boot and did not end."""
         self._held = Waiting[Episode](lambda episode, _: episode.held and not episode.missed)
         """Held episodes, by the instant at which the hold ends."""
         self._repeats = Waiting[Episode](
@@ -149,7 +167,7 @@ class Episodes:
         return id_ in self._ids
 
     def begin(self, key: Key, episode: Episode) -> list[Notice]:
-        """Open an episode, and return its notice unless it is held.
+        """Open an episode, and return its notice unless it is held, or goes on from an earlier run, which told it.
 
         Its `size` is that of the crossing, its `peak` the highest size since.
         """
@@ -158,6 +176,11 @@ class Episodes:
             named.encode(), digest_size=8
         ).hexdigest()  # the key has a kernel address in it: nobody shall see it
         episode.applied = episode.levels.applied
+        if left := self.left.pop(left_key(episode.socket, episode.direction, episode.told_severity), None):
+            _go_on(episode, left)
+            self._add(key, episode)
+            self._repeats.add(episode.repeat_due_ns, episode)
+            return []
         self._add(key, episode)
         if episode.levels.hold_ns:
             episode.held = True

@@ -24,6 +24,7 @@ from sockbpf.kernel.look.sweep import Sweeper, SweepThread
 from sockbpf.monitor.answering import Answering
 from sockbpf.monitor.causes import Causes
 from sockbpf.monitor.demand import QUEUES, Demand
+from sockbpf.monitor.left_open import LeftOpen
 from sockbpf.monitor.listening import ListenersJudge, Listening
 from sockbpf.monitor.loop import Monitor
 from sockbpf.monitor.losses import Losses
@@ -34,21 +35,25 @@ from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
 from sockbpf.monitor.status import Status
-from sockbpf.monitor.terms import first_levels_of, levels_of, settings_of, timing_of
+from sockbpf.monitor.terms import first_levels_of, levels_of, settings_of, stalls_found_ns, timing_of
 from sockbpf.monitor.waking import Waking
 from sockbpf.process.clock import boot_id, monotonic_s
+from sockbpf.record.event import Direction
+from sockbpf.record.facts import Condition
 from sockbpf.record.rule import NEVER_STALLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sockbpf.counters import Counters
+    from sockbpf.judge.episodes import Episodes
     from sockbpf.kernel.attach.probes import Probes
     from sockbpf.kernel.attach.tables import Tables
     from sockbpf.monitor.dispatch import Dispatch
     from sockbpf.monitor.service import Service
     from sockbpf.monitor.store_child import StoreProcess
     from sockbpf.monitor.watch import Judge, Watching
+    from sockbpf.record.left import Left
     from sockbpf.settings.config import Config
 
 log = logging.getLogger(__name__)
@@ -116,6 +121,9 @@ def build(
         policy=policy, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
         is_blind=is_blind, dispatch=dispatch, store=store, naming=naming,
     )  # fmt: skip
+    left = LeftOpen(
+        dispatch.left_open(), boot_id(), partial(_home_of, policy, stalls, listeners), stalls_found_ns(config)
+    )
     losses = Losses(counters, tables, own)
     causes = Causes(counters, owners.owner, owners.known)
     status = Status(
@@ -148,9 +156,18 @@ def build(
         losses=losses,
         status=status,
         answering=answering,
+        left=left,
         service=service,
         counters=counters,
     )
+
+
+def _home_of(policy: Policy, stalls: Stalls, listeners: ListenersJudge, left: Left) -> Episodes:
+    """Return the episodes among which one that an earlier run left would be."""
+    is_stalled = Condition(left.condition) is Condition.STALLED
+    if Direction(left.direction) is Direction.ACCEPT:
+        return listeners.episodes[is_stalled]
+    return stalls.episodes if is_stalled else policy.episodes
 
 
 def _sweeps(sweeper: Sweeper, waking: Waking, tables: Tables | None) -> SweepThread:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.metrics import Gauges, Metrics
     from sockbpf.monitor.store_port import StorePort
     from sockbpf.record.alert import Folded
+    from sockbpf.record.left import Left
     from sockbpf.settings.config import Config, Delivery
     from sockbpf.settings.destinations import AnyDestination
 
@@ -211,6 +212,11 @@ class Dispatch:
         if alerts:
             self._counters.add("alerts", len(alerts))
             self._outbox.put(alerts)
+
+    def left_open(self) -> list[Left]:
+        """Return the episodes that an earlier run told and did not end, as far as the journal has been read."""
+        left, self._outbox.left_open = self._outbox.left_open, []
+        return left
 
     def flush(self, seconds: float) -> bool:
         """Wait until every alert is written and logged, not until it is delivered; False if that took longer."""

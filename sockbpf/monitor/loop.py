@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from sockbpf.monitor.schedule import IDLE_S, Waits
 from sockbpf.monitor.terms import wanted_by
 from sockbpf.process.clock import monotonic_ns, monotonic_s
 from sockbpf.process.life import ROUND_S, Pulse, late, living, setting_aside
+from sockbpf.record.alert import CLEARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.causes import Causes
     from sockbpf.monitor.demand import Demand
     from sockbpf.monitor.dispatch import Dispatch
+    from sockbpf.monitor.left_open import LeftOpen
     from sockbpf.monitor.losses import Losses
     from sockbpf.monitor.naming import Naming
     from sockbpf.monitor.own import Own
@@ -73,6 +76,8 @@ class Monitor:
     losses: Losses
     status: Status
     answering: Answering
+    left: LeftOpen
+    """What an earlier run told and did not end."""
     service: Service
     counters: Counters
     _stopping: bool = field(default=False, init=False)
@@ -113,6 +118,7 @@ class Monitor:
             for watch in self.watches:
                 self._alert(self.rules.named(watch.notices()))
             self._alert_due(woke_ns)
+            self._tell_left()
             self.service.alive(lambda: not late())
             self.settings.take_wanted()
             self.losses.show_wanted()
@@ -120,6 +126,8 @@ class Monitor:
         self._read()  # events since the last round: they came before the stop
 
     def _log_armed(self, on_armed: Callable[[], None]) -> None:
+        self.left.arm(monotonic_ns())
+        self._tell_left()
         self.dispatch.started(self.status.about())
         self.dispatch.flush(FLUSH_S)
         self.settings.log_thresholds("armed")
@@ -225,6 +233,13 @@ class Monitor:
 
     def _tell(self, notices: list[Notice | Folded]) -> None:
         self.dispatch.alert(self.naming.named(self.causes.explained(notices)))
+
+    def _tell_left(self) -> None:
+        """Tell of what an earlier run left open that it has ended: each by itself, as it was told."""
+        if self.left:
+            now_ns = monotonic_ns()
+            ended = self.left.ended(now_ns, time.time_ns() - now_ns)
+            self._tell([one for one in ended if CLEARED in self.settings.config.events])
 
     def _alert_due(self, now_ns: int) -> None:
         """Send the alerts that are due: of holds, repeats and collected notices; and the heartbeat.

@@ -145,6 +145,12 @@ def first_levels_of(config: Config) -> KernelLevels:
     return replace(levels, threshold=NEVER, clear=NEVER, fill=(0, 0)) if config.rules else levels
 
 
+def stalls_found_ns(config: Config) -> int:
+    """Return how long after the first looks every stalled queue has been found again."""
+    of_rules = (rule.stalled.after for rule in config.rules if rule.stalled)
+    return int(3 * max(config.stalled.after, *(after or 0.0 for after in of_rules), 0.0) * 1e9) + 5 * 10**9
+
+
 def timing_of(config: Config, *, is_blind: bool) -> Timing:
     """Return how often the loop sweeps, looks and sends a heartbeat.
 

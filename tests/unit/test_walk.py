@@ -151,7 +151,7 @@ def monitor(config: Config, raw: bytes) -> Monitor:
     probes._rings, probes._counters = rings, counters
     policy = Policy(levels_of(config), counters, "salt", lambda _inode: (4711, "reader"))
     others = dict.fromkeys(
-        ("waking", "sweeps", "stalls", "settings", "losses", "service", "status", "answering"),
+        ("waking", "sweeps", "stalls", "settings", "losses", "service", "status", "answering", "left"),
         cast("Any", None),
     )
     return Monitor(
