@@ -46,7 +46,7 @@ BAD_VALUES = {
     "events-no-exceeded": ("events: [ongoing]", f"2: events: {EVENT_LIST}, got ['ongoing']"),
     "events-unknown": (
         "events:\n  - exceeded\n  - over",
-        "4: events > item 2: expected one of exceeded, ongoing, cleared, got 'over'",
+        "4: events > item 2: expected one of exceeded, ongoing, cleared, started, stopped, got 'over'",
     ),
     # keys
     "key-near": ("thresholds:\n  recvv: 1", "3: thresholds > recvv: unknown key, did you mean 'recv'?"),

@@ -40,7 +40,7 @@ from tests.unit.written_destinations import (
     faults,
 )
 
-TOLD = "exceeded, ongoing, cleared, heartbeat"
+TOLD = "exceeded, ongoing, cleared, heartbeat, started, stopped"
 ZABBIX_HOST = "expected a host's name in Zabbix, of letters, digits, spaces and _.-, such as web1"
 
 
@@ -58,7 +58,7 @@ delivery: {{timeout: 3s, rate: 7, burst: 9}}
         type="http",
         name="http",
         url=URL,
-        events=frozenset({"exceeded", "ongoing", "cleared", "heartbeat"}),
+        events=frozenset({"exceeded", "ongoing", "cleared", "heartbeat", "started", "stopped"}),
         types=frozenset({"SEND", "RECV", "ACCEPT", "RATE"}),
         rate=7.0,
         burst=9,
