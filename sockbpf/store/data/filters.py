@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from sockbpf.store.data.columns import COLUMNS
 from sockbpf.store.data.entry import CHOICES
+from sockbpf.store.data.episode_order import SORTS, read_cursor
 from sockbpf.store.data.values import OF_FILTER, EntryError, packed_ip, read_packed, read_time, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from sockbpf.store.data.episode_order import Place
 
     Reader = Callable[[str, str], object]
 
@@ -26,8 +29,6 @@ ROWS = 100
 MOST_FILTERS = 32
 EITHER_END = ("ip", "port", "cidr")
 """Filters that either end of a socket may fit."""
-SORTS = ("start", "peak", "last", "size")
-"""Columns of an episode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Filter:
     """Those of EITHER_END that are given; `cidr` is the first and the last address of the network."""
     pairs: tuple[tuple[str, str], ...]
     """Names that are no filters, and the values that an entry must have under them."""
+    behind: Place | None = None
+    """Of episodes: the place of the last one on the page before."""
     open: bool | None = None
     sort: str = "start"
 
@@ -63,7 +66,8 @@ def parse(parameters: Iterable[tuple[str, str]], *, episodes: bool = False) -> F
         from_s=values.get("from"),
         to_s=values.get("to"),
         limit=values.get("limit", ROWS),
-        before=values.get("cursor"),
+        before=None if episodes else values.get("cursor"),
+        behind=values.get("cursor") if episodes else None,
         columns=columns,
         min_size=values.get("min_size"),
         ends={name: values[name] for name in EITHER_END if name in values},
@@ -94,8 +98,8 @@ def _read(given: Mapping[str, str], readers: Mapping[str, Reader]) -> dict[str, 
 
 
 def _check_episodes(given: Mapping[str, str], pairs: tuple[tuple[str, str], ...]) -> None:
-    if pairs or "event" in given or "cursor" in given:
-        raise EntryError("episodes are not found by event, nor by key=value, nor by a cursor")
+    if pairs or "event" in given:
+        raise EntryError("episodes are not found by event, nor by key=value")
     for name, choices in CHOICES.items():  # entries may have any value: also what was posted has these names
         if given.get(name, choices[0]) not in choices:
             raise EntryError(f"{name}: expected one of {', '.join(choices)}")
@@ -150,5 +154,5 @@ FURTHER: dict[str, Reader] = {
     "port": read_whole,
     "cidr": _network,
 }
-OF_EPISODES: dict[str, Reader] = {"open": _flag, "sort": _sort}
-"""Filters of episodes alone."""
+OF_EPISODES: dict[str, Reader] = {"open": _flag, "sort": _sort, "cursor": read_cursor}
+"""Filters of episodes alone, and what only they have in this form."""

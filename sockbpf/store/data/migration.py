@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Column, Connection, Float, LargeBinary, Text,
 
 from sockbpf.store.data.columns import COLUMNS, LATER, column_of
 from sockbpf.store.data.engine import SchemaError
+from sockbpf.store.data.episode_order import make_indexes
 from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE, METADATA, PAIR, PARTITIONED
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def migrate(engine: Engine) -> None:
         edition = _edition(connection)
         for step in STEPS[edition:] if edition else (_make_all,):
             step(connection)
+        make_indexes(connection)
         connection.execute(EDITIONS.delete())
         connection.execute(EDITIONS.insert(), {"edition": EDITION})
         if connection.dialect.name == "sqlite":

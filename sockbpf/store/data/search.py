@@ -12,6 +12,7 @@ from sqlalchemy import and_, exists, false, func, or_, select
 from sockbpf.store.data.columns import LATER, column_of
 from sockbpf.store.data.digest import is_sound
 from sockbpf.store.data.entry import KNOWN, spelled_in_alert
+from sockbpf.store.data.episode_order import behind, order, sort_key
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
 from sockbpf.store.data.sound import is_sound_entry
@@ -86,18 +87,8 @@ def find_episodes(connection: Connection, wanted: Filter) -> list[dict[str, Any]
     """Return the episodes that fit, in their present state, the greatest by `sort` first."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     hidden = {"local_packed", "remote_packed", "arrived", "digest"}
-    by = EPISODE.c[wanted.sort]
     for sides in _sides(wanted):
-        statement = select(EPISODE).where(*_conditions(EPISODE, wanted, sides))
-        if wanted.from_s is not None:  # an episode fits if it lasted into the range
-            statement = statement.where(or_(EPISODE.c.last >= wanted.from_s, EPISODE.c.end.is_(None)))
-        if wanted.to_s is not None:
-            statement = statement.where(EPISODE.c.start < wanted.to_s)
-        if wanted.open is not None:
-            statement = statement.where(
-                EPISODE.c.end.is_(None) if wanted.open else EPISODE.c.end.is_not(None)
-            )
-        statement = statement.order_by(by.desc(), EPISODE.c.host, EPISODE.c.id).limit(wanted.limit)
+        statement = episodes_statement(connection, wanted, sides)
         rows = connection.execute(statement).mappings().all()
         altered = [
             and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
@@ -108,7 +99,21 @@ def find_episodes(connection: Connection, wanted: Filter) -> list[dict[str, Any]
             raise AlteredError(EPISODE, or_(false(), *altered), len(altered))
         for row in rows:
             found[row["host"], row["id"]] = {name: value for name, value in row.items() if name not in hidden}
-    return sorted(found.values(), key=lambda row: (-row[wanted.sort], row["host"], row["id"]))[: wanted.limit]
+    return sorted(found.values(), key=lambda row: sort_key(row, wanted.sort), reverse=True)[: wanted.limit]
+
+
+def episodes_statement(connection: Connection, wanted: Filter, sides: dict[str, str]) -> Select[Any]:
+    """Return the query of a page of episodes, by one choice of ends."""
+    statement = select(EPISODE).where(*_conditions(EPISODE, wanted, sides))
+    if wanted.from_s is not None:  # an episode fits if it lasted into the range
+        statement = statement.where(or_(EPISODE.c.last >= wanted.from_s, EPISODE.c.end.is_(None)))
+    if wanted.to_s is not None:
+        statement = statement.where(EPISODE.c.start < wanted.to_s)
+    if wanted.open is not None:
+        statement = statement.where(EPISODE.c.end.is_(None) if wanted.open else EPISODE.c.end.is_not(None))
+    if wanted.behind is not None:
+        statement = statement.where(behind(connection, wanted.sort, wanted.behind))
+    return statement.order_by(*order(connection, wanted.sort)).limit(wanted.limit)
 
 
 def read_something(connection: Connection) -> None:

@@ -11,9 +11,6 @@ const PAGE = { episodes: 300, alerts: 100 };
 export const KEPT = 3000;
 const OPEN_ASKED = 50;
 
-/** The most rows that the store gives at once. */
-const MOST = "1000";
-
 /** The filters of episodes that the store has; by others only the loaded rows are filtered. */
 const OF_EPISODES = new Set([
   ...["from", "to", "protocol", "type", "ip", "port", "cidr", "host", "pid", "comm", "min_size", "id", "size"],
@@ -49,14 +46,11 @@ export function makeLoaded() {
     const pages = await Promise.all([[], ...whole.map((name) => [[name, word]])].map((also) => page(PATHS[kind], [...list, ...also], signal)));
     held[kind].clear();
     for (const each of pages) keep(kind, each.rows);
-    next[kind] = nextOf(kind, list, pages[0]);
+    next[kind] = nextOf(kind, pages[0]);
   }
 
-  /** Episodes have no cursor: the second page is the last, with as many rows as the store gives at once. */
-  function nextOf(kind, list, found) {
-    if (held[kind].size >= KEPT) return null;
-    if (kind === "alerts" || found.next !== null) return found.next;
-    return found.rows.length < PAGE.episodes || list.some(([name, value]) => name === "limit" && value === MOST) ? null : list.map(([name, value]) => [name, name === "limit" ? MOST : value]);
+  function nextOf(kind, found) {
+    return held[kind].size >= KEPT ? null : found.next;
   }
 
   /** Ask for the next page of what the table shows. */
@@ -65,7 +59,7 @@ export function makeLoaded() {
     const found = await page(PATHS[kind], next[kind], signal);
     if (signal.aborted) return;
     keep(kind, found.rows);
-    next[kind] = nextOf(kind, next[kind], found);
+    next[kind] = nextOf(kind, found);
   }
 
   function keep(kind, rows) {

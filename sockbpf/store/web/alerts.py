@@ -10,12 +10,13 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from sockbpf.store.data.entry import alert_entry
+from sockbpf.store.data.episode_order import cursor_behind
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.search import find_episodes
 from sockbpf.store.web.guard import PEER, TRUSTED
 from sockbpf.store.web.problem import Problem
-from sockbpf.store.web.query import parameters
+from sockbpf.store.web.query import link_to_next, parameters
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -68,8 +69,12 @@ class StreamRoute:
 
 async def episodes(store: RunningStore, request: Request) -> Response:
     """Answer `GET /episodes`."""
-    filters = parse(parameters(request.scope), episodes=True)
+    pairs = parameters(request.scope)
+    filters = parse(pairs, episodes=True)
     rows = await store.search(
         lambda connection: find_episodes(connection, filters), is_trusted=bool(request.scope.get(TRUSTED))
     )
-    return JSONResponse(rows, headers={"Cache-Control": "no-store"})
+    headers = {"Cache-Control": "no-store"}
+    if len(rows) == filters.limit:
+        headers["Link"] = link_to_next("/episodes", pairs, cursor_behind(rows[-1], filters.sort))
+    return JSONResponse(rows, headers=headers)

@@ -9,7 +9,9 @@ from sockbpf import __version__
 from sockbpf.record.field import Field, Kind, Needed
 from sockbpf.record.fields import FIELDS, filters
 from sockbpf.store.data.entry import CHOICES, NEEDED, NEEDED_OF_RATES, NEEDED_OF_SOCKETS
-from sockbpf.store.data.filters import MOST_ROWS, ROWS, SORTS
+from sockbpf.store.data.episode_order import CURSOR as EPISODE_CURSOR
+from sockbpf.store.data.episode_order import SORTS
+from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.values import MOST_INTEGER
 from sockbpf.store.web.posted import MOST_ENTRIES
 from sockbpf.store.web.problem import MEDIA_TYPE
@@ -123,13 +125,14 @@ FILTERS: dict[str, dict[str, Any]] = {
     "min_size": WHOLE,
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS},
 }
+LINK = {"Link": {"schema": TEXT, "description": "the next page, if any"}}
 FIND: dict[str, Any] = {
     "summary": "What was kept, newest first; any further parameter is a key of the objects and its value.",
     "tags": ["alerts"],
     "responses": {
         **_answers(),
         "200": {
-            "headers": {"Link": {"schema": TEXT, "description": "the next page, if any"}},
+            "headers": LINK,
             "description": "Objects as they were sent; the Link header, rel=next, leads to the next page.",
             "content": {"application/json": {"schema": OBJECTS}, "text/csv": {"schema": TEXT}},
         },
@@ -143,12 +146,13 @@ FIND: dict[str, Any] = {
 EPISODES: dict[str, Any] = {
     "summary": "Episodes: when each began, its peak, when it ended.",
     "tags": ["alerts"],
-    "responses": {**_answers(), "200": _content("Episodes.", OBJECTS)},
+    "responses": {**_answers(), "200": {**_content("Episodes.", OBJECTS), "headers": LINK}},
     "parameters": _query(
         **FILTERS,
         **{name: CHOSEN[name] for name in COLUMNS if name in CHOSEN and name != "event"},
         open={"type": "string", "enum": ["true", "false"]},
         sort={"type": "string", "enum": list(SORTS), "default": "start"},
+        cursor={"type": "string", "pattern": EPISODE_CURSOR, "description": "from a Link header"},
     ),
 }
 STORED = {"type": "object", "required": ["stored"], "properties": {"stored": {"type": "integer"}}}

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from sockbpf.store.web.problem import Problem
 
@@ -25,3 +25,9 @@ def parameters(scope: Scope) -> list[tuple[str, str]]:
         )
     except ValueError:
         raise Problem(400, f"expected at most {MOST_PARAMETERS} parameters, name=value, in UTF-8") from None
+
+
+def link_to_next(path: str, pairs: list[tuple[str, str]], cursor: str) -> str:
+    """Return the Link header that leads to the next page of what these parameters ask for."""
+    query = urlencode([pair for pair in pairs if pair[0] != "cursor"] + [("cursor", cursor)])
+    return f'<{path}?{query}>; rel="next"'

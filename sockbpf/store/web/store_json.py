@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from starlette.responses import JSONResponse, Response
 
@@ -20,7 +19,7 @@ from sockbpf.store.data.writing import BusyError
 from sockbpf.store.web.guard import AUTHORIZED, TRUSTED
 from sockbpf.store.web.posted import posted_entries
 from sockbpf.store.web.problem import BUSY, Problem
-from sockbpf.store.web.query import parameters
+from sockbpf.store.web.query import link_to_next, parameters
 from sockbpf.store.web.table import table_of
 
 if TYPE_CHECKING:
@@ -84,8 +83,7 @@ async def _search(store: RunningStore, request: Request) -> Response:
     headers = {"Cache-Control": "no-store"}
     if has_more and rows:
         n, at_s, _ = rows[-1]
-        query = urlencode([pair for pair in pairs if pair[0] != "cursor"] + [("cursor", cursor(at_s, n))])
-        headers["Link"] = f'</store.json?{query}>; rel="next"'
+        headers["Link"] = link_to_next("/store.json", pairs, cursor(at_s, n))
     if "text/csv" in request.headers.get("accept", ""):
         table = await asyncio.to_thread(table_of, [body for *_, body in rows])
         return Response(table, media_type="text/csv", headers=headers)
