@@ -30,6 +30,8 @@ class OpenBook:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Owed] = OrderedDict()
         """Id -> what the journal holds of it; the one told last is at the end."""
+        self._members: dict[str, set[str]] = {}
+        """Id of a fold -> those that it told of: they end with it, if not before."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -52,29 +54,36 @@ class OpenBook:
                 continue
             if left.id in self._kept:
                 senseless.append(self._kept[left.id])  # what was told later is kept
-            self._kept[left.id] = owed
+            self._note(left, owed)
             lefts = [one for one in lefts if one.id != left.id] + [left]
         return lefts, senseless
 
-    def keep(self, owed: Owed) -> list[Owed]:
+    def keep(self, left: Left, owed: Owed) -> list[Owed]:
         """Keep this from now on; return what the journal need not hold any more."""
-        gone = self.end(owed.episode)
-        self._kept[owed.episode] = owed
+        before = self._kept.pop(left.id, None)
+        gone = [before] if before else []
+        self._note(left, owed)
         while len(self._kept) > MOST_OPEN:
             gone.append(self._kept.popitem(last=False)[1])
         return gone
 
     def end(self, id_: str) -> list[Owed]:
-        """Forget an episode; return what the journal need not hold any more."""
-        owed = self._kept.pop(id_, None)
-        return [owed] if owed else []
+        """Forget an episode, and all of a fold; return what the journal need not hold any more."""
+        ids = (id_, *self._members.pop(id_, ()))
+        return [owed for one in ids if (owed := self._kept.pop(one, None))]
+
+    def _note(self, left: Left, owed: Owed) -> None:
+        self._kept[left.id] = owed
+        if left.fold:
+            self._members.setdefault(left.fold, set()).add(left.id)
 
 
-def open_of(fields: Mapping[str, str], left: str, n: int, at: tuple[float, str, float]) -> Owed:
+def open_of(fields: Mapping[str, str], left: Left, n: int, at: tuple[float, str, float]) -> Owed:
     """Return what the journal is to hold of an open episode: of its last alert, and of what a later run needs.
 
     `at` is Unix time, the id of this boot and its CLOCK_BOOTTIME.
     """
     made_s, boot, boot_s = at
-    body = {name: fields[name] for name in ("timestamp", "id", "seq")} | {"event": "open", "left": left}
-    return Owed(n, NOBODY, fields["id"], made_s, body_of(body), boot=boot, boot_s=boot_s)
+    body = {"timestamp": fields["timestamp"], "id": left.id, "seq": fields["seq"]}
+    body |= {"event": "open", "left": left.text()}
+    return Owed(n, NOBODY, left.id, made_s, body_of(body), boot=boot, boot_s=boot_s)

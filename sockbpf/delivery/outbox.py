@@ -24,7 +24,7 @@ from sockbpf.process.life import REST_S, setting_aside, start_thread
 from sockbpf.record.alert import HEARTBEAT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sockbpf.counters import Counters
@@ -66,8 +66,8 @@ class NewAlert:
     numbered: bool = True
     """Whether it takes the next `seq`; a heartbeat repeats the last one."""
 
-    left: Callable[[], str] | None = None
-    """Of an alert of an episode: what a later run needs to go on with it, empty if it has ended."""
+    left: Callable[[], Sequence[Left]] | None = None
+    """Of an alert of an episode, or of several: what a later run needs to go on with what has not ended."""
 
 
 class Outbox:
@@ -229,13 +229,14 @@ class Outbox:
                 if fields["event"] != HEARTBEAT:
                     lines.append(fields)
                 if one.left and self._keeper:
-                    opened += (now := self._left(fields, one.left()))
-                    shut += self._open.keep(now[0]) if now else self._open.end(fields["id"])
+                    now, gone = self._opened(fields, one.left())
+                    opened += now
+                    shut += gone
         kept = [one for one in owed if one.episode != HEARTBEAT] + opened
         if self._keeper and kept:
             self._keeper.made(kept, self.last_seq, self._n)
-        for gone in shut:
-            self.settled(gone)
+        for old in shut:
+            self.settled(old)
         self.routes.offer(owed)
         for fields in lines:
             with setting_aside(self._counters, name_of(fields)):
@@ -273,12 +274,15 @@ class Outbox:
             for n, name in enumerate(wanted, first)
         ]
 
-    def _left(self, fields: Mapping[str, str], left: str) -> list[Owed]:
-        """Return what the journal is to hold of the episode of an alert; nothing if it has ended."""
-        if not left:
-            return []
-        self._n += 1
-        return [open_of(fields, left, self._n, (time.time(), self._boot, boottime_s()))]
+    def _opened(self, fields: Mapping[str, str], lefts: Sequence[Left]) -> tuple[list[Owed], list[Owed]]:
+        """Return what the journal is to hold of what an alert told of, and what it need not hold any more."""
+        if not lefts:
+            return [], self._open.end(fields["id"])
+        at = time.time(), self._boot, boottime_s()
+        opened = [open_of(fields, left, n, at) for n, left in enumerate(lefts, self._n + 1)]
+        self._n += len(opened)
+        gone = [old for left, owed in zip(lefts, opened, strict=True) for old in self._open.keep(left, owed)]
+        return opened, gone
 
     def _look_at_journal(self) -> None:
         """Write all owed alerts to a journal that could not be used until now."""

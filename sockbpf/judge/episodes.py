@@ -131,8 +131,7 @@ def _go_on(episode: Episode, left: Left) -> None:
     """Make the episode the one that an earlier run told."""
     episode.id = left.id
     episode.since_ns = min(left.since_ns, episode.since_ns)
-    episode.peak = max(left.peak, episode.peak)
-    episode.last_alert_ns = left.told_ns
+    episode.peak = max(left.peak, episode.peak, episode.size)
     if not episode.pid:
         episode.pid, episode.comm = left.pid, left.comm
 
@@ -167,7 +166,7 @@ class Episodes:
         return id_ in self._ids
 
     def begin(self, key: Key, episode: Episode) -> list[Notice]:
-        """Open an episode, and return its notice unless it is held, or goes on from an earlier run, which told it.
+        """Open an episode, and return its notice unless it is held: `ongoing` if an earlier run has told it.
 
         Its `size` is that of the crossing, its `peak` the highest size since.
         """
@@ -177,10 +176,11 @@ class Episodes:
         ).hexdigest()  # the key has a kernel address in it: nobody shall see it
         episode.applied = episode.levels.applied
         if left := self.left.pop(left_key(episode.socket, episode.direction, episode.told_severity), None):
+            found_ns = episode.since_ns
             _go_on(episode, left)
             self._add(key, episode)
-            self._repeats.add(episode.repeat_due_ns, episode)
-            return []
+            self._repeat_later(episode, found_ns)
+            return self._notice(ONGOING, episode, found_ns, episode.size, episode.peak)
         self._add(key, episode)
         if episode.levels.hold_ns:
             episode.held = True

@@ -29,12 +29,13 @@ from typing import TYPE_CHECKING
 
 from sockbpf.judge.due import Waiting
 from sockbpf.judge.storm import Group, Storm, common_of
-from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Common, Folded, Notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from sockbpf.counters import Counters
+    from sockbpf.record.left import Left
 
 FORGET_NS = 10 * 10**9
 """The interval at which collected episodes that have ended without a notice are forgotten."""
@@ -120,6 +121,18 @@ class Fold:
     def next_due_ns(self) -> int | None:
         """Return the instant at which `on_time` must be called; None if nothing is to be passed on."""
         return self._due.first_ns()
+
+    def take_up(self, left: Left, members: Iterable[str]) -> None:
+        """Go on with a storm that an earlier run told, of the episodes with these ids; none joins it any more."""
+        group: Group = (Common(left.common), ("of an earlier run", left.id))
+        storm = Storm(left.id, group, left.since_ns, left.told_ns, left.peak)
+        for id_ in members:
+            self._storms[id_] = storm
+            storm.open += 1
+
+    def pass_on(self) -> list[Notice | Folded]:
+        """Return what was collected until now, without waiting for the window to end."""
+        return [folded for group in list(self._collected) for folded in self._take(group)]
 
     def flush(self) -> list[Folded]:
         """Return all that was collected, without waiting for the window to end, nor for what is still over."""

@@ -22,6 +22,7 @@ from sockbpf.record.rate import HostCounter, Rate
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from sockbpf.record.left import Left
     from sockbpf.record.rate import Counts, Droppers
 
 SLACK_NS = 10**8
@@ -100,6 +101,8 @@ class Rates:
         self._missed: Counter[int] = Counter()
         """Namespace -> how many looks in a row did not find it."""
         self._owed: list[Notice] = []
+        self.left: dict[tuple[object, ...], Left] = {}
+        """Which episodes an earlier run told in this boot and did not end, by counter and severity."""
 
     def use(self, limits: Mapping[str, Mapping[Severity, Rate]], clear_ratio: float, repeat_ns: int) -> None:
         """Judge by these limits from now on; an episode whose limit is no longer there ends."""
@@ -183,6 +186,9 @@ class Rates:
         episode = _Episode(id_, limit, counts.ns, counts.ns, size, size, counts.ns)
         self._open[key] = episode
         _note_drops(episode, key[0], counts.droppers)
+        if left := self.left.pop(key, None):
+            episode.id, episode.since_ns, episode.peak = left.id, left.since_ns, max(left.peak, size)
+            return [self._notice(ONGOING, key, episode)]
         return [self._notice(EXCEEDED, key, episode)]
 
     def _end(self, key: Key, ns: int, size: int) -> list[Notice]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.record.alert import Folded
+    from sockbpf.record.left import Left
 
 SECOND_NS = 10**9
 
@@ -90,6 +91,14 @@ class Stages:
         """Return the instant at which `on_time` must be called; None if no notice waits."""
         due = [self._flapping.next_due_ns(), *(stage.next_due_ns() for stage in self._folds)]
         return min((ns for ns in due if ns is not None), default=None)
+
+    def take_up(self, storm: Left, members: Iterable[str]) -> None:
+        """Go on with a storm that an earlier run told, of the episodes with these ids."""
+        self._fold.take_up(storm, members)
+
+    def pass_on(self) -> list[Notice | Folded]:
+        """Return what was collected until now, without waiting for a window to end."""
+        return [one for stage in self._folds for one in self._wanted(stage.pass_on())]
 
     def flush(self, now_ns: int) -> list[Notice | Folded]:
         """Return all notices that wait, and the ends of flaps whose queue is back, without waiting for a window."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.episodes import Episode, Episodes, identity
+from sockbpf.judge.episodes import Episode, Episodes, identity, left_key
 from sockbpf.judge.levels import Levels
 from sockbpf.judge.looked import ABSENT_LOOKS, was_looked_at
 from sockbpf.judge.own_episodes import OwnEpisodes
 from sockbpf.record.event import Direction, Mode, Protocol
-from sockbpf.record.facts import Condition
+from sockbpf.record.facts import Condition, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,9 +99,10 @@ class Stalls(OwnEpisodes):
         if not settings.after_ns or held <= settings.above:
             return self._forget(key, size, sweep.ended_ns)
         if standing is None:
-            if mark is not None:
-                self._watch(key, reading.socket, mark, settings.after_ns, sweep)
-            return []
+            if mark is None:
+                return []
+            self._watch(key, reading.socket, mark, settings.after_ns, sweep)
+            return self._take_up(key, reading, direction, sweep, settings)
         standing.absent, standing.seen_ns, standing.after_ns = 0, sweep.ended_ns, settings.after_ns
         # A size that falls proves nothing: a datagram counts until it is dropped.
         if mark is not None and mark != standing.mark:
@@ -121,6 +122,15 @@ class Stalls(OwnEpisodes):
             return
         place = (socket.netns, socket.protocol)
         self._standing[key] = _Standing(place, mark, after_ns, sweep.ended_ns, sweep.ended_ns)
+
+    def _take_up(
+        self, key: Key, reading: Reading, direction: Direction, sweep: Sweep, settings: StallSettings
+    ) -> list[Notice]:
+        """Go on with the episode of an earlier run, if there is one: until a look shows that something has left."""
+        left = left_key(reading.socket, direction, Severity.WARNING)
+        if left not in self.episodes.left or key not in self._standing:
+            return []
+        return self.episodes.begin(key, _episode(reading, direction, sweep.ended_ns, sweep, settings))
 
     def _update(self, episode: Episode, reading: Reading, sweep: Sweep) -> None:
         direction = episode.direction

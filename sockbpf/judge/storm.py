@@ -20,6 +20,9 @@ WORST = 5
 
 PATIENCE = 8
 
+MOST_MEMBERS = 16_384
+"""So many crossings of one folded notice are kept for a later run: the journal keeps no more."""
+
 Group = tuple[Common, tuple[object, ...]]
 """What is common to the sockets, and its value."""
 
@@ -78,6 +81,8 @@ class Batch:
     first_ns: int = 2**63
     last_ns: int = 0
     worst: list[Notice] = field(default_factory=list)
+    members: list[Notice] = field(default_factory=list)
+    """Of `exceeded` the notices themselves."""
 
     def add(self, notice: Notice) -> None:
         of_one = _of_one(notice)
@@ -86,6 +91,8 @@ class Batch:
         self.crossings += notice.crossings
         self.first_ns = min(self.first_ns, notice.ns)
         self.last_ns = max(self.last_ns, notice.ns)
+        if notice.event == EXCEEDED and len(self.members) < MOST_MEMBERS:
+            self.members.append(notice)
         if len(self.worst) < WORST or notice.size > self.worst[-1].size:
             self.worst = sorted([*self.worst, notice], key=lambda one: -one.size)[:WORST]
 
@@ -168,4 +175,5 @@ class Storm:
             crossings=batch.crossings,
         )
         sizes = tuple((socket_of(one), one.size) for one in batch.worst)
-        return Folded(notice, batch.count, sizes, self.group[0], frozenset(shared))
+        members = tuple(batch.members)
+        return Folded(notice, batch.count, sizes, self.group[0], frozenset(shared), members)

@@ -86,7 +86,8 @@ def build(
     judges: tuple[Judge, ...] = (stalls, listeners, rates)
 
     def is_open(id_: str) -> bool:
-        return policy.is_open(id_) or any(judge.is_open(id_) for judge in judges)
+        known = policy.is_open(id_) or any(judge.is_open(id_) for judge in judges)
+        return known or left.is_waiting(id_)
 
     def open_episodes() -> int:
         return len(policy.open) + sum(len(judge) for judge in judges)
@@ -122,8 +123,13 @@ def build(
         is_blind=is_blind, dispatch=dispatch, store=store, naming=naming,
     )  # fmt: skip
     left = LeftOpen(
-        dispatch.left_open(), boot_id(), partial(_home_of, policy, stalls, listeners), stalls_found_ns(config)
+        dispatch.left_open(),
+        boot_id(),
+        partial(_home_of, policy, stalls, listeners, rates),
+        stalls_found_ns(config),
     )
+    for storm, members in left.folds():
+        stages.take_up(storm, members)
     losses = Losses(counters, tables, own)
     causes = Causes(counters, owners.owner, owners.known)
     status = Status(
@@ -162,8 +168,12 @@ def build(
     )
 
 
-def _home_of(policy: Policy, stalls: Stalls, listeners: ListenersJudge, left: Left) -> Episodes:
-    """Return the episodes among which one that an earlier run left would be."""
+def _home_of(
+    policy: Policy, stalls: Stalls, listeners: ListenersJudge, rates: Rates, left: Left
+) -> Episodes | Rates:
+    """Return where an episode that an earlier run left would be."""
+    if left.counter:
+        return rates
     is_stalled = Condition(left.condition) is Condition.STALLED
     if Direction(left.direction) is Direction.ACCEPT:
         return listeners.episodes[is_stalled]

@@ -12,7 +12,6 @@ from sockbpf.monitor.schedule import IDLE_S, Waits
 from sockbpf.monitor.terms import wanted_by
 from sockbpf.process.clock import monotonic_ns, monotonic_s
 from sockbpf.process.life import ROUND_S, Pulse, late, living, setting_aside
-from sockbpf.record.alert import CLEARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +127,7 @@ class Monitor:
     def _log_armed(self, on_armed: Callable[[], None]) -> None:
         self.left.arm(monotonic_ns())
         self._tell_left()
+        self._tell(self.stages.pass_on())  # of what goes on, before it is told that this run has begun
         self.dispatch.started(self.status.about())
         self.dispatch.flush(FLUSH_S)
         self.settings.log_thresholds("armed")
@@ -235,11 +235,10 @@ class Monitor:
         self.dispatch.alert(self.naming.named(self.causes.explained(notices)))
 
     def _tell_left(self) -> None:
-        """Tell of what an earlier run left open that it has ended: each by itself, as it was told."""
+        """Tell of what an earlier run left open that it has ended."""
         if self.left:
             now_ns = monotonic_ns()
-            ended = self.left.ended(now_ns, time.time_ns() - now_ns)
-            self._tell([one for one in ended if CLEARED in self.settings.config.events])
+            self._alert(self.left.ended(now_ns, time.time_ns() - now_ns))
 
     def _alert_due(self, now_ns: int) -> None:
         """Send the alerts that are due: of holds, repeats and collected notices; and the heartbeat.

@@ -79,7 +79,7 @@ class Naming:
     def _named(self, notice: Notice) -> Notice:
         if notice.socket is None:
             return notice
-        before = self._known.pop(notice.id, NOBODY)
+        before = self._known.pop(notice.id, notice.whose)
         whose = self._whose(notice.socket, notice.pid, before)
         if notice.event != CLEARED:
             self._known[notice.id] = whose

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from sockbpf.delivery.outbox import NewAlert
 from sockbpf.process.clock import boot_id
-from sockbpf.record.alert import CLEARED, HEARTBEAT, Notice, alert_of, of_monitor
+from sockbpf.record.alert import HEARTBEAT, Notice, alert_of, of_monitor
 from sockbpf.record.event import account_of
 from sockbpf.record.fields import parameters
-from sockbpf.record.left import left_of_notice
+from sockbpf.record.left import lefts_of_notice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,11 +38,8 @@ class NewAlerts:
             at = alert_of(notice, seq=seq, host=self._host, unix_offset_ns=unix_offset_ns, run=self._run)
             return parameters(at)
 
-        def left() -> str:
-            kept = left_of_notice(notice, self._boot, unix_offset_ns) if one.event != CLEARED else None
-            return kept.text() if kept else ""
-
         account = account_of(one.socket.uid if one.socket else 0)
+        left = partial(lefts_of_notice, notice, self._boot, unix_offset_ns)
         return NewAlert(f"{one.id}/{one.event}", account, fields, left=left)
 
     def of_monitor(self, event: str, about: Mapping[str, object]) -> NewAlert:

@@ -106,6 +106,8 @@ class Folded:
     common: Common = Common.LOCAL_SERVICE
     shared: frozenset[str] = frozenset()
     """The names of those fields of one socket, or of its process, that are the same for all."""
+    members: tuple[Notice, ...] = ()
+    """Of `exceeded`: what it stands for, as far as that is kept for a later run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,15 @@ Times are given by both clocks: CLOCK_MONOTONIC is exact, and means something in
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
-from sockbpf.record.alert import CLEARED, Folded, Notice
+from sockbpf.record.alert import CLEARED, Common, Folded, Notice
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.facts import Condition, Severity
+from sockbpf.record.rate import NAME, PER, HostCounter, Rate
 from sockbpf.record.rule import Applied
+from sockbpf.record.socket_row import Whose
 from sockbpf.record.why import Cause, Why
 
 if TYPE_CHECKING:
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 
 MOST_NS = 2**63
 """No time is that far from the beginning of its clock."""
+
+LONGEST = 1024
+"""Characters of a text that is kept; a longer one is not."""
+
+NO_SOCKET = Socket(Protocol.TCP, "", 0, "", 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +59,34 @@ class Left:
     threshold: int
     pid: int
     comm: str
+    user: str = ""
+    cgroup: str = ""
+    process_cgroup: str = ""
+    container_name: str = ""
+    netns_name: str = ""
     is_fold: bool = False
-    """Whether it is one episode of several sockets, which a later run does not go on with."""
+    """Whether it is one alert for several sockets."""
+    common: str = ""
+    """Of such a one: what its sockets have in common."""
+    fold: str = ""
+    """The id of the fold that told of it; empty where it was told by itself."""
+    counter: str = ""
+    """Of a rate: the counter's name; there is no socket."""
+    seconds: int = 0
+    """Of a rate: what the threshold is for."""
 
     @property
-    def socket(self) -> Socket:
+    def socket(self) -> Socket | None:
+        """None of a rate."""
+        if self.counter:
+            return None
         ends = self.local_ip, self.local_port, self.remote_ip, self.remote_port
         return Socket(Protocol(self.protocol), *ends, self.netns, self.inode, self.uid)
+
+    @property
+    def host_counter(self) -> HostCounter | None:
+        """The counter of a rate."""
+        return HostCounter(self.counter, self.netns) if self.counter else None
 
     def text(self) -> str:
         """Return it as JSON."""
@@ -86,23 +114,55 @@ class Left:
             condition=Condition(self.condition),
             severity=Severity(self.severity),
             applied=Applied(rule=self.rule),
-            why=Why(Cause.UNKNOWN, reason=reason),
+            counter=self.host_counter,
+            rate=Rate(self.threshold, self.seconds) if self.counter else None,
+            whose=self._whose(),
+            why=None if self.counter else Why(Cause.UNKNOWN, reason=reason),
+        )
+
+    def _whose(self) -> Whose:
+        return Whose(
+            pid=self.pid,
+            comm=self.comm,
+            user=self.user,
+            cgroup=self.cgroup,
+            netns_name=self.netns_name,
+            process_cgroup=self.process_cgroup,
+            container_name=self.container_name,
         )
 
 
-def left_of_notice(told: Notice | Folded, boot: str, unix_ns: int) -> Left | None:
-    """Return what is kept of the episode of an `exceeded` or `ongoing`; None of a rate, which is no socket's."""
-    notice = told.notice if isinstance(told, Folded) else told
-    socket = notice.socket
-    if socket is None:
-        return None
+def lefts_of_notice(told: Notice | Folded, boot: str, unix_ns: int) -> list[Left]:
+    """Return what is kept of an alert's episode, and of each socket of a folded one; nothing if it has ended."""
+    if not isinstance(told, Folded):
+        return [] if told.event == CLEARED else [_left(told, boot, unix_ns)]
+    if told.notice.event == CLEARED:
+        return []
+    storm = _left(told.notice, boot, unix_ns, is_fold=True, common=told.common.value)
+    return [storm, *(_left(one, boot, unix_ns, fold=storm.id) for one in told.members)]
+
+
+def _left(
+    notice: Notice, boot: str, unix_ns: int, *, is_fold: bool = False, common: str = "", fold: str = ""
+) -> Left:
+    socket, counter = notice.socket or NO_SOCKET, notice.counter
+    whose = notice.whose
     return Left(
         notice.id, boot, unix_ns, notice.since_ns, notice.ns,
         int(socket.protocol), socket.local_ip, socket.local_port, socket.remote_ip, socket.remote_port,
-        socket.netns, socket.inode, socket.uid, int(notice.direction), notice.mode.value,
+        counter.netns if counter else socket.netns, socket.inode, socket.uid,
+        int(notice.direction), notice.mode.value,
         notice.condition.value, notice.severity.value, notice.applied.rule,
-        notice.size, notice.peak, notice.threshold, notice.pid, notice.comm, isinstance(told, Folded),
+        notice.size, notice.peak, notice.threshold, notice.pid, notice.comm,
+        _short(whose.user), _short(whose.cgroup), _short(whose.process_cgroup),
+        _short(whose.container_name), _short(whose.netns_name),
+        is_fold=is_fold, common=common, fold=fold,
+        counter=counter.name if counter else "", seconds=notice.rate.seconds if notice.rate else 0,
     )  # fmt: skip
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else ""
 
 
 TYPES = {"str": str, "int": int, "bool": bool}
@@ -120,12 +180,18 @@ def left_of(text: str) -> Left:
 
 
 def _checked(said: Mapping[str, object]) -> Left:
+    values = {
+        each.name: said.get(each.name, None if each.default is MISSING else each.default)
+        for each in fields(Left)
+    }
     for each in fields(Left):
-        value = said.get(each.name, False)
+        value = values[each.name]
         if type(value) is not TYPES[str(each.type)] or (type(value) is int and abs(value) >= MOST_NS):
             raise ValueError(f"{each.name}: {value!r}")
-    left = Left(**{each.name: said.get(each.name, False) for each in fields(Left)})  # type: ignore[arg-type]
-    left.ended(
-        left.boot, left.told_ns, left.unix_ns, ""
-    )  # its words and numbers are among those that there are
+    left = Left(**values)  # type: ignore[arg-type]
+    if left.counter and (not NAME.fullmatch(left.counter) or left.seconds not in PER):
+        raise ValueError(f"counter: {left.counter!r}")
+    Common(left.common or Common.PROCESS)
+    # its words and numbers are among those that there are
+    left.ended(left.boot, left.told_ns, left.unix_ns, "")
     return left

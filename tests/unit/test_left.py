@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from sockbpf.record.alert import EXCEEDED, ONGOING, Folded
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Common, Folded
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.facts import Condition, Severity
-from sockbpf.record.left import Left, left_of, left_of_notice
+from sockbpf.record.left import Left, left_of, lefts_of_notice
+from sockbpf.record.rate import HostCounter, Rate
+from sockbpf.record.socket_row import Whose
 from tests.unit.notices import TCP, S, notice
 
 UNIX_NS = 1795343000 * S
@@ -22,8 +24,7 @@ TOLD = notice(
 
 
 def kept(**changed: object) -> Left:
-    left = left_of_notice(TOLD, "boot-1", UNIX_NS)
-    assert left
+    (left,) = lefts_of_notice(TOLD, "boot-1", UNIX_NS)
     return replace(left, **changed)  # type: ignore[arg-type]
 
 
@@ -32,17 +33,58 @@ def test_what_is_written_is_read() -> None:
     assert left_of(left.text()) == left
     assert "\n" not in left.text()
     assert left.socket == TCP
-    udp = left_of_notice(replace(TOLD, socket=replace(TCP, protocol=Protocol.UDP)), "b", 0)
-    assert udp
-    assert left_of(udp.text()).socket.protocol is Protocol.UDP
+    over_udp = replace(TCP, protocol=Protocol.UDP)
+    (udp,) = lefts_of_notice(replace(TOLD, socket=over_udp), "b", 0)
+    assert left_of(udp.text()).socket == over_udp
 
 
-def test_a_fold_is_known_as_one_and_a_rate_is_not_kept() -> None:
-    fold = left_of_notice(Folded(TOLD, 3, ()), "boot-1", UNIX_NS)
-    assert fold
-    assert (fold.id, left_of(fold.text()).is_fold) == (TOLD.id, True)
-    rate = replace(notice(EXCEEDED, 1, 1, direction=Direction.RATE), socket=None)
-    assert left_of_notice(rate, "boot-1", UNIX_NS) is None
+def test_of_a_fold_it_and_each_socket_are_kept() -> None:
+    members = tuple(notice(EXCEEDED, number, 7 * S, number) for number in (3, 4))
+    told = replace(TOLD, event=EXCEEDED, id="fold")
+    fold, *others = lefts_of_notice(Folded(told, 2, (), Common.RULE, members=members), "boot-1", UNIX_NS)
+    assert (fold.id, fold.is_fold, fold.common, fold.fold) == ("fold", True, "rule", "")
+    assert [(left_of(one.text()).id, one.is_fold, one.fold) for one in others] == [
+        ("id-3-3", False, "fold"),
+        ("id-4-4", False, "fold"),
+    ]
+
+
+def test_nothing_is_kept_of_what_has_ended() -> None:
+    over = replace(TOLD, event=CLEARED)
+    assert lefts_of_notice(over, "b", 0) == lefts_of_notice(Folded(over, 3, ()), "b", 0) == []
+
+
+def test_a_rate_has_a_counter_and_no_socket() -> None:
+    counter, rate = HostCounter("UdpRcvbufErrors", 4026531840), Rate(1009, 60)
+    told = replace(TOLD, socket=None, direction=Direction.RATE, counter=counter, rate=rate)
+    (left,) = lefts_of_notice(told, "boot-1", UNIX_NS)
+    assert (left_of(left.text()), left.socket, left.host_counter) == (left, None, counter)
+    end = left.ended("boot-1", 100 * S, UNIX_NS, "")
+    assert (end.counter, end.rate, end.socket, end.threshold) == (counter, rate, None, TOLD.threshold)
+
+
+def test_its_end_says_whose_it_was() -> None:
+    whose = Whose(17, 're"ader\n', "user", "/a/b.service", "blue", "/a/c.service", container_name="box")
+    (left,) = lefts_of_notice(replace(TOLD, whose=whose), "boot-1", UNIX_NS)
+    assert left_of(left.text()).ended("boot-1", 100 * S, UNIX_NS, "").whose == whose
+    (cut,) = lefts_of_notice(replace(TOLD, whose=replace(whose, cgroup="/" * 1025)), "boot-1", UNIX_NS)
+    assert (cut.cgroup, cut.process_cgroup) == ("", "/a/c.service")
+
+
+def test_what_was_written_before_there_were_further_fields_is_read() -> None:
+    later = {
+        "user",
+        "cgroup",
+        "process_cgroup",
+        "container_name",
+        "netns_name",
+        "common",
+        "fold",
+        "counter",
+        "seconds",
+    }
+    said = {name: value for name, value in json.loads(kept().text()).items() if name not in later}
+    assert left_of(json.dumps(said)) == kept()
 
 
 def test_its_end_has_what_was_told_of_it() -> None:
@@ -67,6 +109,8 @@ def test_in_a_later_boot_its_beginning_is_as_long_ago_by_the_date() -> None:
     [
         ("id", 7), ("since_ns", "7"), ("since_ns", 7.0), ("told_ns", 2**64), ("told_ns", True), ("netns", None),
         ("protocol", 99), ("direction", 9), ("mode", "guess"), ("condition", ""), ("severity", "bad"), ("is_fold", 1),
+        ("common", "?"),
+        ("counter", "7"), ("fold", None), ("user", 7), ("seconds", True),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(name: str, value: object) -> None:

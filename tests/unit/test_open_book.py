@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from sockbpf.delivery import open_book
 from sockbpf.delivery.journal_lines import read
 from sockbpf.delivery.open_book import NOBODY
 from sockbpf.delivery.outbox import NewAlert
-from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING
-from sockbpf.record.left import left_of_notice
+from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded
+from sockbpf.record.left import Left, lefts_of_notice
 from tests.unit.notices import S, notice
 from tests.unit.offices import Scripted, alert, office, refuse
 
@@ -25,12 +26,16 @@ def path(tmp_path: Path) -> Path:
 def told(number: int, seq: int, event: str = EXCEEDED, peak: int = 0) -> NewAlert:
     """Return the alert of an episode, as the monitor makes it."""
     made = notice(event, number, seq * S, peak=3000 + peak)
-
-    def left() -> str:
-        kept = left_of_notice(made, "boot", 0) if event != CLEARED else None
-        return kept.text() if kept else ""
-
+    left = partial(lefts_of_notice, made, "boot", 0)
     return NewAlert(made.id, 0, lambda _: alert(made.id, seq, event), left=left)
+
+
+def told_of_several(seq: int, event: str, *numbers: int) -> NewAlert:
+    """Return a folded alert, of sockets that came to it with this one or earlier."""
+    members = tuple(notice(EXCEEDED, number, seq * S, number) for number in numbers)
+    folded = Folded(notice(event, 0, seq * S, peak=3000), 3, (), members=members)
+    left = partial(lefts_of_notice, folded, "boot", 0)
+    return NewAlert("fold", 0, lambda _: alert(folded.notice.id, seq, event), left=left)
 
 
 def found(path: Path) -> dict[str, int]:
@@ -75,9 +80,26 @@ def test_they_are_owed_to_nobody(path: Path) -> None:
     assert [left.id for left in then.outbox.left_open] == ["id-0-1"]
 
 
-def test_what_makes_no_sense_is_forgotten(path: Path) -> None:
+def test_of_a_fold_all_that_it_told_of_are_kept_until_it_ends(path: Path) -> None:
     at = office(path, {"http": Scripted()})
-    at.outbox.put([told(1, 1), NewAlert("x", 0, lambda _: alert("x", 2), left=lambda: '{"id":7}')])
+    at.outbox.put([told_of_several(1, EXCEEDED, 1, 2), told_of_several(2, EXCEEDED, 3), told(7, 3)])
+    at.outbox.put([told_of_several(4, ONGOING)])
+    assert at.stop() == 0
+    assert set(found(path)) == {"id-0-0", "id-1-1", "id-2-2", "id-3-3", "id-0-7"}
+    then = office(path, {"http": Scripted()})
+    folds = {left.id: (left.is_fold, left.fold) for left in then.outbox.left_open}
+    assert (folds["id-0-0"], folds["id-2-2"]) == ((True, ""), (False, "id-0-0"))
+    then.outbox.put([told_of_several(5, CLEARED)])
+    assert then.stop() == 0
+    assert list(found(path)) == ["id-0-7"]
+
+
+def test_what_makes_no_sense_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = office(path, {"http": Scripted()})
+    at.outbox.put([told(1, 1)])
+    assert at.outbox.flush(60)
+    monkeypatch.setattr(Left, "text", lambda _: '{"id":7}')
+    at.outbox.put([told(2, 2)])
     assert at.stop() == 0
     assert list(found(path)) == ["id-0-1"]
     assert sum(owed.destination == NOBODY for owed in read(path.read_bytes()).owed.values()) == 1
