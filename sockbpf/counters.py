@@ -32,7 +32,7 @@ NAMES = {
     "held_back": "episodes without an alert because they ended before `hold` had passed",
     "flapped": "alerts about flapping queues that were left out: they are counted in `crossings` of a later alert",
     "folded": "alerts about single sockets that were left out: one alert for several stands for them",
-    "paired": "alerts that Slack or Alertmanager was not told: they are about the other end of what it was told",
+    "paired": "alerts that who is told incidents was not told: they are about the other end of what was told",
     "alerts": "alerts made",
     "heartbeats": "heartbeats made",
     "delivered": "alerts that a destination took, counted for each destination",

@@ -7,7 +7,7 @@ A new type needs its model and its row in MODELS.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
@@ -22,6 +22,7 @@ from sockbpf.settings.addresses import (
     syslog_address,
     web_url,
 )
+from sockbpf.settings.body import json_template
 from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
 from sockbpf.settings.http import HttpOptions, one_login
 from sockbpf.settings.naming import Name
@@ -61,6 +62,9 @@ def _zabbix_host(value: object) -> str:
     return value
 
 
+PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
+"""Where PagerDuty takes events; its service region EU has another host."""
+
 LABELS = ("alertname", "severity", "instance", "service", "direction", "unit", "comm")
 """The labels that an alert has of itself at Alertmanager."""
 
@@ -85,6 +89,12 @@ def _few(labels: dict[str, str]) -> dict[str, str]:
     if len(labels) > MOST_LABELS:
         raise ValueError(f"expected at most {MOST_LABELS} labels")
     return labels
+
+
+def _routing_key(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]{32}", text):
+        raise ValueError("expected the integration key of a service, 32 letters and digits")
+    return text
 
 
 LabelName = Annotated[str, BeforeValidator(_label_name)]
@@ -170,8 +180,42 @@ class ZabbixSettings(DestinationSettings):
     host: Annotated[str, PlainValidator(_zabbix_host)] = ""
 
 
+class WebhookSettings(HttpOptions, DestinationSettings):
+    """An HTTP POST of JSON: `body` is its template, None: all fields. No path of a Secret `url` is shown."""
+
+    type: Literal["webhook"] = "webhook"
+    name: Name = "webhook"
+    url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False, description=WHERE)
+    events: Events = frozenset(EVENTS)
+    body: Annotated[dict[str, Any] | None, PlainValidator(json_template)] = Field(default=None, repr=False)
+
+    @field_validator("url")
+    @classmethod
+    def _one_login(cls, url: str, info: ValidationInfo) -> str:
+        one_login(url, info.data.get("token"), info.data.get("headers", ()))
+        return url
+
+
+class PagerDutySettings(DestinationSettings):
+    """A service of PagerDuty, by its integration key; `url` is where the Events API v2 is."""
+
+    type: Literal["pagerduty"] = "pagerduty"
+    name: Name = "pagerduty"
+    url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(default=PAGERDUTY, repr=False)
+    routing_key: Annotated[str, PlainValidator(secret(_routing_key))] = Field(
+        repr=False, description="the integration key of a service of PagerDuty, Events API v2"
+    )
+
+
 AnyDestination = (
-    HttpSettings | FileSettings | SyslogSettings | SlackSettings | AlertmanagerSettings | ZabbixSettings
+    HttpSettings
+    | FileSettings
+    | SyslogSettings
+    | SlackSettings
+    | AlertmanagerSettings
+    | ZabbixSettings
+    | WebhookSettings
+    | PagerDutySettings
 )
 MODELS: Mapping[str, type[AnyDestination]] = {
     "http": HttpSettings,
@@ -180,5 +224,7 @@ MODELS: Mapping[str, type[AnyDestination]] = {
     "slack": SlackSettings,
     "alertmanager": AlertmanagerSettings,
     "zabbix": ZabbixSettings,
+    "webhook": WebhookSettings,
+    "pagerduty": PagerDutySettings,
 }
 """Type -> the model of its settings."""

@@ -21,8 +21,10 @@ from sockbpf.settings.destinations import (
     AlertmanagerSettings,
     FileSettings,
     HttpSettings,
+    PagerDutySettings,
     SlackSettings,
     SyslogSettings,
+    WebhookSettings,
     ZabbixSettings,
 )
 from tests.unit.written_destinations import (
@@ -89,6 +91,8 @@ destinations:
   - {{type: syslog, name: other, address: /run/other.sock}}
   - {{type: slack, url: https://hooks.example/services/T/B/x}}
   - {{type: alertmanager, url: http://127.0.0.1:9093/under, labels: {{team: net, site: 'a b'}}}}
+  - {{type: webhook, url: 'http://h/x', headers: {{X-Key: k}}, body: {{a: '{{size}}', b: ['{{{{x}}}}', '{{3}}']}}}}
+  - {{type: pagerduty, routing_key: {"k" * 32}}}
   - {{type: zabbix, address: 127.0.0.1:10051}}
   - {{type: zabbix, name: proxy, address: '[2001:DB8::1]:10052', host: web 1}}
 """,
@@ -123,6 +127,15 @@ destinations:
             labels={"team": "net", "site": "a b"},
             **limits,
         ),
+        WebhookSettings(
+            name="webhook",
+            url="http://h/x",
+            events=frozenset({"exceeded", "ongoing", "cleared"}),
+            headers={"X-Key": "k"},
+            body={"a": "{size}", "b": ["{{x}}", "{3}"]},
+            **limits,
+        ),
+        PagerDutySettings(name="pagerduty", routing_key="k" * 32, **limits),
         ZabbixSettings(name="zabbix", address=HostPort("127.0.0.1", 10051), host="", **limits),
         ZabbixSettings(name="proxy", address=HostPort("2001:db8::1", 10052), host="web 1", **limits),
     )
@@ -139,6 +152,7 @@ def test_every_type_can_be_made(file: Path) -> None:
     needed = {
         "http": "name: second, url: 'http://h/'", "file": "path: /x", "syslog": "name: s",
         "slack": "url: 'http://h/'", "alertmanager": "url: 'http://h'", "zabbix": "address: 'h:10051'",
+        "webhook": "url: 'http://h/'", "pagerduty": f"routing_key: {'k' * 32}",
     }  # fmt: skip
     items = "".join(f"  - {{type: {kind}, {keys}}}\n" for kind, keys in needed.items())
     assert MODELS.keys() == MAKERS.keys()
@@ -256,6 +270,43 @@ BAD_ITEMS = {
     "alertmanager-query": (
         "- {type: alertmanager, url: 'http://h/?s3cret'}",
         " > url: expected a url without a query (?...), got 'http://***'",
+    ),
+    "webhook-url": ("- {type: webhook}", f" > url: required, where alerts go, such as {URL}"),
+    "webhook-login": (
+        "- {type: webhook, url: 'http://u:p@h/', token: t}",
+        " > url: expected no user in the url beside a token or a header Authorization",
+    ),
+    "webhook-body": (
+        "- {type: webhook, url: 'http://h/', body: '{summary}'}",
+        " > body: expected names with their values, such as {text: '{summary}'}",
+    ),
+    "webhook-field": (
+        "- {type: webhook, url: 'http://h/', body: {a: [x, {b: 'it has {sise} s3cret'}]}}",
+        " > body > a > item 2 > b: unknown field 'sise', did you mean 'size'?",
+    ),
+    "webhook-field-far": (
+        "- {type: webhook, url: 'http://h/', body: {a: '{zzzzzz}'}}",
+        " > body > a: unknown field 'zzzzzz', docs/told.md names all",
+    ),
+    "webhook-brace": (
+        "- {type: webhook, url: 'http://h/', body: {a: 's3cret { x'}}",
+        " > body > a: expected {field}, or {{ and }} for braces themselves",
+    ),
+    "webhook-no-field": (
+        "- {type: webhook, url: 'http://h/', body: {a: '{s3cret.x}'}}",
+        " > body > a: expected the name of a field between { and }, or {{ and }} for braces themselves",
+    ),
+    "webhook-many": (
+        f"- {{type: webhook, url: 'http://h/', body: {{a: '{'{size}' * 201}'}}}}",
+        " > body: expected at most 200 placeholders",
+    ),
+    "pagerduty-no-key": (
+        "- {type: pagerduty}",
+        " > routing_key: required, the integration key of a service of PagerDuty, Events API v2",
+    ),
+    "pagerduty-key": (
+        "- {type: pagerduty, routing_key: s3cret}",
+        " > routing_key: expected the integration key of a service, 32 letters and digits",
     ),
     "zabbix-no-address": (
         "- {type: zabbix}",

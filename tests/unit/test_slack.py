@@ -34,7 +34,9 @@ TOLD = {
 }  # fmt: skip
 WHEN = "<!date^1795343123^{date_short_pretty} {time_secs}|2026-11-22T10:25:23.482913Z>"
 NUMBERS = "SEND queue of tcp 10.0.0.1:80 to [::1]:40000 holds 9 bytes, over 8"
-TEXT = f"{NUMBERS}\n*exceeded* on h, {WHEN}: \u2039\uff01channel\u203a &amp; \u2039b\u203a (pid 4711)"
+TEXT = (
+    f"{NUMBERS}\n*exceeded* of tcp 80 on h, {WHEN}: \u2039\uff01channel\u203a &amp; \u2039b\u203a (pid 4711)"
+)
 WHY = {
     "comm": "nginx",
     "reason": "the peer does not read: its window is 0, 3.1 MiB stand unsent (81 % of the buffer)",
@@ -153,8 +155,8 @@ def test_why_comes_first_then_whose_then_the_numbers() -> None:
     }  # fmt: skip
     assert text_of(told) == (
         f"{WHY['reason']}\n"
-        f"*exceeded*, critical, on h, {WHEN}: nginx (pid 4711), unit nginx.service, container 0123456789ab, "
-        "user www-data, network namespace blue, the other end is psql (pid 12312)\n"
+        f"*exceeded*, critical, of tcp 80 on h, {WHEN}: nginx (pid 4711), unit nginx.service, "
+        "container 0123456789ab, user www-data, network namespace blue, the other end is psql (pid 12312)\n"
         f"{NUMBERS}, its buffer is 81 % full, 37 dropped"
     ).replace("nginx.service", "nginx\uff0eservice")
 
@@ -164,6 +166,19 @@ def test_the_end_says_first_that_it_is_over() -> None:
     first, _, last = text_of(told).split("\n")
     assert first == NUMBERS.replace("holds 9 bytes, over 8", "is back at 0 bytes after 12.5 s over 8, peak 9")
     assert last == f"it was: {WHY['reason']}"
+
+
+def test_the_end_names_the_same_incident_from_whichever_end() -> None:
+    """A message cannot be edited: who reads it must find the one that it ends."""
+    other = {"local_ip": "::1", "local_port": "40000", "remote_ip": "10.0.0.1", "remote_port": "80"}
+    for fields in (TOLD, TOLD | other | {"event": "cleared"}):
+        assert " of tcp 80 on h, " in text_of(fields)
+
+
+def test_a_message_is_no_longer_than_slack_shows() -> None:
+    text = text_of(TOLD | dict.fromkeys(("reason", "unit", "comm", "host", "peer_comm"), "\x1b" * 9000))
+    assert 3000 < len(text) < 5000
+    assert len(text_of(TOLD | {"reason": "&" * 9000})) < 40_000
 
 
 HOSTILE = "@channel *b* `c` ~d~ <!here> [t](http://x.example) :tada: x.example _e_ a: b (c) 1.2\n\x1b[1m"

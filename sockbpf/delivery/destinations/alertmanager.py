@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
 from sockbpf.delivery.destinations.label_sets import LabelSets
-from sockbpf.record.alert import CLEARED, EVENTS, Common
+from sockbpf.record.alert import CLEARED, EVENTS
 from sockbpf.record.facts import Condition
+from sockbpf.record.incident import service_of
 from sockbpf.record.text import printable, rfc3339, sentence, without_markup
 
 if TYPE_CHECKING:
@@ -26,17 +27,6 @@ NAMES = {
     Condition.RATE.value: "HostCounterRising",
 }
 """Condition -> what `alertname` is; of an alert without one, which an earlier version made, SocketQueue."""
-
-PORTS = {
-    Common.LOCAL_SERVICE.value: ("local_port",),
-    Common.REMOTE_SERVICE.value: ("remote_port",),
-    Common.PROCESS.value: (),
-    Common.USER.value: (),
-    Common.RULE.value: (),
-}
-"""What the sockets of a folded alert have in common -> the ports that name their service."""
-
-BOTH = ("local_port", "remote_port")
 
 MOST_PLACES = 16
 """Alertmanagers of which is remembered what is open there, over changes of the settings too."""
@@ -53,24 +43,12 @@ def labels_of(fields: Mapping[str, str], static: Mapping[str, str]) -> dict[str,
         "alertname": NAMES.get(fields.get("condition", ""), "SocketQueue"),
         "severity": fields.get("severity", ""),
         "instance": fields["host"],
-        "service": _service(fields),
+        "service": service_of(fields),
         "direction": fields.get("type", ""),
     }
     whose = "unit" if "unit" in fields else "comm"
     labels[whose] = fields.get(whose, "")
     return {name: printable(text) for name, text in (labels | dict(static)).items() if text}
-
-
-def _service(fields: Mapping[str, str]) -> str:
-    """Return protocol and the lower of the two ports, as clients have high ones; of a rate its counter.
-
-    So both ends of a connection have the same service.
-    """
-    if "name" in fields:
-        return fields["name"]
-    names = PORTS.get(fields.get("fold", ""), ("local_port",)) if "count" in fields else BOTH
-    ports = [int(fields[name]) for name in names if fields.get(name, "0") != "0"]
-    return f"{fields.get('protocol', '')} {min(ports)}".strip() if ports else ""
 
 
 def alert_of(fields: Mapping[str, str], static: Mapping[str, str] | None = None) -> dict[str, Any]:

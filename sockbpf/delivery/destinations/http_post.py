@@ -20,6 +20,8 @@ from sockbpf.delivery.transport import TransportError
 if TYPE_CHECKING:
     import threading
 
+    from sockbpf.settings.http import HttpOptions
+
 
 class HttpPost:
     """POSTs to `url` on connections that are kept alive; times are bounded as in HttpGet. Errors show `shown`.
@@ -27,8 +29,11 @@ class HttpPost:
     Redirects are not followed: most of them would turn the POST into a GET, whose answer 2xx proves nothing.
     """
 
-    def __init__(self, url: str, timeout_s: float, *, shown: str) -> None:
-        """Prepare the first request. Raise UnusableError if the environment does not allow one."""
+    def __init__(self, url: str, timeout_s: float, *, shown: str, options: HttpOptions | None = None) -> None:
+        """Prepare the first request. Raise UnusableError if the environment does not allow one.
+
+        `options` are headers, token and TLS; None: as they are by default.
+        """
         self._url = url
         self._timeout_s = timeout_s
         self._shown = shown
@@ -37,11 +42,23 @@ class HttpPost:
         # With trust_env requests would send the login that ~/.netrc has for the host. The rest of it is done below.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = f"sockbpf/{__version__}"
+        ca_file = self._use(options) if options else None
         self._session.prepare_request(requests.Request("POST", url, json={}))
-        self._verify = bundle() or True
+        self._verify = ca_file or bundle() or True
         self._proxies = get_environ_proxies(url)
-        check_bundle(url, bundle())
+        if not ca_file:
+            check_bundle(url, bundle())
         check_proxy(self._session, url, self._proxies)
+
+    def _use(self, options: HttpOptions) -> str | None:
+        """Have each request made with these options; return the file of authorities, if they name one."""
+        # Not as Secret: older versions of requests take plain `str` only.
+        self._session.headers.update({name: str(value) for name, value in options.headers.items()})
+        if options.token:
+            self._session.headers["Authorization"] = f"Bearer {options.token}"
+        files = [str(file) for file in (options.client_cert, options.client_key) if file]
+        self._session.cert = (files[0], files[-1]) if files else None
+        return str(options.ca_file) if options.ca_file else None
 
     def post(self, value: Any) -> None:
         """Return on 2xx. Raise TransportError on any other status and on every failure before an answer."""

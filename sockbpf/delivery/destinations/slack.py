@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
+from sockbpf.delivery.destinations.values import cut
 from sockbpf.record.alert import CLEARED, EVENTS
 from sockbpf.record.facts import Condition, Severity
+from sockbpf.record.incident import service_of
 from sockbpf.record.text import printable, rfc3339, sentence, without_markup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
+MOST = 1000
+"""The most characters of a line: Slack asks for at most 4000 in a text, and cuts one of 40 000."""
 
 OF_LINES = ("pid", "comm", "reason")
 """The fields that have a line of their own: the sentence with the numbers does without."""
@@ -41,7 +46,7 @@ def text_of(fields: Mapping[str, str]) -> str:
         first, last = numbers, f"it was: {why}" if why else ""
     else:
         first, last = why or numbers, numbers if why else ""
-    lines = (_escaped(printable(first)), _where(fields), _escaped(printable(last)))
+    lines = (_escaped(cut(printable(first), MOST)), _where(fields), _escaped(cut(printable(last), MOST)))
     return "\n".join(line for line in lines if line)
 
 
@@ -54,7 +59,7 @@ def _share(fields: Mapping[str, str]) -> str:
 
 
 def _where(fields: Mapping[str, str]) -> str:
-    """Return what happened, on which host, when, and to whom."""
+    """Return what happened, to which service of which host, when, and to whom: service and host name the incident."""
     seconds = Decimal(fields["timestamp"])
     when = f"<!date^{int(seconds)}^{{date_short_pretty}} {{time_secs}}|{rfc3339(seconds)}>"
     severity = ", critical," if fields.get("severity") == Severity.CRITICAL.value else ""
@@ -62,8 +67,9 @@ def _where(fields: Mapping[str, str]) -> str:
     whose += [phrase.format(fields[name]) for name, phrase in WHOSE.items() if name in fields]
     if "peer_pid" in fields:
         whose.append(f"the other end is {fields.get('peer_comm', '?')} (pid {fields['peer_pid']})")
-    ends = f": {_escaped(printable(', '.join(whose)))}" if whose else ""
-    return f"*{fields['event']}*{severity} on {_escaped(printable(fields['host']))}, {when}{ends}"
+    ends = f": {_escaped(cut(printable(', '.join(whose)), MOST))}" if whose else ""
+    service = f" of {_escaped(service_of(fields))}" if service_of(fields) else ""
+    return f"*{fields['event']}*{severity}{service} on {_escaped(cut(printable(fields['host']), MOST))}, {when}{ends}"
 
 
 def _escaped(text: str) -> str:

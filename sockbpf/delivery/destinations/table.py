@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.delivery.destinations.alertmanager import Alertmanager
 from sockbpf.delivery.destinations.http_get import HttpGet
 from sockbpf.delivery.destinations.json_lines import JsonLines
+from sockbpf.delivery.destinations.pagerduty import PagerDuty
 from sockbpf.delivery.destinations.slack import Slack
 from sockbpf.delivery.destinations.syslog import Syslog
+from sockbpf.delivery.destinations.webhook import Webhook
 from sockbpf.delivery.destinations.zabbix import Zabbix
 from sockbpf.delivery.incidents import Told
 from sockbpf.settings.secret import Secret
@@ -28,11 +30,18 @@ MAKERS: Mapping[str, Callable[[Any], Destination]] = {
         url=its.url, timeout_s=its.timeout, labels=its.labels, hide_path=isinstance(its.url, Secret)
     ),
     "zabbix": lambda its: Zabbix(address=its.address, host=its.host, timeout_s=its.timeout),
+    "webhook": Webhook,
+    "pagerduty": PagerDuty,
 }
 """Type, as in the settings -> what makes a destination of its settings."""
 
-ONE_WRITER = frozenset({"file", "syslog", "alertmanager"})
+ONE_WRITER = frozenset({"file", "syslog", "alertmanager", "webhook", "pagerduty"})
 """The types for which more than one worker would gain nothing, or to which several episodes are one alert."""
 
-INCIDENTS: Mapping[str, Told] = {"slack": Told.MESSAGES, "alertmanager": Told.STATES}
+INCIDENTS: Mapping[str, Told] = {
+    "slack": Told.MESSAGES,
+    "alertmanager": Told.STATES,
+    "webhook": Told.STATES,
+    "pagerduty": Told.STATES,
+}
 """The types that are told incidents, not sockets: of both ends of a connection within the host they hear once."""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""An HTTP POST of JSON, in the form that the settings give it: for chats, pagers and tools that have no type here."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from sockbpf.delivery.destinations.http_get import redacted
+from sockbpf.delivery.destinations.http_post import HttpPost
+from sockbpf.delivery.destinations.open_incidents import open_at
+from sockbpf.delivery.destinations.values import cut, values_of
+from sockbpf.record.alert import CLEARED, EVENTS
+from sockbpf.record.incident import service_of
+from sockbpf.record.template import filled
+from sockbpf.record.text import sentence
+from sockbpf.settings.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sockbpf.settings.destinations import WebhookSettings
+
+
+class Webhook:
+    """Posts each alert; `cleared` once nothing of its incident is over any more.
+
+    Errors show the url without user, password and query; of one that is a secret the host alone.
+    """
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        url = str(settings.url)
+        shown = redacted(url, path=not isinstance(settings.url, Secret))
+        self._post = HttpPost(url, settings.timeout, shown=shown, options=settings)
+        self._body = settings.body
+        self._open = open_at(f"webhook {settings.name} {url}")
+
+    def send(self, fields: Mapping[str, str]) -> None:
+        """Post the alert. Raise TransportError, a permanent one if the receiver will never take it."""
+        if fields["event"] not in EVENTS:
+            self._post.post(self._formed(values_of(fields) | {"summary": sentence(fields)}))
+            return
+        standing = self._open.standing(fields)
+        if fields["event"] != CLEARED or not standing.others:
+            of_incident = {
+                "incident": standing.incident,
+                "open": standing.open_after(fields["event"]),
+                "service": service_of(fields) or None,
+                "summary": cut(sentence(fields)),
+            }
+            self._post.post(self._formed(values_of(fields) | of_incident))
+        self._open.told(fields, standing.incident, time.monotonic())
+
+    def close(self) -> None:
+        self._post.close()
+
+    def _formed(self, values: dict[str, Any]) -> Any:
+        return values if self._body is None else filled(self._body, values)
