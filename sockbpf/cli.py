@@ -101,6 +101,27 @@ def _status(arguments: argparse.Namespace) -> int:
     return status(arguments.socket, as_json=arguments.json)
 
 
+def _silence_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--match", metavar="CONDITIONS", help="of which queues, by the keys of a rule's match"
+    )
+    parser.add_argument("--for", metavar="TIME", help="for how long: 30m, 2h, at most 30d")
+    parser.add_argument("--reason", metavar="TEXT", help="why, for those who see the silence")
+    parser.add_argument("--list", action="store_true", help="the silences that last")
+    parser.add_argument("--end", metavar="ID", help="end one: what is over then is told")
+    parser.add_argument(
+        "--socket", type=Path, metavar="PATH", default=Path("/run/sockbpf/monitor.sock"),
+        help="`status: socket` of the monitor's settings; %(default)s",
+    )  # fmt: skip
+
+
+def _silence(arguments: argparse.Namespace) -> int:
+    from sockbpf.commands.silence import Wanted, silence
+
+    its = arguments
+    return silence(its.socket, Wanted(its.match, vars(its)["for"], its.reason, its.end, its.list))
+
+
 def _top_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--config", type=Path, metavar="FILE", help="take thresholds and rules from this file"
@@ -172,6 +193,13 @@ COMMANDS = {
         "sudo sockbpf status --json | jq .open",
         _status_options,
         _status,
+    ),
+    "silence": Command(
+        "say nothing of some queues for a time; docs/silence.md",
+        "sockbpf silence --match CONDITIONS --for TIME | --list | --end ID",
+        "sudo sockbpf silence --match 'process=rsync*,local_port=873' --for 2h",
+        _silence_options,
+        _silence,
     ),
     "explain": Command(
         "say which rule applies to these sockets, and why",

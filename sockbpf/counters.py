@@ -33,6 +33,7 @@ NAMES = {
     "flapped": "alerts about flapping queues that were left out: they are counted in `crossings` of a later alert",
     "folded": "alerts about single sockets that were left out: one alert for several stands for them",
     "paired": "alerts that who is told incidents was not told: they are about the other end of what was told",
+    "silenced": "alerts not made because `sockbpf silence` asked for that",
     "alerts": "alerts made",
     "heartbeats": "heartbeats made",
     "delivered": "alerts that a destination took, counted for each destination",

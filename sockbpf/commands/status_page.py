@@ -38,6 +38,8 @@ def page(told: Status) -> Iterator[RenderableType]:
             yield _line(f"destination {name} is owed {its['owed']} alerts{dead}", "yellow")
     for each in told["unseen"]:
         yield _line(f"unseen: {each}", "yellow")
+    for each in told.get("silences", ()):
+        yield _line(_silence(each, told["timestamp"]), "yellow")
     yield _line(_counted(told))
     if told["open"]:
         yield _table(told["open"][:MOST_ROWS])
@@ -69,7 +71,14 @@ def _headline(told: Status) -> Text:
 def _counted(told: Status) -> str:
     oldest = f"; the oldest for {span(told['oldest'])}" if told["over"] or told["stalled"] else ""
     held = f", {told['held']} over for less than their hold" if told["held"] else ""
-    return f"{told['over']} over, {told['stalled']} stalled{oldest}{held}"
+    silenced = f", {told['silenced']} not told: silenced" if told.get("silenced") else ""
+    return f"{told['over']} over, {told['stalled']} stalled{oldest}{held}{silenced}"
+
+
+def _silence(silence: dict[str, Any], now_s: float) -> str:
+    match = ",".join(f"{key}={','.join(map(str, values))}" for key, values in silence["match"].items())
+    reason = f" ({silence['reason']})" if silence["reason"] else ""
+    return f"silence {silence['id']} for {span(max(silence['until'] - now_s, 0.0))} more: {match}{reason}"
 
 
 def _table(queues: list[dict[str, Any]]) -> Table:
@@ -87,6 +96,7 @@ def _table(queues: list[dict[str, Any]]) -> Table:
 def _row(queue: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
     """Return the cells, each as its lines."""
     condition = queue["condition"] + (", held" if queue["held"] else "")
+    condition += ", silenced" if queue.get("silenced") else ""
     return (
         (f"{queue.get('protocol', '')} {queue['type']}".strip(), condition, queue.get("rule", "")),
         (*_place(queue), queue.get("reason", "")),

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Answers whoever asks the running monitor for its status, on a Unix socket, by a thread of its own.
 
-Who connects gets the status as one line of JSON, and the end of the stream. Nothing is read from a client, and an
-answer fits into the socket's buffer: a client that hangs holds up nobody. Only root, and the monitor's own user, are
-answered. The loop makes a status only when it is asked for one, at most twice a second.
+Who connects gets the status as one line of JSON, and the end of the stream. Nothing is read from a client, but for
+one whose own socket has a name that begins with ORDER: it sends one line of JSON, an order, and gets the answer to
+it. An answer fits into the socket's buffer: a client that hangs holds up nobody. Only root, and the monitor's own
+user, are answered. The loop makes a status only when it is asked for one, at most twice a second.
 
 A lock beside the socket says whose the path is: a second monitor leaves it alone, and the socket of one that was
 killed is taken over.
@@ -25,10 +26,10 @@ from sockbpf import __version__
 from sockbpf.monitor.waking import Waking
 from sockbpf.process import private_file
 from sockbpf.process.life import REST_S, described, passing, start_thread
-from sockbpf.process.peer import peer_of
+from sockbpf.process.peer import ORDER, peer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from sockbpf.counters import Counters
@@ -48,6 +49,12 @@ APART_S = 0.01
 SEND_S = 1.0
 """How long a client may take to make room for its answer, if its buffer is too small for all of it."""
 
+ORDER_BYTES = 64 * 1024
+"""The longest order."""
+
+ORDER_S = 1.0
+"""So long a client may take to send an order that it has announced."""
+
 ANSWER_BYTES = 128 * 1024
 """The longest answer; of a longer one open episodes are left out."""
 
@@ -63,8 +70,18 @@ STOP_S = 2.0
 class Answering:
     """Begins with `start`; the loop calls `give_wanted` each time it is woken."""
 
-    def __init__(self, path: Path | None, wake: Callable[[], None], counters: Counters) -> None:
-        """`path` is where the socket is to be, None: nowhere; `wake` wakes the loop."""
+    def __init__(
+        self,
+        path: Path | None,
+        wake: Callable[[], None],
+        counters: Counters,
+        order: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda _: {"faults": ["no orders are taken"]},
+    ) -> None:
+        """`path` is where the socket is to be, None: nowhere; `wake` wakes the loop.
+
+        `order` is called with an order, by this thread, and returns the answer to it.
+        """
+        self._order = order
         self._path = path
         self._wake = wake
         self._counters = counters
@@ -138,7 +155,7 @@ class Answering:
             os.close(lock)
 
     def _answer_next(self, server: socket.socket) -> None:
-        client, _ = server.accept()
+        client, name = server.accept()
         with closing(client):
             if not (who := peer_of(client)).is_trusted:
                 log.warning("no status for user %d: it is for root alone", who.uid)
@@ -146,7 +163,8 @@ class Answering:
             client.settimeout(SEND_S)
             with suppress(OSError):  # the client's own fault
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ANSWER_BYTES * 2)
-                client.sendall(line_of(self._status()))
+                is_order = isinstance(name, bytes) and name.startswith(ORDER)
+                client.sendall(line_of(self._order(_order_of(client)) if is_order else self._status()))
         self._stop.wait(APART_S)
 
     def _status(self) -> dict[str, Any]:
@@ -164,6 +182,24 @@ class Answering:
             else:
                 return self._given
         return {"version": __version__, "pid": os.getpid(), "state": "hangs", "blind": [reason]}
+
+
+def _order_of(client: socket.socket) -> dict[str, Any]:
+    """Return the order that a client sends; an empty one if it makes no sense. Raise OSError if it does not come."""
+    end_s = time.monotonic() + ORDER_S
+    read = bytearray()
+    while len(read) <= ORDER_BYTES and not read.endswith(b"\n"):
+        client.settimeout(max(end_s - time.monotonic(), 0.001))
+        some = client.recv(ORDER_BYTES)
+        if not some:
+            break
+        read += some
+    client.settimeout(SEND_S)
+    try:
+        said = json.loads(read[:ORDER_BYTES])
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def listener(path: Path) -> socket.socket:

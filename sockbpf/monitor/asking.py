@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Asks the running monitor for its status, as another process: `sockbpf status` and check_sockbpf."""
+"""Asks the running monitor for its status, as another process, or gives it an order: `sockbpf status`, `silence`."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.errors import UnsupportedError
-from sockbpf.process.peer import peer_of
+from sockbpf.process.peer import ORDER, peer_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,11 +33,31 @@ class NotAllowedError(UnsupportedError):
 
 def ask(path: Path, answer_s: float = ANSWER_S) -> dict[str, Any]:
     """Return the status of the monitor whose socket this is. Raise UnsupportedError, with the remedy."""
+    return _checked(_answer(path, answer_s, b""), path)
+
+
+def order(path: Path, what: dict[str, Any], answer_s: float = ANSWER_S) -> dict[str, Any]:
+    """Return the answer of the monitor whose socket this is to an order. Raise UnsupportedError, with the remedy."""
+    try:
+        answer = json.loads(_answer(path, answer_s, json.dumps(what).encode() + b"\n"))
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or not answer.keys() & {"silences", "faults"}:
+        raise UnsupportedError(
+            f"the monitor at {path} takes no orders: it is of an earlier version. Remedy: restart it"
+        )
+    return answer
+
+
+def _answer(path: Path, answer_s: float, said: bytes) -> bytes:
+    """Return what is answered to an order; without one to a question for the status."""
     asked = "the monitor"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             end_s = time.monotonic() + answer_s
             connection.settimeout(answer_s)
+            if said:
+                connection.bind(ORDER + os.urandom(8).hex().encode())
             _connect(connection, path, end_s)
             who = peer_of(connection)
             asked = f"the monitor, process {who.pid},"
@@ -44,7 +65,9 @@ def ask(path: Path, answer_s: float = ANSWER_S) -> dict[str, Any]:
                 raise UnsupportedError(
                     f"{path} is answered by a process of user {who.uid}, which is no monitor of this host"
                 )
-            line = _read(connection, end_s)
+            if said:
+                connection.sendall(said)
+            return _read(connection, end_s)
     except TimeoutError:
         raise UnsupportedError(
             f"{asked} does not answer within {answer_s:g} s: it is stopped, or hangs. "
@@ -54,7 +77,6 @@ def ask(path: Path, answer_s: float = ANSWER_S) -> dict[str, Any]:
         raise NotAllowedError(f"needs root, to connect to {path}. Remedy: sudo") from None
     except OSError as fault:
         raise UnsupportedError(f"no monitor answers at {path}: {fault.strerror or fault}. {START}") from None
-    return _checked(line, path)
 
 
 def _connect(connection: socket.socket, path: Path, end_s: float) -> None:

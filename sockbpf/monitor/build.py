@@ -34,6 +34,9 @@ from sockbpf.monitor.rates import RateWatch
 from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
+from sockbpf.monitor.silences import Silences
+from sockbpf.monitor.silences_file import beside
+from sockbpf.monitor.silencing import Silencing
 from sockbpf.monitor.status import Status
 from sockbpf.monitor.terms import first_levels_of, levels_of, settings_of, stalls_found_ns, timing_of
 from sockbpf.monitor.waking import Waking
@@ -117,6 +120,7 @@ def build(
     naming = Naming()
     naming.prepare(config.owner.containers)
     naming.use(cmdline=config.owner.cmdline, containers=config.owner.containers)
+    silencing = Silencing(Silences(beside(config.journal.path), waking.wake), naming, counters)
     settings = Reload(
         config=config, reread=reread, counters=counters, rules=rules,
         policy=policy, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
@@ -135,11 +139,11 @@ def build(
     status = Status(
         run=run,
         probes=probes, no_hooks=no_hooks, look=look.name, rates=rates, rules=rules,
-        causes=causes, naming=naming,
+        causes=causes, naming=naming, silencing=silencing,
         queues=(policy.episodes, stalls.episodes), listeners=listeners.episodes,
         settings=settings, schedule=schedule, dispatch=dispatch, losses=losses, counters=counters,
     )  # fmt: skip
-    answering = Answering(config.status.socket, waking.wake, counters)
+    answering = Answering(config.status.socket, waking.wake, counters, silencing.silences.order)
     answering.start()
     return Monitor(
         waking=waking,
@@ -156,6 +160,7 @@ def build(
         stages=stages,
         causes=causes,
         naming=naming,
+        silencing=silencing,
         dispatch=dispatch,
         schedule=schedule,
         settings=settings,

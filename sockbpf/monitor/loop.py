@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.rules import Rules
     from sockbpf.monitor.schedule import Schedule
     from sockbpf.monitor.service import Service
+    from sockbpf.monitor.silencing import Silencing
     from sockbpf.monitor.status import Status
     from sockbpf.monitor.waking import Waking
     from sockbpf.monitor.watch import Judge, Watching
@@ -69,6 +70,7 @@ class Monitor:
     stages: Stages
     causes: Causes
     naming: Naming
+    silencing: Silencing
     dispatch: Dispatch
     schedule: Schedule
     settings: Reload
@@ -140,6 +142,7 @@ class Monitor:
             due_ns=(
                 self.policy.next_due_ns(),
                 self.stages.next_due_ns(),
+                self.silencing.next_due_ns(monotonic_ns()),
                 *(judge.next_due_ns() for judge in self.judges),
             ),
             sweeping=self.sweeps.busy,
@@ -229,10 +232,11 @@ class Monitor:
 
     def _alert(self, notices: list[Notice]) -> None:
         if notices:
-            self._tell(self.stages.on_notices(notices, monotonic_ns()))
+            self._tell(self.stages.on_notices(self.silencing.on_notices(notices), monotonic_ns()))
 
     def _tell(self, notices: list[Notice | Folded]) -> None:
-        self.dispatch.alert(self.naming.named(self.causes.explained(notices)))
+        if told := self.silencing.go_on(notices):
+            self.dispatch.alert(self.naming.named(self.causes.explained(told)))
 
     def _tell_left(self) -> None:
         """Tell of what an earlier run left open that it has ended."""
@@ -250,6 +254,7 @@ class Monitor:
         self._alert(self.policy.on_time(now_ns))
         for judge in self.judges:
             self._alert(self.rules.named(judge.on_time(now_ns)))
+        self._alert(self.silencing.ended())
         self._tell(self.stages.on_time(now_ns))
         if self.schedule.take_heartbeat(now_ns / 1e9):
             self.losses.count()

@@ -76,6 +76,15 @@ class Naming:
         """Return the notices, each of one queue with what is known of its owner."""
         return [one if isinstance(one, Folded) else self._named(one) for one in notices]
 
+    def whose(self, notice: Notice) -> Whose:
+        """Return what is known of the owner of a queue that is over; it is remembered until its episode ends."""
+        return self._named(notice).whose
+
+    def names_of(self, netns: int) -> list[str]:
+        """Return the name of a network namespace, if it has one."""
+        name = self._name_of(netns)
+        return [name] if name else []
+
     def _named(self, notice: Notice) -> Notice:
         if notice.socket is None:
             return notice

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.reload import Reload
     from sockbpf.monitor.rules import Rules
     from sockbpf.monitor.schedule import Schedule
+    from sockbpf.monitor.silencing import Silencing
     from sockbpf.record.alert import Notice
 
 MOST_QUEUES = 100
@@ -72,6 +73,7 @@ class Status:
     rates: Rates
     causes: Causes
     naming: Naming
+    silencing: Silencing
     rules: Rules
     settings: Reload
     schedule: Schedule
@@ -94,6 +96,8 @@ class Status:
             **self._settings(),
             **self._open(monotonic_ns()),
             **self._owed(),
+            "silences": self.silencing.silences.told(),
+            "silenced": len(self.silencing.untold),
             "lost": sum(counts[name] for name in LOSSES),
             "losses": {name: counts[name] for name in LOSSES if counts[name]},
             "counters": counts,
@@ -179,6 +183,7 @@ class Status:
             for each in found.worst
             if each.notice.socket and each.notice.pid
         }
+        silenced = self.silencing.is_silenced(each.notice for each in found.worst)
         for each in found.worst:
             named = self.rules.named([each.notice]) if not each.notice.applied.rule else [each.notice]
             for notice in named:
@@ -188,7 +193,8 @@ class Status:
                 )
                 why, whose = self.causes.latest(notice.id), self.naming.known(notice.id)
                 known = replace(notice, pid=pid, comm=comm, why=why, whose=whose)
-                yield shown(known, offset_ns, held=each.held)
+                is_silenced = {"silenced": True} if notice.id in silenced else {}
+                yield shown(known, offset_ns, held=each.held) | is_silenced
 
     def _owed(self) -> dict[str, Any]:
         by_name = self.dispatch.owed_by_destination()

@@ -12,6 +12,10 @@ UCRED = struct.Struct("3i")
 """struct ucred of unix(7): pid, user, group."""
 
 
+ORDER = b"\0sockbpf-order-"
+"""How the abstract name of a socket begins by which an order is sent to the monitor: no other client sends any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """The process that connected; or, at the client's end, the one that began to listen."""

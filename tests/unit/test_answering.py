@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,8 @@ import pytest
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
 from sockbpf.monitor.answering import ANSWER_BYTES, BACKLOG, Answering, line_of
-from sockbpf.monitor.asking import ask
+from sockbpf.monitor.asking import ask, order
+from sockbpf.process.peer import ORDER
 
 DEADLINE_S = 30.0
 
@@ -33,14 +34,19 @@ class Loop:
 
     def __init__(self, path: Path | None) -> None:
         self.counters = Counters()
+        self.orders: list[Mapping[str, Any]] = []
         self.hangs = self.fails = False
         self.made = 0
         self.status: dict[str, Any] = {"state": "watching", "open": []}
         self._woken, self._ends = threading.Event(), False
-        self.answering = Answering(path, self._woken.set, self.counters)
+        self.answering = Answering(path, self._woken.set, self.counters, self._take)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         self.answering.start()
+
+    def _take(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        self.orders.append(order)
+        return {"silences": []}
 
     def _run(self) -> None:
         while not self._ends:
@@ -107,6 +113,51 @@ def test_it_answers_and_only_its_user_can_ask(path: Path, start: Callable[[], Lo
     assert [stat.S_IMODE(at.stat().st_mode) for at in (path.parent, path)] == [0o700, 0o600]
     loop.answering.stop()
     assert not path.exists()
+
+
+def ordering(path: Path, stack: ExitStack, said: bytes) -> socket.socket:
+    """Send an order, or a part of one, and return the connection."""
+    client = stack.enter_context(socket.socket(socket.AF_UNIX))
+    client.bind(ORDER + os.urandom(8).hex().encode())
+    client.connect(str(path))
+    client.sendall(said)
+    return client
+
+
+def test_an_order_is_taken_and_answered(path: Path, start: Callable[[], Loop]) -> None:
+    loop = start()
+    asked(path)
+    made = loop.made
+    assert order(path, {"do": "list", "text": "x" * 30_000}) == {"silences": []}
+    assert loop.orders == [{"do": "list", "text": "x" * 30_000}]
+    assert loop.made == made
+
+
+@pytest.mark.parametrize("said", [b"", b"{", b"[1]\n", b"\xff\n", b"[" * 65_536, b'{"a": 1}' * 9000 + b"\n"])
+def test_what_is_no_order_is_none(
+    said: bytes, path: Path, start: Callable[[], Loop], stack: ExitStack
+) -> None:
+    loop = start()
+    asked(path)
+    client = ordering(path, stack, said)
+    client.shutdown(socket.SHUT_WR)
+    client.settimeout(DEADLINE_S)
+    with suppress(ConnectionResetError):  # it was longer than what is read of it
+        assert json.loads(client.recv(65536)) == {"silences": []}
+    assert loop.orders == [{}]
+    assert asked(path)["state"] == "watching"
+
+
+def test_an_order_that_does_not_come_holds_up_others_for_a_second(
+    path: Path, start: Callable[[], Loop], stack: ExitStack
+) -> None:
+    loop = start()
+    asked(path)
+    ordering(path, stack, b'{"do": ')
+    begun_s = time.monotonic()
+    ask(path)
+    assert 0.5 < time.monotonic() - begun_s < 2.5
+    assert loop.orders == []
 
 
 def test_no_status_is_made_unless_it_is_asked_for(path: Path, start: Callable[[], Loop]) -> None:

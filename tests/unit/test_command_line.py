@@ -16,6 +16,7 @@ OPTIONS: dict[str, dict[str, str | None]] = {
     "check": {"--config": "F"},
     "explain": {"--config": "F"},
     "status": {"--json": None, "--socket": "F"},
+    "silence": {"--match": "F", "--for": "F", "--reason": "F", "--list": None, "--end": "F", "--socket": "F"},
     "sockets": {
         "--config": "F",
         **dict.fromkeys(("--tcp", "--udp", "--listen", "--all", "--summary", "--json")),
@@ -38,6 +39,7 @@ INSTEAD = {"sockets": {"--csv"}}
 TAKEN: dict[str, object] = {
     "--limit": 7,
     **dict.fromkeys(("--config", "--ready-file", "--socket"), Path("F")),
+    **dict.fromkeys(("--match", "--for", "--reason", "--end"), "F"),
 }
 """What becomes of the values; of others a list, as these can be given more than once."""
 
@@ -46,7 +48,14 @@ WORDS = {"explain": ["127.0.0.1:9"]}
 
 LINES, COLUMNS = 24, 80
 EVERY = {name: value for options in OPTIONS.values() for name, value in options.items()}
-FOREIGN = [(command, option) for command in OPTIONS for option in EVERY if option not in OPTIONS[command]]
+FOREIGN = [
+    (command, option)
+    for command in OPTIONS
+    for option in EVERY
+    if not any(
+        own.startswith(option) for own in OPTIONS[command]
+    )  # `--list` is short for `--listen` of sockets
+]
 
 
 def typed(option: str) -> list[str]:

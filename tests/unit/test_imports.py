@@ -60,7 +60,7 @@ ONLY_IN = {
 LATE = {
     "cli": {
         *("settings.config", "commands.demo", "commands.check", "commands.explain", "commands.run"),
-        *("commands.sockets", "commands.status", "commands.top"),
+        *("commands.silence", "commands.sockets", "commands.status", "commands.top"),
         *("store.child", "store.serve", "process.user"),
     },
     "commands.top": {"screen.app"},

@@ -37,6 +37,8 @@ from sockbpf.monitor.naming import Naming
 from sockbpf.monitor.own import Own
 from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
+from sockbpf.monitor.silences import Silences
+from sockbpf.monitor.silencing import Silencing
 from sockbpf.monitor.store_port import StorePort
 from sockbpf.monitor.terms import levels_of, settings_of, timing_of
 from sockbpf.record.event import WIRE, Direction, Protocol, What
@@ -150,6 +152,7 @@ def monitor(config: Config, raw: bytes) -> Monitor:
     rings._taken, rings._readers = [raw], []
     probes._rings, probes._counters = rings, counters
     policy = Policy(levels_of(config), counters, "salt", lambda _inode: (4711, "reader"))
+    naming = Naming()
     others = dict.fromkeys(
         ("waking", "sweeps", "stalls", "settings", "losses", "service", "status", "answering", "left"),
         cast("Any", None),
@@ -158,7 +161,8 @@ def monitor(config: Config, raw: bytes) -> Monitor:
         probes=probes, reap=lambda _address, _direction: False, demands=(), judges=(), watches=(),
         own=Own(None, lambda: None), rules=Rules(config, Owners(), None, counters),
         policy=policy, stages=Stages(settings_of(config), counters, policy.is_open), counters=counters,
-        causes=Causes(counters, *[lambda _inode: (4711, "reader")] * 2), naming=Naming(),
+        causes=Causes(counters, *[lambda _inode: (4711, "reader")] * 2), naming=naming,
+        silencing=Silencing(Silences(None, lambda: None), naming, counters),
         dispatch=Dispatch(config, counters, lambda: 0, StorePort(config.store), "r1"),
         schedule=Schedule(timing_of(config, is_blind=False), 0.0), **others,
     )  # fmt: skip
