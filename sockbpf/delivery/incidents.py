@@ -6,7 +6,8 @@ Pure: no I/O, no clock. The queue to send at one end and the queue to receive at
 Alerts of the other end are held back. If it was told before it was known to follow, the end that leads is told too.
 
 Two kinds of destinations are told incidents. One gets messages, which people read: there the incident has one end,
-when both of its ends are over no more. The other keeps what is over: there each end that was told is told to its end.
+when both of its ends are over no more. The other keeps what is over: there each end that was told is told to its end,
+and both are told as long as neither is known to be the cause.
 """
 
 from __future__ import annotations
@@ -96,14 +97,13 @@ class Incidents:
     def _goes_on(self, fields: Mapping[str, str]) -> bool:
         end = self._noted(fields)
         other = self._ends.get(end.peer)
-        if other and other.speaks:
-            leads = end.rank >= other.rank if end.speaks else end.rank > other.rank
-            if self._once:
-                end.speaks, other.speaks = leads, not leads
-            else:
-                end.speaks = end.speaks or leads
-        else:
+        if other is None or not other.speaks:
             end.speaks = True
+        elif self._once:
+            leads = end.rank >= other.rank if end.speaks else end.rank > other.rank
+            end.speaks, other.speaks = leads, not leads
+        else:  # of two ends that are alike one may be over long after the other
+            end.speaks = end.speaks or end.rank >= other.rank
         end.is_told = end.is_told or end.speaks
         return end.speaks
 

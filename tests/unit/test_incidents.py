@@ -80,6 +80,13 @@ def test_messages_have_the_end_when_both_have_ended_states_that_of_each_that_was
     assert Teller(Told.STATES).tells(*alerts) == ["r exceeded", "r cleared"]
 
 
+def test_as_long_as_none_is_known_to_be_the_cause_both_states_are_told_and_one_message() -> None:
+    one, other = (fields | {"cause": "unknown"} for fields in (SENDER, READER))
+    alerts = ((one, EXCEEDED), (other, EXCEEDED), (one, CLEARED), (other, ONGOING), (other, CLEARED))
+    assert Teller(Told.STATES).tells(*alerts) == [f"{fields['id']} {event}" for fields, event in alerts]
+    assert Teller(Told.MESSAGES).tells(*alerts) == ["s exceeded", "r ongoing", "r cleared"]
+
+
 @KINDS
 def test_what_is_left_over_is_told_by_itself(kind: Told) -> None:
     teller = Teller(kind)
