@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="which scenes of causes test_causes.py makes, by name, IPv4 alone; else all",
     )
     parser.addoption("--causes-rounds", type=int, default=1, help="how often test_causes.py makes each cause")
+    parser.addoption("--ghost-rounds", type=int, default=12, help="how many rounds test_ghosts.py has")
     parser.addoption("--kills", type=int, default=23, help="how often test_journal_kill.py kills the monitor")
     parser.addoption(
         "--faults",
@@ -84,6 +85,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def strict_times(request: pytest.FixtureRequest) -> bool:
     """Whether times are asserted: on a quiet machine, never in CI."""
     return bool(request.config.getoption("--strict-times"))
+
+
+@pytest.fixture
+def ghost_rounds(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--ghost-rounds"))
 
 
 @pytest.fixture

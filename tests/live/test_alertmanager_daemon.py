@@ -3,103 +3,24 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
 from sockbpf.delivery.destinations.alertmanager import Alertmanager
 from sockbpf.delivery.transport import TransportError
 from sockbpf.record.text import sentence, without_markup
-from tests.live.daemons import HEARTBEAT, TOLD, free_port, program, running
+from tests.live.alertmanager import AlertmanagerDaemon, alertmanager_in
+from tests.live.daemons import HEARTBEAT, TOLD
 from tests.live.waiting import DEADLINE_S, until
-
-ALERTMANAGER = """
-route: {{receiver: webhook, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
-receivers: [{{name: webhook, webhook_configs: [{{url: '{url}', send_resolved: true}}]}}]
-"""
-
-
-@dataclass
-class AlertmanagerDaemon:
-    """An Alertmanager, and what it told its own receiver."""
-
-    port: int
-    folder: Path
-    stack: ExitStack
-    notified: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self, webhook: str) -> None:
-        config = self.folder / "alertmanager.yml"
-        config.write_text(ALERTMANAGER.format(url=webhook))
-        options = {
-            "config.file": config,
-            "storage.path": self.folder / "storage",
-            "web.listen-address": f"127.0.0.1:{self.port}",
-            "cluster.listen-address": "",
-        }
-        command = [
-            program("prometheus-alertmanager"),
-            *(f"--{name}={value}" for name, value in options.items()),
-        ]
-        log = self.folder / "output"
-        self.stack.enter_context(running(*command, log=log))
-        until(self.is_ready, lambda: f"Alertmanager is ready: {log.read_text()}")
-
-    def is_ready(self) -> bool:
-        with suppress(requests.ConnectionError):
-            return requests.get(f"{self.url}/-/ready", timeout=DEADLINE_S).ok
-        return False
-
-    def alerts(self) -> list[dict[str, Any]]:
-        """Return what fires now."""
-        read: list[dict[str, Any]] = requests.get(f"{self.url}/api/v2/alerts", timeout=DEADLINE_S).json()
-        return read
-
-    def notice(self, status: str, id_: str) -> dict[str, Any]:
-        """Wait until its receiver was told so of an episode."""
-
-        def told() -> list[dict[str, Any]]:
-            alerts = [alert for notice in list(self.notified) for alert in notice["alerts"]]
-            return [
-                alert for alert in alerts if (alert["status"], alert["annotations"]["id"]) == (status, id_)
-            ]
-
-        found: list[dict[str, Any]] = until(told, lambda: f"{status} {id_}: {self.notified}")
-        return found[0]
 
 
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[AlertmanagerDaemon]:
-    with ExitStack() as stack:
-        made = AlertmanagerDaemon(free_port(socket.SOCK_STREAM), tmp_path, stack)
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                made.notified.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        stack.callback(server.shutdown)
-        made.start(f"http://127.0.0.1:{server.server_port}")
+    with alertmanager_in(tmp_path) as made:
         yield made
 
 
