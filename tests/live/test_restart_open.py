@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_what_is_over_across_a_restart(
         assert goes_on["id"] == before["id"]
         since = float(goes_on["timestamp"]) - float(goes_on["duration"])
         assert since == pytest.approx(float(before["timestamp"]), abs=0.01)
-        assert len(receiver.alerts(event="exceeded", **queue)) == 1
+        assert begun(receiver, queue) == {before["id"]}
     ended = receiver.first(event="cleared", **gone)
     assert (ended["id"], ended["run"]) == (told[str(gone)]["id"], run)
     assert "it ended between" in ended["reason"]
@@ -90,6 +91,11 @@ def test_what_is_over_across_a_restart(
     client.sendall(bytes(UNREAD))
     again = receiver.count(2, event="exceeded", type="RECV", local_port=port(server))[-1]
     assert again["id"] != told[str(queues[0])]["id"]
+
+
+def begun(receiver: Receiver, queue: dict[str, object]) -> set[str]:
+    """Return which episodes of a queue were told to begin: a kill may have an alert come twice."""
+    return {alert["id"] for alert in receiver.alerts(event="exceeded", **queue)}
 
 
 def standing(receiver: Receiver, local_port: int) -> dict[str, int]:
@@ -144,3 +150,56 @@ def test_of_a_thousand_that_stay_over_none_is_told_anew(
     }
     assert sum(ended.values()) == MANY
     assert not receiver.alerts(event="exceeded", run=run, local_port=at)
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_what_stands_still_goes_on_at_the_first_look(
+    receiver: Receiver, stack: ExitStack, started: Callable[..., Monitor], family: str
+) -> None:
+    more = {"thresholds": thresholds(2**30), "stalled": {"after": "1s", "above": 1024}}
+    first = started(1, **more)
+    client, server = tcp_pair(stack, family)
+    other_client, other = tcp_pair(stack, family)
+    for sender in (client, other_client):
+        sender.sendall(bytes(2003))
+    here, there = ({"type": "RECV", "local_port": port(each)} for each in (server, other))
+    told, moved = (receiver.first(event="exceeded", condition="stalled", **queue) for queue in (here, there))
+    first.stop(signal.SIGKILL)
+    drain(other, 2003)
+    started(2, **more)
+    run = receiver.count(2, event="started")[-1]
+    goes_on = receiver.first(event="ongoing", run=run["run"], **here)
+    assert (goes_on["id"], goes_on["condition"]) == (told["id"], "stalled")
+    assert float(goes_on["timestamp"]) <= float(run["timestamp"])
+    assert receiver.first(event="cleared", **there)["id"] == moved["id"]
+    drain(server, 2003)
+    assert receiver.first(event="cleared", **here)["id"] == told["id"]
+    assert begun(receiver, here) == {told["id"]}
+
+
+def test_a_rate_goes_on_while_it_is_seen_again(
+    receiver: Receiver, stack: ExitStack, started: Callable[..., Monitor]
+) -> None:
+    more = {"thresholds": thresholds(2**30), "rates": {"UdpRcvbufErrors": {"warning": "1/s"}}}
+    counter = {"type": "RATE", "name": "UdpRcvbufErrors"}
+    full, writer = udp_socket(stack), udp_socket(stack)
+    full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    enough = threading.Event()
+
+    def drop() -> None:
+        while not enough.wait(0.05):
+            writer.sendto(bytes(1009), full.getsockname())
+
+    dropping = threading.Thread(target=drop, daemon=True)
+    dropping.start()
+    stack.callback(dropping.join)
+    stack.callback(enough.set)
+    first = started(1, **more)
+    told = receiver.first(event="exceeded", **counter)
+    first.stop(signal.SIGKILL)
+    started(2, **more)
+    run = receiver.count(2, event="started")[-1]["run"]
+    assert receiver.first(event="ongoing", run=run, **counter)["id"] == told["id"]
+    enough.set()
+    assert receiver.first(event="cleared", run=run, **counter)["id"] == told["id"]
+    assert begun(receiver, counter) == {told["id"]}

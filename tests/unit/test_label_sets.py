@@ -80,7 +80,7 @@ def test_an_episode_whose_end_never_comes_holds_no_alert_open_for_ever() -> None
 
 def test_no_more_are_remembered_than_there_may_be() -> None:
     sets = LabelSets()
-    for n in range(2003):
+    for n in range(MOST_EPISODES + 7):
         told(sets, str(n), alert(n, labels={"n": str(n % 7)}))
     assert len(sets) == MOST_EPISODES
 

@@ -16,7 +16,7 @@ from typing import Any
 Posted = dict[str, Any]
 """An alert in the form of Alertmanager's API."""
 
-MOST_EPISODES = 1000
+MOST_EPISODES = 4096
 """Open episodes that are remembered; of more, those that were not told for longest are forgotten."""
 
 FORGET_S = 3600.0
