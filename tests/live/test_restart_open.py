@@ -181,7 +181,7 @@ def test_a_rate_goes_on_while_it_is_seen_again(
     receiver: Receiver, stack: ExitStack, started: Callable[..., Monitor]
 ) -> None:
     more = {"thresholds": thresholds(2**30), "rates": {"UdpRcvbufErrors": {"warning": "1/s"}}}
-    counter = {"type": "RATE", "name": "UdpRcvbufErrors"}
+    counter: dict[str, object] = {"type": "RATE", "name": "UdpRcvbufErrors"}
     full, writer = udp_socket(stack), udp_socket(stack)
     full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     enough = threading.Event()
