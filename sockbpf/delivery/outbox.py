@@ -136,11 +136,12 @@ class Outbox:
         self._counters.add("recovered_owed", len(found))
         self.routes.offer(found, earlier=True)
 
-    def put(self, alerts: Iterable[NewAlert]) -> None:
-        """Give alerts their `seq` and queue them for the journal; never wait.
+    def found_open(self) -> list[Left]:
+        """Return, before `start`, the episodes that an earlier monitor told and did not end."""
+        return OpenBook().find(self._found.owed)[0] if self._found else []
 
-        An alert that is dropped takes a number too: a gap in `seq` shows the loss.
-        """
+    def put(self, alerts: Iterable[NewAlert]) -> None:
+        """Give alerts their `seq`, also those that are dropped, and queue them for the journal; never wait."""
         with self._changed:
             for made in alerts:
                 self._put += 1

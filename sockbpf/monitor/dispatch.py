@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import logging
-import math
+import socket
 import time
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations.http_get import HttpGet
+from sockbpf.delivery.destinations.open_incidents import take_over
 from sockbpf.delivery.destinations.table import INCIDENTS, ONE_WRITER
 from sockbpf.delivery.incidents import Incidents, led
 from sockbpf.delivery.outbox import Outbox
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.worker import Workers
+from sockbpf.monitor.delivery_times import late_s, round_s
 from sockbpf.monitor.new_alerts import NewAlerts
 from sockbpf.monitor.rehearsal import maker_of, rehearse
 from sockbpf.monitor.rule_terms import destinations_by_rule
@@ -49,28 +50,8 @@ log = logging.getLogger(__name__)
 UNWRITTEN = 50_000
 """How many alerts may wait for the disk: those of a storm while a commit takes seconds."""
 
-LOOKUP_S = 60.0
-"""How long the look-up of a name may take (resolv.conf)."""
-
 LEFT = 64
 """More busy workers of earlier settings, and new settings must wait: a receiver that hangs keeps its workers."""
-
-
-def _round_s(settings: AnyDestination) -> float:
-    """Return how long one try may take at the very most: the look-up of a name, many addresses, redirects."""
-    return (
-        math.inf if settings.type == "file" else LOOKUP_S + 20 * settings.timeout
-    )  # a disk that hangs has no timeout
-
-
-def _late_s(owed: Owed, fields: Mapping[str, str]) -> float | None:
-    """Return how many seconds after its timestamp an alert is delivered now; None if it has no valid timestamp.
-
-    Corrections of the date since the alert was made do not count.
-    """
-    with suppress(ValueError, KeyError):
-        return boottime_s() - owed.boot_s + max(0.0, owed.made_s - float(fields["timestamp"]))
-    return None
 
 
 def _log(fields: Mapping[str, str]) -> None:
@@ -105,6 +86,7 @@ class Dispatch:
             counters=counters,
             line=_log,
         )
+        take_over(self._outbox.found_open(), socket.gethostname(), time.monotonic())
         self._config = config
         self._only = destinations_by_rule(config)
         self._incidents: dict[tuple[str, str], Incidents] = {}
@@ -169,7 +151,7 @@ class Dispatch:
             delivered=self._delivered,
             refused=self._outbox.refused,
             settled=self._outbox.settled,
-            round_s=_round_s(settings),
+            round_s=round_s(settings),
         )
         take_over = partial(queue.hand_over, workers, capacity=delivery.queue, breaker=breaker, bucket=bucket)
         wants = partial(self._wants, settings, self._incidents_of(settings))
@@ -202,8 +184,8 @@ class Dispatch:
     def _delivered(self, owed: Owed, fields: Mapping[str, str]) -> None:
         self._outbox.settled(owed)
         is_alert = fields["event"] not in OF_MONITOR
-        if self._metrics and is_alert and (late_s := _late_s(owed, fields)) is not None:
-            self._metrics.delivered(owed.destination, late_s)
+        if self._metrics and is_alert and (seconds := late_s(owed, fields)) is not None:
+            self._metrics.delivered(owed.destination, seconds)
 
     def alert(self, notices: Sequence[Notice | Folded]) -> None:
         """Make an alert of each notice and give it to the outbox; never waits."""

@@ -38,6 +38,7 @@ def _episodes(listed: list[Any]) -> Iterator[OpenEpisode]:
                 name=str(each.get("name", "")),
                 cause=_cause(each),
                 reason=str(each.get("reason", "")),
+                silenced=each.get("silenced") is True,
             )
 
 

@@ -77,7 +77,7 @@ def _lines(told: Status, verbose: int) -> Iterator[str]:
     if not verbose:
         return
     for queue in told["open"][: MORE_QUEUES[min(verbose, 3)]]:
-        held = ", held" if queue["held"] else ""
+        held = ", held" if queue["held"] else ", silenced" if queue.get("silenced") else ""
         yield f"{queue['severity']}{held}: {_queue(queue)}, threshold {queue['threshold']}, id {queue['id']}"
     for name, its in told["destinations"].items():
         if its["owed"] or its["dead"] or verbose > 1:

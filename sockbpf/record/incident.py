@@ -10,11 +10,14 @@ from __future__ import annotations
 from hashlib import blake2s
 from typing import TYPE_CHECKING
 
-from sockbpf.record.alert import EVENTS, Common
+from sockbpf.record.alert import EVENTS, ONGOING, Common
+from sockbpf.record.event import Protocol
 from sockbpf.record.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sockbpf.record.left import Left
 
 MOST_CHARACTERS = 255
 """The longest name of an incident; PagerDuty takes no longer one."""
@@ -61,3 +64,19 @@ def incident_of(fields: Mapping[str, str]) -> str:
         return name
     rest = blake2s(name.encode(), digest_size=8).hexdigest()
     return f"{name[: MOST_CHARACTERS - len(rest) - 1]}/{rest}"
+
+
+def fields_of(left: Left, host: str) -> dict[str, str]:
+    """Return those fields of an episode that an earlier run left open by which its incident is known."""
+    fields = {
+        "event": ONGOING,
+        "id": left.id,
+        "host": host,
+        "netns": str(left.netns),
+        "severity": left.severity,
+    }
+    if left.counter:
+        return fields | {"name": left.counter}
+    ports = {"local_port": str(left.local_port), "remote_port": str(left.remote_port)}
+    fields |= {"protocol": Protocol(left.protocol).name.lower()} | ports
+    return fields | ({"user": left.user} if left.user else {}) | ({"count": "2"} if left.is_fold else {})

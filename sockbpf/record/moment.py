@@ -44,6 +44,8 @@ class OpenEpisode:
     """The latest one; empty where none is known."""
     reason: str = ""
     """It as a sentence."""
+    silenced: bool = False
+    """`sockbpf silence` keeps it from being told."""
 
 
 @dataclass(frozen=True, slots=True)

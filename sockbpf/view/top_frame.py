@@ -54,7 +54,7 @@ def reason(track: Track, now_unix_s: float) -> str:
 
 
 def _told(episode: OpenEpisode, now_unix_s: float) -> str:
-    held = " held" if episode.held else ""
+    held = " held" if episode.held else " silenced" if episode.silenced else ""
     since = short_span(max(now_unix_s - episode.since_s, 0.0))
     rule = f" by {episode.rule}" if episode.rule else ""
     cause = f": {episode.cause}" if episode.cause else ""

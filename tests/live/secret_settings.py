@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-PASSWORD, QUERY, HEADER, TOKEN_FILE, TOKEN_ENV, SLACK, PATH_ENV, BASE = SECRETS = (
+PASSWORD, QUERY, HEADER, TOKEN_FILE, TOKEN_ENV, SLACK, PATH_ENV, BASE, ROUTING, BODY = SECRETS = (
     "pa%40ss0KxWvq7Zt3mB",
     "qu3ryYhG5rLkT9wXnS",
     "h3aderUj8PzQe2DcVf",
@@ -18,6 +18,8 @@ PASSWORD, QUERY, HEADER, TOKEN_FILE, TOKEN_ENV, SLACK, PATH_ENV, BASE = SECRETS 
     "sl4ckM9vBqTe5YnRdW",
     "p4thinenvGf3HjKs8QxZ",
     "b4sepassDw6VcNm2RtP",
+    "r0utingK7mWqZt4YxB9nHs2VcJg5LpDf",
+    "b0dyTextFj3GsXq8NwKzE",
 )
 PIECE = 8
 """Characters of a secret that are not to be found anywhere."""
@@ -58,6 +60,12 @@ def faulty(settings: dict[str, Any]) -> list[object]:
         {"type": "http", "name": "j", "url": f"http://{login}@host:port/?key={QUERY}"},
         {"type": "http", "name": "k", "url": f"{login}@host/?key={QUERY}"},
         {"type": "http", "name": "l", "url": f"http://host/a b?key={QUERY}", "tokne": TOKEN_ENV},
+        {"type": "pagerduty", "name": "o", "routing_key": f"{ROUTING} "},
+        {"type": "pagerduty", "name": "p", "routing_key": [ROUTING]},
+        {"type": "pagerduty", "name": "q", "routing_key": {"env": ROUTING}},
+        {"type": "webhook", "name": "r", "url": url, "body": BODY},
+        {"type": "webhook", "name": "s", "url": url, "body": {"a": {"b": [f"{BODY} {{", f"{{{BODY}.}}"]}}},
+        {"type": "webhook", "name": "t", "url": url, "body": {"a": f"{BODY} {{sise}}"}, "headers": BODY},
         {"type": "slack", "name": "m", "url": f"/{SLACK}"},
         {"type": "slack", "name": "n", "url": {"file": f"/nowhere/{SLACK}"}},
         {"type": "alertmanager", "name": "o", "url": f"http://alert:{BASE}@host?{QUERY}"},

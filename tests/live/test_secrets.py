@@ -27,10 +27,12 @@ from tests.live.ports import free_port
 from tests.live.reloading import hang_up
 from tests.live.secret_settings import (
     BASE,
+    BODY,
     HEADER,
     PASSWORD,
     PATH_ENV,
     QUERY,
+    ROUTING,
     SLACK,
     TOKEN_ENV,
     TOKEN_FILE,
@@ -72,6 +74,13 @@ def settings(receivers: Receivers, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             {"type": "http", "name": "hidden", "url": {"env": "OUR_URL"}},
             {"type": "slack", "url": {"file": str(slack)}},
             {"type": "alertmanager", "url": f"http://alert:{BASE}@{here}/am"},
+            {"type": "pagerduty", "url": f"http://{here}/pager", "routing_key": ROUTING},
+            {
+                "type": "webhook",
+                "url": f"http://{here}/hook?key={QUERY}",
+                "headers": {"X-Key": HEADER},
+                "body": {"key": BODY, "text": "{summary}"},
+            },
             # Never taken: not TLS, nobody there, no such name.
             {"type": "http", "name": "tls", "url": f"https://{login}@{here}/tls?key={QUERY}"},
             {

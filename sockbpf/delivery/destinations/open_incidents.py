@@ -2,7 +2,8 @@
 """Which incidents are open at one receiver, and by which episodes. Pure: no I/O, the clock is an argument.
 
 An incident begins with the first of its episodes and ends with the last of them. An episode keeps the incident in
-which it began, as its owner may become known only later. What was not told for `FORGET_S` counts as ended.
+which it began, as its owner may become known only later. What was not told for `FORGET_S` counts as ended; what an
+earlier run of the monitor left open, if it is not told for `GOES_ON_S`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from typing import TYPE_CHECKING
 
 from sockbpf.record.alert import CLEARED
 from sockbpf.record.facts import Severity
-from sockbpf.record.incident import incident_of
+from sockbpf.record.incident import fields_of, incident_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from sockbpf.record.left import Left
 
 MOST_EPISODES = 4096
 """Open episodes that are remembered; of more, those that were not told for longest are forgotten."""
 
 FORGET_S = 3600.0
+GOES_ON_S = 300.0
 
 MOST_PLACES = 64
 """Receivers of which is remembered what is open there, over changes of the settings too."""
@@ -50,6 +54,8 @@ class _Episode:
     incident: str
     is_critical: bool
     told_s: float
+    is_known: bool = True
+    """Whether this run of the monitor has told it."""
 
 
 class OpenIncidents:
@@ -61,8 +67,8 @@ class OpenIncidents:
         """By id; the one told last is at the end."""
         self._open: Counter[str] = Counter()
         """Incident -> how many of its episodes are open."""
-        self._critical: Counter[str] = Counter()
-        """Incident -> how many of these are critical."""
+        self._known: Counter[tuple[str, bool]] = Counter()
+        """Incident, and whether critical -> how many of these this run has told."""
 
     def __len__(self) -> int:
         """Return how many episodes are remembered."""
@@ -73,8 +79,9 @@ class OpenIncidents:
         with self._lock:
             own = self._episodes.get(fields["id"])
             incident = own.incident if own else incident_of(fields)
-            is_open, is_critical = self._open[incident] > 0, self._critical[incident] > 0
-            is_known = is_open and (is_critical or not _is_critical(fields))
+            is_known = bool(
+                self._known[incident, True] or (self._known[incident, False] and not _is_critical(fields))
+            )
             return Standing(incident, self._open[incident] - bool(own), is_known)
 
     def told(self, fields: Mapping[str, str], incident: str, now_s: float) -> None:
@@ -82,24 +89,38 @@ class OpenIncidents:
         with self._lock:
             self._forget(fields["id"])
             if fields["event"] != CLEARED:
-                episode = _Episode(incident, _is_critical(fields), now_s)
-                self._episodes[fields["id"]] = episode
-                self._open[incident] += 1
-                self._critical[incident] += episode.is_critical
+                self._add(fields["id"], _Episode(incident, _is_critical(fields), now_s))
             while self._episodes:
                 oldest, episode = next(iter(self._episodes.items()))
                 if len(self._episodes) <= MOST_EPISODES and now_s - episode.told_s < FORGET_S:
                     break
                 self._forget(oldest)
 
+    def take_over(self, left: Iterable[Mapping[str, str]], now_s: float) -> None:
+        """Take note of what an earlier run told and left open: none of it ends an incident of which it is a part."""
+        with self._lock:
+            for fields in list(left)[-MOST_EPISODES:]:
+                told_s = now_s + GOES_ON_S - FORGET_S
+                self._forget(fields["id"])
+                self._add(
+                    fields["id"], _Episode(incident_of(fields), _is_critical(fields), told_s, is_known=False)
+                )
+
+    def _add(self, id_: str, episode: _Episode) -> None:
+        self._episodes[id_] = episode
+        self._open[episode.incident] += 1
+        self._known[episode.incident, episode.is_critical] += episode.is_known
+
     def _forget(self, id_: str) -> None:
         episode = self._episodes.pop(id_, None)
         if episode is None:
             return
-        for counter, amount in ((self._open, 1), (self._critical, episode.is_critical)):
-            counter[episode.incident] -= amount
-            if counter[episode.incident] <= 0:
-                del counter[episode.incident]
+        self._open[episode.incident] -= 1
+        self._known[episode.incident, episode.is_critical] -= episode.is_known
+        if not self._open[episode.incident]:
+            del self._open[episode.incident]
+            for is_critical in (True, False):
+                self._known.pop((episode.incident, is_critical), None)
 
 
 def open_at(place: str) -> OpenIncidents:
@@ -109,6 +130,15 @@ def open_at(place: str) -> OpenIncidents:
     while len(_open_at) > MOST_PLACES:
         _open_at.popitem(last=False)
     return known
+
+
+def take_over(lefts: Iterable[Left], host: str, now_s: float) -> None:
+    """Have each receiver that is known go on with what an earlier run of the monitor left open."""
+    fields = [
+        fields_of(left, host) for left in lefts if not left.fold
+    ]  # those of a fold were not told by themselves
+    for known in _open_at.values():
+        known.take_over(fields, now_s)
 
 
 def _is_critical(fields: Mapping[str, str]) -> bool:
