@@ -56,6 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--store-kills", type=int, default=7, help="how often test_store_kill.py kills each store"
     )
     parser.addoption(
+        "--store-orders", type=int, default=25, help="in how many orders test_store_states.py has alerts come"
+    )
+    parser.addoption(
         "--store-crowd", type=int, default=1100, help="how many connections crowd test_store_crowd.py's store"
     )
     parser.addoption(

@@ -204,15 +204,19 @@ class Dispatch:
         """Wait until every alert is written and logged, not until it is delivered; False if that took longer."""
         return self._outbox.flush(seconds)
 
-    def heartbeat(self) -> None:
-        """Send a heartbeat, with the counters and how many alerts are owed."""
+    def heartbeat(self, about: Mapping[str, object]) -> None:
+        """Send a heartbeat, with what is said about the run, the counters, and how many alerts are owed."""
         self._counters.add("heartbeats")
-        numbers = self._counters.snapshot() | {
-            "open_episodes": self._open_episodes(),
-            "journal_depth": self._outbox.routes.depth(),
-            "oldest_undelivered_seconds": round(self.oldest_owed_s(), 3),
-        }
-        self._outbox.put([self._new.of_monitor(HEARTBEAT, numbers)])
+        told = (
+            dict(about)
+            | self._counters.snapshot()
+            | {
+                "open_episodes": self._open_episodes(),
+                "journal_depth": self._outbox.routes.depth(),
+                "oldest_undelivered_seconds": round(self.oldest_owed_s(), 3),
+            }
+        )
+        self._outbox.put([self._new.of_monitor(HEARTBEAT, told)])
 
     def started(self, about: Mapping[str, object]) -> None:
         """Tell that all first looks are done, if that is asked for: what an earlier run left open has ended."""

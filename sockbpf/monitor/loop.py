@@ -258,7 +258,7 @@ class Monitor:
         self._tell(self.stages.on_time(now_ns))
         if self.schedule.take_heartbeat(now_ns / 1e9):
             self.losses.count()
-            self.dispatch.heartbeat()
+            self.dispatch.heartbeat(self.status.about())
 
     def close(self) -> None:
         """Detach, deliver for at most `FLUSH_S`, and log how many alerts stay owed, with all counters."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.counters import LOSSES
 from sockbpf.process import logs
+from sockbpf.process.clock import monotonic_s
 
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
@@ -32,6 +33,8 @@ class Losses:
         self.wanted = False
         """Whether all counters are to be logged; a signal handler may set it."""
         self._logged: dict[str, int] = {}
+        self._lost_s: float | None = None
+        """Monotonic time at which the last loss was found; None if there was none."""
 
     def count(self) -> None:
         """Bring the counters up to date."""
@@ -56,8 +59,13 @@ class Losses:
             return False
         is_unjudged = any(losses.get(name) != self._logged.get(name) for name in UNJUDGED)
         self._logged = losses
+        self._lost_s = monotonic_s()
         log.warning("lost: %s", " ".join(f"{name}={count}" for name, count in losses.items()))
         return is_unjudged
+
+    def lost_ago_s(self) -> float | None:
+        """Return how many seconds ago the last loss was found; None if this run has lost nothing."""
+        return None if self._lost_s is None else monotonic_s() - self._lost_s
 
     def show_wanted(self) -> None:
         """Log all counters, if a signal has asked for it."""

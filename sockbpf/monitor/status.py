@@ -104,14 +104,24 @@ class Status:
         }
 
     def about(self) -> dict[str, object]:
-        """Return what is said of this run as it starts to watch."""
+        """Return what is said of this run as it starts to watch, and with each heartbeat.
+
+        A receiver learns from it how long it may hear nothing of what is still over, and of the monitor.
+        """
         watches_by = self._watches_by()
+        config = self.settings.config
+        repeats_s = [rule.repeat for rule in config.rules if rule.repeat is not None]
+        longest_s = max(config.repeat, *repeats_s) if repeats_s else config.repeat
+        lost_ago_s = self.losses.lost_ago_s()
         return {
             "version": __version__,
             "kernel": os.uname().release,
             "mode": watches_by["mode"],
             "unseen": "; ".join(watches_by["unseen"]),
+            "repeat": longest_s if ONGOING in config.events else 0,
+            "heartbeat": config.heartbeat,
             "open_episodes": sum(len(each.open) for each in (*self.queues, *self.listeners)),
+            **({} if lost_ago_s is None else {"lost_ago": round(lost_ago_s, 3)}),
         }
 
     def _who(self) -> dict[str, Any]:

@@ -87,11 +87,11 @@ FIELDS = (
         "condition", TEXT, "what was over: `size`; `fill`: the buffer; `accept`: the accept queue; `stalled`: "
         "nothing left the queue for a while",
         lambda alert: alert.notice.condition.value,
-        choices=tuple(each.value for each in Condition),
+        choices=tuple(each.value for each in Condition), column=24, shown=True,
     ),
     Field(
         "severity", TEXT, "`warning` or `critical`", lambda alert: alert.notice.severity.value,
-        choices=tuple(each.value for each in Severity),
+        choices=tuple(each.value for each in Severity), column=25, shown=True,
     ),
     Field(
         "rule", TEXT, "the name of the rule that applied, if one did",
@@ -113,15 +113,16 @@ FIELDS = (
     Field(
         "limit", WHOLE, "the size of the queue's buffer, where it is known; of `ACCEPT` the backlog",
         values.limit,
-        unit="bytes", folded=False,
+        unit="bytes", folded=False, column=26, shown=True,
     ),
     Field(
         "fill", WHOLE, "how full the kernel finds that buffer, which counts more than payload",
-        values.fill, unit="%", folded=False,
+        values.fill, unit="%", folded=False, column=27, shown=True,
     ),
     Field(
         "drops", WHOLE, "datagrams (UDP `RECV`) or connections (`ACCEPT`) dropped since the episode began",
         lambda alert: None if alert.notice.facts.drops is None else str(alert.notice.facts.drops), folded=False,
+        column=29, shown=True,
     ),
     Field(
         "state", TEXT, "the TCP state as `ss` spells it, where it is known",
@@ -162,7 +163,7 @@ FIELDS = (
     ),
     Field(
         "run", TEXT, "names this run of the monitor: `started` of a later one ends what an earlier one left open",
-        lambda alert: alert.run or None,
+        lambda alert: alert.run or None, column=23,
     ),
     Field("netns", WHOLE, "network namespace, inode number", values.netns, folded=False),
     Field(
@@ -221,7 +222,7 @@ FIELDS = (
     Field(
         "count", WHOLE, "of a folded alert alone: how many sockets it stands for; it has the addresses, ports, "
         "process and namespace that all of them share, and `local_port` 0 where they have several",
-        lambda alert: str(alert.count) if alert.worst else None,
+        lambda alert: str(alert.count) if alert.worst else None, column=28, shown=True,
     ),
     Field(
         "fold", TEXT, "of a folded alert alone: what its sockets have in common, `local-service`, `remote-service`, "

@@ -44,6 +44,7 @@ def test_each_run_has_a_name_a_beginning_and_an_end(
     assert (begun["id"], begun["mode"], begun["host"]) == (run, over["mode"], over["host"])
     assert int(begun["seq"]) < int(over["seq"])
     assert begun["kernel"]
+    assert (begun["repeat"], begun["heartbeat"]) == (beats["repeat"], beats["heartbeat"]) == ("60.0", "1.0")
     assert first.stop() == 0
     ended = receiver.first(event="stopped")
     assert (ended["run"], ended["open_episodes"]) == (run, "1")

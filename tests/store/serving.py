@@ -21,10 +21,10 @@ import yaml
 from sqlalchemy import select, text
 
 from sockbpf.settings.store import StoreSettings as Settings
-from sockbpf.store.data.columns import LATER, LATER_COLUMNS
+from sockbpf.store.data.columns import LATER, LATER_COLUMNS, LATER_OF_EPISODES
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
-from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
+from sockbpf.store.data.schema import ENTRY, EPISODE, HOST, PAIR
 from tests.live.ports import free_port
 from tests.live.waiting import DEADLINE_S, until
 
@@ -144,12 +144,16 @@ def new_database(server: str) -> str:
     return f"{server}/{name}"
 
 
+def database_of_store(store: Store) -> str:
+    """Return the URL of its database, as an engine takes it."""
+    return Settings(database=yaml.safe_load(store.config.read_text())["store"]["database"]).database
+
+
 def empty(store: Store) -> None:
     """Have its database hold nothing, as nobody can who only asks the store."""
-    database = yaml.safe_load(store.config.read_text())["store"]["database"]
-    engine = open_engine(Settings(database=database).database, connections=1)
+    engine = open_engine(database_of_store(store), connections=1)
     with engine.begin() as connection:
-        for table in (ENTRY, PAIR, EPISODE):
+        for table in (ENTRY, PAIR, EPISODE, HOST):
             connection.execute(table.delete())
     engine.dispose()
 
@@ -171,9 +175,17 @@ def first_edition(database: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("drop index pair_at"))
         connection.execute(text("create index pair_at on pair (at)"))
-        for index in ("entry_arrived", "entry_anybody", "episode_arrived"):
+        connection.execute(text("drop table host"))
+        of_episodes = ("arrived", "digest", *LATER_OF_EPISODES)
+        for index in (
+            "entry_arrived",
+            "entry_anybody",
+            "entry_started",
+            "episode_open_host",
+            "episode_arrived",
+        ):
             connection.execute(text(f"drop index {index}"))
-        for table, names in (("entry", ("arrived", "trusted", "digest")), ("episode", ("arrived", "digest"))):
+        for table, names in (("entry", ("arrived", "trusted", "digest")), ("episode", of_episodes)):
             for name in LATER:
                 connection.execute(text(f"drop index if exists {table}_{name}"))
             for name in (*names, *(name for name in LATER_COLUMNS if table == "episode" or name in ENTRY.c)):
@@ -185,8 +197,11 @@ def first_edition(database: str) -> None:
 def third_edition(database: str) -> None:
     """Make a database one of the third edition, as a store of then left it: later columns are left out."""
     engine = open_engine(Settings(database=database).database, connections=1)
-    later = LATER_COLUMNS[1:]
+    later = (*LATER_COLUMNS[1:], *LATER_OF_EPISODES)
     with engine.begin() as connection:
+        connection.execute(text("drop table host"))
+        for index in ("entry_started", "episode_open_host"):
+            connection.execute(text(f"drop index {index}"))
         for table in (ENTRY, EPISODE):
             for row in connection.execute(select(table)).mappings().all():
                 digest = digest_of({**row, **dict.fromkeys(later)}, table.c.keys())
@@ -194,7 +209,7 @@ def third_edition(database: str) -> None:
                 connection.execute(table.update().where(*its).values(digest=digest))
             for name in later:
                 connection.execute(text(f"drop index if exists {table.name}_{name}"))
-                if name in table.c:
+                if name in table.c and (table is EPISODE or name != "trusted"):
                     connection.execute(text(f'alter table {table.name} drop column "{name}"'))
         connection.execute(text("update store_edition set edition = 3"))
         if connection.dialect.name == "sqlite":

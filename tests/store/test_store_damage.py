@@ -185,7 +185,10 @@ def test_a_row_that_was_altered_is_not_shown(
         connection.execute(text("update episode set peak = 9 where id = '0000000000000003'"))
     engine.dispose()
     entries, episodes = everything(store)
-    assert len(entries) == len(episodes) == 4
+    assert (len(entries), len(episodes)) == (4, 5), "the episode is made again of its alerts"
+    assert {json.loads(each)["peak"] for each in episodes} == {
+        int(told(number)["peak"]) for number in range(5)
+    }
     assert "9048579" not in "".join(entries)
     assert "rows of entry are not as they were written" in store.log()
     assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200

@@ -112,7 +112,7 @@ def test_each_order_goes_by_its_index(database: str, sort: str) -> None:
             connection.execute(text("set local enable_seqscan = off"))
             connection.execute(text("set local enable_sort = off"))
         explain = "explain query plan" if connection.dialect.name == "sqlite" else "explain"
-        statement = episodes_statement(connection, wanted, {})
+        statement = episodes_statement(connection, wanted, {}, 0.0)
         compiled = statement.compile(engine, compile_kwargs={"literal_binds": True})
         plan = " ".join(str(row) for row in connection.exec_driver_sql(f"{explain} {compiled}"))
     engine.dispose()

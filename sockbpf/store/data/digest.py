@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Float, LargeBinary, Text
 
-from sockbpf.store.data.columns import LATER_COLUMNS
+from sockbpf.store.data.columns import LATER_COLUMNS, LATER_OF_EPISODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 APART = frozenset({"n", "arrived", "trusted", "digest"})
 """Columns that the digest leaves out: the database sets them, or they are changed while the rest stays."""
+COUNTED_WHERE_THERE = (*LATER_COLUMNS, *(name for name in LATER_OF_EPISODES if name not in APART))
 SIZE = 8
 """Bytes."""
 
@@ -27,8 +28,8 @@ def digest_of(row: Mapping[Any, Any], names: Iterable[str]) -> bytes:
 
     A later column counts only where it is not null, so that rows from before that column keep their digest.
     """
-    values = [row.get(name) for name in names if name not in APART and name not in LATER_COLUMNS]
-    values += [[name, row[name]] for name in LATER_COLUMNS if row.get(name) is not None]
+    values = [row.get(name) for name in names if name not in APART and name not in COUNTED_WHERE_THERE]
+    values += [[name, row[name]] for name in COUNTED_WHERE_THERE if row.get(name) is not None]
     return blake2s(json.dumps(values, default=_hex).encode(), digest_size=SIZE).digest()
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
-from sockbpf.record.alert import OF_MONITOR
+from sockbpf.record.alert import CLEARED, OF_MONITOR
 from sockbpf.record.event import Direction
 from sockbpf.record.field import Kind, Needed
 from sockbpf.record.fields import BY_NAME, FIELDS
 from sockbpf.store.data.columns import COLUMNS, columns_of, shown_of
 from sockbpf.store.data.values import OF_REQUEST, EntryError, searchable, seconds_or_none
+from sockbpf.store.data.words import word_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -50,6 +51,8 @@ class Entry:
     """The same in all copies of an alert; None for what was posted, which is kept as often as it comes."""
     episode: Mapping[str, Any] | None = None
     """What an alert reports of its episode, as a row of that table."""
+    word: Mapping[str, Any] | None = None
+    """What an alert reports of its host, as a row of that table."""
     trusted: bool = True
     """Whether the monitor's user sent it, or somebody with the token; else it may be from anybody on this host."""
     n: int | None = None
@@ -85,7 +88,15 @@ def alert_entry(fields: Mapping[str, str]) -> Entry:
         identity = (fields["host"], fields["id"], event, fields["seq"])
         episode = _episode(body, columns)
     key = blake2s(json.dumps(identity).encode(), digest_size=16).digest()
-    return Entry(body["timestamp"], json.dumps(body), columns, _pairs(body, KNOWN), key, episode)
+    return Entry(
+        body["timestamp"],
+        json.dumps(body),
+        columns,
+        _pairs(body, KNOWN),
+        key,
+        episode,
+        word_of(body, columns),
+    )
 
 
 def posted_entry(value: Mapping[str, Any], now_s: float) -> Entry:
@@ -138,11 +149,14 @@ def _episode(body: Mapping[str, Any], columns: Mapping[str, object]) -> dict[str
         **{name: searchable(body[name]) if name in body else None for name in ("local_ip", "remote_ip")},
         "netns": body.get("netns"),
         "start": max(0.0, at_s - body.get("duration", 0.0)),
-        "end": at_s if body["event"] == "cleared" else None,
+        "end": at_s if body["event"] == CLEARED else None,
         "last": at_s,
         "peak": max(body.get("peak", 0), body["size"]),
         "threshold": body["threshold"],
         "alerts": 1,
+        "seq": body["seq"],
+        "ended_by": None,
+        "stamps": None,
     }
     del episode["event"]  # an episode has several
     return episode

@@ -5,12 +5,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Column, Connection, Float, LargeBinary, Text, func, inspect, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    LargeBinary,
+    Text,
+    func,
+    insert,
+    inspect,
+    literal,
+    select,
+    text,
+)
 
-from sockbpf.store.data.columns import COLUMNS, LATER, column_of
+from sockbpf.store.data.columns import COLUMNS, LATER, LATER_OF_EPISODES, column_of
 from sockbpf.store.data.engine import SchemaError
 from sockbpf.store.data.episode_order import make_indexes
-from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE, METADATA, PAIR, PARTITIONED
+from sockbpf.store.data.schema import (
+    EDITION,
+    EDITIONS,
+    ENTRY,
+    EPISODE,
+    HEARD,
+    HOST,
+    METADATA,
+    OPEN_OF_HOST,
+    PAIR,
+    PARTITIONED,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,9 +149,29 @@ def _add_column_of(field: str) -> Callable[[Connection], None]:
     return step
 
 
+def _add_hosts(connection: Connection) -> None:
+    """Add what the state of episodes needs: of hosts it is known so far when their last alerts came."""
+    for name in LATER_OF_EPISODES:
+        _add(connection, EPISODE.c[name])
+    HOST.create(connection)
+    for index in ENTRY.indexes:
+        if index.name == "entry_started":
+            index.create(connection)
+    OPEN_OF_HOST.create(connection)
+    known = select(EPISODE.c.host, literal(1), func.max(EPISODE.c.last), func.max(HEARD))
+    connection.execute(
+        insert(HOST).from_select(["host", "trusted", "last", "heard"], known.group_by(EPISODE.c.host))
+    )
+
+
+BEFORE_HOSTS = 17
+"""So many of the later columns of fields were there before the hosts."""
+
 STEPS: tuple[Callable[[Connection], None], ...] = (
     _make_all,
     _add_arrival_and_digest,
-    *map(_add_column_of, LATER),
+    *map(_add_column_of, LATER[:BEFORE_HOSTS]),
+    _add_hosts,
+    *map(_add_column_of, LATER[BEFORE_HOSTS:]),
 )
 """STEPS[n] changes edition n into n + 1; the first makes all tables of this edition in an empty database."""

@@ -17,14 +17,14 @@ from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.partitions import drop_partitions, make_partitions
 from sockbpf.store.data.room import SLICE, delete_entries
 from sockbpf.store.data.salvage import salvage_all
-from sockbpf.store.data.schema import ARRIVED, ENTRY, EPISODE, HEARD
+from sockbpf.store.data.schema import ARRIVED, ENTRY, EPISODE, HEARD, HOST
 from sockbpf.store.data.sound import give_digests
 from sockbpf.store.data.writing import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Table
 
     from sockbpf.store.data.database import Database
     from sockbpf.store.data.writing import Writer
@@ -39,14 +39,15 @@ ROUND_S = 1800.0
 
 @dataclass(frozen=True)
 class Age:
-    """From which time the age of entries and episodes counts: expressions that have an index."""
+    """From which time the age of entries, episodes and hosts counts: expressions with an index."""
 
     entry: ColumnElement[float]
     episode: ColumnElement[float]
+    host: ColumnElement[float]
 
 
-BY_THEIR_OWN_TIME = Age(ENTRY.c.at, EPISODE.c.last)
-BY_ARRIVAL = Age(ARRIVED, HEARD)
+BY_THEIR_OWN_TIME = Age(ENTRY.c.at, EPISODE.c.last, HOST.c.last)
+BY_ARRIVAL = Age(ARRIVED, HEARD, HOST.c.heard)
 """So an alert that was delivered late, or comes from a host with a wrong clock, is kept as long as any other."""
 
 
@@ -59,9 +60,9 @@ def delete_before(
     """
     deleted = writer.call(lambda connection: _drop(connection, before_s, age)).result()
     while time.monotonic() < until_s:
-        entries, episodes = writer.call(lambda connection: _slice(connection, before_s, age)).result()
+        entries, others = writer.call(lambda connection: _slice(connection, before_s, age)).result()
         deleted += entries
-        if not entries and not episodes:
+        if not entries and not others:
             return deleted, True
     return deleted, False
 
@@ -73,17 +74,25 @@ def _drop(connection: Connection, before_s: float, age: Age) -> int:
 
 
 def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]:
-    """Delete some of the oldest; return how many entries and how many episodes."""
+    """Delete some of the oldest; return how many entries, and how many episodes and hosts."""
     oldest = select(ENTRY.c.n, ENTRY.c.at).where(age.entry < before_s).order_by(age.entry).limit(SLICE)
     entries = delete_entries(connection, oldest)
-    quiet = select(EPISODE.c.host, EPISODE.c.id).where(age.episode < before_s).limit(SLICE)
-    episodes = [{"of_host": host, "of_id": id_} for host, id_ in connection.execute(quiet).all()]
-    if episodes:
-        connection.execute(
-            delete(EPISODE).where(EPISODE.c.host == bindparam("of_host"), EPISODE.c.id == bindparam("of_id")),
-            episodes,
-        )
-    return entries, len(episodes)
+    others = sum(
+        _delete_some(connection, table, its_age < before_s)
+        for table, its_age in ((EPISODE, age.episode), (HOST, age.host))
+    )
+    return entries, others
+
+
+def _delete_some(connection: Connection, table: Table, is_old: ColumnElement[bool]) -> int:
+    """Delete some rows, by the two columns of the table's primary key; return how many."""
+    first, second = table.primary_key.columns
+    keys = connection.execute(select(first, second).where(is_old).limit(SLICE)).all()
+    rows = [{"of_first": one, "of_second": other} for one, other in keys]
+    if rows:
+        which = (first == bindparam("of_first"), second == bindparam("of_second"))
+        connection.execute(delete(table).where(*which), rows)
+    return len(rows)
 
 
 class Upkeep:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, exists, select, text
 
-from sockbpf.store.data.schema import ANYBODY, ENTRY, EPISODE, PAIR
+from sockbpf.store.data.schema import ANYBODY, ENTRY, EPISODE, HOST, PAIR
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import Connection, Select, Table
 
 SLICE = 1000
 """So many entries are deleted in one transaction."""
@@ -35,18 +35,22 @@ def is_at_its_most(connection: Connection) -> bool:
 
 
 def make_room(connection: Connection) -> int:
-    """Delete the oldest entries with their episodes, those that anybody may have sent first; return how many."""
+    """Delete the oldest entries with what they made, those that anybody may have sent first; return how many."""
     for whose in (text(ANYBODY), text("1 = 1")):
         oldest = select(ENTRY.c.n, ENTRY.c.at).where(whose).order_by(ENTRY.c.n).limit(SLICE)
-        ids = {
-            id_
-            for (id_,) in connection.execute(select(ENTRY.c.id).where(whose).order_by(ENTRY.c.n).limit(SLICE))
-        }
+        its = select(ENTRY.c.id, ENTRY.c.host).where(whose).order_by(ENTRY.c.n).limit(SLICE)
+        named = connection.execute(its).all()
         deleted = delete_entries(connection, oldest)
-        gone = [{"of_id": id_} for id_ in ids if id_ is not None]
-        if gone:
-            has_more = exists().where(ENTRY.c.id == EPISODE.c.id)
-            connection.execute(delete(EPISODE).where(EPISODE.c.id == bindparam("of_id"), ~has_more), gone)
+        _delete_gone(connection, EPISODE, "id", {row.id for row in named})
+        _delete_gone(connection, HOST, "host", {row.host for row in named})
         if deleted:
             return deleted
     return 0
+
+
+def _delete_gone(connection: Connection, table: Table, name: str, values: set[str | None]) -> None:
+    """Delete the rows that have one of these values in a column, and of which there is no entry any more."""
+    gone = [{"of": value} for value in values if value is not None]
+    if gone:
+        has_more = exists().where(ENTRY.c[name] == table.c[name])
+        connection.execute(delete(table).where(table.c[name] == bindparam("of"), ~has_more), gone)

@@ -31,12 +31,16 @@ from sockbpf.store.data.columns import COLUMNS, KINDS, LATER, column_of
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
-EDITION = 2 + len(LATER)
-"""The number of this layout of the tables, which the database keeps: each later column of a field is one more."""
+EDITION = 2 + len(LATER) + 1
+"""The number of this layout of the tables, which the database keeps: each later column of a field is one more, and
+so are the hosts, which came with the state of episodes."""
 
 ANYBODY = "trusted = 0 or (trusted is null and key is null)"
 """SQL: an entry that anybody on this host may have sent. The first edition did not keep who sent an entry: of its
 entries, those that were posted count as anybody's."""
+
+STARTED = "event = 'started'"
+"""SQL: an entry that tells of the beginning of a run of a monitor."""
 
 METADATA = MetaData()
 _N = BigInteger().with_variant(Integer, "sqlite")
@@ -93,6 +97,7 @@ ENTRY = Table(
     Index("entry_id", "id"),
     Index("entry_arrived", text("coalesce(arrived, at)")),
     *_indexes("entry", "at", "n"),
+    Index("entry_started", "host", "at", sqlite_where=text(STARTED), postgresql_where=text(STARTED)),
     Index("entry_anybody", "n", sqlite_where=text(ANYBODY), postgresql_where=text(ANYBODY)),
     sqlite_autoincrement=True,  # a number is never given twice: a stream resumes by number
 )
@@ -134,6 +139,10 @@ EPISODE = Table(
     Column("arrived", Float(53)),
     Column("digest", LargeBinary),
     *map(_column, LATER),
+    Column("seq", BigInteger),
+    Column("ended_by", Text),
+    Column("trusted", BigInteger),
+    Column("stamps", Text),
     *_indexes("episode", "start"),
     Index("episode_local_port", "local_port", "start"),
     Index("episode_remote_port", "remote_port", "start"),
@@ -144,6 +153,34 @@ EPISODE = Table(
     Index("episode_id", "id"),
     Index("episode_arrived", text("coalesce(arrived, last)")),
 )
+HOST = Table(
+    "host",
+    METADATA,
+    Column("host", Text, primary_key=True),
+    Column("trusted", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", Float(53), nullable=False),
+    Column("event", Text),
+    Column("seq", BigInteger),
+    Column("run", Text),
+    Column("heard", Float(53), nullable=False),
+    Column("started", Float(53)),
+    Column("started_run", Text),
+    Column("about_at", Float(53)),
+    Column("version", Text),
+    Column("kernel", Text),
+    Column("mode", Text),
+    Column("unseen", Text),
+    Column("repeat", Float(53)),
+    Column("heartbeat", Float(53)),
+    Column("counts_at", Float(53)),
+    Column("open", BigInteger),
+    Column("lost_ago", Float(53)),
+    Column("counters", Text),
+    Column("digest", LargeBinary),
+    Index("host_heard", "heard"),
+)
+"""What each host has told of itself, a row for what is trusted and one for what is not: data/words.py."""
+
 ARRIVED = func.coalesce(ENTRY.c.arrived, ENTRY.c.at)
 """When an entry arrived, Unix time by the store's clock. The first edition did not keep it: its entries have
 their own time instead."""
@@ -155,5 +192,8 @@ OPEN = [
     for by in (EPISODE.c.peak, EPISODE.c.start)
 ]
 """Indexes of the open episodes alone, which are few."""
+OPEN_OF_HOST = Index(
+    "episode_open_host", EPISODE.c.host, EPISODE.c.last, sqlite_where=STILL_OPEN, postgresql_where=STILL_OPEN
+)
 
 PARTITIONED = (ENTRY, PAIR)

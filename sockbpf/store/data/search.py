@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, false, func, or_, select
+from sqlalchemy import and_, exists, false, func, not_, or_, select
 
 from sockbpf.store.data.columns import LATER, column_of
 from sockbpf.store.data.digest import is_sound
@@ -16,6 +17,7 @@ from sockbpf.store.data.episode_order import behind, order, sort_key
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
 from sockbpf.store.data.sound import is_sound_entry
+from sockbpf.store.data.states import OVER, episodes_with_state, shown_episode, state_of_episode
 from sockbpf.store.data.values import searchable
 
 if TYPE_CHECKING:
@@ -83,12 +85,12 @@ def _with_bodies(
     return [(n, at_s, bodies[n]) for n, at_s, _ in places if n in bodies]
 
 
-def find_episodes(connection: Connection, wanted: Filter) -> list[dict[str, Any]]:
-    """Return the episodes that fit, in their present state, the greatest by `sort` first."""
+def find_episodes(connection: Connection, wanted: Filter, at_s: float | None = None) -> list[dict[str, Any]]:
+    """Return the episodes that fit, the greatest by `sort` first, as they are at this time; None is the present."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    hidden = {"local_packed", "remote_packed", "arrived", "digest"}
+    now_s = time.time() if at_s is None else at_s
     for sides in _sides(wanted):
-        statement = episodes_statement(connection, wanted, sides)
+        statement = episodes_statement(connection, wanted, sides, now_s)
         rows = connection.execute(statement).mappings().all()
         altered = [
             and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
@@ -98,19 +100,22 @@ def find_episodes(connection: Connection, wanted: Filter) -> list[dict[str, Any]
         if altered:
             raise AlteredError(EPISODE, or_(false(), *altered), len(altered))
         for row in rows:
-            found[row["host"], row["id"]] = {name: value for name, value in row.items() if name not in hidden}
+            found[row["host"], row["id"]] = shown_episode(row)
     return sorted(found.values(), key=lambda row: sort_key(row, wanted.sort), reverse=True)[: wanted.limit]
 
 
-def episodes_statement(connection: Connection, wanted: Filter, sides: dict[str, str]) -> Select[Any]:
-    """Return the query of a page of episodes, by one choice of ends."""
-    statement = select(EPISODE).where(*_conditions(EPISODE, wanted, sides))
+def episodes_statement(
+    connection: Connection, wanted: Filter, sides: dict[str, str], now_s: float
+) -> Select[Any]:
+    """Return the query of a page of episodes, by one choice of ends; `now_s` is Unix time."""
+    statement = episodes_with_state(now_s).where(*_conditions(EPISODE, wanted, sides))
     if wanted.from_s is not None:  # an episode fits if it lasted into the range
         statement = statement.where(or_(EPISODE.c.last >= wanted.from_s, EPISODE.c.end.is_(None)))
     if wanted.to_s is not None:
         statement = statement.where(EPISODE.c.start < wanted.to_s)
     if wanted.open is not None:
-        statement = statement.where(EPISODE.c.end.is_(None) if wanted.open else EPISODE.c.end.is_not(None))
+        is_over = and_(EPISODE.c.end.is_(None), state_of_episode(now_s) == OVER)
+        statement = statement.where(is_over if wanted.open else not_(is_over))
     if wanted.behind is not None:
         statement = statement.where(behind(connection, wanted.sort, wanted.behind))
     return statement.order_by(*order(connection, wanted.sort)).limit(wanted.limit)

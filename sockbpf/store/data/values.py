@@ -96,9 +96,9 @@ def packed_ip(text: str) -> bytes | None:
         return None
 
 
-def searchable(text: str) -> str:
+def searchable(text: str, most: int = MOST_TEXT) -> str:
     """Return a text as a column keeps it: shortened, and with what no database takes replaced."""
-    return text[:MOST_TEXT].replace("\0", "\ufffd").encode(errors="replace").decode()
+    return text[:most].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def seconds_or_none(value: object) -> float | None:

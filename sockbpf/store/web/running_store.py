@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sockbpf.store.data.engine import bound
 from sockbpf.store.data.faults import described, is_damage
+from sockbpf.store.data.repair import repair
 from sockbpf.store.data.retention import Upkeep
 from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.search import AlteredError, since
@@ -112,9 +113,7 @@ class RunningStore:
         log.error("%d rows of %s are not as they were written: deleted", altered.count, altered.table.name)
         self.altered += altered.count
         with suppress(BusyError):
-            self.writer.call(
-                lambda connection: connection.execute(altered.table.delete().where(altered.which)) and None
-            ).result()
+            self.writer.call(lambda connection: repair(connection, altered.table, altered.which)).result()
 
     def _since(self, n: int, limit: int) -> list[tuple[int, float, str]]:
         return self._search(lambda connection: since(connection, n, limit))  # type: ignore[no-any-return]
