@@ -13,6 +13,7 @@ from hashlib import blake2s
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.due import Waiting
+from sockbpf.judge.levels import severity_of
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Notice
 from sockbpf.record.event import Direction, Mode, Protocol, Socket
 from sockbpf.record.facts import UNKNOWN, Condition, Facts, Severity
@@ -72,7 +73,7 @@ class Episode:
     @property
     def told_severity(self) -> Severity:
         """That of its alerts: the rule that applies can set it."""
-        return Severity(self.applied.severity or self.severity)
+        return severity_of(self.applied, self.condition, self.severity)
 
     @property
     def hold_ends_ns(self) -> int:

@@ -7,8 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sockbpf.record.event import Direction, Socket
-from sockbpf.record.facts import Condition, Facts, Fill
+from sockbpf.record.facts import Condition, Facts, Fill, Severity
 from sockbpf.record.rule import NO_RULE, Applied
+
+
+def severity_of(applied: Applied, condition: Condition, otherwise: Severity) -> Severity:
+    """Return the severity of an alert by the rule that applies; `otherwise` where the rule does not set it."""
+    for name, severity in applied.severities:
+        if name == condition.value:
+            return Severity(severity)
+    return Severity(applied.severity or otherwise)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.levels import Levels
+from sockbpf.judge.levels import Levels, severity_of
 from sockbpf.judge.rules import first_match
-from sockbpf.record.facts import Severity
 from sockbpf.record.rule import NO_RULE
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Rulebook:
         applied = self.rules[place - 1].decision.applied
         if applied.ignores:
             return None
-        severity = Severity(applied.severity or notice.severity)
+        severity = severity_of(applied, notice.condition, notice.severity)
         return replace(notice, applied=applied, severity=severity)
 
     def place_of(self, socket: Socket, direction: Direction) -> int:

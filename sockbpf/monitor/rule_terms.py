@@ -38,7 +38,8 @@ def _decision_of(rule: RuleSettings, config: Config) -> Decision:
     applied = Applied(
         rule=str(rule.name),
         ignores=rule.ignore,
-        severity=rule.severity,
+        severity=rule.severity if isinstance(rule.severity, str) else None,
+        severities=tuple(rule.severity.items()) if isinstance(rule.severity, dict) else (),
         events=None if rule.events is None else frozenset(rule.events),
         flapping_above=rule.flapping.above,
         flapping_window_ns=None if window is None else int(window * 1e9),

@@ -58,6 +58,9 @@ class Applied:
     """Its name; empty where no rule applies."""
     ignores: bool = False
     severity: str | None = None
+    """Of all its alerts."""
+    severities: tuple[tuple[str, str], ...] = ()
+    """Condition and severity, of those conditions that have one of their own."""
     events: frozenset[str] | None = None
     destinations: frozenset[str] | None = None
     flapping_above: int | None = None

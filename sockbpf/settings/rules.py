@@ -5,12 +5,21 @@ The first rule that matches a socket applies. What it does not set stays as the 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails
 
 from sockbpf.record.alert import EVENTS, EXCEEDED
+from sockbpf.record.facts import Condition, Severity
 from sockbpf.record.rule import ACCEPT, TYPES, Match
 from sockbpf.settings.fields import Section, Threshold, duration, flag, number, one_of, whole
 from sockbpf.settings.matching import (
@@ -29,6 +38,10 @@ from sockbpf.settings.naming import Name
 from sockbpf.settings.stalled import RuleStalled, StalledSettings
 
 MOST_RULES = 1024
+
+SEVERITIES = tuple(each.value for each in Severity)
+CONDITIONS = tuple(each.value for each in Condition if each is not Condition.RATE)
+"""Those of sockets; the severity of a rate is that of its limit."""
 
 Several = BeforeValidator(one_or_more)
 
@@ -100,6 +113,23 @@ def _some_names(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return names
 
 
+def _severity(value: object) -> str | dict[str, str] | None:
+    """Check for one severity, or for one by condition."""
+    if isinstance(value, dict):
+        if (
+            not value
+            or not value.keys() <= set(CONDITIONS)
+            or not set(map(str, value.values())) <= set(SEVERITIES)
+        ):
+            raise ValueError(
+                f"expected a severity by condition ({', '.join(CONDITIONS)}), such as {{stalled: critical}}"
+            )
+        return value
+    if value is not None and value not in SEVERITIES:
+        raise ValueError(f"expected one of {', '.join(SEVERITIES)}")
+    return value
+
+
 class RuleSettings(Section):
     """One rule; None: as for all sockets. `hold` and `repeat` are seconds."""
 
@@ -113,7 +143,7 @@ class RuleSettings(Section):
     events: Annotated[tuple[Annotated[str, one_of(EVENTS)], ...] | None, AfterValidator(_event_set)] = None
     stalled: RuleStalled = RuleStalled()
     flapping: RuleFlapping = RuleFlapping()
-    severity: Literal["warning", "critical"] | None = None
+    severity: Annotated[str | dict[str, str] | None, PlainValidator(_severity)] = None
     destinations: Annotated[tuple[str, ...] | None, AfterValidator(_some_names)] = None
 
     def stalled_or(self, otherwise: StalledSettings) -> StalledSettings:

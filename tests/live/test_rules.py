@@ -52,7 +52,7 @@ def test_two_services_have_thresholds_of_their_own(
                 "name": "one",
                 "match": {"local_port": port(of_one)},
                 "thresholds": {"recv": LOW},
-                "severity": "critical",
+                "severity": {"size": "critical", "stalled": "warning"},
             },
             {"match": {"local_port": [1, port(of_two)], "protocol": "tcp"}, "thresholds": {"recv": FILL - 1}},
         ],

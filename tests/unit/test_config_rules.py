@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sockbpf.judge.levels import severity_of
 from sockbpf.monitor.rule_terms import destinations_by_rule, rules_of
 from sockbpf.record.event import Protocol
+from sockbpf.record.facts import Condition, Severity
 from sockbpf.record.rule import NEVER_STALLED, Match, Prefix, StallSettings
 from sockbpf.settings.config import Config, load
 from tests.unit.written_settings import URL, faults
@@ -21,6 +23,7 @@ NAMESPACE = "expected a network namespace's name, or its inode number"
 PROCESS = "expected a process's name or a pattern such as rsync*"
 CGROUP = "expected a path that begins with / or *, such as /system.slice/*"
 SIZE = "expected a size such as 64KiB or 80%"
+BY_CONDITION = "expected a severity by condition (size, fill, accept, stalled), such as {stalled: critical}"
 FIT = "expected conditions that fit together"
 KEYS = (
     "protocol, type, local_port, remote_port, local_ip, remote_ip, process, user, unit, container, cgroup, netns, "
@@ -116,6 +119,14 @@ BAD_SETTINGS = {
     "flapping: {above: -1}": ("flapping > above", "expected a whole number from 0 to 1000000, got '-1'"),
     "flapping: {window: 1ms}": ("flapping > window", "expected a duration from 1s to 24h, got '1ms'"),
     "flapping: 5": ("flapping", "expected keys (above, window) with their values, got '5'"),
+    "severity: {stuck: critical}": (
+        "severity",
+        f"{BY_CONDITION}, got {{'stuck': ...}}",
+    ),
+    "severity: {stalled: bad}": (
+        "severity",
+        f"{BY_CONDITION}, got {{'stalled': ...}}",
+    ),
     "severity: bad": ("severity", "expected one of warning, critical, got 'bad'"),
     "destinations: [nowhere]": ("destinations > item 1", "expected one of http, got 'nowhere'"),
     "destinations: [http, http]": (
@@ -220,6 +231,17 @@ def test_what_a_rule_does_not_say_stays(file: Path) -> None:
     assert (applied.rule, applied.severity, applied.events) == ("rule-3", "critical", frozenset({"exceeded"}))
     assert (applied.flapping_above, applied.flapping_window_ns) == (7, None)
     assert destinations_by_rule(config) == {"rule-3": {"http"}}
+
+
+def test_a_severity_by_condition(file: Path) -> None:
+    (rule,) = rules_of(good(file, "- {match: {user: 0}, severity: {stalled: critical, size: warning}}"))
+    applied = rule.decision.applied
+    assert applied.severity is None
+    told = [
+        severity_of(applied, each, Severity.WARNING).value for each in (Condition.STALLED, Condition.SIZE)
+    ]
+    assert told == ["critical", "warning"]
+    assert severity_of(applied, Condition.ACCEPT, Severity.CRITICAL) is Severity.CRITICAL
 
 
 def test_a_rule_with_thresholds_of_its_own_has_no_hold_unless_one_is_written(file: Path) -> None:
