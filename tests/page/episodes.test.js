@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { after, alertKey, episodeKey, isOfEpisode } from "../../sockbpf/store/page/episodes.js";
+import { after, alertKey, episodeKey, isOfEpisode, isOfRun } from "../../sockbpf/store/page/episodes.js";
 
 const ALERT = {
   host: "web1", id: "e1", seq: 5, event: "exceeded", timestamp: 1000, duration: 0, protocol: "tcp", type: "RECV",
@@ -40,8 +40,10 @@ test("its end is taken even if it comes late", () => {
 
 test("an object that is about no episode is known", () => {
   assert.ok(isOfEpisode(ALERT));
-  for (const other of [{}, { ...ALERT, id: null }, { ...ALERT, event: "heartbeat" }, { ...ALERT, timestamp: "soon" }])
-    assert.ok(!isOfEpisode(other));
+  const heartbeat = { event: "heartbeat", host: "web1", seq: 5, timestamp: 1000, run: "r" };
+  const started = { ...heartbeat, event: "started", id: "r" };
+  for (const other of [{}, { ...ALERT, id: null }, heartbeat, started, { ...ALERT, timestamp: "soon" }]) assert.ok(!isOfEpisode(other));
+  assert.deepEqual([started, { ...started, event: "stopped" }, heartbeat, ALERT].map(isOfRun), [true, true, false, false]);
 });
 
 test("keys tell episodes of two hosts apart, and alerts of one episode", () => {

@@ -119,6 +119,27 @@ def test_an_alert_appears_while_the_page_is_open(one: Store, open_page: OpenPage
     expect(page.locator("#worst li")).to_have_count(0)
 
 
+@pytest.mark.parametrize("event", ["started", "stopped"])
+def test_what_a_run_left_open_is_not_shown_over_once_another_has_started_or_it_has_stopped(
+    one: Store, open_page: OpenPage, event: str
+) -> None:
+    page = open_page(one)
+    send(one, 1, run="first")
+    expect(page.locator("#worst li")).to_have_count(1)
+    run = "second" if event == "started" else "first"
+    about = {
+        "event": event,
+        "host": "web1",
+        "run": run,
+        "id": run,
+        "seq": "3",
+        "timestamp": f"{time.time():.6f}",
+    }
+    assert tell(one, **about).status_code == 200
+    expect(page.locator("#worst li")).to_have_count(0)
+    expect(page.locator("#open-count")).to_have_text("0")
+
+
 def test_a_chosen_socket_shows_its_sizes(one: Store, open_page: OpenPage, tmp_path: Path) -> None:
     some(one)
     page = open_page(one)

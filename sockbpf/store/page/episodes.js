@@ -19,9 +19,18 @@ export function alertKey(row) {
   return [row.host, row.id, row.event, row.seq ?? row.timestamp].join("\n");
 }
 
-/** Return whether an object is about an episode: the store keeps other objects too. */
+/** Return whether an object is about an episode: the store keeps other objects too, and what monitors tell of themselves. */
 export function isOfEpisode(row) {
-  return row.id !== undefined && row.id !== null && row.event !== "heartbeat" && number(row.timestamp) !== null;
+  return isThere(row.id) && isThere(row.type) && number(row.timestamp) !== null;
+}
+
+/** Return whether an object says that a run of a monitor has begun or ended: then other episodes are over than were told. */
+export function isOfRun(row) {
+  return row.event === "started" || row.event === "stopped";
+}
+
+function isThere(value) {
+  return value !== undefined && value !== null;
 }
 
 function picked(names, value) {

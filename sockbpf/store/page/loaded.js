@@ -25,6 +25,8 @@ function isAsked(kind, name) {
 export function makeLoaded() {
   const held = { open: new Map(), episodes: new Map(), alerts: new Map() };
   const next = { episodes: null, alerts: null };
+  /** What has ended since it was asked what is over: an answer that was made before may have it still. */
+  const ended = new Set();
   let stop = new AbortController();
   let set = null;
 
@@ -70,9 +72,11 @@ export function makeLoaded() {
 
   /** Ask which sockets are over now. */
   async function loadOpen() {
+    const before = new Set(held.open.keys());
+    ended.clear();
     const found = await page("episodes", [["open", "true"], ["sort", "peak"], ["limit", String(OPEN_ASKED)]]);
-    held.open.clear();
-    for (const row of found.rows) held.open.set(episodeKey(row), row);
+    for (const key of before) held.open.delete(key); // what arrived meanwhile stays
+    for (const row of found.rows) if (!ended.has(episodeKey(row))) held.open.set(episodeKey(row), row);
     held.moreOpen = found.rows.length === OPEN_ASKED;
   }
 
@@ -82,7 +86,10 @@ export function makeLoaded() {
       const key = episodeKey(alert);
       const episode = after(held.open.get(key) ?? held.episodes.get(key), alert);
       if (episode.end === null || episode.end === undefined) held.open.set(key, episode);
-      else held.open.delete(key);
+      else {
+        held.open.delete(key);
+        ended.add(key);
+      }
       bound("open");
       if (set && fitsSet(episode, episode.start, stateFits)) held.episodes.set(key, episode);
       else held.episodes.delete(key);

@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { makeChosen } from "./chosen.js";
 import { COLUMNS, sorted } from "./columns.js";
 import { makeControls } from "./controls.js";
-import { alertKey, episodeKey } from "./episodes.js";
+import { alertKey, episodeKey, isOfRun } from "./episodes.js";
 import { conditions, fits, parameters, range, socketOf, wanted } from "./filter.js";
 import { follow } from "./live.js";
 import { KEPT, makeLoaded } from "./loaded.js";
@@ -19,6 +19,9 @@ import { allOf, incidents, showWorst } from "./worst.js";
 const DRAW_MS = 250;
 const SPEAK_MS = 10_000;
 const SLIDE_MS = 5_000;
+
+/** From one question what is over now to the next: an episode that is not heard of any more sends no word of that. */
+const OPEN_MS = 20_000;
 
 /** How long the first requests wait for the stream, which must bring the alerts that come after them. */
 const STREAM_MS = 300;
@@ -192,6 +195,7 @@ function arrived(alert) {
   seen.unshown += 1;
   seen.newest = Math.max(seen.newest ?? 0, number(alert.timestamp) ?? 0);
   if (number(alert.size) > number(seen.worst?.size ?? -1)) seen.worst = alert;
+  if (isOfRun(alert)) askOpen();
   loaded.arrived(alert);
   chosen.take(alert);
   if (is.paused) byId("pause").textContent = `Resume (${seen.unshown} new)`;
@@ -278,11 +282,16 @@ async function start() {
   setInterval(everySecond, 1000);
   setInterval(speak, SPEAK_MS);
   setInterval(() => !document.hidden && !is.paused && draw(), SLIDE_MS);
+  setInterval(() => !document.hidden && askOpen(), OPEN_MS);
 }
 
 function askAll() {
   is.time = "";
   load();
+  askOpen();
+}
+
+function askOpen() {
   tried(loaded.loadOpen());
 }
 
