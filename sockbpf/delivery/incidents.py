@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from sockbpf.record.alert import CLEARED, EVENTS, EXCEEDED, Folded, Notice
+from sockbpf.record.blame import rank_of
 from sockbpf.record.event import Direction
 from sockbpf.record.why import Cause
 
@@ -28,17 +29,6 @@ MOST_ENDS = 2048
 """Open episodes that are remembered; of more, the oldest are forgotten and told each by itself."""
 
 ENDS = frozenset({Direction.SEND.name, Direction.RECV.name})
-
-OF_THE_OTHER_END = frozenset({Cause.PEER_NOT_READING, Cause.PEER_SLOW, Cause.PEER_NOT_ANSWERING})
-"""Causes that say that the other end is to blame."""
-
-OF_THE_READER = frozenset(
-    {
-        *(Cause.READER_STOPPED, Cause.READER_BLOCKED, Cause.READER_NOT_READING, Cause.READER_SLOW),
-        *(Cause.NOT_ACCEPTED, Cause.PEER_CLOSED),
-    }
-)
-"""Causes that say that this end is to blame."""
 
 
 class Told(Enum):
@@ -63,13 +53,6 @@ class _End:
     """Whether its end is that of an incident of which the other end, over no more, was told."""
     peer: str = ""
     """Id of the episode at the other end."""
-
-
-def rank_of(cause: Cause) -> int:
-    """Return how much an end with this cause is to blame: of two ends the one with the higher rank leads."""
-    if cause in OF_THE_READER:
-        return 3
-    return 1 if cause in OF_THE_OTHER_END else 2 if cause.is_known else 0
 
 
 class Incidents:

@@ -46,10 +46,6 @@ def is_of_episode(alert: Alert) -> bool:
     return alert.event in {"exceeded", "ongoing", "cleared"}
 
 
-def order(alert: Alert) -> tuple[int, bool, int]:
-    return alert.at_s, alert.event == "cleared", alert.seq
-
-
 def states(alerts: list[Alert], now_s: float) -> dict[tuple[str, str], Found]:
     """Return what is to be found of each episode: its state, its end, its unit, and how many alerts it has."""
     found = {}
@@ -57,13 +53,13 @@ def states(alerts: list[Alert], now_s: float) -> dict[tuple[str, str], Found]:
         its = [each for each in alerts if is_of_episode(each) and (each.host, each.id) == key]
         ours = [each for each in its if each.trusted] or its
         state = _state(ours, [each for each in alerts if each.host == key[0]], now_s)
-        units = [each.unit for each in sorted(ours, key=order) if each.unit]
+        units = [each.unit for each in sorted(ours, key=lambda each: each.seq) if each.unit]
         found[key] = (*state, units[-1] if units else None, len(ours))
     return found
 
 
 def _state(its: list[Alert], of_host: list[Alert], now_s: float) -> tuple[str, float | None]:
-    latest = max(its, key=order)
+    latest = max(its, key=lambda each: each.seq)
     if latest.event == "cleared":
         return "ended", latest.at_s
     later = [

@@ -41,9 +41,9 @@ PARTS |= {
 
 
 def stamp_of(row: Row) -> Stamp:
-    """Return what says which of two alerts of an episode is the later one: of one time, the one that ends it."""
+    """Return what says which of two alerts of an episode is the later one, also where the sender's clock was set."""
     is_cleared = row["end"] is not None and row["ended_by"] != BY_RUN
-    return [row["last"], is_cleared, -1 if row["seq"] is None else row["seq"]]
+    return [-1 if row["seq"] is None else row["seq"], row["last"], is_cleared]
 
 
 def is_ours(row: Row) -> int:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from sockbpf.store.web.alerts import AlertRoute, StreamRoute, episodes
 from sockbpf.store.web.description import document
 from sockbpf.store.web.health import Health
+from sockbpf.store.web.now import hosts, now
 from sockbpf.store.web.page_files import page_routes
 from sockbpf.store.web.problem import HANDLERS
 from sockbpf.store.web.store_json import METHODS, store_json
@@ -49,6 +50,8 @@ def make_app(store: RunningStore, metrics: Collector) -> ASGIApp:
             Route("/store.json", partial(store_json, store), methods=METHODS),
             Route("/episodes", partial(episodes, store)),
             Route("/stream", StreamRoute(store)),
+            Route("/now", partial(now, store)),
+            Route("/hosts", partial(hosts, store)),
             Route("/healthz", partial(_healthz, Health(store))),
             Route("/metrics", partial(_metrics, metrics)),
             Route("/openapi.json", _openapi),

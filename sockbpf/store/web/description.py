@@ -13,6 +13,7 @@ from sockbpf.store.data.episode_order import CURSOR as EPISODE_CURSOR
 from sockbpf.store.data.episode_order import SORTS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.values import MOST_INTEGER
+from sockbpf.store.web import description_now
 from sockbpf.store.web.posted import MOST_ENTRIES
 from sockbpf.store.web.problem import MEDIA_TYPE
 
@@ -199,6 +200,18 @@ DELETE: dict[str, Any] = {
         },
     ),
 }
+NOW: dict[str, Any] = {
+    "summary": "What is wrong now: open episodes as incidents, silent hosts, blind monitors; the worst first.",
+    "tags": ["now"],
+    "responses": {**_answers(), "200": _content("Incidents.", description_now.NOW)},
+    "parameters": _query(**description_now.OF_NOW),
+}
+HOSTS: dict[str, Any] = {
+    "summary": "What each host has told of itself, and when it was heard; silent hosts first.",
+    "tags": ["now"],
+    "responses": {**_answers(), "200": _content("Hosts.", description_now.HOSTS)},
+    "parameters": _query(**description_now.OF_HOSTS),
+}
 STREAM: dict[str, Any] = {
     "summary": "New entries as they come, as server-sent events; Last-Event-ID resumes.",
     "tags": ["alerts"],
@@ -228,6 +241,8 @@ def document() -> dict[str, Any]:
             "/store.json": {"get": FIND, "post": POST, "delete": DELETE},
             "/episodes": {"get": EPISODES},
             "/stream": {"get": STREAM},
+            "/now": {"get": NOW},
+            "/hosts": {"get": HOSTS},
             "/healthz": {"get": STATE},
             "/metrics": {"get": METRICS},
         },

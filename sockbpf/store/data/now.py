@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What `GET /now` answers: what is wrong at this moment, as far as it has been heard of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, false, func, or_, select
+
+from sockbpf.store.data.digest import is_sound
+from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, check_hosts, shown_host
+from sockbpf.store.data.incidents import (
+    BLIND_MONITOR,
+    SILENT_HOST,
+    host_incident,
+    queue_incidents,
+    worst_first,
+)
+from sockbpf.store.data.schema import EPISODE, HEARD, HOST
+from sockbpf.store.data.search import AlteredError
+from sockbpf.store.data.states import (
+    HEARD_OF,
+    NOT_HEARD,
+    OVER,
+    SILENT,
+    STATES_OF_HOST,
+    episodes_with_state,
+    state_of_host,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+MOST_EPISODES = 5000
+"""So many open episodes are looked at, those that were heard of last."""
+MOST_HOSTS = 1000
+"""So many hosts are looked at that are silent or do not see all, the silent ones first."""
+
+
+def find_now(connection: Connection, now_s: float, limit: int, *, host: str = "") -> dict[str, Any]:
+    """Return the incidents of this moment, the worst first, and how much is over and heard of in all."""
+    episodes, has_more_episodes = _open_episodes(connection, now_s, host)
+    hosts, has_more_hosts = _troubled_hosts(connection, now_s, host)
+    states = Counter(row["state"] for row in episodes)
+    of_silent = Counter(row["host"] for row in episodes if row["state"] == SILENT)
+    incidents = queue_incidents(row for row in episodes if row["state"] != SILENT)
+    for row in hosts:
+        is_silent = row["state"] == SILENT
+        kind, count = (SILENT_HOST, of_silent[row["host"]]) if is_silent else (BLIND_MONITOR, 0)
+        incidents.append(host_incident(kind, row, count))
+    return {
+        "at": now_s,
+        "episodes": {"over": states[OVER], "not_heard": states[NOT_HEARD], "silent": states[SILENT]},
+        "hosts": _hosts(connection, now_s),
+        "count": len(incidents),
+        "incidents": worst_first(incidents)[:limit],
+        "truncated": has_more_episodes or has_more_hosts or len(incidents) > limit,
+    }
+
+
+def _open_episodes(connection: Connection, now_s: float, host: str) -> tuple[list[dict[str, Any]], bool]:
+    statement = episodes_with_state(now_s).where(EPISODE.c.end.is_(None))
+    if host:
+        statement = statement.where(EPISODE.c.host == host)
+    statement = statement.order_by(HEARD.desc()).limit(MOST_EPISODES + 1)
+    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    altered = [
+        and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
+        for row in rows
+        if not is_sound(row, EPISODE)
+    ]
+    if altered:
+        raise AlteredError(EPISODE, or_(false(), *altered), len(altered))
+    for row in rows:
+        row["ours"] = 1 if row["trusted"] is None else row["trusted"]
+    return rows[:MOST_EPISODES], len(rows) > MOST_EPISODES
+
+
+def _troubled_hosts(connection: Connection, now_s: float, host: str) -> tuple[list[dict[str, Any]], bool]:
+    """Return the hosts that are silent, or whose monitor may not see all."""
+    its_state = state_of_host(now_s)
+    is_blind = and_(
+        its_state == HEARD_OF,
+        or_(HOST.c.mode == POLL, HOST.c.unseen.is_not(None), HOST.c.lost_ago < RECENT_S),
+    )
+    statement = select(HOST, its_state.label("state")).where(IS_SHOWN, or_(its_state == SILENT, is_blind))
+    if host:
+        statement = statement.where(HOST.c.host == host)
+    statement = statement.order_by(its_state.desc(), HOST.c.heard.desc()).limit(MOST_HOSTS + 1)
+    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    check_hosts(rows)
+    return [shown_host(row) for row in rows[:MOST_HOSTS]], len(rows) > MOST_HOSTS
+
+
+def _hosts(connection: Connection, now_s: float) -> dict[str, Any]:
+    """Return how many hosts there are in each state, and when the one was heard that is not silent but quietest."""
+    found = select(state_of_host(now_s).label("state"), HOST.c.heard).where(IS_SHOWN).subquery()
+    wanted = select(found.c.state, func.count(), func.min(found.c.heard)).group_by(found.c.state)
+    by_state = {state: (count, heard_s) for state, count, heard_s in connection.execute(wanted)}
+    counts = {state: by_state.get(state, (0, None))[0] for state in STATES_OF_HOST}
+    return {**counts, "all_heard_since": by_state.get(HEARD_OF, (0, None))[1]}

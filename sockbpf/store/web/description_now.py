@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The OpenAPI description of `/now` and `/hosts`: their parameters and what they answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sockbpf.record.event import Direction
+from sockbpf.store.data.filters import MOST_ROWS, ROWS
+from sockbpf.store.data.incidents import KINDS, OF_THE_WORST
+from sockbpf.store.data.states import NOT_HEARD, OVER, SILENT, STATES_OF_HOST
+
+TEXT: dict[str, Any] = {"type": "string"}
+TEXT_OR_NULL: dict[str, Any] = {"type": ["string", "null"]}
+WHOLE: dict[str, Any] = {"type": "integer", "minimum": 0}
+WHOLE_OR_NULL: dict[str, Any] = {"type": ["integer", "null"], "minimum": 0}
+TIME: dict[str, Any] = {"type": "number", "description": "Unix time"}
+TIME_OR_NULL: dict[str, Any] = {"type": ["number", "null"], "description": "Unix time"}
+NUMBERS = frozenset(
+    {"local_port", "remote_port", "netns", "pid", "size", "peak", "threshold", "limit", "fill", "peer_pid"}
+)
+LIMIT = {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS}
+HOST = {"type": "string", "minLength": 1}
+OF_NOW: dict[str, Any] = {"limit": LIMIT, "host": HOST}
+"""The parameters of each, and the schemas of them."""
+OF_HOSTS: dict[str, Any] = {**OF_NOW, "state": {"type": "string", "enum": list(STATES_OF_HOST)}}
+TRUNCATED = {"type": "boolean", "description": "whether there is more than is answered"}
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _of_the_worst(name: str) -> dict[str, Any]:
+    if name == "last":
+        return TIME_OR_NULL
+    if name == "type":
+        return {"enum": [*(each.name for each in Direction), None]}
+    return WHOLE_OR_NULL if name in NUMBERS else TEXT_OR_NULL
+
+
+INCIDENT = _object(
+    kind={"type": "string", "enum": list(KINDS)},
+    host=TEXT,
+    service=TEXT_OR_NULL,
+    service_kind={"enum": ["unit", "container", "counter", "process", "port", None]},
+    state={"type": "string", "enum": [OVER, NOT_HEARD, SILENT]},
+    severity=TEXT_OR_NULL,
+    cause=TEXT_OR_NULL,
+    **{name: _of_the_worst(name) for name in OF_THE_WORST},
+    since={**TIME, "description": "Unix time: when the first of its queues was over"},
+    heard={**TIME, "description": "Unix time of the last word's arrival, by the store's clock"},
+    count={**WHOLE, "description": "how many queues; of a silent host, how many were over"},
+    drops=WHOLE,
+    episodes={"type": "array", "items": TEXT, "description": "ids, the worst first"},
+    other_ends={"type": "array", "items": TEXT, "description": "ids of the other ends within the host"},
+    trusted={
+        "type": "boolean",
+        "description": "whether the monitor's user, or somebody with the token, told it",
+    },
+)
+NOW = _object(
+    at=TIME,
+    episodes=_object(over=WHOLE, not_heard=WHOLE, silent=WHOLE),
+    hosts=_object(**dict.fromkeys(STATES_OF_HOST, WHOLE), all_heard_since=TIME_OR_NULL),
+    count=WHOLE,
+    incidents={"type": "array", "maxItems": MOST_ROWS, "items": INCIDENT},
+    truncated=TRUNCATED,
+)
+OF_A_HOST = _object(
+    host=TEXT,
+    state={"type": "string", "enum": list(STATES_OF_HOST)},
+    last={**TIME, "description": "Unix time of its last word, by its own clock"},
+    heard={**TIME, "description": "Unix time of that word's arrival, by the store's clock"},
+    event=TEXT_OR_NULL,
+    run=TEXT_OR_NULL,
+    since={**TIME_OR_NULL, "description": "Unix time: when that run started, if it has told so"},
+    version=TEXT_OR_NULL,
+    kernel=TEXT_OR_NULL,
+    mode=TEXT_OR_NULL,
+    unseen={**TEXT_OR_NULL, "description": "what has no hook"},
+    repeat=TIME_OR_NULL | {"description": "seconds; 0: it never tells `ongoing`"},
+    heartbeat=TIME_OR_NULL | {"description": "seconds; 0: it tells none"},
+    open={**WHOLE_OR_NULL, "description": "how many episodes its monitor has open"},
+    over={**WHOLE, "description": "how many of its episodes are over, by what was told"},
+    lost={**WHOLE_OR_NULL, "description": "the sum of its counters of losses"},
+    lost_at={**TIME_OR_NULL, "description": "Unix time of the last loss"},
+    blind={"type": "array", "items": TEXT, "description": "why it may not see all that is over"},
+    counters={"type": "object", "additionalProperties": WHOLE, "description": "those of it that are not 0"},
+    trusted={"type": "boolean"},
+)
+HOSTS = _object(
+    at=TIME,
+    counts=_object(**dict.fromkeys(STATES_OF_HOST, WHOLE)),
+    hosts={"type": "array", "maxItems": MOST_ROWS, "items": OF_A_HOST},
+    truncated=TRUNCATED,
+)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""`/now`, what is wrong at this moment, and `/hosts`, what is known of each host."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse, Response
+
+from sockbpf.store.data.filters import MOST_ROWS, ROWS
+from sockbpf.store.data.hosts_now import find_hosts
+from sockbpf.store.data.now import find_now
+from sockbpf.store.data.states import STATES_OF_HOST
+from sockbpf.store.data.values import EntryError, read_whole, searchable
+from sockbpf.store.web.guard import TRUSTED
+from sockbpf.store.web.query import parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from starlette.requests import Request
+
+    from sockbpf.store.web.running_store import RunningStore
+
+FRESH = {"Cache-Control": "no-store"}
+
+
+async def now(store: RunningStore, request: Request) -> Response:
+    """Answer `GET /now`."""
+    given = _given(request, {"limit", "host"})
+    limit, host = _limit(given), searchable(given.get("host", ""))
+    found = await store.search(
+        lambda connection: find_now(connection, time.time(), limit, host=host),
+        is_trusted=bool(request.scope.get(TRUSTED)),
+    )
+    return JSONResponse(found, headers=FRESH)
+
+
+async def hosts(store: RunningStore, request: Request) -> Response:
+    """Answer `GET /hosts`."""
+    given = _given(request, {"limit", "host", "state"})
+    limit, host, state = _limit(given), searchable(given.get("host", "")), given.get("state", "")
+    if state and state not in STATES_OF_HOST:
+        raise EntryError(f"state: expected one of {', '.join(STATES_OF_HOST)}")
+    found = await store.search(
+        lambda connection: find_hosts(connection, time.time(), limit, host=host, state=state),
+        is_trusted=bool(request.scope.get(TRUSTED)),
+    )
+    return JSONResponse(found, headers=FRESH)
+
+
+def _given(request: Request, names: Collection[str]) -> dict[str, str]:
+    """Return the parameters of a request; raise EntryError for one that it does not have, or has twice."""
+    pairs = parameters(request.scope)
+    given = dict(pairs)
+    if len(given) < len(pairs) or not given.keys() <= set(names):
+        raise EntryError(f"expected only {', '.join(sorted(names))}, each once")
+    for name, value in given.items():
+        if not value:
+            raise EntryError(f"{name}: expected a value")
+    return given
+
+
+def _limit(given: dict[str, str]) -> int:
+    limit = read_whole("limit", given["limit"]) if "limit" in given else ROWS
+    if not 1 <= limit <= MOST_ROWS:
+        raise EntryError(f"limit: expected 1 to {MOST_ROWS}")
+    return limit

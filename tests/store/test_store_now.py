@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""`GET /now` and `GET /hosts`: incidents, not sockets; the worst first; what is silent or blind is one too."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import text
+
+from sockbpf.store.data.digest import digest_of
+from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.schema import HOST
+from tests.store.asking import is_problem
+from tests.store.serving import Store, database_of_store, tell, told
+
+NOW_S = time.time() // 1
+ABOUT = {
+    "version": "1",
+    "kernel": "6.1.0",
+    "mode": "ebpf",
+    "unseen": "",
+    "repeat": "60.0",
+    "heartbeat": "60.0",
+}
+READER = {"cause": "reader-stopped", "confidence": "high", "reason": "it is stopped"}
+
+
+def say(store: Store, number: int, **changed: Any) -> None:
+    fields = told(number, **{"timestamp": f"{NOW_S - 50 + number:.6f}", "run": "r1", **changed})
+    if fields["event"] in {"started", "stopped", "heartbeat"}:
+        fields = {name: fields[name] for name in ("timestamp", "event", "host", "seq", "run", *changed)}
+    answer = tell(store, **fields)
+    assert answer.json() == {"new": True}, answer.text
+
+
+def ask(store: Store, path: str, **asked: Any) -> dict[str, Any]:
+    answer = requests.get(f"{store.url}{path}", params=asked, headers=store.headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def age(store: Store, seconds: float, host: str) -> None:
+    """Have the last word of a host have come so long ago."""
+    engine = open_engine(database_of_store(store), connections=1)
+    with engine.begin() as connection:
+        for row in connection.execute(HOST.select().where(HOST.c.host == host)).mappings().all():
+            made = {**row, "heard": row["heard"] - seconds}
+            made["digest"] = digest_of(made, HOST.c.keys())
+            connection.execute(HOST.update().where(HOST.c.host == host).values(made))
+    engine.dispose()
+
+
+def test_nothing_is_wrong(emptied: Store) -> None:
+    nothing = ask(emptied, "/now")
+    assert (nothing["incidents"], nothing["count"], nothing["truncated"]) == ([], 0, False)
+    assert nothing["hosts"] == {"heard": 0, "silent": 0, "stopped": 0, "all_heard_since": None}
+    say(emptied, 1, event="heartbeat", **ABOUT)
+    say(emptied, 2, event="exceeded")
+    say(emptied, 3, event="cleared", id=told(2)["id"])
+    now = ask(emptied, "/now")
+    assert (now["incidents"], now["episodes"]["over"]) == ([], 0)
+    assert now["hosts"]["heard"] == 1
+    assert abs(now["hosts"]["all_heard_since"] - time.time()) < 60
+
+
+def test_queues_of_one_service_and_cause_are_one_incident(emptied: Store) -> None:
+    for number in range(7):
+        say(emptied, number, unit="nginx.service", size=2_000_000 + number, fill=90 + number, **READER)
+    say(emptied, 8, unit="nginx.service", cause="reader-slow")
+    say(emptied, 9, host="web2", unit="nginx.service", **READER)
+    say(emptied, 10, count=40, comm="psql", severity="critical", size=1_048_577)
+    say(emptied, 11, comm="psql", type="SEND", size=90_000_000)
+    found = ask(emptied, "/now")
+    assert [(each["host"], each["service"], each["count"]) for each in found["incidents"]] == [
+        ("web1", "psql", 40), ("web1", "psql", 1), ("web1", "nginx.service", 7),
+        ("web2", "nginx.service", 1), ("web1", "nginx.service", 1),
+    ]  # fmt: skip
+    nginx = found["incidents"][2]
+    assert (nginx["size"], nginx["fill"], nginx["since"]) == (2_000_006, 96, NOW_S - 50)
+    assert nginx["reason"] == "it is stopped"
+    assert len(nginx["episodes"]) == 7
+    assert (found["episodes"]["over"], found["count"]) == (11, 5)
+    some = ask(emptied, "/now", limit=2)
+    assert (len(some["incidents"]), some["count"], some["truncated"]) == (2, 5, True)
+    assert [each["host"] for each in ask(emptied, "/now", host="web2")["incidents"]] == ["web2"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_both_ends_are_one_incident_led_by_the_cause(emptied: Store, first: int) -> None:
+    ends = [
+        {"id": "0a", "type": "SEND", "comm": "curl", "cause": "peer-not-reading", "peer_id": "0b"},
+        {"id": "0b", "type": "RECV", "comm": "nginx", "peer_id": "0a", **READER},
+    ]
+    for number in (first, 1 - first):
+        say(emptied, number, size=9_000_000 - number, **ends[number])
+    (one,) = ask(emptied, "/now")["incidents"]
+    assert (one["service"], one["cause"], one["count"]) == ("nginx", "reader-stopped", 1)
+    assert (one["episodes"], one["other_ends"], one["since"]) == (["0b"], ["0a"], NOW_S - 50)
+
+
+def test_silent_hosts_and_blind_monitors_are_incidents(emptied: Store) -> None:
+    for number, host in enumerate(("dead", "poll", "well", "away")):
+        mode = {"mode": "poll"} if host == "poll" else {}
+        say(emptied, number, event="heartbeat", host=host, **ABOUT | mode)
+        say(emptied, 10 + number, host=host, size=2_000_000)
+    age(emptied, 1000, "dead")
+    say(emptied, 20, event="stopped", host="away")
+    found = ask(emptied, "/now")
+    assert [(each["kind"], each["host"], each["state"]) for each in found["incidents"]] == [
+        ("silent-host", "dead", "silent"), ("queues", "poll", "over"), ("queues", "well", "over"),
+        ("blind-monitor", "poll", "over"), ("queues", "away", "not-heard"),
+    ]  # fmt: skip
+    assert found["incidents"][0]["count"] == 1
+    assert found["hosts"]["silent"] == found["hosts"]["stopped"] == 1
+    hosts = ask(emptied, "/hosts")
+    assert [(each["host"], each["state"], each["over"]) for each in hosts["hosts"]] == [
+        ("dead", "silent", 0), ("away", "stopped", 0), ("poll", "heard", 1), ("well", "heard", 1),
+    ]  # fmt: skip
+    assert hosts["hosts"][2]["blind"] == ["it watches by polling: short crossings are not seen"]
+    assert [each["host"] for each in ask(emptied, "/hosts", state="silent")["hosts"]] == ["dead"]
+    assert ask(emptied, "/hosts", limit=1)["truncated"]
+    assert ask(emptied, "/hosts", host="well")["hosts"][0]["host"] == "well"
+
+
+def test_a_host_says_what_its_monitor_told(emptied: Store) -> None:
+    say(emptied, 1, event="started", **ABOUT)
+    counts = {
+        "delivered": 7,
+        "lost_submit": 3,
+        "dropped": 2,
+        "lost_ago": "5.5",
+        "open_episodes": 4,
+        "nonsense": 9,
+    }
+    say(
+        emptied,
+        2,
+        event="heartbeat",
+        **ABOUT | counts | {"kernel": "k" * 999, "retried": "many", "sweeps": -1},
+    )
+    (host,) = ask(emptied, "/hosts")["hosts"]
+    assert host["counters"] == {"delivered": 7, "lost_submit": 3, "dropped": 2}
+    assert (host["lost"], host["open"], host["kernel"]) == (5, 4, "k" * 256)
+    assert host["lost_at"] == NOW_S - 50 + 2 - 5.5
+    assert (host["run"], host["since"], host["last"]) == ("r1", NOW_S - 49, NOW_S - 48)
+    assert "lost" in host["blind"][0]
+
+
+def test_a_damaged_host_is_made_again_of_what_it_told(emptied: Store) -> None:
+    say(emptied, 1, event="heartbeat", **ABOUT)
+    was = ask(emptied, "/hosts")["hosts"]
+    engine = open_engine(database_of_store(emptied), connections=1)
+    with engine.begin() as connection:
+        connection.execute(text("update host set kernel = 'another'"))
+    engine.dispose()
+    assert ask(emptied, "/hosts")["hosts"] == was
+
+
+def test_what_makes_no_sense_is_refused(emptied: Store) -> None:
+    for query in (
+        "now?limit=0", "now?limit=1001", "now?limit=x", "now?host=", "now?state=silent", "now?limit=1&limit=2",
+        "hosts?state=dead", "hosts?open=1", "hosts?limit=",
+    ):  # fmt: skip
+        answer = requests.get(f"{emptied.url}/{query}", headers=emptied.headers, timeout=9)
+        assert is_problem(answer, 422), query
