@@ -77,8 +77,10 @@ class Naming:
         return [one if isinstance(one, Folded) else self._named(one) for one in notices]
 
     def whose(self, notice: Notice) -> Whose:
-        """Return what is known of the owner of a queue that is over; it is remembered until its episode ends."""
-        return self._named(notice).whose
+        """Return what is known of the owner of a queue that is over; it is not remembered."""
+        if notice.socket is None:
+            return NOBODY
+        return self._whose(notice.socket, notice.pid, self._known.get(notice.id, NOBODY))
 
     def names_of(self, netns: int) -> list[str]:
         """Return the name of a network namespace, if it has one."""

@@ -15,7 +15,7 @@ from sockbpf.delivery.journal_lines import read
 from sockbpf.delivery.outbox import NewAlert, Outbox
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
-from sockbpf.delivery.transport import TransportError
+from sockbpf.delivery.transport import Destination, TransportError
 from sockbpf.delivery.worker import Workers
 
 Fields = Mapping[str, str]
@@ -82,7 +82,7 @@ class Office:
 
 def office(
     path: Path | None,
-    destinations: dict[str, Scripted],
+    destinations: Mapping[str, Destination],
     *,
     capacity: int = 10_000,
     workers: int = 3,

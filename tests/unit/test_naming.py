@@ -40,6 +40,14 @@ def test_what_is_found_stays_until_the_end() -> None:
     assert len(naming) == 0
 
 
+def test_who_is_asked_for_alone_is_not_remembered() -> None:
+    """So a queue that is silenced and crosses again and again displaces no other episode."""
+    naming = Naming()
+    one = notice(EXCEEDED, 1, 1, socket=replace(TCP, uid=os.getuid()), pid=os.getpid())
+    assert naming.whose(one).cgroup == cgroup_of_process(os.getpid())
+    assert len(naming) == 0
+
+
 def test_of_nobody_nothing_is_told() -> None:
     assert told(Naming(), EXCEEDED, socket=replace(TCP, netns=1)) == NOBODY
 
