@@ -16,6 +16,7 @@ from bench import (
     cost,
     delivery,
     look,
+    now,
     open_episodes,
     resident,
     rules,
@@ -41,6 +42,7 @@ MEASURES = {
     "sockets": sockets.measure,
     "top": top.measure,
     "store": store.measure,
+    "now": now.measure,
 }
 """By name, in the order of the table; quick ones only show that they run."""
 

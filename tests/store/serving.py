@@ -182,6 +182,7 @@ def first_edition(database: str) -> None:
             "entry_anybody",
             "entry_started",
             "episode_open_host",
+            "episode_open_heard",
             "episode_arrived",
         ):
             connection.execute(text(f"drop index {index}"))
@@ -200,7 +201,7 @@ def third_edition(database: str) -> None:
     later = (*LATER_COLUMNS[1:], *LATER_OF_EPISODES)
     with engine.begin() as connection:
         connection.execute(text("drop table host"))
-        for index in ("entry_started", "episode_open_host"):
+        for index in ("entry_started", "episode_open_host", "episode_open_heard"):
             connection.execute(text(f"drop index {index}"))
         for table in (ENTRY, EPISODE):
             for row in connection.execute(select(table)).mappings().all():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,15 @@ def digest_of(row: Mapping[Any, Any], names: Iterable[str]) -> bytes:
 
     A later column counts only where it is not null, so that rows from before that column keep their digest.
     """
-    values = [row.get(name) for name in names if name not in APART and name not in COUNTED_WHERE_THERE]
-    values += [[name, row[name]] for name in COUNTED_WHERE_THERE if row.get(name) is not None]
-    return blake2s(json.dumps(values, default=_hex).encode(), digest_size=SIZE).digest()
+    values = [row.get(name) for name in _first_of(tuple(names))]
+    values += [[name, value] for name in COUNTED_WHERE_THERE if (value := row.get(name)) is not None]
+    return blake2s(_encode(values).encode(), digest_size=SIZE).digest()
+
+
+@lru_cache(16)
+def _first_of(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the columns that count also where they are null."""
+    return tuple(name for name in names if name not in APART and name not in COUNTED_WHERE_THERE)
 
 
 def is_sound(row: Mapping[Any, Any], table: Table) -> bool:
@@ -50,3 +57,6 @@ def _is_of_kind(value: object, column: Column[Any]) -> bool:
 
 def _hex(value: object) -> str:
     return bytes(value).hex()  # type: ignore[call-overload,no-any-return]
+
+
+_encode = json.JSONEncoder(default=_hex).encode

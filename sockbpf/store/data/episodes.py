@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     Key = tuple[str, str]
 
+NOTHING: Row = MappingProxyType({})
 MOST_ASKED = 500
 """Ids in one query: a database bounds the parameters of a statement."""
 
@@ -35,11 +37,17 @@ def tell_episodes(connection: Connection, new: Sequence[Entry], arrived_s: float
 
     Nobody else changes them meanwhile: SQLite has one writer, and in PostgreSQL `write` holds the lock.
     """
-    rows = one_for_each(_reports(new, arrived_s))
-    if not rows:
+    reports = list(_reports(new, arrived_s))
+    if not reports:
         return
+    rows = one_for_each(reports)
+    begun = {(each["host"], each["id"]) for each in reports if each["start"] == each["last"]}
     names = EPISODE.c.keys()
     stored = _stored(connection, rows)
+    for row in rows:
+        key = row["host"], row["id"]
+        if key not in stored and key in begun:
+            stored[key] = NOTHING  # it has just begun: no alert of it was here before
     made = [ended_by_run(connection, _joined(connection, row, stored, arrived_s), hosts) for row in rows]
     dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(EPISODE)
@@ -63,9 +71,7 @@ def _joined(
     """Return what is known of an episode: of its row, or if that is damaged or missing, of its alerts."""
     key = row["host"], row["id"]
     if (known := stored.get(key)) is not None:
-        return joined(known, row)
-    if key not in stored and row["start"] == row["last"]:  # its beginning: there is nothing before it
-        return dict(row)
+        return joined(known, row) if known else dict(row)
     (made,) = one_for_each(_reports(entries_of_episode(connection, *key), arrived_s)) or [dict(row)]
     return made
 

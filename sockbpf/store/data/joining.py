@@ -39,6 +39,9 @@ PARTS |= {
 }
 """What an alert may leave out: the columns that go together, by the name of the first."""
 
+TOGETHER = tuple(part for part, names in PARTS.items() if len(names) > 1)
+ALONE = tuple(part for part, names in PARTS.items() if len(names) == 1)
+
 
 def stamp_of(row: Row) -> Stamp:
     """Return what says which of two alerts of an episode is the later one, also where the sender's clock was set."""
@@ -74,7 +77,8 @@ def joined(one: Row, other: Row) -> dict[str, Any]:
 def _filled(later: Row, earlier: Row) -> dict[str, Any]:
     """Return what the later alert does not say, as the row is to have it, with its stamps."""
     own = _stamps(later)
-    open_parts = [part for part, names in PARTS.items() if part in own or _is_absent(later, names)]
+    open_parts = [part for part in ALONE if later[part] is None or part in own]
+    open_parts += [part for part in TOGETHER if part in own or _is_absent(later, PARTS[part])]
     if not open_parts:
         return {"stamps": None}
     theirs, stamps = _stamps(earlier), {}
@@ -82,7 +86,7 @@ def _filled(later: Row, earlier: Row) -> dict[str, Any]:
     for part in open_parts:
         names = PARTS[part]
         choices = [(own[part], later)] if part in own else []
-        if not _is_absent(earlier, names):
+        if earlier[part] is not None or not _is_absent(earlier, names):
             choices.append((theirs.get(part) or stamp_of(earlier), earlier))
         if choices:
             stamps[part], source = max(choices, key=lambda choice: choice[0])

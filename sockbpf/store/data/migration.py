@@ -31,7 +31,7 @@ from sockbpf.store.data.schema import (
     HEARD,
     HOST,
     METADATA,
-    OPEN_OF_HOST,
+    OPEN_AS_HEARD,
     PAIR,
     PARTITIONED,
 )
@@ -157,7 +157,8 @@ def _add_hosts(connection: Connection) -> None:
     for index in ENTRY.indexes:
         if index.name == "entry_started":
             index.create(connection)
-    OPEN_OF_HOST.create(connection)
+    for index in OPEN_AS_HEARD:
+        index.create(connection)
     known = select(EPISODE.c.host, literal(1), func.max(EPISODE.c.last), func.max(HEARD))
     connection.execute(
         insert(HOST).from_select(["host", "trusted", "last", "heard"], known.group_by(EPISODE.c.host))

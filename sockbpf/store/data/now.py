@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, false, func, or_, select
 
 from sockbpf.store.data.digest import is_sound
-from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, check_hosts, shown_host
+from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, check_hosts, rows_of, shown_host
 from sockbpf.store.data.incidents import (
     BLIND_MONITOR,
     SILENT_HOST,
@@ -64,7 +64,7 @@ def _open_episodes(connection: Connection, now_s: float, host: str) -> tuple[lis
     if host:
         statement = statement.where(EPISODE.c.host == host)
     statement = statement.order_by(HEARD.desc()).limit(MOST_EPISODES + 1)
-    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    rows = rows_of(connection, statement)
     altered = [
         and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
         for row in rows
@@ -88,7 +88,7 @@ def _troubled_hosts(connection: Connection, now_s: float, host: str) -> tuple[li
     if host:
         statement = statement.where(HOST.c.host == host)
     statement = statement.order_by(its_state.desc(), HOST.c.heard.desc()).limit(MOST_HOSTS + 1)
-    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    rows = rows_of(connection, statement)
     check_hosts(rows)
     return [shown_host(row) for row in rows[:MOST_HOSTS]], len(rows) > MOST_HOSTS
 

@@ -192,8 +192,10 @@ OPEN = [
     for by in (EPISODE.c.peak, EPISODE.c.start)
 ]
 """Indexes of the open episodes alone, which are few."""
-OPEN_OF_HOST = Index(
-    "episode_open_host", EPISODE.c.host, EPISODE.c.last, sqlite_where=STILL_OPEN, postgresql_where=STILL_OPEN
-)
+OPEN_AS_HEARD = [
+    Index(f"episode_open_{by}", *columns, sqlite_where=STILL_OPEN, postgresql_where=STILL_OPEN)
+    for by, columns in (("host", (EPISODE.c.host, EPISODE.c.last)), ("heard", (HEARD,)))
+]
+"""Those by which it is found what a run ended, and what was heard of last."""
 
 PARTITIONED = (ENTRY, PAIR)

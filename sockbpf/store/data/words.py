@@ -79,9 +79,16 @@ def joined_words(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, 
     """Return what both say of one host."""
     joined = {"host": one["host"], "heard": max(one["heard"], other["heard"])}
     for group in GROUPS:
-        newer = max(one, other, key=lambda row: _order(row, group))
+        newer = _newer(one, other, group)
         joined |= {name: newer[name] for name in group if name != "is_last"}
     return joined
+
+
+def _newer(one: Mapping[str, Any], other: Mapping[str, Any], group: tuple[str, ...]) -> Mapping[str, Any]:
+    mine, theirs = one[group[0]], other[group[0]]
+    if mine is None or theirs is None or mine != theirs:
+        return one if theirs is None or (mine is not None and mine > theirs) else other
+    return max(one, other, key=lambda row: _order(row, group))
 
 
 def _order(row: Mapping[str, Any], group: tuple[str, ...]) -> list[tuple[bool, Any]]:

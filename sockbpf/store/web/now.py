@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.hosts_now import find_hosts
@@ -17,8 +18,9 @@ from sockbpf.store.web.guard import TRUSTED
 from sockbpf.store.web.query import parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
+    from sqlalchemy import Connection
     from starlette.requests import Request
 
     from sockbpf.store.web.running_store import RunningStore
@@ -30,11 +32,9 @@ async def now(store: RunningStore, request: Request) -> Response:
     """Answer `GET /now`."""
     given = _given(request, {"limit", "host"})
     limit, host = _limit(given), searchable(given.get("host", ""))
-    found = await store.search(
-        lambda connection: find_now(connection, time.time(), limit, host=host),
-        is_trusted=bool(request.scope.get(TRUSTED)),
+    return await _answer(
+        store, request, lambda connection: find_now(connection, time.time(), limit, host=host)
     )
-    return JSONResponse(found, headers=FRESH)
 
 
 async def hosts(store: RunningStore, request: Request) -> Response:
@@ -43,11 +43,20 @@ async def hosts(store: RunningStore, request: Request) -> Response:
     limit, host, state = _limit(given), searchable(given.get("host", "")), given.get("state", "")
     if state and state not in STATES_OF_HOST:
         raise EntryError(f"state: expected one of {', '.join(STATES_OF_HOST)}")
-    found = await store.search(
+    return await _answer(
+        store,
+        request,
         lambda connection: find_hosts(connection, time.time(), limit, host=host, state=state),
+    )
+
+
+async def _answer(store: RunningStore, request: Request, find: Callable[[Connection], object]) -> Response:
+    """Answer with what is found, as JSON; it is made in the thread of the search, since it may be large."""
+    body = await store.search(
+        lambda connection: json.dumps(find(connection)).encode(),
         is_trusted=bool(request.scope.get(TRUSTED)),
     )
-    return JSONResponse(found, headers=FRESH)
+    return Response(body, media_type="application/json", headers=FRESH)
 
 
 def _given(request: Request, names: Collection[str]) -> dict[str, str]:

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""How soon the store says what is wrong now, and what it knows of its hosts, among a million alerts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+import requests
+from sqlalchemy.engine import Engine
+
+from bench.figure import Figure, median, percentile
+from bench.store import MILLION, filled, serving
+from sockbpf.settings.store import StoreSettings
+from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.entry import Entry, alert_entry
+from sockbpf.store.data.migration import migrate
+from sockbpf.store.data.rows import write
+from sockbpf.store.data.schema import ENTRY, EPISODE, HOST, PAIR
+from tests.store.serving import Store, new_database, postgresql, told
+
+OPEN = 1000
+"""Hosts that tell heartbeats, each with one queue that is over."""
+ASKED = 100
+GOAL_MS = 50.0
+PATHS = ("/now?limit=1000", "/now", "/hosts?limit=1000", "/hosts")
+
+
+def _present(now_s: float) -> Iterator[Entry]:
+    about = {
+        "version": "1",
+        "kernel": "6.1.0",
+        "mode": "ebpf",
+        "unseen": "",
+        "repeat": "60",
+        "heartbeat": "60",
+    }
+    for number in range(OPEN):
+        at = {"host": f"host{number}", "run": f"{number:016x}", "timestamp": f"{now_s:.6f}", "seq": number}
+        yield alert_entry(told(number, **at, unit=f"service{number % 40}.service", cause="reader-slow"))
+        counters = {"events": number + 1, "sweeps": 7, "alerts": 3, "delivered": 3, "open_episodes": 1}
+        beat = {**at, "event": "heartbeat", **about, **counters}
+        yield alert_entry({name: str(value) for name, value in beat.items()})
+
+
+def _add_present(engine: Engine) -> None:
+    with engine.begin() as connection:
+        write(connection, list(_present(time.time())))
+    engine.dispose()
+
+
+def _asked(store: Store, name: str, count: int, asked: int) -> list[Figure]:
+    session, figures = requests.Session(), []
+    for path in PATHS:
+        took_ms = []
+        for _ in range(asked):
+            begun_s = time.perf_counter()
+            answer = session.get(store.url + path, timeout=30)
+            took_ms.append((time.perf_counter() - begun_s) * 1e3)
+            assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert (found["episodes"]["over"] if "now" in path else found["counts"]["heard"]) >= OPEN, path
+        figures.append(
+            Figure(
+                f"GET {path}, {name}: {count} alerts, {OPEN} open of {OPEN} hosts, the 99th of {asked}",
+                "ms",
+                (percentile(took_ms, 0.99),),
+                f"at most {GOAL_MS:g} ms",
+                percentile(took_ms, 0.99) <= GOAL_MS,
+                note=f"p50 {median(took_ms):.1f}, the slowest {max(took_ms):.1f}",
+            )
+        )
+    return figures
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Return the figures; quick ones are not to be believed."""
+    count, asked = (5000, 10) if quick else (MILLION, ASKED)
+    figures = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp"))))
+        shutil.copy(filled(count), folder / "alerts.sqlite")
+        urls = {"SQLite": f"sqlite:///{folder}/alerts.sqlite"}
+        urls["PostgreSQL"] = new_database(stack.enter_context(postgresql()))
+        for name, url in urls.items():
+            engine = open_engine(StoreSettings(database=url).database, connections=1)
+            if name == "PostgreSQL":
+                migrate(engine)
+                _copy(filled(count), url)
+            _add_present(engine)
+            with serving(url) as store:
+                figures += _asked(store, name, count, asked)
+    return figures
+
+
+def _copy(source: Path, url: str) -> None:
+    """Copy the tables of SQLite's file to an empty database of PostgreSQL."""
+    with closing(sqlite3.connect(source)) as old, psycopg.connect(url) as new:
+        for table in (ENTRY, PAIR, EPISODE, HOST):
+            names = ", ".join(f'"{name}"' for name in table.c.keys())  # noqa: SIM118
+            with new.cursor().copy(f'copy "{table.name}" ({names}) from stdin') as copying:  # type: ignore[arg-type,unused-ignore]
+                for row in old.execute(f'select {names} from "{table.name}"'):
+                    copying.write_row(row)
+        new.execute("select setval(pg_get_serial_sequence('entry', 'n'), max(n)) from entry")
+    with psycopg.connect(url, autocommit=True) as new:
+        new.execute("vacuum analyze")
