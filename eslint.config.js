@@ -47,7 +47,7 @@ const rules = {
 };
 
 export default [
-  { ignores: ["**/uPlot.esm.js", ".venv/", ".cache/"] },
+  { ignores: ["**/uPlot.esm.js", "**/preact.esm.js", ".venv/", ".cache/"] },
   { files: ["sockbpf/store/page/*.js"], languageOptions: { globals: globals.browser }, rules },
   { files: ["tests/page/*.js", "eslint.config.js"], languageOptions: { globals: globals.node }, rules },
   { linterOptions: { reportUnusedDisableDirectives: "error" } },

@@ -4,7 +4,6 @@ import { test } from "node:test";
 
 import { after } from "../../sockbpf/store/page/episodes.js";
 import { pairs } from "../../sockbpf/store/page/pairs.js";
-import { incidents } from "../../sockbpf/store/page/worst.js";
 
 const READER = { host: "web1", id: "r", type: "RECV", cause: "reader-stopped", peer_id: "s" };
 const SENDER = { host: "web1", id: "s", type: "SEND", cause: "peer-not-reading", peer_id: "r" };
@@ -26,11 +25,6 @@ test("others are no pair", () => {
 
 test("of three ends two are a pair", () => {
   assert.equal(found(READER, SENDER, { ...SENDER, id: "s2" }), "r leads s");
-});
-
-test("what is over now has each pair once", () => {
-  const alone = { host: "web1", id: "a", type: "SEND" };
-  assert.deepEqual(incidents([SENDER, alone, READER]), [{ episode: alone, other: null }, { episode: READER, other: SENDER }]);
 });
 
 test("an alert says the latest cause, and what was said of one is not said of another", () => {

@@ -16,9 +16,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, tell, told
 
-UPLOT = Path(__file__).parents[2] / "sockbpf/store/page/uPlot.esm.js"
-UPLOT_SHA256 = "5dd9b3281aa64b461b42d9945f6adb2649d346502b12281a9ae0d46599a80eba"
-"""Of `dist/uPlot.esm.js` in the npm package uplot 1.6.32."""
+PAGE = Path(__file__).parents[2] / "sockbpf/store/page"
+LIBRARIES = {
+    "uPlot.esm.js": "5dd9b3281aa64b461b42d9945f6adb2649d346502b12281a9ae0d46599a80eba",
+    "preact.esm.js": "72284e8e9079c87817145df1110f74e8a2aa040b2fc384922e18dfcb46fc1fd7",
+}
+"""SHA-256 of `dist/uPlot.esm.js` in the npm package uplot 1.6.32, of `preact/standalone.module.js` in htm 3.1.1."""
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -81,8 +84,8 @@ def some(store: Store) -> None:
     send(store, 3, comm="named", local_port=53, protocol="udp", size=9_000_000, peak=9_000_000)
 
 
-def test_the_plotting_library_is_the_one_of_its_package() -> None:
-    assert sha256(UPLOT.read_bytes()).hexdigest() == UPLOT_SHA256
+def test_the_libraries_are_those_of_their_packages() -> None:
+    assert {name: sha256((PAGE / name).read_bytes()).hexdigest() for name in LIBRARIES} == LIBRARIES
 
 
 def test_typing_narrows_the_table_and_the_link_says_so(one: Store, open_page: OpenPage) -> None:
@@ -113,10 +116,10 @@ def test_an_alert_appears_while_the_page_is_open(one: Store, open_page: OpenPage
     expect(page.locator("#rows-empty-text")).to_contain_text("No episode")
     send(one, 1, comm="late")
     expect(page.locator(f"{ROWS} .of-comm")).to_contain_text("late")
-    expect(page.locator("#worst li")).to_have_count(1)
+    expect(page.locator(".incidents > li")).to_have_count(1)
     send(one, 1, comm="late", event="cleared", seq=2, size=0)
     expect(page.locator(f"{ROWS} .of-state")).to_have_text("ended")
-    expect(page.locator("#worst li")).to_have_count(0)
+    expect(page.locator(".incidents > li")).to_have_count(0)
 
 
 @pytest.mark.parametrize("event", ["started", "stopped"])
@@ -125,7 +128,7 @@ def test_what_a_run_left_open_is_not_shown_over_once_another_has_started_or_it_h
 ) -> None:
     page = open_page(one)
     send(one, 1, run="first")
-    expect(page.locator("#worst li")).to_have_count(1)
+    expect(page.locator(".incidents > li")).to_have_count(1)
     run = "second" if event == "started" else "first"
     about = {
         "event": event,
@@ -136,8 +139,35 @@ def test_what_a_run_left_open_is_not_shown_over_once_another_has_started_or_it_h
         "timestamp": f"{time.time():.6f}",
     }
     assert tell(one, **about).status_code == 200
-    expect(page.locator("#worst li")).to_have_count(0)
     expect(page.locator("#open-count")).to_have_text("0")
+    left = page.locator(".incidents > li")
+    if event == "started":
+        expect(left).to_have_count(0)
+        expect(page.locator(".well")).to_contain_text("Nothing is over on 1 host")
+    else:
+        expect(left.locator(".said")).to_have_text("◌ not heard of")
+
+
+def test_a_monitor_that_polls_is_shown_and_a_host_on_which_nothing_is_over_is_said(
+    one: Store, open_page: OpenPage, tmp_path: Path
+) -> None:
+    page = open_page(one)
+    expect(page.locator(".well")).to_have_text("No monitor has been heard of yet.")
+    about = {
+        "event": "started",
+        "version": "0.1.0",
+        "run": "r",
+        "id": "r",
+        "seq": "3",
+        "timestamp": f"{time.time():.6f}",
+    }
+    assert tell(one, **about, host="web1", mode="ebpf").status_code == 200
+    expect(page.locator(".well")).to_contain_text("Nothing is over on 1 host, all heard of in the last")
+    page.screenshot(path=tmp_path / "well.png")
+    assert tell(one, **about, host="old9", mode="poll").status_code == 200
+    card = page.locator(".incidents > li")
+    expect(card.get_by_role("heading")).to_have_text("old9")
+    expect(card.locator(".said")).to_have_text("● monitor does not see all")
 
 
 def test_a_chosen_socket_shows_its_sizes(one: Store, open_page: OpenPage, tmp_path: Path) -> None:
@@ -159,7 +189,9 @@ def test_hostile_texts_are_shown_as_text(one: Store, open_page: OpenPage, view: 
     page.locator(ROWS).first.click()
     expect(page.locator("#socket-facts")).to_contain_text("<script>")
     expect(page.locator("#socket-why")).to_contain_text("\\u{202e}")
-    assert page.evaluate("window.ran === undefined && !document.querySelector('main img, .side img')")
+    assert page.evaluate(
+        "window.ran === undefined && !document.querySelector('main img, .side img, .now img')"
+    )
 
 
 SENTENCE = "reader (pid 4711) is stopped; it has read nothing for 12 s, 3.1 MiB wait"
@@ -191,17 +223,20 @@ def test_both_ends_of_a_connection_are_one_incident(
     page = open_page(one)
     if not is_there_before:
         a_pair(one)
-    expect(page.locator("#open-count")).to_have_text("4")
-    pair = page.locator("#worst li", has_text="reader")
+    expect(page.locator("#open-count")).to_have_text("5")
+    expect(page.locator(".incidents > li")).to_have_count(4)
+    pair = page.locator(".incidents > li", has_text="reader")
     expect(pair).to_have_count(1)
-    expect(pair.locator(".service")).to_have_text("tcp 5432 RECV")
-    expect(pair.locator(".why")).to_have_text(SENTENCE)
-    expect(pair.locator(".who")).to_have_text("reader (4711) · reader.service · web1")
-    expect(pair.locator(".other")).to_have_text("other end: SEND 2.86 MiB writer (12312)")
+    expect(pair.get_by_role("heading")).to_have_text("reader.service on web1")
+    expect(pair.locator(".reason")).to_have_text(SENTENCE)
+    expect(pair.locator(".about")).to_have_text(
+        "tcp 5432 to receive · 127.0.0.1:5432 ↔ 127.0.0.1:40000 · reader (4711) · other end: writer (12312)"
+    )
     expect(page.locator(ROWS)).to_have_count(5)
     expect(page.locator(f"{ROWS} .of-comm .below", has_text="reader.service")).to_have_count(1)
     expect(page.locator(ROWS, has_text="other end of tcp 5432 RECV, reader (4711)")).to_have_count(1)
-    pair.locator("button").click()
+    pair.get_by_role("button", name="Show 1 socket").click()
+    pair.get_by_role("button", name="127.0.0.1:5432").click()
     expect(page.locator("#socket-why")).to_have_text(SENTENCE)
     for shown in ("reader.service", "0123456789ab", "www-data", "writer (12312)", "reader-stopped, high"):
         expect(page.locator("#socket-facts")).to_contain_text(shown)
@@ -211,7 +246,7 @@ def test_both_ends_of_a_connection_are_one_incident(
         expect(page.locator(ROWS)).to_have_count(1)
     page.fill("#text", "")
     send(one, 12, seq=1000, event="cleared", size=0)
-    expect(page.locator("#worst li", has_text="writer").locator(".why")).to_contain_text(
+    expect(page.locator(".incidents > li", has_text="writer").locator(".reason")).to_contain_text(
         "the peer does not read"
     )
     expect(page.locator("#open-count")).to_have_text("4")

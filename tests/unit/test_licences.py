@@ -27,7 +27,11 @@ BY_SUFFIX = {
 """As the kernel's own rules have it: a header may be read by an assembler, which knows no //."""
 
 BY_NAME = dict.fromkeys((".ci/run", "Dockerfile", "Makefile", "Vagrantfile"), HASH)
-NOT_OURS = {"sockbpf/store/page/uPlot.esm.js", "sockbpf/store/page/uPlot.min.css"}
+NOT_OURS = {
+    "sockbpf/store/page/preact.esm.js",
+    "sockbpf/store/page/uPlot.esm.js",
+    "sockbpf/store/page/uPlot.min.css",
+}
 """These have their own licence beside them."""
 
 

@@ -9,7 +9,6 @@ import { number } from "./words.js";
 /** Rows of one page, and rows that are kept at most, of each kind. */
 const PAGE = { episodes: 300, alerts: 100 };
 export const KEPT = 3000;
-const OPEN_ASKED = 50;
 
 /** The filters of episodes that the store has; by others only the loaded rows are filtered. */
 const OF_EPISODES = new Set([
@@ -23,10 +22,8 @@ function isAsked(kind, name) {
 
 /** The episodes and alerts that are loaded; `next` has the parameters of each next page, null where there is none. */
 export function makeLoaded() {
-  const held = { open: new Map(), episodes: new Map(), alerts: new Map() };
+  const held = { episodes: new Map(), alerts: new Map() };
   const next = { episodes: null, alerts: null };
-  /** What has ended since it was asked what is over: an answer that was made before may have it still. */
-  const ended = new Set();
   let stop = new AbortController();
   let set = null;
 
@@ -70,27 +67,11 @@ export function makeLoaded() {
     for (const row of rows) if (fits(row, here)) held[kind].set(KEYS[kind](row), row);
   }
 
-  /** Ask which sockets are over now. */
-  async function loadOpen() {
-    const before = new Set(held.open.keys());
-    ended.clear();
-    const found = await page("episodes", [["open", "true"], ["sort", "peak"], ["limit", String(OPEN_ASKED)]]);
-    for (const key of before) held.open.delete(key); // what arrived meanwhile stays
-    for (const row of found.rows) if (!ended.has(episodeKey(row))) held.open.set(episodeKey(row), row);
-    held.moreOpen = found.rows.length === OPEN_ASKED;
-  }
-
   /** Change the rows by an alert that arrived. */
   function arrived(alert) {
     if (isOfEpisode(alert)) {
       const key = episodeKey(alert);
-      const episode = after(held.open.get(key) ?? held.episodes.get(key), alert);
-      if (episode.end === null || episode.end === undefined) held.open.set(key, episode);
-      else {
-        held.open.delete(key);
-        ended.add(key);
-      }
-      bound("open");
+      const episode = after(held.episodes.get(key), alert);
       if (set && fitsSet(episode, episode.start, stateFits)) held.episodes.set(key, episode);
       else held.episodes.delete(key);
       bound("episodes");
@@ -119,7 +100,7 @@ export function makeLoaded() {
     return [...held.episodes.values()].reduce((least, each) => Math.min(least, each.start), Infinity);
   }
 
-  return { wholeFrom, load, loadOpen, more, arrived, held, next };
+  return { wholeFrom, load, more, arrived, held, next };
 }
 
 const PATHS = { episodes: "episodes", alerts: "store.json" };

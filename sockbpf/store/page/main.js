@@ -5,29 +5,26 @@ import { ask } from "./api.js";
 import { makeChosen } from "./chosen.js";
 import { COLUMNS, sorted } from "./columns.js";
 import { makeControls } from "./controls.js";
-import { alertKey, episodeKey, isOfRun } from "./episodes.js";
+import { alertKey, episodeKey, isOfEpisode, isOfRun } from "./episodes.js";
 import { conditions, fits, parameters, range, socketOf, wanted } from "./filter.js";
 import { follow } from "./live.js";
 import { KEPT, makeLoaded } from "./loaded.js";
 import { pairs } from "./pairs.js";
 import { makeTable } from "./table.js";
+import { makeNow } from "./now_asked.js";
 import { makeTimeline } from "./timeline.js";
 import { ago, ends, lasted, number, service, size, utc } from "./words.js";
-import { allOf, incidents, showWorst } from "./worst.js";
 
 /** Times from one drawing to the next, from one announcement of new alerts to the next, and while nothing comes. */
 const DRAW_MS = 250;
 const SPEAK_MS = 10_000;
 const SLIDE_MS = 5_000;
 
-/** From one question what is over now to the next: an episode that is not heard of any more sends no word of that. */
-const OPEN_MS = 20_000;
-
 /** How long the first requests wait for the stream, which must bring the alerts that come after them. */
 const STREAM_MS = 300;
 
 const byId = (id) => document.getElementById(id);
-const is = { paused: false, typing: false, busy: true, allWorst: false, failed: "", time: "" };
+const is = { paused: false, typing: false, busy: true, failed: "", time: "" };
 const seen = { arrived: 0, unspoken: 0, unshown: 0, newest: null, worst: null };
 const loaded = makeLoaded();
 const chosen = makeChosen(() => draw());
@@ -36,6 +33,7 @@ const table = makeTable(byId("rows-head"), byId("rows-body"), {
   sort: (sort) => controls.set({ sort }, sort === "-peak" || controls.get().sort === "-peak" ? "changed" : "looked"),
   choose,
 });
+const incidents = makeNow(byId("now"), { choose, answered: drawCounts, tried });
 const timeline = makeTimeline(byId("timeline"), byId("timeline-reading"), byId("services-rows"), {
   choose,
   zoom: (from, to) => controls.set({ span: "between", from: Math.floor(from * 1e3) / 1e3, to: Math.ceil(to * 1e3) / 1e3 }),
@@ -103,12 +101,10 @@ function draw() {
 function drawAll() {
   seen.unshown = 0;
   drawState();
-  drawWorst();
   const episodes = [...loaded.held.episodes.values()];
   drawTable();
   timeline.show(narrowed(episodes), range(controls.get()), loaded.wholeFrom());
-  const open = [...loaded.held.open.values(), ...episodes].filter(chosen.is);
-  chosen.show(open.sort((one, other) => other.last - one.last)[0]);
+  chosen.show(episodes.filter(chosen.is).sort((one, other) => other.last - one.last)[0]);
 }
 
 /** While a filter is being typed, the loaded rows are filtered here until the store has answered. */
@@ -162,19 +158,11 @@ function drawEmpty(set) {
   act.onclick = () => (filtered ? byId("clear").click() : controls.set({ span: "all", from: null, to: null }));
 }
 
-function drawWorst() {
-  const open = incidents([...loaded.held.open.values()]);
-  showWorst(byId("worst"), open, { all: is.allWorst, chosen: chosen.is, choose });
-  byId("worst").hidden = !open.length;
-  byId("worst-empty").hidden = open.length > 0;
-  if (!is.busy) byId("worst-empty").textContent = "No queue is over its threshold.";
-  const all = allOf(open.length);
-  byId("worst-all").hidden = !all;
-  byId("worst-all").textContent = is.allWorst ? "Fewer" : `All ${all}`;
-  byId("worst-all").setAttribute("aria-expanded", String(is.allWorst));
-  const count = `${open.length}${loaded.held.moreOpen ? "+" : ""}`;
-  byId("open-count").textContent = is.busy && !open.length ? "–" : count;
-  document.title = open.length ? `(${count}) sockbpf` : "sockbpf";
+/** Say how much is over, in the head and in the title. */
+function drawCounts(answer) {
+  const { over } = answer.episodes;
+  byId("open-count").textContent = over.toLocaleString("en");
+  document.title = answer.count ? `(${answer.count}) sockbpf` : "sockbpf";
 }
 
 function drawState() {
@@ -195,7 +183,7 @@ function arrived(alert) {
   seen.unshown += 1;
   seen.newest = Math.max(seen.newest ?? 0, number(alert.timestamp) ?? 0);
   if (number(alert.size) > number(seen.worst?.size ?? -1)) seen.worst = alert;
-  if (isOfRun(alert)) askOpen();
+  if (isOfRun(alert) || isOfEpisode(alert)) incidents.soon();
   loaded.arrived(alert);
   chosen.take(alert);
   if (is.paused) byId("pause").textContent = `Resume (${seen.unshown} new)`;
@@ -229,10 +217,6 @@ byId("pause").addEventListener("click", () => {
   if (!is.paused) draw();
 });
 byId("more").addEventListener("click", () => tried(loaded.more()));
-byId("worst-all").addEventListener("click", () => {
-  is.allWorst = !is.allWorst;
-  draw();
-});
 byId("services").addEventListener("toggle", draw);
 byId("socket-close").addEventListener("click", () => {
   controls.set({ socket: null }, "chose");
@@ -282,17 +266,12 @@ async function start() {
   setInterval(everySecond, 1000);
   setInterval(speak, SPEAK_MS);
   setInterval(() => !document.hidden && !is.paused && draw(), SLIDE_MS);
-  setInterval(() => !document.hidden && askOpen(), OPEN_MS);
 }
 
 function askAll() {
   is.time = "";
   load();
-  askOpen();
-}
-
-function askOpen() {
-  tried(loaded.loadOpen());
+  tried(incidents.load());
 }
 
 start();

@@ -167,3 +167,8 @@ export function owner(row) {
   if (row.comm === undefined || row.comm === null) return row.pid ? `pid ${brief(row.pid)}` : "";
   return row.pid ? `${brief(row.comm)} (${brief(row.pid)})` : brief(row.comm);
 }
+
+/** A number with its noun: "1 socket", "40 sockets". */
+export function counted(value, noun) {
+  return `${Number(value).toLocaleString("en")} ${noun}${Number(value) === 1 ? "" : "s"}`;
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/** What is wrong now: a card for each incident, the worst first; where nothing is, that, and since when all is heard. */
+
+import { Fill } from "./fill.js";
+import { html, useState } from "./preact.esm.js";
+import { ago, clock, counted, ends, home, lasted, owner, size, utc, visible } from "./words.js";
+
+/** How the state of an incident is said: a mark beside the words, so that no colour is needed. */
+const STATES = { over: ["●", "over"], "not-heard": ["◌", "not heard of"], silent: ["◌", "silent"] };
+const KINDS = { "silent-host": "host is silent", "blind-monitor": "monitor does not see all" };
+const QUEUES = { SEND: "to send", RECV: "to receive", ACCEPT: "to accept", RATE: "" };
+
+/** What names an incident in answers that follow one another. */
+export function incidentKey(each) {
+  return [each.kind, each.host, each.service_kind, each.service, each.type, each.cause, each.state].join("\n");
+}
+
+/**
+ * The incidents of an answer to `/now`.
+ *
+ * `membersOf(incident)` promises its episodes; `choose(episode)` is called with the one that is clicked.
+ */
+export function Now({ now, membersOf, choose }) {
+  const [open, setOpen] = useState("");
+  const [members, setMembers] = useState([]);
+  async function toggle(key, incident) {
+    setMembers([]);
+    setOpen(open === key ? "" : key);
+    if (open !== key) setMembers(await membersOf(incident));
+  }
+  if (!now.incidents.length) return html`<${AllWell} now=${now} />`;
+  return html`
+    <ol class="incidents">
+      ${now.incidents.map((each) => {
+        const key = incidentKey(each);
+        return html`<li key=${key}><${Incident} incident=${each} at=${now.at} members=${open === key ? members : null} toggle=${() => toggle(key, each)} choose=${choose} /></li>`;
+      })}
+    </ol>
+    ${now.truncated && html`<p class="note">${counted(now.incidents.length, "incident")} of ${now.count.toLocaleString("en")} are shown.</p>`}`;
+}
+
+function AllWell({ now }) {
+  const { heard, silent, stopped } = now.hosts;
+  if (!heard && !silent && !stopped) return html`<p class="well">No monitor has been heard of yet.</p>`;
+  if (!heard) return html`<p class="well">No monitor watches: ${counted(stopped, "host")} stopped.</p>`;
+  return html`<p class="well"><span class="mark" aria-hidden="true">✓</span> Nothing is over on ${counted(heard, "host")}, all heard of in the last ${lasted(now.at - now.hosts.all_heard_since)}${stopped ? `; ${counted(stopped, "monitor")} stopped` : ""}.</p>`;
+}
+
+function Incident({ incident, at, members, toggle, choose }) {
+  const [mark, word] = STATES[incident.state] ?? STATES.over;
+  const isOfQueues = incident.kind === "queues";
+  const critical = incident.severity === "critical" ? "critical, " : "";
+  return html`
+    <article class="incident" data-state=${incident.state} data-kind=${incident.kind} data-severity=${incident.severity}>
+      <header>
+        <h3>${isOfQueues ? html`${titleOf(incident)} <span class="where">on ${visible(incident.host)}</span>` : visible(incident.host)}</h3>
+        <p class="said"><span aria-hidden="true">${mark}</span> ${critical}${isOfQueues ? word : KINDS[incident.kind]}</p>
+        <p class="since">since <time datetime=${utc(incident.since)} title=${utc(incident.since)}>${clock(incident.since)}</time>, ${lasted(Math.max(1, Math.floor(at - incident.since)))}</p>
+      </header>
+      <p class="reason">${visible(incident.reason) || "Why is not known."}</p>
+      ${isOfQueues && html`<${Fill} of=${incident} />`}
+      ${isOfQueues && html`<p class="about">${about(incident, at)}</p>`}
+      ${isOfQueues && html`<button type="button" class="quiet" aria-expanded=${members ? "true" : "false"} onClick=${toggle}>${members ? "Hide" : "Show"} ${counted(incident.count, "socket")}</button>`}
+      ${members && html`<${Members} incident=${incident} rows=${members} choose=${choose} />`}
+    </article>`;
+}
+
+function titleOf(incident) {
+  if (incident.service_kind === "port") return `${visible(incident.protocol)} port ${visible(incident.local_port)}`;
+  return visible(incident.service);
+}
+
+/** What else is said of an incident's queues, in one line. */
+function about(incident, at) {
+  const peer = incident.peer_comm || incident.peer_pid ? owner({ comm: incident.peer_comm, pid: incident.peer_pid }) : "";
+  return [
+    incident.type === "RATE" ? "" : `${visible(incident.protocol)} ${visible(incident.local_port)} ${QUEUES[incident.type] ?? ""}`.trim(),
+    incident.count === 1 && ends({ ...incident, count: null }),
+    incident.service_kind !== "process" && owner(incident),
+    incident.drops > 0 && `${incident.drops.toLocaleString("en")} dropped`,
+    incident.other_ends.length > 0 && `other end: ${peer || "on this host"}`,
+    incident.state !== "over" && `last heard of ${ago(incident.heard, at)}`,
+  ].filter(Boolean).join(" · ");
+}
+
+function Members({ incident, rows, choose }) {
+  return html`
+    <table class="members">
+      <thead><tr><th scope="col">Socket</th><th scope="col">Process</th><th scope="col" class="number">Size</th><th scope="col" class="number">Peak</th><th scope="col">Since</th></tr></thead>
+      <tbody>
+        ${rows.map((row) => html`
+          <tr key=${row.id}>
+            <th scope="row"><button type="button" class="quiet" onClick=${() => choose(row)}>${ends(row)}</button></th>
+            <td>${[owner(row), home(row)].filter(Boolean).join(" · ")}</td>
+            <td class="number">${size(row.size, row.type)}</td>
+            <td class="number">${size(row.peak, row.type)}</td>
+            <td><time datetime=${utc(row.start)} title=${utc(row.start)}>${clock(row.start)}</time></td>
+          </tr>`)}
+      </tbody>
+    </table>
+    ${rows.length > 0 && incident.count > rows.length && html`<p class="note">The worst ${rows.length} of ${incident.count.toLocaleString("en")}.</p>`}`;
+}
