@@ -168,12 +168,17 @@ class Site:
             & set(self.sockets.made),
         }
 
-    def counts(self) -> tuple[int, int]:
-        """Return how many are open by the status, and by the metrics: those of the load and of others too."""
+    def counts(self) -> dict[str, int]:
+        """Return how many are open by the status, the metrics and the page: those of the load and of others too."""
         text = requests.get(f"http://127.0.0.1:{self.metrics}/metrics", timeout=DEADLINE_S).text
         (line,) = [line for line in text.splitlines() if line.startswith("sockbpf_open_episodes ")]
         status = self._status()
-        return status["over"] + status["stalled"] + status["held"], int(float(line.split()[1]))
+        now = requests.get(f"{self.store.url}/now", timeout=DEADLINE_S).json()
+        return {
+            "status": status["over"] + status["stalled"] + status["held"],
+            "metrics": int(float(line.split()[1])),
+            "page": now["episodes"]["over"],
+        }
 
     def _asked(self, path: str) -> list[dict[str, Any]]:
         answer = requests.get(f"{self.store.url}{path}", timeout=DEADLINE_S)
@@ -235,11 +240,10 @@ def wait_alike(site: Site, what: str, within_s: float) -> float:
     """Wait until all show what is over; return how long it took. Fail if it takes too long."""
     over, begun_s = site.sockets.over(), time.monotonic()
     while True:
-        views, (by_status, by_metrics) = site.views(), site.counts()
+        views, counts = site.views(), site.counts()
         took_s = time.monotonic() - begun_s
-        if by_status == by_metrics and all(shown == over for shown in views.values()):
+        if len(set(counts.values())) == 1 and all(shown == over for shown in views.values()):
             return took_s
-        counts = f"{by_status} by status, {by_metrics} by metrics"
         assert took_s < within_s, f"after {what}: over are {over}, {views}, {counts}"
 
 
