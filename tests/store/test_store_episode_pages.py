@@ -101,12 +101,13 @@ def test_a_place_survives_its_way_through_a_cursor() -> None:
         assert (float(read), host, id_) == (value, row["host"], row["id"])
 
 
+@pytest.mark.parametrize(("open_", "index"), [({}, "episode_by"), ({"open": "true"}, "episode_open_by")])
 @pytest.mark.parametrize("sort", SORTS)
-def test_each_order_goes_by_its_index(database: str, sort: str) -> None:
+def test_each_order_goes_by_its_index(database: str, sort: str, open_: dict[str, str], index: str) -> None:
     """A page needs no sorting, also where all episodes have the same value."""
     engine = open_engine(database.replace("postgresql://", "postgresql+psycopg://"), connections=1)
     migrate(engine)
-    wanted = parse([("sort", sort), ("cursor", "5~61~62")], episodes=True)
+    wanted = parse([("sort", sort), ("cursor", "5~61~62"), *open_.items()], episodes=True)
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("set local enable_seqscan = off"))
@@ -116,6 +117,6 @@ def test_each_order_goes_by_its_index(database: str, sort: str) -> None:
         compiled = statement.compile(engine, compile_kwargs={"literal_binds": True})
         plan = " ".join(str(row) for row in connection.exec_driver_sql(f"{explain} {compiled}"))
     engine.dispose()
-    assert f"episode_by_{sort}" in plan, plan
+    assert f"{index}_{sort}" in plan, plan
     assert "TEMP B-TREE" not in plan, plan
     assert "Sort" not in plan, plan

@@ -29,18 +29,20 @@ Place = tuple[str, str, str]
 CURSOR = r"^[0-9]{1,19}(\.[0-9]{1,60})?~([0-9a-f]{2}){0,1024}~([0-9a-f]{2}){0,1024}$"
 """A place as a parameter: host and id are the digits of their UTF-8."""
 _CURSOR = re.compile(CURSOR.replace("$", r"\Z"))
-OLDER_INDEXES = ("episode_start", "episode_last", "episode_peak")
+OLDER_INDEXES = ("episode_start", "episode_last", "episode_peak", "episode_open_peak", "episode_open_start")
 """They gave an order in which episodes with the same value had no place."""
 
 
 def make_indexes(connection: Connection) -> None:
-    """Make the indexes of all orders where they are missing, and drop those that they replace."""
+    """Make the indexes of all orders where they are missing, also of open episodes alone; drop what they replace."""
     collation = ' collate "C"' if _is_postgresql(connection) else ""
     for name in OLDER_INDEXES:
         connection.execute(text(f"drop index if exists {name}"))
     for by in SORTS:
         columns = f'"{by}", host{collation}, id{collation}'
         connection.execute(text(f"create index if not exists episode_by_{by} on episode ({columns})"))
+        among_open = f'episode_open_by_{by} on episode ({columns}) where "end" is null'
+        connection.execute(text(f"create index if not exists {among_open}"))
 
 
 def keys(connection: Connection) -> tuple[ColumnElement[str], ColumnElement[str]]:

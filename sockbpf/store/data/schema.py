@@ -187,15 +187,10 @@ their own time instead."""
 HEARD = func.coalesce(EPISODE.c.arrived, EPISODE.c.last)
 """When the last alert of an episode arrived, likewise."""
 STILL_OPEN = EPISODE.c.end.is_(None)
-OPEN = [
-    Index(f"episode_open_{by.name}", by, sqlite_where=STILL_OPEN, postgresql_where=STILL_OPEN)
-    for by in (EPISODE.c.peak, EPISODE.c.start)
-]
-"""Indexes of the open episodes alone, which are few."""
 OPEN_AS_HEARD = [
     Index(f"episode_open_{by}", *columns, sqlite_where=STILL_OPEN, postgresql_where=STILL_OPEN)
     for by, columns in (("host", (EPISODE.c.host, EPISODE.c.last)), ("heard", (HEARD,)))
 ]
-"""Those by which it is found what a run ended, and what was heard of last."""
+"""Indexes of the open episodes alone, which are few: for what a run ends, and for what was heard of last."""
 
 PARTITIONED = (ENTRY, PAIR)
