@@ -24,6 +24,7 @@ from bench import (
     sockets,
     store,
     throughput,
+    timeline,
     top,
 )
 from bench.figure import table
@@ -43,6 +44,7 @@ MEASURES = {
     "top": top.measure,
     "store": store.measure,
     "now": now.measure,
+    "timeline": timeline.measure,
 }
 """By name, in the order of the table; quick ones only show that they run."""
 

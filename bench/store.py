@@ -47,7 +47,7 @@ ALERTS = Path(__file__).parent / "alerts.lua"
 
 def filled(count: int) -> Path:
     """Return a database with so many alerts; it is made once."""
-    sources = ("schema.py", "entry.py", "columns.py", "values.py")
+    sources = ("schema.py", "entry.py", "columns.py", "values.py", "tally.py", "timeline_tables.py")
     newest_s = max(Path("sockbpf/store/data", name).stat().st_mtime for name in sources)
     path = CACHE / f"{count}-edition{EDITION}.sqlite"
     if path.exists() and path.stat().st_mtime > newest_s:

@@ -62,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--store-crowd", type=int, default=1100, help="how many connections crowd test_store_crowd.py's store"
     )
     parser.addoption(
+        "--timeline-examples",
+        type=int,
+        default=7,
+        help="how many histories of a store test_store_timeline_model.py makes",
+    )
+    parser.addoption(
         "--store-damages", type=int, default=11, help="how many databases test_store_damage.py damages"
     )
     parser.addoption(
@@ -93,6 +99,12 @@ def strict_times(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def ghost_rounds(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--ghost-rounds"))
+
+
+@pytest.fixture
+def timeline_examples(request: pytest.FixtureRequest) -> int:
+    """How many histories of a store are made."""
+    return int(request.config.getoption("--timeline-examples"))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from sockbpf.store.data.columns import LATER, LATER_COLUMNS, LATER_OF_EPISODES
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.schema import ENTRY, EPISODE, HOST, PAIR
+from sockbpf.store.data.timeline_tables import TIMELINE
 from tests.live.ports import free_port
 from tests.live.waiting import DEADLINE_S, until
 
@@ -153,7 +154,7 @@ def empty(store: Store) -> None:
     """Have its database hold nothing, as nobody can who only asks the store."""
     engine = open_engine(database_of_store(store), connections=1)
     with engine.begin() as connection:
-        for table in (ENTRY, PAIR, EPISODE, HOST):
+        for table in (ENTRY, PAIR, EPISODE, HOST, TIMELINE):
             connection.execute(table.delete())
     engine.dispose()
 

@@ -55,6 +55,8 @@ class Entry:
     """What an alert reports of its host, as a row of that table."""
     trusted: bool = True
     """Whether the monitor's user sent it, or somebody with the token; else it may be from anybody on this host."""
+    fill: object = None
+    """Of an alert: how full the buffer was, percent, where that is known."""
     n: int | None = None
     """The number that it had in an older file; None if the database is to give it one."""
     arrived_s: float | None = None
@@ -96,6 +98,7 @@ def alert_entry(fields: Mapping[str, str]) -> Entry:
         key,
         episode,
         word_of(body, columns),
+        fill=body.get("fill"),
     )
 
 

@@ -32,18 +32,22 @@ MOST_ASKED = 500
 """Ids in one query: a database bounds the parameters of a statement."""
 
 
-def tell_episodes(connection: Connection, new: Sequence[Entry], arrived_s: float, hosts: Hosts) -> None:
+def tell_episodes(
+    connection: Connection, new: Sequence[Entry], arrived_s: float, hosts: Hosts
+) -> tuple[list[Row | None], list[Row]]:
     """Join what these entries report with what is in the table; `hosts` has the rows of their hosts.
 
+    Return the rows that were there, None for one that was damaged, and what became of them.
     Nobody else changes them meanwhile: SQLite has one writer, and in PostgreSQL `write` holds the lock.
     """
     reports = list(_reports(new, arrived_s))
     if not reports:
-        return
+        return [], []
     rows = one_for_each(reports)
     begun = {(each["host"], each["id"]) for each in reports if each["start"] == each["last"]}
     names = EPISODE.c.keys()
     stored = _stored(connection, rows)
+    before = list(stored.values())
     for row in rows:
         key = row["host"], row["id"]
         if key not in stored and key in begun:
@@ -56,6 +60,7 @@ def tell_episodes(connection: Connection, new: Sequence[Entry], arrived_s: float
         statement.on_conflict_do_update(index_elements=[EPISODE.c.host, EPISODE.c.id], set_=replaced),
         [{**row, "digest": digest_of(row, names)} for row in made],
     )
+    return before, list(made)
 
 
 def _reports(entries: Iterable[Entry], arrived_s: float) -> Iterator[dict[str, Any]]:

@@ -35,6 +35,7 @@ from sockbpf.store.data.schema import (
     PAIR,
     PARTITIONED,
 )
+from sockbpf.store.data.timeline_tables import make_timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,7 @@ def migrate(engine: Engine) -> None:
         for step in STEPS[edition:] if edition else (_make_all,):
             step(connection)
         make_indexes(connection)
+        make_timeline(connection)
         connection.execute(EDITIONS.delete())
         connection.execute(EDITIONS.insert(), {"edition": EDITION})
         if connection.dialect.name == "sqlite":

@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from sockbpf.store.data.migration import ONE_AT_A_TIME
 from sockbpf.store.data.schema import ENTRY, PARTITIONED
+from sockbpf.store.data.timeline_rows import forget_day
+from sockbpf.store.data.turn import take_turn
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -58,6 +60,7 @@ def drop_partitions(connection: Connection, before_s: float, age: ColumnElement[
     if connection.dialect.name != "postgresql":
         return 0
     connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
+    take_turn(connection)
     dropped = 0
     for name in inspect(connection).get_table_names():
         of, _, day = name.rpartition("_")
@@ -70,6 +73,8 @@ def drop_partitions(connection: Connection, before_s: float, age: ColumnElement[
                 held = connection.execute(text(f'select count(*) from "{name}"')).scalar() or 0  # noqa: S608
             if not _drop(connection, name):
                 break
+            if of == ENTRY.name:
+                forget_day(connection, begin_s)
             dropped += held
     return dropped
 

@@ -11,7 +11,9 @@ from sqlalchemy import select
 from sockbpf.store.data.episodes import tell_episodes
 from sockbpf.store.data.hosts import tell_hosts
 from sockbpf.store.data.kept import entries_of_episode, entries_of_host
-from sockbpf.store.data.schema import EPISODE, HOST
+from sockbpf.store.data.schema import ENTRY, EPISODE, HOST
+from sockbpf.store.data.timeline_rows import restart
+from sockbpf.store.data.turn import take_turn
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Table
@@ -28,7 +30,10 @@ def repair(connection: Connection, table: Table, which: ColumnElement[bool]) -> 
     elif table is HOST:
         for host in set(connection.execute(select(HOST.c.host).where(which)).scalars()):
             told += entries_of_host(connection, host)
+    take_turn(connection)
     connection.execute(table.delete().where(which))
     hosts = tell_hosts(connection, told, time.time())
     if table is EPISODE:
         tell_episodes(connection, told, time.time(), hosts)
+    if table in (ENTRY, EPISODE):
+        restart(connection)

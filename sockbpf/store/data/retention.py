@@ -15,16 +15,18 @@ from sqlalchemy import bindparam, delete, select
 from sockbpf.process import life
 from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.partitions import drop_partitions, make_partitions
-from sockbpf.store.data.room import SLICE, delete_entries
+from sockbpf.store.data.room import SLICE, delete_entries, delete_episodes
 from sockbpf.store.data.salvage import salvage_all
 from sockbpf.store.data.schema import ARRIVED, ENTRY, EPISODE, HEARD, HOST
 from sockbpf.store.data.sound import give_digests
+from sockbpf.store.data.timeline_fill import fill_some
+from sockbpf.store.data.timeline_rows import prune
 from sockbpf.store.data.writing import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import ColumnElement, Connection, Table
+    from sqlalchemy import ColumnElement, Connection
 
     from sockbpf.store.data.database import Database
     from sockbpf.store.data.writing import Writer
@@ -77,21 +79,18 @@ def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]
     """Delete some of the oldest; return how many entries, and how many episodes and hosts."""
     oldest = select(ENTRY.c.n, ENTRY.c.at).where(age.entry < before_s).order_by(age.entry).limit(SLICE)
     entries = delete_entries(connection, oldest)
-    others = sum(
-        _delete_some(connection, table, its_age < before_s)
-        for table, its_age in ((EPISODE, age.episode), (HOST, age.host))
-    )
-    return entries, others
+    quiet = connection.execute(select(EPISODE).where(age.episode < before_s).limit(SLICE)).mappings().all()
+    delete_episodes(connection, quiet)
+    return entries, len(quiet) + _delete_hosts(connection, age.host < before_s)
 
 
-def _delete_some(connection: Connection, table: Table, is_old: ColumnElement[bool]) -> int:
-    """Delete some rows, by the two columns of the table's primary key; return how many."""
-    first, second = table.primary_key.columns
-    keys = connection.execute(select(first, second).where(is_old).limit(SLICE)).all()
-    rows = [{"of_first": one, "of_second": other} for one, other in keys]
+def _delete_hosts(connection: Connection, is_old: ColumnElement[bool]) -> int:
+    """Delete some hosts; return how many."""
+    keys = connection.execute(select(HOST.c.host, HOST.c.trusted).where(is_old).limit(SLICE)).all()
+    rows = [{"of_host": host, "of_trusted": trusted} for host, trusted in keys]
     if rows:
-        which = (first == bindparam("of_first"), second == bindparam("of_second"))
-        connection.execute(delete(table).where(*which), rows)
+        which = (HOST.c.host == bindparam("of_host"), HOST.c.trusted == bindparam("of_trusted"))
+        connection.execute(delete(HOST).where(*which), rows)
     return len(rows)
 
 
@@ -124,6 +123,7 @@ class Upkeep:
             pulse.beat()
             self._round(self._salvage)
             self._round(self._give_digests)
+            self._round(self._fill_timeline)
             if time.monotonic() >= next_s:
                 next_s = time.monotonic() + EVERY_S
                 self._round(self._delete)
@@ -152,10 +152,16 @@ class Upkeep:
             after = self._digested
             self._digested = self._writer.call(lambda c: give_digests(c, after), Lane.BULK).result()  # noqa: B023
 
+    def _fill_timeline(self) -> None:
+        """Count what was there before the timeline, or what it was emptied of."""
+        while not self._ended.is_set() and not self._writer.call(fill_some, Lane.BULK).result():
+            pass
+
     def _delete(self) -> None:
         self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
         if self._keep_s:
             deleted, _ = delete_before(self._writer, time.time() - self._keep_s, age=BY_ARRIVAL)
             self.deleted += deleted
             if deleted:
+                self._writer.call(prune).result()
                 log.info("deleted %d entries older than %g s", deleted, self._keep_s)

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, exists, select, text
 
 from sockbpf.store.data.schema import ANYBODY, ENTRY, EPISODE, HOST, PAIR
+from sockbpf.store.data.timeline_rows import forget_entries, forget_episodes
+from sockbpf.store.data.turn import take_turn
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select, Table
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection, Select
 
 SLICE = 1000
 """So many entries are deleted in one transaction."""
@@ -18,13 +22,28 @@ SLICE = 1000
 
 def delete_entries(connection: Connection, chosen: Select[Any]) -> int:
     """Delete the entries whose number and time this query returns; return how many."""
+    take_turn(connection)
     rows = [{"of_n": row[0], "of_at": row[1]} for row in connection.execute(chosen)]
     if rows:
+        times = [row["of_at"] for row in rows]
+        which = (ENTRY.c.n.in_([row["of_n"] for row in rows]), ENTRY.c.at.between(min(times), max(times)))
+        alerts = connection.execute(select(ENTRY).where(*which, ENTRY.c.key.is_not(None))).mappings().all()
         for table in (PAIR, ENTRY):  # the time tells PostgreSQL in which partition to look
             connection.execute(
                 delete(table).where(table.c.at == bindparam("of_at"), table.c.n == bindparam("of_n")), rows
             )
+        forget_entries(connection, alerts)
     return len(rows)
+
+
+def delete_episodes(connection: Connection, rows: Sequence[Mapping[Any, Any]]) -> None:
+    """Delete episodes, by their rows of the table."""
+    if rows:
+        connection.execute(
+            delete(EPISODE).where(EPISODE.c.host == bindparam("of_host"), EPISODE.c.id == bindparam("of_id")),
+            [{"of_host": row["host"], "of_id": row["id"]} for row in rows],
+        )
+        forget_episodes(connection, rows)
 
 
 def is_at_its_most(connection: Connection) -> bool:
@@ -41,16 +60,19 @@ def make_room(connection: Connection) -> int:
         its = select(ENTRY.c.id, ENTRY.c.host).where(whose).order_by(ENTRY.c.n).limit(SLICE)
         named = connection.execute(its).all()
         deleted = delete_entries(connection, oldest)
-        _delete_gone(connection, EPISODE, "id", {row.id for row in named})
-        _delete_gone(connection, HOST, "host", {row.host for row in named})
+        gone = [row.id for row in named if row.id is not None]
+        has_more = exists().where(ENTRY.c.id == EPISODE.c.id)
+        chosen = select(EPISODE).where(EPISODE.c.id.in_(gone), ~has_more)
+        delete_episodes(connection, connection.execute(chosen).mappings().all())
+        _delete_hosts(connection, {row.host for row in named})
         if deleted:
             return deleted
     return 0
 
 
-def _delete_gone(connection: Connection, table: Table, name: str, values: set[str | None]) -> None:
-    """Delete the rows that have one of these values in a column, and of which there is no entry any more."""
-    gone = [{"of": value} for value in values if value is not None]
+def _delete_hosts(connection: Connection, hosts: set[str | None]) -> None:
+    """Delete those of these hosts of which there is no entry any more."""
+    gone = [{"of": host} for host in hosts if host is not None]
     if gone:
-        has_more = exists().where(ENTRY.c[name] == table.c[name])
-        connection.execute(delete(table).where(table.c[name] == bindparam("of"), ~has_more), gone)
+        has_more = exists().where(ENTRY.c.host == HOST.c.host)
+        connection.execute(delete(HOST).where(HOST.c.host == bindparam("of"), ~has_more), gone)

@@ -7,13 +7,15 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.episodes import tell_episodes
 from sockbpf.store.data.hosts import tell_hosts
 from sockbpf.store.data.runs import end_by_runs
 from sockbpf.store.data.schema import ENTRY, PAIR
+from sockbpf.store.data.timeline_rows import tell
+from sockbpf.store.data.turn import take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
     from sockbpf.store.data.entry import Entry
 
-WRITING = 7_362_532
-"""Key of PostgreSQL's advisory lock for writing entries: one of the stores that share the database at a time."""
 MOST_ASKED = 500
 """Keys or ids in one query: a database bounds the parameters of a statement."""
 
@@ -35,9 +35,7 @@ def write(connection: Connection, entries: Sequence[Entry], now_s: float | None 
     """
     if not entries:
         return []
-    if connection.dialect.name == "postgresql":
-        # One store at a time: a key that is not there now stays so, and numbers appear in their order.
-        connection.execute(select(func.pg_advisory_xact_lock(WRITING)))
+    take_turn(connection)  # a key that is not there now stays so, and numbers appear in their order
     known = _known(connection, [entry.key for entry in entries if entry.key])
     are_new = []
     for entry in entries:
@@ -52,7 +50,9 @@ def write(connection: Connection, entries: Sequence[Entry], now_s: float | None 
         else:
             connection.execute(insert(ENTRY), [_row_of(entry, arrived_s) for entry in some])
     hosts = tell_hosts(connection, new, arrived_s)
-    tell_episodes(connection, new, arrived_s, hosts)
+    before, after = tell_episodes(connection, new, arrived_s, hosts)
+    if after:
+        tell(connection, new, before, after, arrived_s)
     end_by_runs(connection, new)
     return are_new
 

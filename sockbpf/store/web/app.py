@@ -20,6 +20,7 @@ from sockbpf.store.web.now import hosts, now
 from sockbpf.store.web.page_files import page_routes
 from sockbpf.store.web.problem import HANDLERS
 from sockbpf.store.web.store_json import METHODS, store_json
+from sockbpf.store.web.timeline import timeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +50,7 @@ def make_app(store: RunningStore, metrics: Collector) -> ASGIApp:
             Route("/alert", AlertRoute(store)),
             Route("/store.json", partial(store_json, store), methods=METHODS),
             Route("/episodes", partial(episodes, store)),
+            Route("/timeline", partial(timeline, store)),
             Route("/stream", StreamRoute(store)),
             Route("/now", partial(now, store)),
             Route("/hosts", partial(hosts, store)),

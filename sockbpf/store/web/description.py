@@ -13,7 +13,7 @@ from sockbpf.store.data.episode_order import CURSOR as EPISODE_CURSOR
 from sockbpf.store.data.episode_order import SORTS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.values import MOST_INTEGER
-from sockbpf.store.web import description_now
+from sockbpf.store.web import description_now, description_timeline
 from sockbpf.store.web.posted import MOST_ENTRIES
 from sockbpf.store.web.problem import MEDIA_TYPE
 
@@ -212,6 +212,17 @@ HOSTS: dict[str, Any] = {
     "responses": {**_answers(), "200": _content("Hosts.", description_now.HOSTS)},
     "parameters": _query(**description_now.OF_HOSTS),
 }
+TIMELINE: dict[str, Any] = {
+    "summary": "How many alerts, how bad, and how long services were over, in buckets of any window of time.",
+    "description": "Of buckets of which not all is known, the values are null, and `partial` is true.",
+    "tags": ["alerts"],
+    "responses": {**_answers(), "200": _content("The timeline.", description_timeline.ANSWER)},
+    "parameters": _query(
+        **{name: schema for name, schema in FILTERS.items() if name != "limit"},
+        **{name: CHOSEN[name] for name in COLUMNS if name in CHOSEN and name != "event"},
+        **description_timeline.OWN,
+    ),
+}
 STREAM: dict[str, Any] = {
     "summary": "New entries as they come, as server-sent events; Last-Event-ID resumes.",
     "tags": ["alerts"],
@@ -240,6 +251,7 @@ def document() -> dict[str, Any]:
             "/alert": {"get": ALERT},
             "/store.json": {"get": FIND, "post": POST, "delete": DELETE},
             "/episodes": {"get": EPISODES},
+            "/timeline": {"get": TIMELINE},
             "/stream": {"get": STREAM},
             "/now": {"get": NOW},
             "/hosts": {"get": HOSTS},

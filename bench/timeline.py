@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""How soon the store answers what happened in 15 minutes or 30 days, among a million alerts, on both databases."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import psycopg
+import requests
+from psycopg import sql
+from sqlalchemy import select
+from sqlalchemy.engine import Engine
+
+from bench.figure import Figure, median, percentile
+from bench.store import FIRST_S, MILLION, SPAN_S, filled, serving
+from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.migration import migrate
+from sockbpf.store.data.schema import ENTRY, EPISODE
+from sockbpf.store.data.timeline_tables import SERIES, STATE, TIMELINE
+from tests.store.serving import Store, new_database, postgresql
+
+ASKED = 100
+GOAL_MS = 50.0
+QUARTER_S, MONTH_S = 900, 30 * 86_400
+COPIED = 5000
+
+
+def copied(count: int, server: str) -> str:
+    """Return a PostgreSQL database that holds what the SQLite file of `filled` does."""
+    url = new_database(server)
+    target = open_engine(url.replace("postgresql://", "postgresql+psycopg://"), connections=1)
+    migrate(target)
+    target.dispose()
+    source = open_engine(f"sqlite:///{filled(count).absolute()}", connections=1, read_only=True)
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute("delete from timeline_state")
+        for table in (ENTRY, EPISODE, SERIES, TIMELINE, STATE):
+            names = [column.name for column in table.columns]
+            columns = sql.SQL(", ").join(map(sql.Identifier, names))
+            into = sql.SQL("copy {} ({}) from stdin").format(sql.Identifier(table.name), columns)
+            with cursor.copy(into) as copy:
+                for row in _rows(source, table):
+                    copy.write_row(row)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+    source.dispose()
+    return url
+
+
+def _rows(source: Engine, table: object) -> Iterator[tuple[object, ...]]:
+    with source.connect() as connection:
+        rows = connection.execution_options(yield_per=COPIED).execute(select(table))  # type: ignore[call-overload]
+        while some := list(islice(rows, COPIED)):
+            yield from map(tuple, some)
+
+
+def asking(store: Store, name: str, asked: int, chance: random.Random) -> list[Figure]:
+    """Measure through HTTP; no two questions are alike."""
+    session = requests.Session()
+
+    def quarter() -> str:
+        begin_s = FIRST_S + chance.uniform(0, SPAN_S - QUARTER_S)
+        return f"from={begin_s:.3f}&to={begin_s + QUARTER_S:.3f}"
+
+    def month() -> str:
+        begin_s = FIRST_S - chance.uniform(0, 600)
+        return f"from={begin_s:.3f}&to={begin_s + MONTH_S:.3f}"
+
+    def of_one() -> str:
+        which = chance.choice((f"host=web{chance.randrange(20)}", "service=nginx", "type=SEND"))
+        return f"{chance.choice((quarter, month))()}&{which}"
+
+    def by_port() -> str:
+        return f"{chance.choice((quarter, month))()}&port={chance.choice((443, 5432))}"
+
+    questions: list[tuple[str, Callable[[], str], bool]] = [
+        ("15 minutes", quarter, True),
+        ("30 days", month, True),
+        ("either, of a host, a service or a type", of_one, False),
+        ("either, by a port: the newest 2000 are read", by_port, False),
+    ]
+    figures = []
+    for what, question, is_goal in questions:
+        took_ms = []
+        for _ in range(asked):
+            target = f"{store.url}/timeline?{question()}"
+            begun = time.perf_counter()
+            answer = session.get(target, timeout=30)
+            took_ms.append((time.perf_counter() - begun) * 1e3)
+            assert answer.status_code == 200, answer.text
+        figures.append(
+            Figure(
+                f"the timeline of {what}, {name}, the slowest of {asked}",
+                "ms",
+                (max(took_ms),),
+                f"at most {GOAL_MS:g} ms" if is_goal else "",
+                max(took_ms) <= GOAL_MS if is_goal else None,
+                note=f"p50 {median(took_ms):.1f}, p99 {percentile(took_ms, 0.99):.1f}",
+            )
+        )
+    return figures
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Return the figures of the timeline; quick ones are not to be believed."""
+    count, asked = (5000, 7) if quick else (MILLION, ASKED)
+    with serving(f"sqlite:///{filled(count).absolute()}") as store:
+        figures = asking(store, f"{count} alerts in SQLite", asked, random.Random(count))
+    with postgresql() as server, serving(copied(count, server)) as store:
+        figures += asking(store, f"{count} alerts in PostgreSQL", asked, random.Random(count))
+    return figures
