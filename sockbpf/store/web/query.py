@@ -11,7 +11,8 @@ from sockbpf.store.web.problem import Problem
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-MOST_PARAMETERS = 64
+MOST_PARAMETERS = 128
+"""A heartbeat has one for each counter, and a dozen more."""
 
 
 def parameters(scope: Scope) -> list[tuple[str, str]]:
