@@ -19,9 +19,14 @@ from tests.live.daemons import free_port, program, running
 from tests.live.waiting import DEADLINE_S, until
 
 ALERTMANAGER = """
-route: {{receiver: webhook, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
-receivers: [{{name: webhook, webhook_configs: [{{url: '{url}', send_resolved: true}}]}}]
+route:
+  {{receiver: webhook, group_by: ['...'], group_wait: 0s, group_interval: 1s, repeat_interval: 1h,
+    routes: [{{matchers: ['unit="db.service"'], receiver: db}}]}}
+receivers:
+  - {{name: webhook, webhook_configs: [{{url: '{url}', send_resolved: true}}]}}
+  - {{name: db, webhook_configs: [{{url: '{url}', send_resolved: true}}]}}
 """
+"""Both of its receivers are ours; what they are told says for which."""
 
 
 @dataclass

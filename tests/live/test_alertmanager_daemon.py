@@ -118,6 +118,31 @@ def test_a_flap_and_a_second_socket_are_no_new_alert(alertmanager: AlertmanagerD
     )
 
 
+def test_ten_flaps_are_one_alert_and_none_is_active_when_none_is_over(alertmanager: AlertmanagerDaemon) -> None:
+    fingerprints = set()
+    with closing(Alertmanager(url=alertmanager.url, timeout_s=DEADLINE_S)) as destination:
+        for flap in range(10):
+            destination.send(at(20 - 2 * flap, id=f"flap {flap}"))
+            fingerprints |= {alert["fingerprint"] for alert in until(alertmanager.alerts, "the alert")}
+            destination.send(at(19 - 2 * flap, id=f"flap {flap}", event="cleared", duration="1.000000"))
+            until(lambda: not alertmanager.alerts(), "no alert")
+    assert len(fingerprints) == 1
+
+
+def test_a_unit_has_a_route_of_its_own(alertmanager: AlertmanagerDaemon) -> None:
+    with closing(Alertmanager(url=alertmanager.url, timeout_s=DEADLINE_S)) as destination:
+        destination.send(at(5, id="of the database", unit="db.service"))
+        destination.send(at(5, id="of the web", unit="nginx.service"))
+    for id_ in ("of the database", "of the web"):
+        alertmanager.notice("firing", id_)
+    told = {
+        (notice["receiver"], alert["annotations"]["id"])
+        for notice in alertmanager.notified
+        for alert in notice["alerts"]
+    }
+    assert told == {("db", "of the database"), ("webhook", "of the web")}
+
+
 def test_what_alertmanager_will_never_take_is_permanent(alertmanager: AlertmanagerDaemon) -> None:
     with closing(Alertmanager(url=alertmanager.url, timeout_s=DEADLINE_S)) as destination:
         with pytest.raises(TransportError, match="answered 400") as failed:
