@@ -96,7 +96,7 @@ def test_a_short_silence_ends_by_itself(
 ) -> None:
     client, server = tcp_pair(stack)
     monitor = start_monitor(thresholds=thresholds(THRESHOLD), status={"socket": str(at)})
-    said(at, "--match", f"process=python*,local_port={port(server)}", "--for", "3s")
+    said(at, "--match", f"process=py*,local_port={port(server)}", "--for", "3s")
     client.sendall(bytes(OVER))
     until(lambda: status(at)["silenced"] == 1, "a queue that is not told")
     told = receiver.first(event="exceeded", local_port=port(server), type="RECV")
