@@ -22,6 +22,7 @@ from sockbpf.delivery.routes import Route, Routes
 from sockbpf.process.clock import boot_id, boottime_s
 from sockbpf.process.life import REST_S, setting_aside, start_thread
 from sockbpf.record.alert import HEARTBEAT
+from sockbpf.record.left import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -279,6 +280,8 @@ class Outbox:
         """Return what the journal is to hold of what an alert told of, and what it need not hold any more."""
         if not lefts:
             return [], self._open.end(fields["id"])
+        first = self._open.first(fields["id"]) or first_of(fields)
+        lefts = [left if left.fold else replace(left, first=first) for left in lefts]
         at = time.time(), self._boot, boottime_s()
         opened = [open_of(fields, left, n, at) for n, left in enumerate(lefts, self._n + 1)]
         self._n += len(opened)

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.breaker import Breaker, Bucket
+from sockbpf.delivery.destinations import alertmanager, open_incidents
 from sockbpf.delivery.destinations.http_get import HttpGet
-from sockbpf.delivery.destinations.open_incidents import take_over
 from sockbpf.delivery.destinations.table import INCIDENTS, ONE_WRITER
 from sockbpf.delivery.incidents import Incidents, led
 from sockbpf.delivery.outbox import Outbox
@@ -24,6 +24,7 @@ from sockbpf.monitor.rehearsal import maker_of, rehearse
 from sockbpf.monitor.rule_terms import destinations_by_rule
 from sockbpf.process.clock import boottime_s, monotonic_ns
 from sockbpf.record.alert import (
+    CLEARED,
     HEARTBEAT,
     OF_MONITOR,
     STARTED,
@@ -86,7 +87,9 @@ class Dispatch:
             counters=counters,
             line=_log,
         )
-        take_over(self._outbox.found_open(), socket.gethostname(), time.monotonic())
+        found = self._outbox.found_open()
+        open_incidents.take_over(found, socket.gethostname(), time.monotonic())
+        alertmanager.take_over(found)
         self._config = config
         self._only = destinations_by_rule(config)
         self._incidents: dict[tuple[str, str], Incidents] = {}
@@ -190,10 +193,18 @@ class Dispatch:
     def alert(self, notices: Sequence[Notice | Folded]) -> None:
         """Make an alert of each notice and give it to the outbox; never waits."""
         offset_ns = time.time_ns() - monotonic_ns()
-        alerts = [self._new.of_notice(notice, offset_ns) for notice in led(notices)]
+        alerts = [
+            self._new.of_notice(notice, offset_ns, is_kept=self._tells_ends(notice))
+            for notice in led(notices)
+        ]
         if alerts:
             self._counters.add("alerts", len(alerts))
             self._outbox.put(alerts)
+
+    def _tells_ends(self, notice: Notice | Folded) -> bool:
+        """Tell whether the end of this episode is told: else nobody can know what is open."""
+        events = (notice if isinstance(notice, Notice) else notice.notice).applied.events
+        return CLEARED in (self._config.events if events is None else events)
 
     def left_open(self) -> list[Left]:
         """Return the episodes that an earlier run told and did not end, as far as the journal has been read."""

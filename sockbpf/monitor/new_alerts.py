@@ -30,8 +30,11 @@ class NewAlerts:
         self._run = run
         self._boot = boot_id()
 
-    def of_notice(self, notice: Notice | Folded, unix_offset_ns: int) -> NewAlert:
-        """Return the alert of a notice; the offset is Unix time less CLOCK_MONOTONIC."""
+    def of_notice(self, notice: Notice | Folded, unix_offset_ns: int, *, is_kept: bool) -> NewAlert:
+        """Return the alert of a notice; the offset is Unix time less CLOCK_MONOTONIC.
+
+        `is_kept` says that a later run is to go on with what has not ended.
+        """
         one = notice if isinstance(notice, Notice) else notice.notice
 
         def fields(seq: int) -> Mapping[str, str]:
@@ -40,7 +43,7 @@ class NewAlerts:
 
         account = account_of(one.socket.uid if one.socket else 0)
         left = partial(lefts_of_notice, notice, self._boot, unix_offset_ns)
-        return NewAlert(f"{one.id}/{one.event}", account, fields, left=left)
+        return NewAlert(f"{one.id}/{one.event}", account, fields, left=left if is_kept else None)
 
     def of_monitor(self, event: str, about: Mapping[str, object]) -> NewAlert:
         """Return an event about the monitor itself, with what is to be said about it."""

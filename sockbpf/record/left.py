@@ -27,6 +27,12 @@ MOST_NS = 2**63
 LONGEST = 1024
 """Characters of a text that is kept; a longer one is not."""
 
+FIRST = (
+    *("host", "condition", "severity", "type", "protocol", "local_port", "remote_port"),
+    *("name", "unit", "comm", "fold", "count"),
+)
+"""The fields that labels and names of incidents are made of: some become known later, or change."""
+
 NO_SOCKET = Socket(Protocol.TCP, "", 0, "", 0, 0, 0)
 
 
@@ -74,6 +80,8 @@ class Left:
     """Of a rate: the counter's name; there is no socket."""
     seconds: int = 0
     """Of a rate: what the threshold is for."""
+    first: str = ""
+    """The fields of its first alert by which a receiver may know it again, as JSON; not of what a fold told of."""
 
     @property
     def socket(self) -> Socket | None:
@@ -87,6 +95,13 @@ class Left:
     def host_counter(self) -> HostCounter | None:
         """The counter of a rate."""
         return HostCounter(self.counter, self.netns) if self.counter else None
+
+    def first_fields(self) -> dict[str, str]:
+        """Return `first` read. Raise ValueError if it makes no sense."""
+        fields = json.loads(self.first or "{}")
+        if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
+            raise ValueError("first: no fields")
+        return fields
 
     def text(self) -> str:
         """Return it as JSON."""
@@ -165,6 +180,11 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else ""
 
 
+def first_of(fields: Mapping[str, str]) -> str:
+    """Return what is kept as `first` of the fields of an alert."""
+    return json.dumps({name: fields[name] for name in FIRST if name in fields}, separators=(",", ":"))
+
+
 TYPES = {"str": str, "int": int, "bool": bool}
 
 
@@ -191,6 +211,7 @@ def _checked(said: Mapping[str, object]) -> Left:
     left = Left(**values)  # type: ignore[arg-type]
     if left.counter and (not NAME.fullmatch(left.counter) or left.seconds not in PER):
         raise ValueError(f"counter: {left.counter!r}")
+    left.first_fields()
     Common(left.common or Common.PROCESS)
     # its words and numbers are among those that there are
     left.ended(left.boot, left.told_ns, left.unix_ns, "")

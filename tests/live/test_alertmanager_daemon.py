@@ -118,7 +118,9 @@ def test_a_flap_and_a_second_socket_are_no_new_alert(alertmanager: AlertmanagerD
     )
 
 
-def test_ten_flaps_are_one_alert_and_none_is_active_when_none_is_over(alertmanager: AlertmanagerDaemon) -> None:
+def test_ten_flaps_are_one_alert_and_none_is_active_when_none_is_over(
+    alertmanager: AlertmanagerDaemon,
+) -> None:
     fingerprints = set()
     with closing(Alertmanager(url=alertmanager.url, timeout_s=DEADLINE_S)) as destination:
         for flap in range(10):

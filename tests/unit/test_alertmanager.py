@@ -7,14 +7,17 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 
-from sockbpf.delivery.destinations.alertmanager import Alertmanager, alert_of
+from sockbpf.delivery.destinations import alertmanager
+from sockbpf.delivery.destinations.alertmanager import Alertmanager, alert_of, labels_of, take_over
 from sockbpf.delivery.transport import TransportError
+from sockbpf.record.left import first_of, lefts_of_notice
+from tests.unit.notices import notice
 
 EXCEEDED = {
     "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",
@@ -34,6 +37,7 @@ FOLDED = {
     "size": "9", "threshold": "8", "peak": "10", "duration": "0", "id": "f", "seq": "7", "host": "h",
     "mode": "ebpf", "count": "37", "worst": "10.0.0.2:5=9;[::1]:6=9",
 }  # fmt: skip
+(LEFT,) = lefts_of_notice(notice("exceeded", 1, 1), "boot", 0)
 HEARTBEAT = {"event": "heartbeat", "timestamp": "1795343123.000000", "host": "h", "seq": "7", "alerts": "12"}
 
 
@@ -160,6 +164,22 @@ def test_a_folded_alert_has_the_service_that_its_sockets_have_in_common(
     fold: dict[str, str], service: str | None
 ) -> None:
     assert alert_of(FOLDED | fold)["labels"].get("service") == service
+
+
+def test_after_a_restart_the_labels_are_those_of_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process became known later: by other labels the end would end nothing."""
+    monkeypatch.setattr(alertmanager, "_earlier", {})
+    begun = {key: text for key, text in EXCEEDED.items() if key not in {"pid", "comm"}}
+    left = replace(LEFT, id=EXCEEDED["id"], first=first_of(begun))
+    with (
+        served_with(200) as served,
+        closing(Alertmanager(url=served.url, timeout_s=30, labels={"team": "net"})) as destination,
+    ):
+        take_over([left])
+        destination.send(CLEARED)
+    ((_, (posted,)),) = served.posted
+    assert posted["labels"] == labels_of(begun, {"team": "net"})
+    assert posted["labels"] != labels_of(CLEARED, {"team": "net"})
 
 
 @pytest.mark.parametrize("below", ["", "/", "/prefix", "/prefix/"])

@@ -110,7 +110,8 @@ def test_in_a_later_boot_its_beginning_is_as_long_ago_by_the_date() -> None:
         ("id", 7), ("since_ns", "7"), ("since_ns", 7.0), ("told_ns", 2**64), ("told_ns", True), ("netns", None),
         ("protocol", 99), ("direction", 9), ("mode", "guess"), ("condition", ""), ("severity", "bad"), ("is_fold", 1),
         ("common", "?"),
-        ("counter", "7"), ("fold", None), ("user", 7), ("seconds", True),
+        ("counter", "7"), ("fold", None), ("user", 7), ("first", "[]"), ("first", '{"a":7}'), ("first", "x"),
+        ("seconds", True),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(name: str, value: object) -> None:

@@ -38,6 +38,10 @@ def told_of_several(seq: int, event: str, *numbers: int) -> NewAlert:
     return NewAlert("fold", 0, lambda _: alert(folded.notice.id, seq, event), left=left)
 
 
+def _always(fields: dict[str, str], _: int) -> dict[str, str]:
+    return fields
+
+
 def found(path: Path) -> dict[str, int]:
     """Return the peaks of the episodes that the next monitor finds open, by id."""
     at = office(path, {"http": Scripted()})
@@ -56,6 +60,22 @@ def test_what_was_told_and_has_not_ended_is_found_by_the_next_monitor_and_the_on
     assert found(path) == {"id-0-1": 3000, "id-0-3": 3007}
     assert found(path) == {"id-0-1": 3000, "id-0-3": 3007}
     assert sum(owed.destination == NOBODY for owed in read(path.read_bytes()).owed.values()) == 2
+
+
+def test_the_fields_of_the_first_alert_are_kept_over_runs(path: Path) -> None:
+    """Labels are made of them: the process may become known later."""
+    made = notice(EXCEEDED, 1, S)
+    left = partial(lefts_of_notice, made, "boot", 0)
+    for more in ({}, {"comm": "nginx"}, {"comm": "nginx"}):
+        fields = {**alert(made.id, 1), "host": "web1", **more}
+        at = office(path, {"http": Scripted()})
+        at.outbox.put([NewAlert("x", 0, partial(_always, fields), left=left)])
+        assert at.stop() == 0
+        then = office(path, {"http": Scripted()})
+        (found_open,) = then.outbox.left_open
+        assert then.stop() == 0
+        first = found_open.first_fields()
+        assert (first["host"], first.get("comm")) == ("web1", None)
 
 
 def test_an_end_in_a_later_run_is_the_end(path: Path) -> None:

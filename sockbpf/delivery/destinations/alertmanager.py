@@ -17,7 +17,9 @@ from sockbpf.record.incident import service_of
 from sockbpf.record.text import printable, rfc3339, sentence, without_markup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from sockbpf.record.left import Left
 
 NAMES = {
     Condition.SIZE.value: "SocketQueueLarge",
@@ -32,6 +34,14 @@ MOST_PLACES = 16
 """Alertmanagers of which is remembered what is open there, over changes of the settings too."""
 
 _open_at: OrderedDict[str, LabelSets] = OrderedDict()
+_earlier: dict[str, Mapping[str, str]] = {}
+"""Id of what an earlier run of the monitor left open -> the fields with which it began, which make its labels."""
+
+
+def take_over(lefts: Iterable[Left]) -> None:
+    """Go on with what an earlier run of the monitor left open, by the labels that it began with."""
+    if _open_at:
+        _earlier.update({left.id: left.first_fields() for left in lefts if left.first})
 
 
 def labels_of(fields: Mapping[str, str], static: Mapping[str, str]) -> dict[str, str]:
@@ -51,15 +61,19 @@ def labels_of(fields: Mapping[str, str], static: Mapping[str, str]) -> dict[str,
     return {name: printable(text) for name, text in (labels | dict(static)).items() if text}
 
 
-def alert_of(fields: Mapping[str, str], static: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the alert in the form of the API; all fields are annotations.
+def alert_of(
+    fields: Mapping[str, str],
+    static: Mapping[str, str] | None = None,
+    first: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the alert in the form of the API; all fields are annotations, labels are of `first`, if that is there.
 
     Only `cleared` has `endsAt`. Without it Alertmanager resolves the alert itself when it was not posted again for
     `resolve_timeout`, 5 minutes by default; `repeat` should be shorter.
     """
     at = Decimal(fields["timestamp"])
     posted: dict[str, Any] = {
-        "labels": labels_of(fields, static or {}),
+        "labels": labels_of(first or fields, static or {}),
         "annotations": {"summary": sentence(without_markup(fields))} | dict(fields),
         "startsAt": rfc3339(at - Decimal(fields.get("duration", "0"))),
     }
@@ -93,7 +107,7 @@ class Alertmanager:
     def send(self, fields: Mapping[str, str]) -> None:
         """Post the alert. Raise TransportError, a permanent one if Alertmanager will never take the alert."""
         if fields["event"] in EVENTS:
-            alert = alert_of(fields, self._static)
+            alert = alert_of(fields, self._static, _earlier.get(fields["id"]))
             self._post.post([self._open.merged(fields["id"], alert)])
             self._open.posted(fields["id"], alert, time.monotonic())
 
