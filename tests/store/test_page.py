@@ -170,6 +170,43 @@ def test_a_monitor_that_polls_is_shown_and_a_host_on_which_nothing_is_over_is_sa
     expect(card.locator(".said")).to_have_text("● monitor does not see all")
 
 
+def test_what_was_is_drawn_by_service_and_a_name_narrows_all(
+    one: Store, open_page: OpenPage, tmp_path: Path
+) -> None:
+    for number, comm in enumerate(("nginx", "redis", "rsync"), 1):
+        send(one, number, comm=comm, event="ongoing", duration=5)
+    send(one, 3, comm="rsync", event="cleared", seq=50, size=0, duration=7)
+    page = open_page(one)
+    lanes = page.locator("#before .lanes button")
+    expect(lanes).to_have_count(3)
+    expect(lanes.filter(has_text="nginx")).to_contain_text("over now")
+    expect(lanes.filter(has_text="rsync")).to_have_text("rsync")
+    expect(page.get_by_role("img", name="rsync: over for 7.0 s in all")).to_be_visible()
+    page.screenshot(path=tmp_path / "before.png", full_page=True)
+    lanes.filter(has_text="nginx").click()
+    expect(page.locator("#text")).to_have_value('comm="nginx"')
+    for narrowed in (page.locator(ROWS), page.locator(".incidents > li"), lanes):
+        expect(narrowed).to_have_count(1)
+    expect(page.locator("#now .note")).to_have_text("1 further incident does not fit the filter.")
+
+
+def test_hosts_are_listed_with_what_they_watch_by(one: Store, open_page: OpenPage) -> None:
+    about = {"event": "started", "version": "0.1.0", "kernel": "6.1", "run": "r", "id": "r", "seq": "3"}
+    about["timestamp"] = f"{time.time():.6f}"
+    assert tell(one, **about, host="web1", mode="ebpf").status_code == 200
+    assert tell(one, **about | {"event": "stopped"}, host="db1", mode="ebpf").status_code == 200
+    send(one, 1)
+    page = open_page(one)
+    hosts = page.locator("#hosts tbody tr")
+    expect(hosts).to_have_count(2)
+    expect(page.locator("#hosts .reading")).to_have_text("2 hosts: 1 heard, 0 silent, 1 stopped.")
+    for shown in ("heard", "all by hooks", "6.1"):
+        expect(hosts.filter(has_text="web1")).to_contain_text(shown)
+    expect(hosts.filter(has_text="db1")).to_contain_text("stopped")
+    hosts.filter(has_text="web1").get_by_role("button").click()
+    expect(page.locator("#text")).to_have_value('host="web1"')
+
+
 def test_a_chosen_socket_shows_its_sizes(one: Store, open_page: OpenPage, tmp_path: Path) -> None:
     some(one)
     page = open_page(one)

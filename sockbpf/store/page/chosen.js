@@ -2,6 +2,7 @@
 /** The chosen socket: its facts, and its size over time, live. */
 
 import { page } from "./api.js";
+import { commandOf } from "./command.js";
 import { alertKey } from "./episodes.js";
 import { parametersOf, range, sameSocket, socketOf } from "./filter.js";
 import { KEPT, makeSeries } from "./series.js";
@@ -19,6 +20,7 @@ export function makeChosen(changed) {
   const series = makeSeries(byId("series"), byId("series-reading"), byId("series-rows"));
   let socket = null;
   let alerts = new Map();
+  let shown = {};
   let stop = new AbortController();
   byId("socket").querySelector("details").addEventListener("toggle", changed);
 
@@ -59,6 +61,11 @@ export function makeChosen(changed) {
     byId("socket-why").textContent = why(row);
     byId("socket-why").hidden = !why(row);
     byId("socket-name").textContent = `${service(row)}  ${ends(row)}`;
+    shown = row;
+    const command = commandOf(row);
+    byId("socket-command").hidden = !command;
+    const code = byId("socket-command").querySelector("code");
+    if (code.textContent !== command) code.textContent = command;
     fillFacts(byId("socket-facts"), facts(row));
     byId("series").hidden = known.length === 0;
     byId("series-empty").hidden = known.length > 0;
@@ -66,7 +73,8 @@ export function makeChosen(changed) {
     if (known.length) series.show(known);
   }
 
-  return { choose, take, show, is: (row) => socket !== null && sameSocket(socket, socketOf(row)) };
+  byId("socket-copy").addEventListener("click", () => copy(byId("socket-command").querySelector("code"), byId("socket-copy")));
+  return { choose, take, show, shown: () => shown, is: (row) => socket !== null && sameSocket(socket, socketOf(row)) };
 }
 
 /** An alert's fields from a socket's name. */
@@ -113,5 +121,16 @@ function fillFacts(list, pairs) {
     if (dt.textContent !== name) dt.textContent = name;
     if (dd.textContent !== text) dd.textContent = text;
     dd.title = title;
+  }
+}
+
+/** Copy a text; where the browser does not allow that, as by plain HTTP from elsewhere, select it. */
+async function copy(code, button) {
+  getSelection().selectAllChildren(code);
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Selected";
   }
 }

@@ -11,7 +11,7 @@ export const NOTHING = Object.freeze({
   protocol: "",
   type: "",
   event: "",
-  span: "86400",
+  span: "900",
   from: null,
   to: null,
   sort: "-start",

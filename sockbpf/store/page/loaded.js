@@ -11,7 +11,7 @@ const PAGE = { episodes: 300, alerts: 100 };
 export const KEPT = 3000;
 
 /** The filters of episodes that the store has; by others only the loaded rows are filtered. */
-const OF_EPISODES = new Set([
+export const OF_EPISODES = new Set([
   ...["from", "to", "protocol", "type", "ip", "port", "cidr", "host", "pid", "comm", "min_size", "id", "size"],
   ...["local_ip", "local_port", "remote_ip", "remote_port", "name", "cause", "unit", "container", "user"],
 ]);
@@ -94,13 +94,7 @@ export function makeLoaded() {
     next[kind] = null;
   }
 
-  /** The time from which on no episode is missing, null if none is missing at all. */
-  function wholeFrom() {
-    if (next.episodes === null || set?.sort === "-peak") return null;
-    return [...held.episodes.values()].reduce((least, each) => Math.min(least, each.start), Infinity);
-  }
-
-  return { wholeFrom, load, more, arrived, held, next };
+  return { load, more, arrived, held, next };
 }
 
 const PATHS = { episodes: "episodes", alerts: "store.json" };

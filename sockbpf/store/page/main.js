@@ -3,16 +3,17 @@
 
 import { ask } from "./api.js";
 import { makeChosen } from "./chosen.js";
+import { conditionOf } from "./before.js";
 import { COLUMNS, sorted } from "./columns.js";
 import { makeControls } from "./controls.js";
 import { alertKey, episodeKey, isOfEpisode, isOfRun } from "./episodes.js";
-import { conditions, fits, parameters, range, socketOf, wanted } from "./filter.js";
+import { NOTHING, conditions, fits, parameters, socketOf, wanted } from "./filter.js";
+import { listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
 import { KEPT, makeLoaded } from "./loaded.js";
 import { pairs } from "./pairs.js";
 import { makeTable } from "./table.js";
-import { makeNow } from "./now_asked.js";
-import { makeTimeline } from "./timeline.js";
+import { makeViews } from "./views.js";
 import { ago, ends, lasted, number, service, size, utc } from "./words.js";
 
 /** Times from one drawing to the next, from one announcement of new alerts to the next, and while nothing comes. */
@@ -33,11 +34,12 @@ const table = makeTable(byId("rows-head"), byId("rows-body"), {
   sort: (sort) => controls.set({ sort }, sort === "-peak" || controls.get().sort === "-peak" ? "changed" : "looked"),
   choose,
 });
-const incidents = makeNow(byId("now"), { choose, answered: drawCounts, tried });
-const timeline = makeTimeline(byId("timeline"), byId("timeline-reading"), byId("services-rows"), {
+const views = makeViews({ now: byId("now"), before: byId("before"), hosts: byId("hosts") }, {
+  controls,
   choose,
-  zoom: (from, to) => controls.set({ span: "between", from: Math.floor(from * 1e3) / 1e3, to: Math.ceil(to * 1e3) / 1e3 }),
-  service: (row) => controls.set({ text: row.name ? `name=${row.name}` : `:${row.local_port}`, protocol: row.protocol ?? "", type: row.type }),
+  answered: drawCounts,
+  tried,
+  isPaused: () => is.paused,
 });
 
 function choose(row) {
@@ -56,6 +58,7 @@ async function load() {
   if (socket && is.time !== time) loadSocket();
   is.time = time;
   is.busy = true;
+  views.filtered();
   draw();
   await tried(loaded.load(controls.get()), () => {
     is.typing = false;
@@ -103,7 +106,7 @@ function drawAll() {
   drawState();
   const episodes = [...loaded.held.episodes.values()];
   drawTable();
-  timeline.show(narrowed(episodes), range(controls.get()), loaded.wholeFrom());
+  views.draw();
   chosen.show(episodes.filter(chosen.is).sort((one, other) => other.last - one.last)[0]);
 }
 
@@ -183,7 +186,7 @@ function arrived(alert) {
   seen.unshown += 1;
   seen.newest = Math.max(seen.newest ?? 0, number(alert.timestamp) ?? 0);
   if (number(alert.size) > number(seen.worst?.size ?? -1)) seen.worst = alert;
-  if (isOfRun(alert) || isOfEpisode(alert)) incidents.soon();
+  if (isOfRun(alert) || isOfEpisode(alert)) views.soon();
   loaded.arrived(alert);
   chosen.take(alert);
   if (is.paused) byId("pause").textContent = `Resume (${seen.unshown} new)`;
@@ -210,17 +213,23 @@ function everySecond() {
   if (seen.newest) byId("newest").textContent = ago(seen.newest);
 }
 
-byId("pause").addEventListener("click", () => {
+byId("pause").addEventListener("click", pause);
+function pause() {
   is.paused = !is.paused;
   byId("pause").setAttribute("aria-pressed", String(is.paused));
   byId("pause").textContent = is.paused ? "Resume" : "Pause";
   if (!is.paused) draw();
-});
+}
 byId("more").addEventListener("click", () => tried(loaded.more()));
-byId("services").addEventListener("toggle", draw);
-byId("socket-close").addEventListener("click", () => {
+byId("socket-close").addEventListener("click", close);
+function close() {
   controls.set({ socket: null }, "chose");
   byId("table-title").focus();
+}
+byId("socket-service").addEventListener("click", () => {
+  const row = chosen.shown();
+  const of = row.type === "RATE" ? row.name : row.unit || row.container || row.comm || `${row.protocol} ${row.local_port}`;
+  controls.set({ text: conditionOf(String(of)), protocol: "", type: row.type ?? "" });
 });
 byId("socket-only").addEventListener("click", () => {
   const [host, protocol, type, localIp, localPort, remoteIp, remotePort, name] = controls.get().socket;
@@ -228,15 +237,19 @@ byId("socket-only").addEventListener("click", () => {
   const named = both.map(([ip, port]) => (ip.includes(":") ? `[${ip}]:${port}` : `${ip}:${port}`));
   controls.set({ text: [`host="${host.replaceAll('"', "")}"`, ...(name ? [`name=${name}`] : named.length ? named : [`:${localPort}`])].join(" "), protocol, type });
 });
-byId("csv").addEventListener("click", () => tried(download()));
+listenToKeys({
+  pause,
+  close: () => (controls.get().socket ? close() : controls.set({ ...NOTHING, view: controls.get().view })),
+});
+for (const [id, type] of [["csv", "text/csv"], ["json", "application/json"]]) byId(id).addEventListener("click", () => tried(download(id, type)));
 
-/** Download what fits the filter as a file, as many rows as the store gives at once. */
-async function download() {
+/** Download the alerts that fit the filter as a file, as many as the store gives at once. */
+async function download(name, type) {
   const set = controls.get();
-  const answer = await ask("store.json", [...parameters(set), ["limit", "1000"]], { headers: { Accept: "text/csv" } });
+  const answer = await ask("store.json", [...parameters(set), ["limit", "1000"]], { headers: { Accept: type } });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());
-  link.download = "alerts.csv";
+  link.download = `alerts.${name}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
@@ -271,7 +284,7 @@ async function start() {
 function askAll() {
   is.time = "";
   load();
-  tried(incidents.load());
+  views.load();
 }
 
 start();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** What is wrong now: a card for each incident, the worst first; where nothing is, that, and since when all is heard. */
 
+import { page } from "./api.js";
 import { Fill } from "./fill.js";
 import { html, useState } from "./preact.esm.js";
 import { ago, clock, counted, ends, home, lasted, owner, size, utc, visible } from "./words.js";
@@ -10,6 +11,9 @@ const STATES = { over: ["●", "over"], "not-heard": ["◌", "not heard of"], si
 const KINDS = { "silent-host": "host is silent", "blind-monitor": "monitor does not see all" };
 const QUEUES = { SEND: "to send", RECV: "to receive", ACCEPT: "to accept", RATE: "" };
 
+/** So many of its episodes are shown. */
+const MEMBERS = 10;
+
 /** What names an incident in answers that follow one another. */
 export function incidentKey(each) {
   return [each.kind, each.host, each.service_kind, each.service, each.type, each.cause, each.state].join("\n");
@@ -18,9 +22,9 @@ export function incidentKey(each) {
 /**
  * The incidents of an answer to `/now`.
  *
- * `membersOf(incident)` promises its episodes; `choose(episode)` is called with the one that is clicked.
+ * `hidden` is how many the filter hides; `choose(episode)` is called with the one that is clicked.
  */
-export function Now({ now, membersOf, choose }) {
+export function Now({ now, hidden, choose }) {
   const [open, setOpen] = useState("");
   const [members, setMembers] = useState([]);
   async function toggle(key, incident) {
@@ -28,6 +32,7 @@ export function Now({ now, membersOf, choose }) {
     setOpen(open === key ? "" : key);
     if (open !== key) setMembers(await membersOf(incident));
   }
+  if (!now.incidents.length && hidden) return html`<p class="note">None of ${counted(hidden, "incident")} fits the filter.</p>`;
   if (!now.incidents.length) return html`<${AllWell} now=${now} />`;
   return html`
     <ol class="incidents">
@@ -36,6 +41,7 @@ export function Now({ now, membersOf, choose }) {
         return html`<li key=${key}><${Incident} incident=${each} at=${now.at} members=${open === key ? members : null} toggle=${() => toggle(key, each)} choose=${choose} /></li>`;
       })}
     </ol>
+    ${hidden > 0 && html`<p class="note">${counted(hidden, "further incident")} ${hidden === 1 ? "does" : "do"} not fit the filter.</p>`}
     ${now.truncated && html`<p class="note">${counted(now.incidents.length, "incident")} of ${now.count.toLocaleString("en")} are shown.</p>`}`;
 }
 
@@ -99,4 +105,10 @@ function Members({ incident, rows, choose }) {
       </tbody>
     </table>
     ${rows.length > 0 && incident.count > rows.length && html`<p class="note">The worst ${rows.length} of ${incident.count.toLocaleString("en")}.</p>`}`;
+}
+
+/** Return the worst episodes of an incident. */
+async function membersOf(incident) {
+  const found = await Promise.all(incident.episodes.slice(0, MEMBERS).map((id) => page("episodes", [["host", incident.host], ["id", id]])));
+  return found.flatMap((each) => each.rows);
 }

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/** What the store sums up: what is wrong now, what was, the hosts. Asked for, narrowed by the filter, drawn. */
+
+import { ask } from "./api.js";
+import { makeAsked } from "./asked.js";
+import { Before, conditionOf } from "./before.js";
+import { fits, range, wanted } from "./filter.js";
+import { Hosts } from "./hosts.js";
+import { OF_EPISODES } from "./loaded.js";
+import { Now } from "./now.js";
+import { html, render } from "./preact.esm.js";
+
+/** From one question to the next, and how much is asked for. */
+const EVERY_MS = 5000;
+const HOSTS_MS = 10_000;
+const MOST = { now: "200", hosts: "200" };
+
+/** "All" times are those of so many seconds: no store keeps more than that by default. */
+const ALL_S = 90 * 86_400;
+
+/**
+ * Make them in `places`, by name.
+ *
+ * `controls` has the settings; `choose(episode)` is called with one that is clicked, `answered(now)` after each answer of what
+ * is wrong now; `tried` waits for a request, `isPaused()` says whether nothing is to be drawn.
+ */
+export function makeViews(places, { controls, choose, answered, tried, isPaused }) {
+  const held = { now: null, nowAt: 0, before: null, hosts: null };
+  const narrow = (change) => controls.set({ protocol: "", type: "", ...change });
+  const zoom = (from, to) => controls.set({ span: "between", from, to });
+
+  const asks = {
+    now: makeAsked((signal) => json("now", [["limit", MOST.now]], signal), (found) => {
+      held.now = found;
+      held.nowAt = performance.now();
+      answered(found);
+      draw();
+    }, tried, EVERY_MS),
+    before: makeAsked((signal) => json("timeline", asked(controls.get()), signal), (found) => {
+      held.before = found;
+      draw();
+    }, tried, EVERY_MS),
+    hosts: makeAsked((signal) => json("hosts", [["limit", MOST.hosts]], signal), (found) => {
+      held.hosts = found;
+      draw();
+    }, tried, HOSTS_MS),
+  };
+
+  /** Draw what is known; nothing while the page is paused. */
+  function draw() {
+    if (isPaused()) return;
+    if (held.now) {
+      const at = held.now.at + (performance.now() - held.nowAt) / 1000;
+      const list = wanted(controls.get());
+      const incidents = held.now.incidents.filter((each) => fits(each, list));
+      put(places.now, html`<${Now} now=${{ ...held.now, at, incidents }} hidden=${held.now.incidents.length - incidents.length} choose=${choose} />`);
+    }
+    if (held.before) {
+      put(places.before, html`<${Before} timeline=${held.before} over=${servicesOver(held.now)} choose=${(service) => narrow({ text: conditionOf(service) })} zoom=${zoom} />`);
+    }
+    if (held.hosts) put(places.hosts, html`<${Hosts} answer=${held.hosts} choose=${(host) => narrow({ text: `host="${host.replaceAll('"', "")}"` })} />`);
+  }
+
+  setInterval(() => !document.hidden && draw(), 1000);
+  return {
+    draw,
+    /** Ask for all of them. */
+    load: () => Promise.all(Object.values(asks).map((each) => tried(each.load()))),
+    /** Ask again for what depends on the filter. */
+    filtered: () => tried(asks.before.load()),
+    /** Ask soon for what an alert may have changed. */
+    soon: () => [asks.now, asks.before].forEach((each) => each.soon()),
+  };
+}
+
+async function json(path, parameters, signal) {
+  const answer = await ask(path, parameters, { signal });
+  return answer.json();
+}
+
+function put(place, view) {
+  place.querySelector(":scope > .loading")?.remove();
+  render(view, place);
+}
+
+/** Return the parameters of a timeline: of the filter what the store finds episodes by. Words narrow what is loaded alone. */
+function asked(set) {
+  const [from, to] = range(set);
+  const names = new Set();
+  const list = wanted(set).filter(([name]) => name !== "q" && OF_EPISODES.has(name) && !names.has(name) && names.add(name));
+  const end = to ?? Math.ceil(Date.now() / 1000);
+  return [...list, ["from", String(from ?? end - ALL_S)], ["to", String(end)]];
+}
+
+/** The services that are over now, named as the timeline names them. */
+function servicesOver(now) {
+  const over = (now?.incidents ?? []).filter((each) => each.kind === "queues" && each.state === "over");
+  return new Set(over.map((each) => (each.service_kind === "port" ? each.service.replace(":", " ") : each.service)));
+}
