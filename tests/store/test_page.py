@@ -267,7 +267,8 @@ def test_both_ends_of_a_connection_are_one_incident(
     expect(pair.get_by_role("heading")).to_have_text("reader.service on web1")
     expect(pair.locator(".reason")).to_have_text(SENTENCE)
     expect(pair.locator(".about")).to_have_text(
-        "tcp 5432 to receive · 127.0.0.1:5432 ↔ 127.0.0.1:40000 · reader (4711) · other end: writer (12312)"
+        "tcp 5432 to receive · 127.0.0.1:5432 ↔ 127.0.0.1:40000 · reader (4711) · "
+        "↗ at its highest · other end: writer (12312)"
     )
     expect(page.locator(ROWS)).to_have_count(5)
     expect(page.locator(f"{ROWS} .of-comm .below", has_text="reader.service")).to_have_count(1)

@@ -14,7 +14,6 @@ export function Fill({ of }) {
     `${size(of.size, of.type)}${of.limit ? ` of ${size(of.limit, of.type)}` : ""}`,
     of.fill !== null && of.fill !== undefined ? `${of.fill} % full` : "",
     `threshold ${size(of.threshold, of.type)}`,
-    of.peak > of.size ? `peak ${size(of.peak, of.type)}` : "",
   ];
   return html`
     <div class="fill">

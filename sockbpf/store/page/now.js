@@ -83,10 +83,17 @@ function about(incident, at) {
     incident.type === "RATE" ? "" : `${visible(incident.protocol)} ${visible(incident.local_port)} ${QUEUES[incident.type] ?? ""}`.trim(),
     incident.count === 1 && ends({ ...incident, count: null }),
     incident.service_kind !== "process" && owner(incident),
+    trendOf(incident),
     incident.drops > 0 && `${incident.drops.toLocaleString("en")} dropped`,
     incident.other_ends.length > 0 && `other end: ${peer || "on this host"}`,
     incident.state !== "over" && `last heard of ${ago(incident.heard, at)}`,
   ].filter(Boolean).join(" · ");
+}
+
+/** Whether it grows or drains, as far as its latest alert says: that has the size of then, and the highest so far. */
+function trendOf({ type, size: now, peak }) {
+  if (type === "RATE" || now === null || peak === null) return "";
+  return now >= peak ? "↗ at its highest" : `↘ down from ${size(peak, type)}`;
 }
 
 function Members({ incident, rows, choose }) {
