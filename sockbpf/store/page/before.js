@@ -7,7 +7,7 @@ import { brief, clock, counted, lasted, utc, visible } from "./words.js";
 /** A lane is drawn in a picture of this size, and stretched. So many queues over at once fill it. */
 const WIDE = 1000;
 const HIGH = 20;
-const FULL = 16;
+const FULL = 8;
 const TICKS = 4;
 
 /**
@@ -61,7 +61,7 @@ function Lane({ lane, timeline, zoom }) {
 /** The height of a bar, by how many queues were over at once: at least so much that it is seen. */
 function tall(many) {
   if (many <= 0) return 0;
-  return Math.max(2, (HIGH * Math.min(1, Math.log2(1 + many) / Math.log2(1 + FULL))));
+  return Math.max(4, HIGH * Math.min(1, Math.log2(1 + many) / Math.log2(1 + FULL)));
 }
 
 function said(lane, place, { times, width }) {
