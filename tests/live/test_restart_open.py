@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from sockbpf.delivery.journal_lines import read
+from sockbpf.delivery.open_book import NOBODY
+from sockbpf.record.left import left_of
 from tests.live.monitoring import Monitor, launch, thresholds
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, fill, listener, port, tcp_pair, udp_socket
@@ -203,3 +206,20 @@ def test_a_rate_goes_on_while_it_is_seen_again(
     enough.set()
     assert receiver.first(event="cleared", run=run, **counter)["id"] == told["id"]
     assert begun(receiver, counter) == {told["id"]}
+
+
+def test_nothing_is_kept_open_whose_end_is_not_told(
+    receiver: Receiver, stack: ExitStack, started: Callable[..., Monitor], tmp_path: Path
+) -> None:
+    client, server = tcp_pair(stack)
+    for number, (events, kept) in enumerate(((["exceeded"], 0), (["exceeded", "cleared"], 1)), 1):
+        monitor = started(number, events=events, journal={"path": str(tmp_path / f"journal {number}")})
+        client.sendall(bytes(UNREAD))
+        receiver.count(number, event="exceeded", local_port=port(server))
+        monitor.stop()
+        owed = read((tmp_path / f"journal {number}").read_bytes()).owed.values()
+        of_ours = [
+            left for one in owed if one.destination == NOBODY for left in [left_of(one.fields["left"])]
+        ]
+        assert len([left for left in of_ours if left.local_port == port(server)]) == kept
+        drain(server, UNREAD)
