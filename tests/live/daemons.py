@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -36,14 +38,20 @@ def free_port(kind: socket.SocketKind) -> int:
 
 
 @contextmanager
-def running(*command: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("ab") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+def running(
+    *command: str | Path, log: Path, patience_s: float = DEADLINE_S
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run it; at the end it is asked to end, and killed with all of its children if it has not after so long."""
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True) as process,
+    ):
         try:
             yield process
         finally:
             process.terminate()
             try:
-                process.wait(DEADLINE_S)
+                process.wait(patience_s)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
             print(f"--- {command[0]} ---\n{log.read_text(errors='replace')[-5000:]}")

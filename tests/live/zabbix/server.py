@@ -58,6 +58,9 @@ Include={folder}/sockbpf.conf
 """
 
 
+ENDS_S = 5
+"""So long they have to end: now and then the server never does when it is asked to."""
+
 NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
 PORTS = range(20_011, 32_768)
 """Zabbix listens on no higher port."""
@@ -107,13 +110,19 @@ def start_server(programs: Path, folder: Path, database: str, stack: ExitStack) 
     port, web = free_low_port(), free_port()
     config, log = folder / "server.conf", folder / "server.log"
     config.write_text(SERVER.format(port=port, database=where, name=name, folder=folder, few=FEW))
-    stack.enter_context(running(*command(programs, "usr/sbin/zabbix_server", "-f", "-c", config), log=log))
+    stack.enter_context(
+        running(*command(programs, "usr/sbin/zabbix_server", "-f", "-c", config), log=log, patience_s=ENDS_S)
+    )
     environment = {
         "ZABBIX_DATABASE_PORT": str(where.port), "ZABBIX_DATABASE": name, "ZABBIX_SERVER_PORT": str(port),
     }  # fmt: skip
     given = [f"{key}={value}" for key, value in environment.items()]
     served = ["-S", f"127.0.0.1:{web}", "-t", str(programs / "usr/share/zabbix")]
-    stack.enter_context(running(*NOBODY, "env", *given, *php(programs), *served, log=folder / "frontend.log"))
+    stack.enter_context(
+        running(
+            *NOBODY, "env", *given, *php(programs), *served, log=folder / "frontend.log", patience_s=ENDS_S
+        )
+    )
     api = Api(f"http://127.0.0.1:{web}/api_jsonrpc.php")
     until(api.is_there, (folder / "frontend.log").read_text)
     until(
@@ -133,7 +142,7 @@ def start_agent(programs: Path, folder: Path, parameter: str, sudoers: str, stac
     allowed.chmod(0o440)
     inside = f'mount --bind {allowed} /etc/sudoers && exec "$@"'
     agent = command(programs, "usr/sbin/zabbix_agentd", "-f", "-c", config)
-    stack.enter_context(running(*in_mounts(inside, agent), log=folder / "agent.log"))
+    stack.enter_context(running(*in_mounts(inside, agent), log=folder / "agent.log", patience_s=ENDS_S))
     return port
 
 
