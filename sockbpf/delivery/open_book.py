@@ -44,7 +44,7 @@ class OpenBook:
 
     def find(self, found: list[Owed]) -> tuple[list[Left], list[Owed]]:
         """Take over what an earlier run kept, of all that the journal held; return it, and what makes no sense."""
-        lefts: list[Left] = []
+        lefts: dict[str, Left] = {}
         senseless: list[Owed] = []
         for owed in found:
             if owed.destination != NOBODY:
@@ -57,8 +57,9 @@ class OpenBook:
             if left.id in self._kept:
                 senseless.append(self._kept[left.id])  # what was told later is kept
             self._note(left, owed)
-            lefts = [one for one in lefts if one.id != left.id] + [left]
-        return lefts, senseless
+            lefts.pop(left.id, None)
+            lefts[left.id] = left
+        return list(lefts.values()), senseless
 
     def keep(self, left: Left, owed: Owed) -> list[Owed]:
         """Keep this from now on; return what the journal need not hold any more."""
