@@ -6,14 +6,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 
 from sockbpf.counters import LOSSES
 from sockbpf.record.alert import STOPPED
-from sockbpf.store.data.digest import is_sound
 from sockbpf.store.data.runs import TRUST_OF_EPISODE
 from sockbpf.store.data.schema import EPISODE, HOST
-from sockbpf.store.data.search import AlteredError
+from sockbpf.store.data.search import check_rows
 from sockbpf.store.data.states import HEARD_OF, OVER, SILENT, state_of_episode, state_of_host
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def find_hosts(
         select(HOST, its_state.label("state")).where(*chosen).order_by(order, HOST.c.host).limit(limit + 1)
     )
     rows = rows_of(connection, wanted)
-    check_hosts(rows)
+    check_rows(rows, HOST)
     counts = {row.state: row.count for row in connection.execute(_counts(its_state))}
     over = _over(connection, now_s)
     return {
@@ -91,17 +90,6 @@ def rows_of(connection: Connection, wanted: Select[Any]) -> list[dict[str, Any]]
     found = connection.execute(wanted)
     names = tuple(found.keys())
     return [dict(zip(names, row, strict=True)) for row in found]
-
-
-def check_hosts(rows: list[dict[str, Any]]) -> None:
-    """Raise AlteredError if some of these rows are not as they were written."""
-    altered = [
-        and_(HOST.c.host == row["host"], HOST.c.trusted == row["trusted"])
-        for row in rows
-        if not is_sound(row, HOST)
-    ]
-    if altered:
-        raise AlteredError(HOST, or_(false(), *altered), len(altered))
 
 
 def shown_host(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, false, func, or_, select
+from sqlalchemy import and_, func, or_, select
 
-from sockbpf.store.data.digest import is_sound
-from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, check_hosts, rows_of, shown_host
+from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, rows_of, shown_host
 from sockbpf.store.data.incidents import (
     BLIND_MONITOR,
     SILENT_HOST,
@@ -18,7 +17,7 @@ from sockbpf.store.data.incidents import (
     worst_first,
 )
 from sockbpf.store.data.schema import EPISODE, HEARD, HOST
-from sockbpf.store.data.search import AlteredError
+from sockbpf.store.data.search import check_rows
 from sockbpf.store.data.states import (
     HEARD_OF,
     NOT_HEARD,
@@ -65,13 +64,7 @@ def _open_episodes(connection: Connection, now_s: float, host: str) -> tuple[lis
         statement = statement.where(EPISODE.c.host == host)
     statement = statement.order_by(HEARD.desc()).limit(MOST_EPISODES + 1)
     rows = rows_of(connection, statement)
-    altered = [
-        and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
-        for row in rows
-        if not is_sound(row, EPISODE)
-    ]
-    if altered:
-        raise AlteredError(EPISODE, or_(false(), *altered), len(altered))
+    check_rows(rows, EPISODE)
     for row in rows:
         row["ours"] = 1 if row["trusted"] is None else row["trusted"]
     return rows[:MOST_EPISODES], len(rows) > MOST_EPISODES
@@ -89,7 +82,7 @@ def _troubled_hosts(connection: Connection, now_s: float, host: str) -> tuple[li
         statement = statement.where(HOST.c.host == host)
     statement = statement.order_by(its_state.desc(), HOST.c.heard.desc()).limit(MOST_HOSTS + 1)
     rows = rows_of(connection, statement)
-    check_hosts(rows)
+    check_rows(rows, HOST)
     return [shown_host(row) for row in rows[:MOST_HOSTS]], len(rows) > MOST_HOSTS
 
 

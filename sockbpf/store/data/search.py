@@ -21,6 +21,8 @@ from sockbpf.store.data.states import OVER, episodes_with_state, shown_episode, 
 from sockbpf.store.data.values import searchable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
     from sockbpf.store.data.filters import Filter
@@ -85,6 +87,16 @@ def _with_bodies(
     return [(n, at_s, bodies[n]) for n, at_s, _ in places if n in bodies]
 
 
+def check_rows(rows: Iterable[Mapping[Any, Any]], table: Table) -> None:
+    """Raise AlteredError, which names them by their key, if some of these rows are not as they were written."""
+    key = table.primary_key.columns
+    altered = [
+        and_(*(column == row[column.name] for column in key)) for row in rows if not is_sound(row, table)
+    ]
+    if altered:
+        raise AlteredError(table, or_(false(), *altered), len(altered))
+
+
 def find_episodes(connection: Connection, wanted: Filter, at_s: float | None = None) -> list[dict[str, Any]]:
     """Return the episodes that fit, the greatest by `sort` first, as they are at this time; None is the present."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -92,13 +104,7 @@ def find_episodes(connection: Connection, wanted: Filter, at_s: float | None = N
     for sides in _sides(wanted):
         statement = episodes_statement(connection, wanted, sides, now_s)
         rows = connection.execute(statement).mappings().all()
-        altered = [
-            and_(EPISODE.c.host == row["host"], EPISODE.c.id == row["id"])
-            for row in rows
-            if not is_sound(row, EPISODE)
-        ]
-        if altered:
-            raise AlteredError(EPISODE, or_(false(), *altered), len(altered))
+        check_rows(rows, EPISODE)
         for row in rows:
             found[row["host"], row["id"]] = shown_episode(row)
     return sorted(found.values(), key=lambda row: sort_key(row, wanted.sort), reverse=True)[: wanted.limit]
