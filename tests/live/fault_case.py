@@ -98,7 +98,7 @@ class Case:
 
     def log(self) -> str:
         with suppress(FileNotFoundError):
-            return (self.folder / "log").read_text(errors="replace")
+            return "".join((self.folder / "log").read_text(errors="replace").rpartition("\n")[:2])
         return ""
 
     def lost(self, *, in_journal: bool) -> set[str]:

@@ -36,7 +36,8 @@ class Monitor:
         return self.process.pid
 
     def log(self) -> str:
-        return self.log_file.read_text(errors="replace")
+        """Return the lines it has written whole: one may be read while it is written."""
+        return "".join(self.log_file.read_text(errors="replace").rpartition("\n")[:2])
 
     def wait_armed(self) -> None:
         def armed() -> bool:
