@@ -2,7 +2,8 @@
 """Boot a stock kernel under emulation and run one command of the checkout in it.
 
 Emulation, not KVM: it is to be had wherever the tests run. Nothing is shared with the guest: it has disks that it
-cannot write to, and two serial lines, one for what the kernel says and one for what the command says.
+cannot write to, unless one is kept for the next boot, and two serial lines, one for what the kernel says and one for
+what the command says.
 """
 
 from __future__ import annotations
@@ -47,8 +48,11 @@ class Outcome:
     whole_s: float
 
 
-def boot(kernel: Kernel, command: str, timeout_s: int = 90) -> Outcome:
-    """Run a shell command in the checkout under this kernel, for at most `timeout_s`."""
+def boot(kernel: Kernel, command: str, timeout_s: int = 90, kept: Path | None = None) -> Outcome:
+    """Run a shell command in the checkout under this kernel, for at most `timeout_s`.
+
+    `kept` is the image of a disk that the guest writes to, at /kept: `kept_disk` makes one.
+    """
     files = kernel_files(kernel)
     root = system_disk()
     with tempfile.TemporaryDirectory(prefix="sockbpf-vm-") as name:
@@ -57,7 +61,7 @@ def boot(kernel: Kernel, command: str, timeout_s: int = 90) -> Outcome:
         with (folder / "checkout").open("wb") as out:
             pack_checkout(out, command, timeout_s)
         begun = time.monotonic()
-        with subprocess.Popen(qemu(files, root, folder), stdin=subprocess.DEVNULL) as machine:
+        with subprocess.Popen(qemu(files, root, folder, kept), stdin=subprocess.DEVNULL) as machine:
             try:
                 machine.wait(BOOT_S + timeout_s)
             except subprocess.TimeoutExpired:
@@ -87,7 +91,13 @@ def judged(kernel: str, release: str, console: str, output: str, whole_s: float)
     )
 
 
-def qemu(files: Booted, root: Path, folder: Path) -> list[str]:
+def kept_disk(image: Path, size_mb: int = 64) -> Path:
+    """Make the image of an empty disk, with a journal, as a host's own."""
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", str(image), f"{size_mb}m"], check=True)
+    return image
+
+
+def qemu(files: Booted, root: Path, folder: Path, kept: Path | None = None) -> list[str]:
     """Return the command line of the emulator."""
     disks = {"root": root, "kernel": files.disk, "checkout": folder / "checkout"}
     share = tools() / "usr" / "share"
@@ -103,6 +113,9 @@ def qemu(files: Booted, root: Path, folder: Path) -> list[str]:
     for name, image in disks.items():
         line += ["-drive", f"file={image},format=raw,if=none,readonly=on,id={name}"]
         line += ["-device", f"virtio-blk-pci,drive={name},serial={name}"]
+    if kept:
+        line += ["-drive", f"file={kept},format=raw,if=none,id=kept"]
+        line += ["-device", "virtio-blk-pci,drive=kept,serial=kept"]
     return line
 
 
