@@ -71,6 +71,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--store-damages", type=int, default=11, help="how many databases test_store_damage.py damages"
     )
     parser.addoption(
+        "--every-choice",
+        action="store_true",
+        help="try each kernel of test_kernels.py with all choices of hooks and types, not every second one",
+    )
+    parser.addoption(
         "--healthy-seconds",
         type=float,
         default=3,

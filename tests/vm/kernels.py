@@ -65,6 +65,11 @@ class Choice:
     hooks: str
     types: str
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is what the kernel would choose itself."""
+        return self.hooks == self.types == "auto"
+
     def __str__(self) -> str:
         return f"{self.kernel.name}-{self.hooks}-{self.types}"
 
