@@ -12,10 +12,11 @@ import pytest
 import trustme
 
 from tests.store.both import folder, start_both
+from tests.store.browsing import browser, open_page
 from tests.store.guarded import authority, locked, plain, trusted
 from tests.store.serving import TOKEN, Store, empty, new_database, postgresql, start_store
 
-__all__ = ["authority", "folder", "locked", "plain", "start_both", "trusted"]
+__all__ = ["authority", "browser", "folder", "locked", "open_page", "plain", "start_both", "trusted"]
 
 StartStore = Callable[..., Store]
 """`start(database=…, **settings)`, the fixture."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
+from tests.store.browsing import OpenPage
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, tell, told
 
@@ -23,54 +23,16 @@ LIBRARIES = {
 }
 """SHA-256 of `dist/uPlot.esm.js` in the npm package uplot 1.6.32, of `preact/standalone.module.js` in htm 3.1.1."""
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 HOSTILE = (
     '<img src=x onerror="window.ran=1"><script>window.ran=1</script>\u202egnp.exe\u200f\' or 1=1 --'
     + "x" * 150
 )
 ROWS = "#rows-body tr"
 
-OpenPage = Callable[..., Page]
-
 
 @pytest.fixture
 def one(start: StartStore, tmp_path: Path) -> Store:
     return start(f"sqlite:///{tmp_path / 'alerts.sqlite'}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS.split())
-        yield made
-        made.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """Open the page; a word on the console that is a warning or a fault, a violation too, fails the test."""
-    faults: list[str] = []
-    contexts = []
-
-    def opened(store: Store, *, width: int = 1300, scheme: str = "light", fragment: str = "") -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-        contexts.append(context)
-        page = context.new_page()
-        page.on(
-            "console", lambda said: faults.append(said.text) if said.type in {"error", "warning"} else None
-        )
-        page.on("pageerror", lambda fault: faults.append(str(fault)))
-        page.goto(f"{store.url}/{fragment}")
-        expect(page.locator("#state-text")).to_have_text("live")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not faults
 
 
 def send(store: Store, number: int, **changed: object) -> None:

@@ -101,6 +101,42 @@ def test_both_ends_are_one_incident_led_by_the_cause(emptied: Store, first: int)
     assert (one["episodes"], one["other_ends"], one["since"]) == (["0b"], ["0a"], NOW_S - 50)
 
 
+def test_the_conditions_of_one_queue_are_one_socket_and_follow_its_other_end_by_the_addresses(
+    emptied: Store,
+) -> None:
+    server = {"local_port": 5432, "remote_ip": "192.0.2.1", "remote_port": 40000}
+    client = {"local_port": 40000, "remote_ip": "192.0.2.1", "remote_port": 5432}
+    to_send = {"type": "SEND", "comm": "postgres", "cause": "peer-not-reading", **server}
+    say(emptied, 1, **to_send, size=3_000_000)
+    say(emptied, 2, **to_send, size=3_000_000, threshold=1024, condition="stalled")
+    say(emptied, 3, **to_send, size=3_000_000, netns=7)
+    say(emptied, 4, **client, comm="psql", **READER)
+    say(emptied, 5, **client, comm="psql", threshold=1024, condition="stalled")
+    own, other = sorted(
+        ask(emptied, "/now")["incidents"], key=lambda each: str(each["service"]), reverse=True
+    )
+    assert (own["service"], own["count"], own["since"]) == ("psql", 1, NOW_S - 49)
+    assert own["reason"] == "it is stopped"
+    assert (own["episodes"], own["other_ends"]) == ([told(4)["id"]], [told(2)["id"]])
+    assert (other["service"], other["netns"], other["count"]) == ("postgres", 7, 1)
+
+
+def test_folded_queues_are_with_the_others_of_their_service_and_with_who_is_to_blame(emptied: Store) -> None:
+    server, client = {"comm": "redis", "pid": 7}, {"comm": "shop", "pid": 8, "type": "SEND"}
+    for number in range(5):
+        say(emptied, number, **server, **READER, peer_pid=8, peer_comm="shop")
+    say(emptied, 5, **server, count=35, size=90_000_000)
+    say(emptied, 6, **client, cause="peer-not-reading", peer_pid=7, peer_comm="redis")
+    say(emptied, 7, **client, count=39)
+    say(emptied, 8, comm="mail", pid=9, type="SEND", cause="peer-not-reading", peer_pid=10)
+    say(emptied, 9, comm="mail", pid=7, type="SEND", cause="device-queue", peer_pid=7)
+    found = {(each["service"], each["cause"]): each for each in ask(emptied, "/now")["incidents"]}
+    assert set(found) == {("redis", "reader-stopped"), ("mail", "peer-not-reading"), ("mail", "device-queue")}
+    redis = found["redis", "reader-stopped"]
+    assert (redis["count"], redis["reason"]) == (40, "it is stopped")
+    assert sorted(redis["other_ends"]) == [told(6)["id"], told(7)["id"]]
+
+
 def test_silent_hosts_and_blind_monitors_are_incidents(emptied: Store) -> None:
     for number, host in enumerate(("dead", "poll", "well", "away")):
         mode = {"mode": "poll"} if host == "poll" else {}

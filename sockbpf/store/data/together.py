@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Which open episodes tell of one trouble: the conditions of a queue, both ends of a connection, queues of a service.
+
+Pure. A row is an open episode with its `state` and with `ours`, whether it is to be trusted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sockbpf.record.blame import rank_of
+from sockbpf.record.event import Direction
+from sockbpf.record.facts import Severity
+from sockbpf.record.why import Cause
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Row = Mapping[str, Any]
+
+RECV, SEND = Direction.RECV.name, Direction.SEND.name
+OTHER = {SEND: RECV, RECV: SEND}
+CRITICAL = Severity.CRITICAL.value
+RANKS: dict[str, int] = {each.value: rank_of(each) for each in Cause}
+"""How much a cause says that this end is to blame, by its word; 0 where the cause is not known."""
+OF_THE_OTHER_END = 1
+OF_THE_READER = 3
+
+
+@dataclass(slots=True, eq=False)
+class Queue:
+    """A queue, or those that a folded alert counts, with its open episodes: one a condition, the worst first."""
+
+    rows: list[Row]
+    other_end: Queue | None = None
+    """The queue at the other end of the connection, which this one leads."""
+
+    @property
+    def count(self) -> int:
+        return max(row["count"] or 1 for row in self.rows)
+
+    @property
+    def drops(self) -> int:
+        return max(row["drops"] or 0 for row in self.rows)
+
+
+@dataclass(slots=True, eq=False)
+class Trouble:
+    """Queues that are over for one cause, the worst first, and those at their other ends."""
+
+    queues: list[Queue]
+    others: list[Queue] = field(default_factory=list)
+
+    def rows(self) -> list[Row]:
+        """Return the episodes of all of them."""
+        return [row for queue in (*self.queues, *self.others) for row in queue.rows]
+
+
+def service_of(row: Row) -> tuple[str, str]:
+    """Return whose queue it is, by the best name that is known, and what kind of name that is."""
+    for kind, name in (("unit", row["unit"]), ("container", row["container"]), ("counter", row["name"])):
+        if name:
+            return kind, name
+    if row["comm"]:
+        return "process", row["comm"]
+    return "port", f"{row['protocol'] or ''}:{row['local_port'] if row['local_port'] is not None else ''}"
+
+
+def troubles_of(rows: Iterable[Row]) -> list[Trouble]:
+    """Return what the rows tell of; each row is in one trouble."""
+    groups: dict[tuple[Any, ...], list[Queue]] = defaultdict(list)
+    for queue in _that_lead(_queues_of(rows)):
+        worst = queue.rows[0]
+        cause = worst["cause"] if _rank(worst) else None
+        groups[(*_place(worst), service_of(worst), worst["type"], cause)].append(queue)
+    found = {}
+    for key, queues in groups.items():
+        queues.sort(key=lambda queue: _badness(queue.rows[0]), reverse=True)
+        found[key] = Trouble(queues, [queue.other_end for queue in queues if queue.other_end])
+    _add_what_is_not_explained(found)
+    return _without_other_ends(list(found.values()))
+
+
+def _queues_of(rows: Iterable[Row]) -> list[Queue]:
+    queues: dict[tuple[Any, ...], Queue] = {}
+    for row in rows:
+        key = (*_place(row), row["type"], *_ends(row)) if _is_one_socket(row) else (*_place(row), row["id"])
+        queues.setdefault(key, Queue([])).rows.append(row)
+    for queue in (queue for queue in queues.values() if len(queue.rows) > 1):
+        # An episode whose cause was found says why for all of the queue.
+        queue.rows.sort(key=lambda row: (_rank(row) > 0, *_badness(row)), reverse=True)
+    return list(queues.values())
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    return row["host"], row["state"], row["ours"]
+
+
+def _is_one_socket(row: Row) -> bool:
+    return not row["count"] and row["local_ip"] is not None and row["type"] != Direction.RATE.name
+
+
+def _ends(row: Row) -> tuple[Any, ...]:
+    local, remote = (row["local_ip"], row["local_port"]), (row["remote_ip"], row["remote_port"])
+    return row["netns"], row["protocol"], local, remote
+
+
+def _that_lead(queues: list[Queue]) -> list[Queue]:
+    """Return the queues without those that follow: of both ends of a connection one leads."""
+    by_ends = {
+        (*_place(queue.rows[0]), queue.rows[0]["type"], *_ends(queue.rows[0])): queue
+        for queue in queues
+        if queue.rows[0]["remote_port"]
+    }
+    by_id = {(*_place(row), row["id"]): queue for queue in queues for row in queue.rows}
+    followers: set[int] = set()
+    for queue in queues:
+        other = _other_end(queue, by_ends, by_id)
+        if other is None or queue.other_end or other.other_end or {id(queue), id(other)} & followers:
+            continue
+        leader, follower = (queue, other) if _blame(queue) >= _blame(other) else (other, queue)
+        leader.other_end = follower
+        followers.add(id(follower))
+    return [queue for queue in queues if id(queue) not in followers]
+
+
+def _other_end(
+    queue: Queue, by_ends: Mapping[tuple[Any, ...], Queue], by_id: Mapping[tuple[Any, ...], Queue]
+) -> Queue | None:
+    """Return the queue at the other end, if that is known to be over too: by its id, else by its addresses."""
+    worst = queue.rows[0]
+    wanted = OTHER.get(worst["type"])
+    for row in queue.rows:
+        found = by_id.get((*_place(row), row["peer_id"])) if row["peer_id"] else None
+        if found and found.rows[0]["type"] == wanted:
+            return found
+    netns, protocol, local, remote = _ends(worst)
+    return (
+        by_ends.get((*_place(worst), wanted, netns, protocol, remote, local))
+        if _is_one_socket(worst)
+        else None
+    )
+
+
+def _rank(row: Row) -> int:
+    return RANKS.get(row["cause"] or "", 0)
+
+
+def _blame(queue: Queue) -> tuple[int, bool]:
+    """Return how much a queue's own end is to blame; of two that are equally to blame the one that receives is."""
+    return _rank(queue.rows[0]), queue.rows[0]["type"] == RECV
+
+
+def _badness(row: Row) -> tuple[bool, float, int]:
+    """Return how bad a queue is: by severity, then by how many times its threshold it holds."""
+    return row["severity"] == CRITICAL, row["size"] / max(row["threshold"], 1), row["size"]
+
+
+def _add_what_is_not_explained(found: dict[tuple[Any, ...], Trouble]) -> None:
+    """Count queues without a known cause, as those of a folded alert, with the others of their service.
+
+    If these have several causes, with those of the most common one.
+    """
+    explained: dict[tuple[Any, ...], Trouble] = {}
+    for (*about, cause), trouble in found.items():
+        best = explained.get(tuple(about))
+        if cause and (best is None or len(trouble.queues) > len(best.queues)):
+            explained[tuple(about)] = trouble
+    for key in [key for key in found if not key[-1] and key[:-1] in explained]:
+        rest = found.pop(key)
+        explained[key[:-1]].queues += rest.queues
+        explained[key[:-1]].others += rest.others
+
+
+def _without_other_ends(troubles: list[Trouble]) -> list[Trouble]:
+    """Have what only waits for a process that is to blame follow the trouble of that process."""
+    of_readers: dict[tuple[Any, ...], Trouble] = {}
+    for trouble in troubles:
+        worst = trouble.queues[0].rows[0]
+        if _rank(worst) == OF_THE_READER and worst["pid"]:
+            of_readers.setdefault((*_place(worst), worst["type"], worst["pid"]), trouble)
+    left = []
+    for trouble in troubles:
+        leader = _reader_of(trouble, of_readers)
+        if leader is None:
+            left.append(trouble)
+        else:
+            leader.others += [*trouble.queues, *trouble.others]
+    return left
+
+
+def _reader_of(trouble: Trouble, of_readers: Mapping[tuple[Any, ...], Trouble]) -> Trouble | None:
+    worst = trouble.queues[0].rows[0]
+    if _rank(worst) > OF_THE_OTHER_END:
+        return None
+    peers = {row["peer_pid"] for row in trouble.rows() if row["peer_pid"]}
+    for pid in peers:
+        leader = of_readers.get((*_place(worst), OTHER.get(worst["type"]), pid))
+        if leader:
+            return leader
+    return None
