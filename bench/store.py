@@ -196,6 +196,7 @@ def finding(store: Store, count: int, asked: int) -> list[Figure]:
                 f"/episodes?from={begin_s:.0f}&port={chance.choice((443, 5432))}",
                 f"/episodes?sort=peak&open=true&limit={chance.randrange(1, 1000)}",
                 f"/episodes?comm=worker{chance.randrange(2000)}",
+                f"/episodes?text=worker{chance.randrange(2000)}%20web{chance.randrange(20)}",
                 f"/episodes?sort=peak&host=web{chance.randrange(20)}",
             )
         )

@@ -32,6 +32,11 @@ test("what is typed becomes conditions", () => {
     assert.deepEqual(filter.conditions(typed), wanted, typed);
 });
 
+test("free words are asked for as they were typed", () => {
+  for (const [typed, text] of [["", ""], ["udp :53", ""], ["NGI unit=x db", "NGI db"], ['"two words" one', '"two words" one'], ['a"b c"', '"ab c"']])
+    assert.equal(filter.freeWords(filter.conditions(typed)), text, typed);
+});
+
 test("names that the page itself needs cannot be typed as filters", () => {
   for (const name of ["limit", "cursor", "sort", "from", "to", "q"])
     assert.deepEqual(filter.conditions(`${name}=1`), [["q", "1"]]);

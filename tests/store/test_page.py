@@ -63,6 +63,20 @@ def test_typing_narrows_the_table_and_the_link_says_so(one: Store, open_page: Op
     expect(open_page(one, fragment="#text=comm%3Dnamed").locator(ROWS)).to_have_count(1)
 
 
+def test_a_word_finds_an_old_episode_that_is_not_loaded(one: Store, open_page: OpenPage) -> None:
+    old = told(0, timestamp=f"{time.time() - 86_400:.6f}", comm="rsync", unit="Nightly-Backup.service")
+    assert tell(one, **old).ok
+    for number in range(1, 302):  # one more than the page loads
+        send(one, number)
+    page = open_page(one, fragment="#span=all")
+    expect(page.locator("#shown")).to_contain_text("300+ rows")
+    expect(page.locator(ROWS, has_text="rsync")).to_have_count(0)
+    for typed in ("nightly", "night web1", '"y-backup" tcp', "rsync"):
+        page.fill("#text", typed)
+        expect(page.locator(ROWS)).to_have_count(1)
+        expect(page.locator(f"{ROWS} .of-comm")).to_contain_text("rsync")
+
+
 def test_a_head_sorts(one: Store, open_page: OpenPage) -> None:
     some(one)
     page = open_page(one)

@@ -10,7 +10,7 @@ import requests
 from sqlalchemy import text
 
 from sockbpf.store.data.engine import open_engine
-from sockbpf.store.data.episode_order import SORTS, cursor_behind, read_cursor
+from sockbpf.store.data.episode_order import SORTS, cursor_behind, place_of, read_cursor
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.search import episodes_statement
@@ -97,7 +97,7 @@ def test_a_cursor_is_not_believed(emptied: Store) -> None:
 def test_a_place_survives_its_way_through_a_cursor() -> None:
     for value in (1_795_343_123.482913, 0.1 + 0.2, 1e-7, 0.0, 2**62):
         row = {"start": value, "host": "schlüssel ~\ud7ff", "id": "é" * 256}
-        read, host, id_ = read_cursor("cursor", cursor_behind(row, "start"))
+        read, host, id_ = read_cursor("cursor", cursor_behind(place_of(row, "start")))
         assert (float(read), host, id_) == (value, row["host"], row["id"])
 
 

@@ -65,15 +65,28 @@ def behind(connection: Connection, sort: str, place: Place) -> ColumnElement[boo
     return and_(by <= value, or_(by < value, same))
 
 
+def not_behind(connection: Connection, sort: str, place: Place) -> ColumnElement[bool]:
+    """Return the condition that an episode is at this place or comes before it."""
+    value = _value(sort, place[0])
+    by, (host, id_) = EPISODE.c[sort], keys(connection)
+    same = or_(host > place[1], and_(host == place[1], id_ >= place[2]))
+    return and_(by >= value, or_(by > value, same))
+
+
 def sort_key(row: Mapping[str, Any], sort: str) -> tuple[Any, str, str]:
     """Return by what episodes are sorted, the greatest first."""
     return row[sort], row["host"], row["id"]
 
 
-def cursor_behind(row: Mapping[str, Any], sort: str) -> str:
-    """Return the `cursor` that leads to what follows this episode."""
-    value = format(Decimal(repr(row[sort])), "f")
-    return "~".join((value, row["host"].encode().hex(), row["id"].encode().hex()))
+def place_of(row: Mapping[str, Any], sort: str) -> Place:
+    """Return the place of an episode."""
+    return format(Decimal(repr(row[sort])), "f"), row["host"], row["id"]
+
+
+def cursor_behind(place: Place) -> str:
+    """Return the `cursor` that leads to what follows this place."""
+    value, host, id_ = place
+    return "~".join((value, host.encode().hex(), id_.encode().hex()))
 
 
 def read_cursor(name: str, given: str) -> Place:

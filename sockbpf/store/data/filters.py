@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.store.data.columns import COLUMNS
 from sockbpf.store.data.entry import CHOICES
 from sockbpf.store.data.episode_order import SORTS, read_cursor
+from sockbpf.store.data.free_words import read_words
 from sockbpf.store.data.values import OF_FILTER, EntryError, packed_ip, read_packed, read_time, read_whole
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Filter:
     """Of episodes: the place of the last one on the page before."""
     open: bool | None = None
     sort: str = "start"
+    words: tuple[str, ...] = ()
+    """Of episodes: what stands in their texts, in lower case."""
 
 
 def parse(parameters: Iterable[tuple[str, str]], *, episodes: bool = False) -> Filter:
@@ -74,6 +77,7 @@ def parse(parameters: Iterable[tuple[str, str]], *, episodes: bool = False) -> F
         pairs=pairs,
         open=values.get("open"),
         sort=values.get("sort", "start"),
+        words=values.get("text", ()),
     )
 
 
@@ -154,5 +158,5 @@ FURTHER: dict[str, Reader] = {
     "port": read_whole,
     "cidr": _network,
 }
-OF_EPISODES: dict[str, Reader] = {"open": _flag, "sort": _sort, "cursor": read_cursor}
+OF_EPISODES: dict[str, Reader] = {"open": _flag, "sort": _sort, "cursor": read_cursor, "text": read_words}
 """Filters of episodes alone, and what only they have in this form."""

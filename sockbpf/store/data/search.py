@@ -13,8 +13,9 @@ from sqlalchemy import and_, exists, false, func, not_, or_, select
 from sockbpf.store.data.columns import LATER, column_of
 from sockbpf.store.data.digest import is_sound
 from sockbpf.store.data.entry import KNOWN, spelled_in_alert
-from sockbpf.store.data.episode_order import behind, order, sort_key
+from sockbpf.store.data.episode_order import behind, not_behind, order, place_of, sort_key
 from sockbpf.store.data.filters import parse
+from sockbpf.store.data.free_words import LOOKED_AT, has_words
 from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
 from sockbpf.store.data.sound import is_sound_entry
 from sockbpf.store.data.states import OVER, episodes_with_state, shown_episode, state_of_episode
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
+    from sockbpf.store.data.episode_order import Place
     from sockbpf.store.data.filters import Filter
 
 MOST_BYTES = 8 * 2**20
@@ -97,12 +99,34 @@ def check_rows(rows: Iterable[Mapping[Any, Any]], table: Table) -> None:
         raise AlteredError(table, or_(false(), *altered), len(altered))
 
 
-def find_episodes(connection: Connection, wanted: Filter, at_s: float | None = None) -> list[dict[str, Any]]:
-    """Return the episodes that fit, the greatest by `sort` first, as they are at this time; None is the present."""
+def find_page(
+    connection: Connection, wanted: Filter, at_s: float | None = None
+) -> tuple[list[dict[str, Any]], Place | None]:
+    """Return the episodes on a page, as `find_episodes`, and the place behind which further ones may follow.
+
+    By words few or none may be found although further ones follow: of each page LOOKED_AT episodes are looked at.
+    """
+    now_s = time.time() if at_s is None else at_s
+    end = _last_looked_at(connection, wanted, now_s) if wanted.words else None
+    rows = find_episodes(connection, wanted, now_s, end)
+    return rows, place_of(rows[-1], wanted.sort) if len(rows) == wanted.limit else end
+
+
+def find_episodes(
+    connection: Connection, wanted: Filter, at_s: float | None = None, end: Place | None = None
+) -> list[dict[str, Any]]:
+    """Return the episodes that fit, the greatest by `sort` first, as they are at this time; None is the present.
+
+    None behind the place `end` is looked at.
+    """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     now_s = time.time() if at_s is None else at_s
     for sides in _sides(wanted):
         statement = episodes_statement(connection, wanted, sides, now_s)
+        if wanted.words:
+            statement = statement.where(has_words(connection, wanted.words))
+        if end is not None:
+            statement = statement.where(not_behind(connection, wanted.sort, end))
         rows = connection.execute(statement).mappings().all()
         check_rows(rows, EPISODE)
         for row in rows:
@@ -110,10 +134,21 @@ def find_episodes(connection: Connection, wanted: Filter, at_s: float | None = N
     return sorted(found.values(), key=lambda row: sort_key(row, wanted.sort), reverse=True)[: wanted.limit]
 
 
+def _last_looked_at(connection: Connection, wanted: Filter, now_s: float) -> Place | None:
+    """Return the place of the last episode that a search by words looks at; None if it looks at all that fit."""
+    ends: list[Mapping[Any, Any]] = []
+    for sides in _sides(wanted):
+        statement = episodes_statement(connection, wanted, sides, now_s).with_only_columns(*EPISODE.c)
+        ends += connection.execute(statement.offset(LOOKED_AT - 1).limit(1)).mappings().all()
+    check_rows(ends, EPISODE)
+    # Of two choices of ends, what follows the first place was not looked at by one of them.
+    return place_of(max(ends, key=lambda row: sort_key(row, wanted.sort)), wanted.sort) if ends else None
+
+
 def episodes_statement(
     connection: Connection, wanted: Filter, sides: dict[str, str], now_s: float
 ) -> Select[Any]:
-    """Return the query of a page of episodes, by one choice of ends; `now_s` is Unix time."""
+    """Return the query of a page of episodes, by one choice of ends; `now_s` is Unix time. Words are left out."""
     statement = episodes_with_state(now_s).where(*_conditions(EPISODE, wanted, sides))
     if wanted.from_s is not None:  # an episode fits if it lasted into the range
         statement = statement.where(or_(EPISODE.c.last >= wanted.from_s, EPISODE.c.end.is_(None)))

@@ -67,6 +67,12 @@ export function parameters(set) {
   return asked;
 }
 
+/** Return the free words of a list of conditions as the store reads them: within quotes several are one. */
+export function freeWords(list) {
+  const words = list.filter(([name]) => name === "q").map(([, value]) => value);
+  return words.map((word) => (/\s/.test(word) ? `"${word}"` : word)).join(" ");
+}
+
 /** Return whether an alert or an episode fits; `loosely`: the first digits of a port are enough. */
 export function fits(row, list, loosely = false) {
   return list.every(([name, value]) => fitsOne(row, name, value, loosely));
@@ -87,7 +93,7 @@ function fitsOne(row, name, value, loosely) {
   return row[name] !== undefined && String(row[name]) === value;
 }
 
-/** The texts in which free words are searched. */
+/** The texts in which free words are searched, the same as in the store. */
 function searched(row) {
   const names = [row.comm, row.host, row.local_ip, row.remote_ip, row.name, row.unit, row.container, row.user, row.cause, row.reason];
   return names.map((each) => String(each ?? "").toLowerCase()).join("\n");

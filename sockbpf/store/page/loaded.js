@@ -3,21 +3,21 @@
 
 import { page } from "./api.js";
 import { after, alertKey, episodeKey, isOfEpisode } from "./episodes.js";
-import { conditions, fits, parameters, range, wanted } from "./filter.js";
+import { conditions, fits, freeWords, parameters, range, wanted } from "./filter.js";
 import { number } from "./words.js";
 
 /** Rows of one page, and rows that are kept at most, of each kind. */
 const PAGE = { episodes: 300, alerts: 100 };
 export const KEPT = 3000;
 
-/** The filters of episodes that the store has; by others only the loaded rows are filtered. */
+/** The filters of episodes that the store has besides free words; by others only the loaded rows are filtered. */
 export const OF_EPISODES = new Set([
   ...["from", "to", "protocol", "type", "ip", "port", "cidr", "host", "pid", "comm", "min_size", "id", "size"],
   ...["local_ip", "local_port", "remote_ip", "remote_port", "name", "cause", "unit", "container", "user"],
 ]);
 
 function isAsked(kind, name) {
-  return name !== "q" && (kind === "alerts" || OF_EPISODES.has(name));
+  return kind === "alerts" ? name !== "q" : name === "q" || OF_EPISODES.has(name);
 }
 
 /** The episodes and alerts that are loaded; `next` has the parameters of each next page, null where there is none. */
@@ -39,10 +39,12 @@ export function makeLoaded() {
 
   async function first(kind, signal) {
     const { word, list } = asked(kind, set);
-    // The store finds a process, a host and a unit by the whole name; parts of names are searched in the loaded rows.
+    // The store finds alerts of a process, a host and a unit by the whole name; parts of names are searched in the loaded rows.
     const names = new Set(list.map(([name]) => name));
     const whole = word ? ["comm", "host", "unit"].filter((name) => !names.has(name)) : [];
     const pages = await Promise.all([[], ...whole.map((name) => [[name, word]])].map((also) => page(PATHS[kind], [...list, ...also], signal)));
+    // A page on which the store has not found a word yet is empty, and leads on.
+    while (!pages[0].rows.length && pages[0].next) pages[0] = await page(PATHS[kind], pages[0].next, signal);
     held[kind].clear();
     for (const each of pages) keep(kind, each.rows);
     next[kind] = nextOf(kind, pages[0]);
@@ -108,13 +110,14 @@ function eventFits(row, set) {
   return !set.event || row.event === set.event;
 }
 
-/** Return the parameters of a request for rows of a kind. */
+/** Return the parameters of a request for rows of a kind; of alerts also the word that only whole names have. */
 function asked(kind, set) {
   const all = parameters(set);
   const word = all.find(([name]) => name === "q")?.[1] ?? "";
-  const known = all.filter(([name], place) => isAsked(kind, name) && all.findIndex(([other]) => other === name) === place);
+  const known = all.filter(([name], place) => name !== "q" && isAsked(kind, name) && all.findIndex(([other]) => other === name) === place);
   const list = [...known, ["limit", String(PAGE[kind])]];
   if (kind === "alerts") return { word, list: set.event ? [...list, ["event", set.event]] : list };
+  if (word) list.push(["text", freeWords(all)]);
   if (set.view === "episodes" && set.event) list.push(["open", String(set.event === "open")]);
-  return { word, list: [...list, ["sort", set.sort === "-peak" ? "peak" : "start"]] };
+  return { word: "", list: [...list, ["sort", set.sort === "-peak" ? "peak" : "start"]] };
 }

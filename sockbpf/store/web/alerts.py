@@ -13,7 +13,7 @@ from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.episode_order import cursor_behind
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.lanes import Lane
-from sockbpf.store.data.search import find_episodes
+from sockbpf.store.data.search import find_page
 from sockbpf.store.web.guard import PEER, TRUSTED
 from sockbpf.store.web.problem import Problem
 from sockbpf.store.web.query import link_to_next, parameters
@@ -71,10 +71,10 @@ async def episodes(store: RunningStore, request: Request) -> Response:
     """Answer `GET /episodes`."""
     pairs = parameters(request.scope)
     filters = parse(pairs, episodes=True)
-    rows = await store.search(
-        lambda connection: find_episodes(connection, filters), is_trusted=bool(request.scope.get(TRUSTED))
+    rows, end = await store.search(
+        lambda connection: find_page(connection, filters), is_trusted=bool(request.scope.get(TRUSTED))
     )
     headers = {"Cache-Control": "no-store"}
-    if len(rows) == filters.limit:
-        headers["Link"] = link_to_next("/episodes", pairs, cursor_behind(rows[-1], filters.sort))
+    if end is not None:
+        headers["Link"] = link_to_next("/episodes", pairs, cursor_behind(end))
     return JSONResponse(rows, headers=headers)

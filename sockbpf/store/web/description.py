@@ -12,6 +12,7 @@ from sockbpf.store.data.entry import CHOICES, NEEDED, NEEDED_OF_RATES, NEEDED_OF
 from sockbpf.store.data.episode_order import CURSOR as EPISODE_CURSOR
 from sockbpf.store.data.episode_order import SORTS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
+from sockbpf.store.data.free_words import LOOKED_AT, MOST_CHARACTERS, MOST_WORDS, PATTERN, SEARCHED
 from sockbpf.store.data.values import MOST_INTEGER
 from sockbpf.store.web import description_now, description_timeline
 from sockbpf.store.web.posted import MOST_ENTRIES
@@ -126,6 +127,14 @@ FILTERS: dict[str, dict[str, Any]] = {
     "min_size": WHOLE,
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS},
 }
+WORDS = {
+    "type": "string",
+    "maxLength": MOST_CHARACTERS,
+    "pattern": PATTERN,
+    "description": f"words, {MOST_WORDS} at most, each of which stands in one of {', '.join(SEARCHED)}; several in "
+    f'"quotes" are one. A page looks at {LOOKED_AT} episodes: it may be short, or empty, and link to the next one',
+    "example": "nginx",
+}
 LINK = {"Link": {"schema": TEXT, "description": "the next page, if any"}}
 FIND: dict[str, Any] = {
     "summary": "What was kept, newest first; any further parameter is a key of the objects and its value.",
@@ -152,6 +161,7 @@ EPISODES: dict[str, Any] = {
         **FILTERS,
         **{name: CHOSEN[name] for name in COLUMNS if name in CHOSEN and name != "event"},
         open={"type": "string", "enum": ["true", "false"]},
+        text=WORDS,
         sort={"type": "string", "enum": list(SORTS), "default": "start"},
         cursor={"type": "string", "pattern": EPISODE_CURSOR, "description": "from a Link header"},
     ),

@@ -33,7 +33,7 @@ TOP, MOST_TOP = 10, 50
 LONG_S = 900.0
 """The window, if its beginning is not said."""
 OWN = ("buckets", "service", "top")
-NOT_OURS = ("open", "sort", "limit", "cursor")
+NOT_OURS = ("open", "sort", "limit", "cursor", "text")
 """What /episodes has beyond our filters."""
 OF_SUMS = frozenset({"host", "type"})
 """The filters by which sums are kept."""
