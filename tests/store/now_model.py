@@ -49,12 +49,31 @@ def is_of_episode(alert: Alert) -> bool:
 def states(alerts: list[Alert], now_s: float) -> dict[tuple[str, str], Found]:
     """Return what is to be found of each episode: its state, its end, its unit, and how many alerts it has."""
     found = {}
+    for key, ours in _that_count(alerts).items():
+        state = _state(ours, [each for each in alerts if each.host == key[0]], now_s)
+        units = [each.unit for each in ours if each.unit]
+        found[key] = (*state, units[-1] if units else None, len(ours))
+    return found
+
+
+def changes(alerts: list[Alert]) -> dict[tuple[str, str], float | None]:
+    """Return by how many bytes a second the queue of each episode grew between its last two alerts.
+
+    An alert's size is a number and its `seq`.
+    """
+    found: dict[tuple[str, str], float | None] = {}
+    for key, ours in _that_count(alerts).items():
+        seconds = ours[-1].at_s - ours[-2].at_s if len(ours) > 1 else 0
+        found[key] = (ours[-1].seq - ours[-2].seq) / seconds if seconds > 0 else None
+    return found
+
+
+def _that_count(alerts: list[Alert]) -> dict[tuple[str, str], list[Alert]]:
+    """Return the alerts of each episode by `seq`: those that are trusted, or if none is, all."""
+    found = {}
     for key in {(each.host, each.id) for each in alerts if is_of_episode(each)}:
         its = [each for each in alerts if is_of_episode(each) and (each.host, each.id) == key]
-        ours = [each for each in its if each.trusted] or its
-        state = _state(ours, [each for each in alerts if each.host == key[0]], now_s)
-        units = [each.unit for each in sorted(ours, key=lambda each: each.seq) if each.unit]
-        found[key] = (*state, units[-1] if units else None, len(ours))
+        found[key] = sorted([each for each in its if each.trusted] or its, key=lambda each: each.seq)
     return found
 
 

@@ -166,6 +166,18 @@ def test_what_was_is_drawn_by_service_and_a_name_narrows_all(
     expect(page.locator("#now .note")).to_have_text("1 further incident does not fit the filter.")
 
 
+def test_a_card_says_whether_its_queue_grows_or_drains(one: Store, open_page: OpenPage) -> None:
+    page, at_s = open_page(one), time.time() - 100
+    about = page.locator(".incidents > li .about")
+    sizes = (2_097_152, 2_099_200, 2_099_200, 2_098_176)
+    says = ("at its highest", "↗ grows, 1 KiB/s", "→ stands still", "↘ drains, 512 B/s")
+    for seq, (size, said) in enumerate(zip(sizes, says, strict=True), start=1):
+        fields = {"event": "exceeded" if seq == 1 else "ongoing", "seq": seq, "peak": max(sizes[:seq])}
+        told_at = {"timestamp": f"{at_s + 2 * seq:.6f}", "duration": 2 * (seq - 1)}
+        assert tell(one, **told(1, size=size, **fields, **told_at)).status_code == 200
+        expect(about).to_contain_text(said)
+
+
 def test_hosts_are_listed_with_what_they_watch_by(one: Store, open_page: OpenPage) -> None:
     about = {"event": "started", "version": "0.1.0", "kernel": "6.1", "run": "r", "id": "r", "seq": "3"}
     about["timestamp"] = f"{time.time():.6f}"
@@ -244,7 +256,7 @@ def test_both_ends_of_a_connection_are_one_incident(
     expect(pair.locator(".reason")).to_have_text(SENTENCE)
     expect(pair.locator(".about")).to_have_text(
         "tcp 5432 to receive · 127.0.0.1:5432 ↔ 127.0.0.1:40000 · reader (4711) · "
-        "↗ at its highest · other end: writer (12312)"
+        "at its highest · other end: writer (12312)"
     )
     expect(page.locator(ROWS)).to_have_count(5)
     expect(page.locator(f"{ROWS} .of-comm .below", has_text="reader.service")).to_have_count(1)

@@ -83,6 +83,9 @@ def test_queues_of_one_service_and_cause_are_one_incident(emptied: Store) -> Non
     assert nginx["reason"] == "it is stopped"
     assert len(nginx["episodes"]) == 7
     assert (found["episodes"]["over"], found["count"]) == (11, 5)
+    assert nginx["change"] is None
+    say(emptied, 20, unit="nginx.service", size=2_000_034, id=told(6)["id"], event="ongoing", **READER)
+    assert ask(emptied, "/now")["incidents"][2]["change"] == 2  # bytes a second, over 14 s
     some = ask(emptied, "/now", limit=2)
     assert (len(some["incidents"]), some["count"], some["truncated"]) == (2, 5, True)
     assert [each["host"] for each in ask(emptied, "/now", host="web2")["incidents"]] == ["web2"]

@@ -14,13 +14,14 @@ from sqlalchemy import Connection, Engine, select
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.hosts_now import find_hosts
+from sockbpf.store.data.joining import change_of
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.partitions import make_partitions
 from sockbpf.store.data.repair import repair
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import ENTRY, EPISODE, HOST, PAIR
 from sockbpf.store.data.search import AlteredError, find_episodes
-from tests.store.now_model import Alert, states
+from tests.store.now_model import Alert, changes, is_of_episode, states
 
 NOW_S = 20
 EVENTS = ("exceeded", "ongoing", "ongoing", "cleared", "started", "started", "stopped", "heartbeat")
@@ -29,7 +30,7 @@ EVENTS = ("exceeded", "ongoing", "ongoing", "cleared", "started", "started", "st
 @st.composite
 def alerts(draw: st.DrawFn) -> list[Alert]:
     count = draw(st.integers(1, 14))
-    return [
+    drawn = [
         Alert(
             seq,
             draw(st.sampled_from(("web1", "web2"))),
@@ -43,6 +44,8 @@ def alerts(draw: st.DrawFn) -> list[Alert]:
         )
         for seq in range(count)
     ]
+    about_runs = {(each.host, each.run, each.event, each.at_s): each for each in drawn}  # what is one alert
+    return [each for each in drawn if is_of_episode(each) or each in about_runs.values()]
 
 
 @pytest.fixture
@@ -104,6 +107,9 @@ def test_the_order_makes_no_difference(stores: list[Engine], request: pytest.Fix
             for row in rows  # type: ignore[attr-defined]
         }
         assert found == states(told, NOW_S)
+        with stores[1].begin() as connection:
+            made = connection.execute(select(EPISODE)).mappings().all()
+        assert {(row["host"], row["id"]): change_of(dict(row)) for row in made} == changes(told)
         over = repaired(stores[1], lambda connection: find_episodes(connection, ALL_OVER, NOW_S))
         assert {(row["host"], row["id"]) for row in over} == {  # type: ignore[attr-defined]
             key for key, (state, *_) in found.items() if state == "over"

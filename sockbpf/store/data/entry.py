@@ -160,6 +160,7 @@ def _episode(body: Mapping[str, Any], columns: Mapping[str, object]) -> dict[str
         "seq": body["seq"],
         "ended_by": None,
         "stamps": None,
+        "before": None,
     }
     del episode["event"]  # an episode has several
     return episode

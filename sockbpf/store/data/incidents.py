@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.record.facts import Severity
+from sockbpf.store.data.joining import change_of
 from sockbpf.store.data.states import NOT_HEARD, OVER, SILENT
 from sockbpf.store.data.together import CRITICAL, Trouble, service_of, troubles_of
 
@@ -59,6 +60,7 @@ def _incident(trouble: Trouble) -> dict[str, Any]:
         "severity": CRITICAL if any(row["severity"] == CRITICAL for row in rows) else worst["severity"],
         "cause": worst["cause"],
         **{name: worst[name] for name in OF_THE_WORST},
+        "change": change_of(worst),
         "since": min(row["start"] for row in rows),
         "heard": max(row["heard"] for row in rows),
         "count": sum(queue.count for queue in trouble.queues),
@@ -86,6 +88,7 @@ def host_incident(kind: str, host: Row, count: int) -> dict[str, Any]:
         "severity": CRITICAL if is_silent else Severity.WARNING.value,
         "cause": None,
         **dict.fromkeys(OF_THE_WORST),
+        "change": None,
         "reason": reason,
         "run": host["run"],
         "last": host["last"],

@@ -3,6 +3,7 @@
 
 Pure. The latest alert says whether the episode is over, and how much is in its queue; what it does not say is as the
 latest of those alerts has it that say it. Where a value is not of the latest alert, `stamps` keeps of which it is.
+`before` keeps the size that the alert before the latest one told, with its stamp.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def joined(one: Row, other: Row) -> dict[str, Any]:
         return dict(one if is_ours(one) else other)
     later, earlier = (other, one) if stamp_of(other) >= stamp_of(one) else (one, other)
     row = {**later, **_filled(later, earlier)}
+    row["before"] = _before(later, earlier)
     row["start"] = min(one["start"], other["start"])
     row["peak"] = max(one["peak"], other["peak"])
     row["alerts"] = one["alerts"] + other["alerts"]
@@ -72,6 +74,25 @@ def joined(one: Row, other: Row) -> dict[str, Any]:
         (each["arrived"] for each in (one, other) if each["arrived"] is not None), default=None
     )
     return row
+
+
+def _before(later: Row, earlier: Row) -> str | None:
+    """Return which alert came before the latest one, and what was in the queue then: a stamp and a size, as JSON."""
+    told = {tuple(stamp_of(row)): row["size"] for row in (earlier, later)}
+    for row in (earlier, later):
+        if row["before"]:
+            stamp, size = json.loads(row["before"])
+            told.setdefault(tuple(stamp), size)
+    stamps = sorted(told)[-2:-1]
+    return json.dumps([stamps[0], told[stamps[0]]]) if stamps else None
+
+
+def change_of(row: Row) -> float | None:
+    """Return by how many bytes a second the queue grew from the alert before to the latest, where both are known."""
+    if not row["before"]:
+        return None
+    (_, before_s, _), size = json.loads(row["before"])
+    return (row["size"] - size) / (row["last"] - before_s) if row["last"] > before_s else None
 
 
 def _filled(later: Row, earlier: Row) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from sockbpf.store.data.columns import COLUMNS, LATER, LATER_OF_EPISODES, column_of
+from sockbpf.store.data.columns import COLUMNS, LATER, column_of
 from sockbpf.store.data.engine import SchemaError
 from sockbpf.store.data.episode_order import make_indexes
 from sockbpf.store.data.schema import (
@@ -153,8 +153,8 @@ def _add_column_of(field: str) -> Callable[[Connection], None]:
 
 def _add_hosts(connection: Connection) -> None:
     """Add what the state of episodes needs: of hosts it is known so far when their last alerts came."""
-    for name in LATER_OF_EPISODES:
-        _add(connection, EPISODE.c[name])
+    for column in (EPISODE.c.seq, EPISODE.c.ended_by, EPISODE.c.trusted, EPISODE.c.stamps):
+        _add(connection, column)
     HOST.create(connection)
     for index in ENTRY.indexes:
         if index.name == "entry_started":
@@ -167,6 +167,11 @@ def _add_hosts(connection: Connection) -> None:
     )
 
 
+def _add_before(connection: Connection) -> None:
+    """Add what the alert before the latest one said; of episodes so far that is not known."""
+    _add(connection, EPISODE.c.before)
+
+
 BEFORE_HOSTS = 17
 """So many of the later columns of fields were there before the hosts."""
 
@@ -175,6 +180,7 @@ STEPS: tuple[Callable[[Connection], None], ...] = (
     _add_arrival_and_digest,
     *map(_add_column_of, LATER[:BEFORE_HOSTS]),
     _add_hosts,
+    _add_before,
     *map(_add_column_of, LATER[BEFORE_HOSTS:]),
 )
 """STEPS[n] changes edition n into n + 1; the first makes all tables of this edition in an empty database."""

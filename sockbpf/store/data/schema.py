@@ -31,9 +31,9 @@ from sockbpf.store.data.columns import COLUMNS, KINDS, LATER, column_of
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
-EDITION = 2 + len(LATER) + 1
+EDITION = 2 + len(LATER) + 2
 """The number of this layout of the tables, which the database keeps: each later column of a field is one more, and
-so are the hosts, which came with the state of episodes."""
+so are the hosts, which came with the state of episodes, and what the alert before the latest one said."""
 
 ANYBODY = "trusted = 0 or (trusted is null and key is null)"
 """SQL: an entry that anybody on this host may have sent. The first edition did not keep who sent an entry: of its
@@ -143,6 +143,7 @@ EPISODE = Table(
     Column("ended_by", Text),
     Column("trusted", BigInteger),
     Column("stamps", Text),
+    Column("before", Text),
     *_indexes("episode", "start"),
     Index("episode_local_port", "local_port", "start"),
     Index("episode_remote_port", "remote_port", "start"),

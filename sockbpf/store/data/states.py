@@ -28,7 +28,7 @@ STATES = (OVER, ENDED, NOT_HEARD, SILENT)
 HEARD_OF = "heard"
 STATES_OF_HOST = (HEARD_OF, SILENT, STOPPED)
 HIDDEN = frozenset(
-    {"local_packed", "remote_packed", "arrived", "digest", "seq", "trusted", "stamps", "end_now"}
+    {"local_packed", "remote_packed", "arrived", "digest", "seq", "trusted", "stamps", "before", "end_now"}
 )
 """Columns of episodes that no answer shows."""
 

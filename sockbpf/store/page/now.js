@@ -90,10 +90,13 @@ function about(incident, at) {
   ].filter(Boolean).join(" · ");
 }
 
-/** Whether it grows or drains, as far as its latest alert says: that has the size of then, and the highest so far. */
-function trendOf({ type, size: now, peak }) {
+/** Whether it grows or drains: by its last two alerts, or as far as its only one says that. */
+function trendOf({ type, size: now, peak, change }) {
   if (type === "RATE" || now === null || peak === null) return "";
-  return now >= peak ? "↗ at its highest" : `↘ down from ${size(peak, type)}`;
+  if (change === null) return now >= peak ? "at its highest" : `↘ down from ${size(peak, type)}`;
+  if (change === 0) return "→ stands still";
+  const speed = type === "ACCEPT" ? "" : `, ${size(Math.abs(change), type)}/s`;
+  return change > 0 ? `↗ grows${speed}` : `↘ drains${speed}`;
 }
 
 function Members({ incident, rows, choose }) {

@@ -48,6 +48,10 @@ INCIDENT = _object(
     severity=TEXT_OR_NULL,
     cause=TEXT_OR_NULL,
     **{name: _of_the_worst(name) for name in OF_THE_WORST},
+    change={
+        "type": ["number", "null"],
+        "description": "by how many bytes a second the worst one grew between its last two alerts; below 0 it drains",
+    },
     since={**TIME, "description": "Unix time: when the first of its queues was over"},
     heard={**TIME, "description": "Unix time of the last word's arrival, by the store's clock"},
     count={**WHOLE, "description": "how many queues; of a silent host, how many were over"},
