@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
@@ -75,6 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try each kernel of test_kernels.py with all choices of hooks and types, not every second one",
     )
+    parser.addoption("--pictures", help="the folder in which test_page_incidents.py makes its pictures anew")
     parser.addoption(
         "--healthy-seconds",
         type=float,
@@ -99,6 +101,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def strict_times(request: pytest.FixtureRequest) -> bool:
     """Whether times are asserted: on a quiet machine, never in CI."""
     return bool(request.config.getoption("--strict-times"))
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest) -> Path | None:
+    """Return the folder of pictures, None if none are to be made."""
+    folder = request.config.getoption("--pictures")
+    return Path(folder) if folder else None
 
 
 @pytest.fixture

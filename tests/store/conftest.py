@@ -63,6 +63,12 @@ def start(tmp_path: Path) -> Iterator[StartStore]:
 
 
 @pytest.fixture
+def one(start: StartStore, tmp_path: Path) -> Store:
+    """Start one store, on SQLite."""
+    return start(f"sqlite:///{tmp_path / 'alerts.sqlite'}")
+
+
+@pytest.fixture
 def store(start: StartStore, database: str) -> Store:
     """Start a store on each kind of database."""
     return start(database)

@@ -30,11 +30,6 @@ HOSTILE = (
 ROWS = "#rows-body tr"
 
 
-@pytest.fixture
-def one(start: StartStore, tmp_path: Path) -> Store:
-    return start(f"sqlite:///{tmp_path / 'alerts.sqlite'}")
-
-
 def send(store: Store, number: int, **changed: object) -> None:
     answer = tell(store, **told(number, timestamp=f"{time.time():.6f}", **changed))
     assert answer.status_code == 200, answer.text
@@ -253,6 +248,8 @@ def test_both_ends_of_a_connection_are_one_incident(
     pair = page.locator(".incidents > li", has_text="reader")
     expect(pair).to_have_count(1)
     expect(pair.get_by_role("heading")).to_have_text("reader.service on web1")
+    for service in ("reader.service", "writer"):
+        expect(page.locator("#before .lanes button", has_text=service)).to_contain_text("over now")
     expect(pair.locator(".reason")).to_have_text(SENTENCE)
     expect(pair.locator(".about")).to_have_text(
         "tcp 5432 to receive · 127.0.0.1:5432 ↔ 127.0.0.1:40000 · reader (4711) · "

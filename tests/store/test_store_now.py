@@ -114,7 +114,7 @@ def test_the_conditions_of_one_queue_are_one_socket_and_follow_its_other_end_by_
     say(emptied, 2, **to_send, size=3_000_000, threshold=1024, condition="stalled")
     say(emptied, 3, **to_send, size=3_000_000, netns=7)
     say(emptied, 4, **client, comm="psql", **READER)
-    say(emptied, 5, **client, comm="psql", threshold=1024, condition="stalled")
+    say(emptied, 5, **client, comm="psql", threshold=1024, condition="stalled", count=1)
     own, other = sorted(
         ask(emptied, "/now")["incidents"], key=lambda each: str(each["service"]), reverse=True
     )
@@ -138,6 +138,7 @@ def test_folded_queues_are_with_the_others_of_their_service_and_with_who_is_to_b
     redis = found["redis", "reader-stopped"]
     assert (redis["count"], redis["reason"]) == (40, "it is stopped")
     assert sorted(redis["other_ends"]) == [told(6)["id"], told(7)["id"]]
+    assert redis["other_services"] == ["shop"]
 
 
 def test_silent_hosts_and_blind_monitors_are_incidents(emptied: Store) -> None:

@@ -67,6 +67,7 @@ def _incident(trouble: Trouble) -> dict[str, Any]:
         "drops": sum(queue.drops for queue in trouble.queues),
         "episodes": [queue.rows[0]["id"] for queue in trouble.queues[:MOST_LISTED]],
         "other_ends": [queue.rows[0]["id"] for queue in trouble.others[:MOST_LISTED]],
+        "other_services": sorted({service_of(queue.rows[0])[1] for queue in trouble.others})[:MOST_LISTED],
         "trusted": bool(worst["ours"]),
     }
 
@@ -75,7 +76,7 @@ def host_incident(kind: str, host: Row, count: int) -> dict[str, Any]:
     """Return the incident of a host that is silent, or of one whose monitor does not see all: `shown_host` of it."""
     is_silent = kind == SILENT_HOST
     reason = (
-        f"nothing was heard of {host['host']} since, {count} of its queues were over"
+        f"nothing was heard of {host['host']} since, {count or 'none'} of its queues were over"
         if is_silent
         else "; ".join(host["blind"])
     )
@@ -98,6 +99,7 @@ def host_incident(kind: str, host: Row, count: int) -> dict[str, Any]:
         "drops": 0,
         "episodes": [],
         "other_ends": [],
+        "other_services": [],
         "trusted": host["trusted"],
     }
 

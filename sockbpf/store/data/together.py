@@ -99,7 +99,7 @@ def _place(row: Row) -> tuple[Any, ...]:
 
 
 def _is_one_socket(row: Row) -> bool:
-    return not row["count"] and row["local_ip"] is not None and row["type"] != Direction.RATE.name
+    return (row["count"] or 1) == 1 and row["local_ip"] is not None and row["type"] != Direction.RATE.name
 
 
 def _ends(row: Row) -> tuple[Any, ...]:

@@ -10,10 +10,11 @@ const WIDE = 1000;
 export function Fill({ of }) {
   const end = Math.max(of.limit ?? 0, of.peak ?? 0, of.size, 1.15 * of.threshold, 1);
   const at = (value) => (WIDE * Math.min(value, end)) / end;
+  const isStalled = of.condition === "stalled";
   const words = [
     `${size(of.size, of.type)}${of.limit ? ` of ${size(of.limit, of.type)}` : ""}`,
     of.fill !== null && of.fill !== undefined ? `${of.fill} % full` : "",
-    `threshold ${size(of.threshold, of.type)}`,
+    isStalled ? "stalled: nothing leaves it" : `threshold ${size(of.threshold, of.type)}`,
   ];
   return html`
     <div class="fill">
@@ -21,7 +22,7 @@ export function Fill({ of }) {
         <rect class="room" width=${WIDE} height="20" />
         <rect class="peak" width=${at(of.peak ?? 0)} height="20" />
         <rect class="size" width=${at(of.size)} height="20" />
-        <rect class="threshold" x=${at(of.threshold) - 3} width="6" height="20" />
+        ${!isStalled && html`<rect class="threshold" x=${at(of.threshold) - 3} width="6" height="20" />`}
       </svg>
       <p>${words.filter(Boolean).join(" · ")}</p>
     </div>`;

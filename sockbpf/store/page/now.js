@@ -65,8 +65,11 @@ function Incident({ incident, at, members, toggle, choose }) {
       </header>
       <p class="reason">${visible(incident.reason) || "Why is not known."}</p>
       ${isOfQueues && html`<${Fill} of=${incident} />`}
-      ${isOfQueues && html`<p class="about">${about(incident, at)}</p>`}
-      ${isOfQueues && html`<button type="button" class="quiet" aria-expanded=${members ? "true" : "false"} onClick=${toggle}>${members ? "Hide" : "Show"} ${counted(incident.count, "socket")}</button>`}
+      ${isOfQueues && html`
+        <footer>
+          <p class="about">${about(incident, at)}</p>
+          <button type="button" class="quiet" aria-expanded=${members ? "true" : "false"} onClick=${toggle}>${members ? "Hide" : "Show"} ${counted(incident.count, "socket")}</button>
+        </footer>`}
       ${members && html`<${Members} incident=${incident} rows=${members} choose=${choose} />`}
     </article>`;
 }
@@ -85,7 +88,7 @@ function about(incident, at) {
     incident.service_kind !== "process" && owner(incident),
     trendOf(incident),
     incident.drops > 0 && `${incident.drops.toLocaleString("en")} dropped`,
-    incident.other_ends.length > 0 && `other end: ${peer || "on this host"}`,
+    (peer || incident.other_ends.length > 0) && `other end: ${peer || "on this host"}`,
     incident.state !== "over" && `last heard of ${ago(incident.heard, at)}`,
   ].filter(Boolean).join(" · ");
 }

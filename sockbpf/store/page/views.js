@@ -92,8 +92,8 @@ function asked(set) {
   return [...list, ["from", String(from ?? end - ALL_S)], ["to", String(end)]];
 }
 
-/** The services that are over now, named as the timeline names them. */
+/** The services that are over now, at other ends too, named as the timeline names them. */
 function servicesOver(now) {
   const over = (now?.incidents ?? []).filter((each) => each.kind === "queues" && each.state === "over");
-  return new Set(over.map((each) => (each.service_kind === "port" ? each.service.replace(":", " ") : each.service)));
+  return new Set(over.flatMap((each) => [each.service, ...each.other_services]).map((name) => name.replace(/^(tcp|udp)?:(?=\d*$)/, "$1 ")));
 }

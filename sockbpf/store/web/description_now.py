@@ -58,6 +58,7 @@ INCIDENT = _object(
     drops=WHOLE,
     episodes={"type": "array", "items": TEXT, "description": "ids, the worst first"},
     other_ends={"type": "array", "items": TEXT, "description": "ids of the other ends within the host"},
+    other_services={"type": "array", "items": TEXT, "description": "whose those are, named as `service` is"},
     trusted={
         "type": "boolean",
         "description": "whether the monitor's user, or somebody with the token, told it",
