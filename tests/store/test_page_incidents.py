@@ -26,6 +26,7 @@ LOST = "db9"
 WIDTH, HEIGHT = 1300, 900
 """Of the screen, pixels."""
 PHONE = (360, 740)
+TREND = r"grows[^·\n]*|drains[^·\n]*|stands still|at its highest|down from [^·\n]*"
 
 
 @pytest.fixture
@@ -119,9 +120,7 @@ def answers(card: Locator) -> dict[str, str]:
     box = card.bounding_box()
     assert box
     told = card.inner_text()
-    full, shown, trend = (
-        re.search(what, told) for what in (r"\d+ % full", r"Show (\d+) socket", "[↗↘][^·\\n]*")
-    )
+    full, shown, trend = (re.search(what, told) for what in (r"\d+ % full", r"Show (\d+) socket", TREND))
     return {
         "whose": card.get_by_role("heading").inner_text(),
         "why": card.get_by_role("paragraph").nth(2).inner_text(),
