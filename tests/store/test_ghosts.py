@@ -2,20 +2,22 @@
 """No ghosts: whatever happens, everybody who shows what is over soon shows the same, and that is what is over.
 
 Each round queues fill and drain at random while the monitor is killed, stopped, started with other thresholds, or
-while the store is away. Then the store, Alertmanager, the alert file, `status` and a look at the sockets must agree.
+while the store is away. Then the store, its page, which was open all the while, Alertmanager, the alert file,
+`status` and a look at the sockets must agree.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Browser, Page
 
 from tests.live.alertmanager import AlertmanagerDaemon, alertmanager_in
 from tests.live.monitoring import Monitor, launch, thresholds
@@ -39,6 +42,10 @@ TCP, UDP = 5, 2
 RECHECK_S = 1.0
 SOON_S = 2 * RECHECK_S
 AWAY_S = (0.0, 0.3, 1.1)
+
+ROWS = """[...document.querySelectorAll("#rows-body tr")].map((tr) =>
+    ["service", "state", "socket"].map((name) => tr.querySelector(`.of-${name}`).firstChild.textContent))"""
+"""JavaScript: what each row of the table says: "tcp RECV", its state, both ends."""
 
 Queue = tuple[str, int]
 """The protocol and the port that it is known by: the lower one of both ends."""
@@ -93,6 +100,7 @@ class Site:
     alertmanager: AlertmanagerDaemon
     sockets: Sockets
     store: Store
+    page: Page
     monitor: Monitor | None = None
     metrics: int = field(default_factory=free_port)
     runs: int = 0
@@ -158,6 +166,7 @@ class Site:
         return {
             "store": self._ours(self._asked("/episodes?open=true&limit=1000")),
             "file": self._ours(open_by_lines(self.lines)),
+            "page": self._shown(),
             "status": self._ours(self._status()["open"]),
             "Alertmanager": {
                 (protocol, int(number))
@@ -169,7 +178,7 @@ class Site:
         }
 
     def counts(self) -> dict[str, int]:
-        """Return how many are open by the status, the metrics and the page: those of the load and of others too."""
+        """Return how many are open by the status, the metrics, /now and the page: also those of the load."""
         text = requests.get(f"http://127.0.0.1:{self.metrics}/metrics", timeout=DEADLINE_S).text
         (line,) = [line for line in text.splitlines() if line.startswith("sockbpf_open_episodes ")]
         status = self._status()
@@ -177,8 +186,18 @@ class Site:
         return {
             "status": status["over"] + status["stalled"] + status["held"],
             "metrics": int(float(line.split()[1])),
-            "page": now["episodes"]["over"],
+            "/now": now["episodes"]["over"],
+            "page": int(self.page.locator("#open-count").inner_text().replace(",", "")),
         }
+
+    def _shown(self) -> set[Queue]:
+        """Return what the table of the page, of those that are open, calls over."""
+        found = set()
+        for of, state, ends in self.page.evaluate(ROWS):
+            protocol, _, direction = of.partition(" ")
+            if (direction, state) == ("RECV", "over"):
+                found.add((protocol, min(int(number) for number in re.findall(r":(\d+)", ends))))
+        return found & set(self.sockets.made)
 
     def _asked(self, path: str) -> list[dict[str, Any]]:
         answer = requests.get(f"{self.store.url}{path}", timeout=DEADLINE_S)
@@ -202,7 +221,13 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, stack: ExitStack, start: StartStore, database_of: Callable[[str], str]) -> Site:
+def site(
+    tmp_path: Path,
+    stack: ExitStack,
+    start: StartStore,
+    database_of: Callable[[str], str],
+    browser: Browser,
+) -> Site:
     load = stack.enter_context(
         subprocess.Popen(
             [sys.executable, "-c", "from tests.live.load import load_without_end as load; load(0.3)"],
@@ -213,13 +238,17 @@ def site(tmp_path: Path, stack: ExitStack, start: StartStore, database_of: Calla
     database = database_of("sqlite")
     folder = tmp_path / "alertmanager"
     folder.mkdir()
+    store = start(database)
+    page = stack.enter_context(closing(browser.new_context())).new_page()
+    page.goto(f"{store.url}/#event=open&span=all")
     made = Site(
         tmp_path,
         start,
         database,
         stack.enter_context(alertmanager_in(folder)),
         Sockets.of(stack),
-        start(database),
+        store,
+        page,
     )
     stack.callback(made.stop_monitor, signal.SIGKILL)
     made.start_monitor()
