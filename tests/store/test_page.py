@@ -112,6 +112,8 @@ def test_what_a_run_left_open_is_not_shown_over_once_another_has_started_or_it_h
     assert tell(one, **about).status_code == 200
     expect(page.locator("#open-count")).to_have_text("0")
     left = page.locator(".incidents > li")
+    state = "ended" if event == "started" else "not heard of"
+    expect(page.locator(f"{ROWS} .of-state")).to_have_text(state)
     if event == "started":
         expect(left).to_have_count(0)
         expect(page.locator(".well")).to_contain_text("Nothing is over on 1 host")

@@ -160,6 +160,9 @@ def test_silent_hosts_and_blind_monitors_are_incidents(emptied: Store) -> None:
         ("dead", "silent", 0), ("away", "stopped", 0), ("poll", "heard", 1), ("well", "heard", 1),
     ]  # fmt: skip
     assert hosts["hosts"][2]["blind"] == ["it watches by polling: short crossings are not seen"]
+    states = {each["host"]: each["state"] for each in ask(emptied, "/now", open="true")["open"]}
+    assert states == {"dead": "silent", "poll": "over", "well": "over", "away": "not-heard"}
+    assert is_problem(requests.get(f"{emptied.url}/now?open=false", timeout=30), 422)
     assert [each["host"] for each in ask(emptied, "/hosts", state="silent")["hosts"]] == ["dead"]
     assert ask(emptied, "/hosts", limit=1)["truncated"]
     assert ask(emptied, "/hosts", host="well")["hosts"][0]["host"] == "well"

@@ -37,8 +37,13 @@ MOST_HOSTS = 1000
 """So many hosts are looked at that are silent or do not see all, the silent ones first."""
 
 
-def find_now(connection: Connection, now_s: float, limit: int, *, host: str = "") -> dict[str, Any]:
-    """Return the incidents of this moment, the worst first, and how much is over and heard of in all."""
+def find_now(
+    connection: Connection, now_s: float, limit: int, *, host: str = "", with_open: bool = False
+) -> dict[str, Any]:
+    """Return the incidents of this moment, the worst first, and how much is over and heard of in all.
+
+    `with_open` adds which episodes are open, each with its state.
+    """
     episodes, has_more_episodes = _open_episodes(connection, now_s, host)
     hosts, has_more_hosts = _troubled_hosts(connection, now_s, host)
     states = Counter(row["state"] for row in episodes)
@@ -48,6 +53,7 @@ def find_now(connection: Connection, now_s: float, limit: int, *, host: str = ""
         is_silent = row["state"] == SILENT
         kind, count = (SILENT_HOST, of_silent[row["host"]]) if is_silent else (BLIND_MONITOR, 0)
         incidents.append(host_incident(kind, row, count))
+    open_now = [{name: row[name] for name in ("host", "id", "state")} for row in episodes]
     return {
         "at": now_s,
         "episodes": {"over": states[OVER], "not_heard": states[NOT_HEARD], "silent": states[SILENT]},
@@ -55,6 +61,7 @@ def find_now(connection: Connection, now_s: float, limit: int, *, host: str = ""
         "count": len(incidents),
         "incidents": worst_first(incidents)[:limit],
         "truncated": has_more_episodes or has_more_hosts or len(incidents) > limit,
+        **({"open": open_now, "open_truncated": has_more_episodes} if with_open else {}),
     }
 
 

@@ -6,7 +6,7 @@ const SOON_MS = 50;
 const APART_MS = 1000;
 
 /**
- * Ask by `request(signal)`, which promises an answer, and give it to `show`.
+ * Ask by `request(signal)`, which promises an answer, and give it to `show`, with the moment of the question.
  *
  * `tried(promise)` waits for a request and shows why it failed. While the page is hidden it is asked nothing by itself.
  */
@@ -18,10 +18,11 @@ export function makeAsked(request, show, tried, everyMs) {
   async function load() {
     clearTimeout(timer);
     timer = 0;
-    askedAt = performance.now();
+    const at = performance.now();
+    askedAt = at;
     stop.abort();
     stop = new AbortController();
-    show(await request(stop.signal));
+    show(await request(stop.signal), at);
   }
 
   function soon() {

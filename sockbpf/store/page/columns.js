@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** The columns of the table, for episodes and for alerts: one entry for each. */
 
+import { stateOf } from "./episodes.js";
 import { ago, brief, bytes, clock, ends, home, lasted, number, owner, service, size, times, timesText, utc, visible, whose, why } from "./words.js";
 
 /**
@@ -22,10 +23,10 @@ const ratio = (key) => ({ key: "ratio", name: "Ratio", title: (r) => `${bytes(r[
 const state = {
   key: "state",
   name: "State",
-  text: (r) => (r.end === null || r.end === undefined ? "over" : "ended"),
+  text: (r) => STATES[stateOf(r)],
   title: (r) => (r.end ? `ended ${utc(r.end)}` : `last alert ${ago(r.last)}, ${utc(r.last)}`),
   by: (r) => number(r.end) ?? Infinity,
-  look: (r) => (r.end ? "ended" : "over"),
+  look: (r) => (stateOf(r) === "over" ? "over" : "ended"),
 };
 const duration = {
   key: "lasted",
@@ -37,6 +38,7 @@ const duration = {
   wide: true,
 };
 const event = { key: "event", name: "Event", text: (r) => brief(r.event), by: (r) => visible(r.event), look: (r) => (EVENTS.includes(r.event) ? r.event : "other") };
+const STATES = { over: "over", ended: "ended", "not-heard": "not heard of", silent: "host is silent" };
 const EVENTS = ["exceeded", "ongoing", "cleared", "heartbeat"];
 
 export const COLUMNS = {

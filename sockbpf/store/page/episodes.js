@@ -29,6 +29,12 @@ export function isOfRun(row) {
   return row.event === "started" || row.event === "stopped";
 }
 
+/** What an open episode is: over, or not heard of, or its host is silent. One that has just been told of is over. */
+export function stateOf(row) {
+  if (row.end !== null && row.end !== undefined) return "ended";
+  return row.state === "not-heard" || row.state === "silent" ? row.state : "over";
+}
+
 function isThere(value) {
   return value !== undefined && value !== null;
 }
@@ -61,6 +67,7 @@ export function after(known, alert) {
     comm: known.comm ?? alert.comm,
     ...picked(LATEST, (name) => alert[name] ?? known[name]),
     ...picked(OF_A_CAUSE, (name) => (alert.cause === undefined ? known[name] : alert[name])),
+    state: undefined,
     alerts: (known.alerts ?? 0) + (at > known.last ? 1 : 0),
   };
 }

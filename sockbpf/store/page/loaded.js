@@ -2,13 +2,16 @@
 /** The rows that the page keeps in memory, up to a bound, and how an alert that arrives changes them. */
 
 import { page } from "./api.js";
-import { after, alertKey, episodeKey, isOfEpisode } from "./episodes.js";
+import { after, alertKey, episodeKey, isOfEpisode, stateOf } from "./episodes.js";
 import { conditions, fits, freeWords, parameters, range, wanted } from "./filter.js";
 import { number } from "./words.js";
 
 /** Rows of one page, and rows that are kept at most, of each kind. */
 const PAGE = { episodes: 300, alerts: 100 };
 export const KEPT = 3000;
+
+/** So many rows are asked for again at once. */
+const ASKED_AGAIN = 20;
 
 /** The filters of episodes that the store has besides free words; by others only the loaded rows are filtered. */
 export const OF_EPISODES = new Set([
@@ -24,6 +27,7 @@ function isAsked(kind, name) {
 export function makeLoaded() {
   const held = { episodes: new Map(), alerts: new Map() };
   const next = { episodes: null, alerts: null };
+  const heardAt = new Map();
   let stop = new AbortController();
   let set = null;
 
@@ -74,12 +78,39 @@ export function makeLoaded() {
     if (isOfEpisode(alert)) {
       const key = episodeKey(alert);
       const episode = after(held.episodes.get(key), alert);
-      if (set && fitsSet(episode, episode.start, stateFits)) held.episodes.set(key, episode);
-      else held.episodes.delete(key);
+      heardAt.delete(key);
+      heardAt.set(key, performance.now());
+      if (heardAt.size > KEPT) heardAt.delete(heardAt.keys().next().value);
+      put(key, episode);
       bound("episodes");
     }
     if (set?.view === "alerts" && fitsSet(alert, number(alert.timestamp), eventFits)) held.alerts.set(alertKey(alert), alert);
     bound("alerts");
+  }
+
+  function put(key, episode) {
+    if (set && fitsSet(episode, episode.start, stateFits)) held.episodes.set(key, episode);
+    else held.episodes.delete(key);
+  }
+
+  /**
+   * Change the states of episodes by what the store calls open, all that it has unless `isPart`; it was asked at `askedAt`.
+   *
+   * What no alert has ended and the store does not call open any more is asked for again.
+   */
+  async function open(rows, isPart, askedAt) {
+    const states = new Map(rows.map((row) => [episodeKey(row), row.state]));
+    const gone = [];
+    for (const [key, row] of held.episodes) {
+      if (stateOf(row) === "ended" || heardAt.get(key) >= askedAt) continue;
+      const state = states.get(key);
+      if (state === undefined && !isPart) gone.push([key, row]);
+      else if (state !== undefined && state !== stateOf(row)) put(key, { ...row, state });
+    }
+    await Promise.all(gone.slice(0, ASKED_AGAIN).map(async ([key, { host, id }]) => {
+      const [row] = (await page("episodes", [["host", host], ["id", id]])).rows;
+      if (row && held.episodes.has(key) && !(heardAt.get(key) >= askedAt)) put(key, row);
+    }));
   }
 
   function fitsSet(row, at, also) {
@@ -96,14 +127,14 @@ export function makeLoaded() {
     next[kind] = null;
   }
 
-  return { load, more, arrived, held, next };
+  return { load, more, arrived, open, held, next };
 }
 
 const PATHS = { episodes: "episodes", alerts: "store.json" };
 const KEYS = { episodes: episodeKey, alerts: (row) => (row.event === undefined ? `${JSON.stringify(row)}` : alertKey(row)) };
 
 function stateFits(row, set) {
-  return set.view !== "episodes" || !set.event || (set.event === "open") === (row.end === null || row.end === undefined);
+  return set.view !== "episodes" || !set.event || (set.event === "open") === (stateOf(row) === "over");
 }
 
 function eventFits(row, set) {

@@ -37,7 +37,10 @@ const table = makeTable(byId("rows-head"), byId("rows-body"), {
 const views = makeViews({ now: byId("now"), before: byId("before"), hosts: byId("hosts") }, {
   controls,
   choose,
-  answered: drawCounts,
+  answered: (now, askedAt) => {
+    drawCounts(now);
+    tried(loaded.open(now.open, now.open_truncated, askedAt));
+  },
   tried,
   isPaused: () => is.paused,
 });

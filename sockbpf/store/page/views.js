@@ -21,7 +21,7 @@ const ALL_S = 90 * 86_400;
 /**
  * Make them in `places`, by name.
  *
- * `controls` has the settings; `choose(episode)` is called with one that is clicked, `answered(now)` after each answer of what
+ * `controls` has the settings; `choose(episode)` is called with one that is clicked, `answered(now, askedAt)` after each answer of what
  * is wrong now; `tried` waits for a request, `isPaused()` says whether nothing is to be drawn.
  */
 export function makeViews(places, { controls, choose, answered, tried, isPaused }) {
@@ -30,10 +30,10 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
   const zoom = (from, to) => controls.set({ span: "between", from, to });
 
   const asks = {
-    now: makeAsked((signal) => json("now", [["limit", MOST.now]], signal), (found) => {
+    now: makeAsked((signal) => json("now", [["limit", MOST.now], ["open", "true"]], signal), (found, askedAt) => {
       held.now = found;
       held.nowAt = performance.now();
-      answered(found);
+      answered(found, askedAt);
       draw();
     }, tried, EVERY_MS),
     before: makeAsked((signal) => json("timeline", asked(controls.get()), signal), (found) => {

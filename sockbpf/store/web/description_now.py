@@ -21,9 +21,10 @@ NUMBERS = frozenset(
 )
 LIMIT = {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": ROWS}
 HOST = {"type": "string", "minLength": 1}
-OF_NOW: dict[str, Any] = {"limit": LIMIT, "host": HOST}
+_OF_BOTH: dict[str, Any] = {"limit": LIMIT, "host": HOST}
+OF_NOW: dict[str, Any] = {**_OF_BOTH, "open": {"type": "string", "enum": ["true"]}}
 """The parameters of each, and the schemas of them."""
-OF_HOSTS: dict[str, Any] = {**OF_NOW, "state": {"type": "string", "enum": list(STATES_OF_HOST)}}
+OF_HOSTS: dict[str, Any] = {**_OF_BOTH, "state": {"type": "string", "enum": list(STATES_OF_HOST)}}
 TRUNCATED = {"type": "boolean", "description": "whether there is more than is answered"}
 
 
@@ -72,6 +73,14 @@ NOW = _object(
     incidents={"type": "array", "maxItems": MOST_ROWS, "items": INCIDENT},
     truncated=TRUNCATED,
 )
+NOW["properties"] |= {
+    "open": {
+        "type": "array",
+        "description": "with open=true: the episodes that are open, 5000 at most",
+        "items": _object(host=TEXT, id=TEXT, state={"type": "string", "enum": [OVER, NOT_HEARD, SILENT]}),
+    },
+    "open_truncated": {"type": "boolean", "description": "with open=true: whether there are more of these"},
+}
 OF_A_HOST = _object(
     host=TEXT,
     state={"type": "string", "enum": list(STATES_OF_HOST)},

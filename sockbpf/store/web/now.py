@@ -30,10 +30,15 @@ FRESH = {"Cache-Control": "no-store"}
 
 async def now(store: RunningStore, request: Request) -> Response:
     """Answer `GET /now`."""
-    given = _given(request, {"limit", "host"})
+    given = _given(request, {"limit", "host", "open"})
     limit, host = _limit(given), searchable(given.get("host", ""))
+    if given.get("open", "true") != "true":
+        raise EntryError("open: expected true")
+    has_open = "open" in given
     return await _answer(
-        store, request, lambda connection: find_now(connection, time.time(), limit, host=host)
+        store,
+        request,
+        lambda connection: find_now(connection, time.time(), limit, host=host, with_open=has_open),
     )
 
 
