@@ -21,21 +21,27 @@ const byId = (id) => document.getElementById(id);
 export function makeControls(on) {
   let held = fromFragment(location.hash.slice(1));
   let timer = 0;
+  let isTyped = false;
 
-  function set(change, how = "changed") {
+  /** What is typed and what is chosen are steps of the history, each key that is typed is not. */
+  function set(change, how = "changed", typed = false) {
     held = { ...held, ...change };
     if ("view" in change) {
       held.event = "";
       held.sort = NOTHING.sort;
     }
-    write();
+    write(typed);
     show();
     clearTimeout(timer);
     on[how]();
   }
 
-  function write() {
-    history.replaceState(null, "", `#${fragment(held)}`);
+  function write(typed) {
+    const link = `#${fragment(held)}`;
+    if (link === (location.hash || "#")) return;
+    if (typed && isTyped) history.replaceState(null, "", link);
+    else history.pushState(null, "", link);
+    isTyped = typed;
   }
 
   function show() {
@@ -57,7 +63,7 @@ export function makeControls(on) {
     held = { ...held, text: byId("text").value };
     on.typing();
     clearTimeout(timer);
-    timer = setTimeout(() => set({}), TYPING_MS);
+    timer = setTimeout(() => set({}, "changed", true), TYPING_MS);
   });
   for (const name of ["protocol", "type", "event"]) byId(name).addEventListener("change", () => set({ [name]: byId(name).value }));
   byId("span").addEventListener("change", () => {
@@ -73,10 +79,13 @@ export function makeControls(on) {
     event.preventDefault();
     set({});
   });
-  addEventListener("hashchange", () => {
+  addEventListener("popstate", () => {
+    const { socket } = held;
     held = fromFragment(location.hash.slice(1));
+    isTyped = false;
     show();
     on.changed();
+    if (String(held.socket) !== String(socket)) on.chose();
   });
   // The fragment stays as it is, since it has the settings.
   byId("skip").addEventListener("click", (event) => {

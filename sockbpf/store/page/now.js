@@ -22,9 +22,10 @@ export function incidentKey(each) {
 /**
  * The incidents of an answer to `/now`.
  *
- * `hidden` is how many the filter hides; `choose(episode)` is called with the one that is clicked.
+ * `hidden` is how many the filter hides; `choose(episode)` is called with the one that is clicked, `only(incident)` with the
+ * incident whose service or host alone is to be shown.
  */
-export function Now({ now, hidden, choose }) {
+export function Now({ now, hidden, choose, only }) {
   const [open, setOpen] = useState("");
   const [members, setMembers] = useState([]);
   async function toggle(key, incident) {
@@ -38,7 +39,7 @@ export function Now({ now, hidden, choose }) {
     <ol class="incidents">
       ${now.incidents.map((each) => {
         const key = incidentKey(each);
-        return html`<li key=${key}><${Incident} incident=${each} at=${now.at} members=${open === key ? members : null} toggle=${() => toggle(key, each)} choose=${choose} /></li>`;
+        return html`<li key=${key}><${Incident} incident=${each} at=${now.at} members=${open === key ? members : null} toggle=${() => toggle(key, each)} choose=${choose} only=${() => only(each)} /></li>`;
       })}
     </ol>
     ${hidden > 0 && html`<p class="note">${counted(hidden, "further incident")} ${hidden === 1 ? "does" : "do"} not fit the filter.</p>`}
@@ -52,14 +53,14 @@ function AllWell({ now }) {
   return html`<p class="well"><span class="mark" aria-hidden="true">✓</span> Nothing is over on ${counted(heard, "host")}, all heard of in the last ${lasted(now.at - now.hosts.all_heard_since)}${stopped ? `; ${counted(stopped, "monitor")} stopped` : ""}.</p>`;
 }
 
-function Incident({ incident, at, members, toggle, choose }) {
+function Incident({ incident, at, members, toggle, choose, only }) {
   const [mark, word] = STATES[incident.state] ?? STATES.over;
   const isOfQueues = incident.kind === "queues";
   const critical = incident.severity === "critical" ? "critical, " : "";
   return html`
     <article class="incident" data-state=${incident.state} data-kind=${incident.kind} data-severity=${incident.severity}>
       <header>
-        <h3>${isOfQueues ? html`${titleOf(incident)} <span class="where">on ${visible(incident.host)}</span>` : visible(incident.host)}</h3>
+        <h3><button type="button" title="Only this" onClick=${only}>${isOfQueues ? titleOf(incident) : visible(incident.host)}</button>${isOfQueues && html` <span class="where">on ${visible(incident.host)}</span>`}</h3>
         <p class="said"><span aria-hidden="true">${mark}</span> ${critical}${isOfQueues ? word : KINDS[incident.kind]}</p>
         <p class="since">since <time datetime=${utc(incident.since)} title=${utc(incident.since)}>${clock(incident.since)}</time>, ${lasted(Math.max(1, Math.floor(at - incident.since)))}</p>
       </header>
@@ -85,12 +86,19 @@ function about(incident, at) {
   return [
     incident.type === "RATE" ? "" : `${visible(incident.protocol)} ${visible(incident.local_port)} ${QUEUES[incident.type] ?? ""}`.trim(),
     incident.count === 1 && ends({ ...incident, count: null }),
-    incident.service_kind !== "process" && owner(incident),
+    whoOf(incident),
     trendOf(incident),
     incident.drops > 0 && `${incident.drops.toLocaleString("en")} dropped`,
     (peer || incident.other_ends.length > 0) && `other end: ${peer || "on this host"}`,
     incident.state !== "over" && `last heard of ${ago(incident.heard, at)}`,
   ].filter(Boolean).join(" · ");
+}
+
+/** Who holds it, as far as the title and the reason have not said that. */
+function whoOf(incident) {
+  if (incident.service_kind !== "process") return owner(incident);
+  const pid = incident.pid ? `pid ${visible(incident.pid)}` : "";
+  return String(incident.reason ?? "").includes(`(${pid})`) ? "" : pid;
 }
 
 /** Whether it grows or drains: by its last two alerts, or as far as its only one says that. */

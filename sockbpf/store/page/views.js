@@ -53,7 +53,7 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
       const at = held.now.at + (performance.now() - held.nowAt) / 1000;
       const list = wanted(controls.get());
       const incidents = held.now.incidents.filter((each) => fits(each, list));
-      put(places.now, html`<${Now} now=${{ ...held.now, at, incidents }} hidden=${held.now.incidents.length - incidents.length} choose=${choose} />`);
+      put(places.now, html`<${Now} now=${{ ...held.now, at, incidents }} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
     }
     if (held.before) {
       put(places.before, html`<${Before} timeline=${held.before} over=${servicesOver(held.now)} choose=${(service) => narrow({ text: conditionOf(service) })} zoom=${zoom} />`);
@@ -95,5 +95,19 @@ function asked(set) {
 /** The services that are over now, at other ends too, named as the timeline names them. */
 function servicesOver(now) {
   const over = (now?.incidents ?? []).filter((each) => each.kind === "queues" && each.state === "over");
-  return new Set(over.flatMap((each) => [each.service, ...each.other_services]).map((name) => name.replace(/^(tcp|udp)?:(?=\d*$)/, "$1 ")));
+  return new Set(over.flatMap((each) => [each.service, ...each.other_services]).map(laneOf));
+}
+
+/** The name by which the timeline knows a service. */
+function laneOf(service) {
+  return service.replace(/^(tcp|udp)?:(?=\d*$)/, "$1 ");
+}
+
+/** The field that has the name of a service, by its kind. */
+const FIELDS = { unit: "unit", container: "container", counter: "name", process: "comm" };
+
+/** Return the filter that shows the service of an incident alone, or the host that it is about. */
+function onlyOf({ kind, host, service, service_kind: named }) {
+  const [field, name] = kind === "queues" ? [FIELDS[named], service] : ["host", host];
+  return field ? `${field}="${name.replaceAll('"', "")}"` : conditionOf(laneOf(service));
 }
