@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
 from tests.store.browsing import OpenPage
@@ -275,23 +273,6 @@ def test_both_ends_of_a_connection_are_one_incident(
         "the peer does not read"
     )
     expect(page.locator("#open-count")).to_have_text("4")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1300])
-def test_no_sideways_scroll_and_no_serious_finding(
-    one: Store, open_page: OpenPage, tmp_path: Path, scheme: str, width: int
-) -> None:
-    some(one)
-    a_pair(one)
-    page = open_page(one, width=width, scheme=scheme)
-    page.locator(ROWS).first.click()
-    expect(page.locator("#series canvas")).to_be_visible()
-    page.screenshot(path=tmp_path / "page.png", full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    found = Axe().run(page).response["violations"]
-    grave = [each for each in found if each["impact"] in {"serious", "critical"}]
-    assert not grave, json.dumps(grave, indent=1)[:5000]
 
 
 def test_a_socket_is_chosen_by_keys_alone(one: Store, open_page: OpenPage) -> None:

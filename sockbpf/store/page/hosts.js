@@ -13,7 +13,7 @@ export function Hosts({ answer, choose }) {
   if (!in_all) return html`<p class="empty">No monitor has been heard of yet.</p>`;
   return html`
     <p class="reading">${counted(in_all, "host")}: ${counts.heard.toLocaleString("en")} heard, ${counts.silent.toLocaleString("en")} silent, ${counts.stopped.toLocaleString("en")} stopped.${answer.truncated ? ` ${hosts.length} of them are shown; the filter finds others by host=name.` : ""}</p>
-    <div class="scroll rows" tabindex="0" role="region" aria-label="Hosts">
+    <div class="scroll rows" tabindex="0" role="region" aria-label="All hosts">
       <table class="hosts">
         <thead><tr><th scope="col">Host</th><th scope="col">State</th><th scope="col">Last word</th><th scope="col" class="number">Over</th><th scope="col">Watches</th><th scope="col">Since</th><th scope="col">Kernel</th><th scope="col" class="number">Lost</th></tr></thead>
         <tbody>${hosts.map((host) => html`<${Host} key=${host.host} host=${host} at=${at} choose=${choose} />`)}</tbody>
