@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
-from sockbpf.store.data.schema import HOST
+from sockbpf.store.data.schema import EPISODE, HOST
+from tests.live.waiting import until
 from tests.store.asking import is_problem
 from tests.store.serving import Store, database_of_store, tell, told
 
@@ -209,3 +210,36 @@ def test_what_makes_no_sense_is_refused(emptied: Store) -> None:
     ):  # fmt: skip
         answer = requests.get(f"{emptied.url}/{query}", headers=emptied.headers, timeout=9)
         assert is_problem(answer, 422), query
+
+
+def test_an_answer_is_of_the_latest_commit_also_of_another_process(emptied: Store) -> None:
+    """Answers are kept, and what has not changed is not made again: nobody may notice."""
+
+    def shown() -> list[tuple[str, str, int]]:
+        found = ask(emptied, "/now", limit=1000)
+        assert found["episodes"]["over"] == sum(each["count"] for each in found["incidents"])
+        return sorted((each["host"], each["comm"], each["count"]) for each in found["incidents"])
+
+    expected: dict[tuple[str, str], int] = {}
+    for number in range(40):
+        host, comm = f"web{number % 3}", f"worker{number % 4}"
+        say(emptied, number, host=host, comm=comm)
+        expected[host, comm] = expected.get((host, comm), 0) + 1
+        assert shown() == [(*key, count) for key, count in sorted(expected.items())]
+    say(emptied, 50, host="web0", id=told(0)["id"], event="cleared", comm="worker0")
+    expected["web0", "worker0"] -= 1
+    assert shown() == [(*key, count) for key, count in sorted(expected.items())]
+    of_one = {"host": "web0", "id": told(3)["id"], "comm": "worker3", "event": "ongoing", "timestamp": NOW_S}
+    for number, size in enumerate((3_000_000, 2_000_000, 9_000_000), 60):
+        say(emptied, number, **of_one, size=size)
+        assert ask(emptied, "/now", limit=1000)["incidents"][0]["size"] == size
+    until(lambda: ask(emptied, "/now")["at"] == ask(emptied, "/now")["at"], "an answer is kept")
+    engine = open_engine(database_of_store(emptied), connections=1)
+    with engine.begin() as connection:
+        connection.execute(EPISODE.delete().where(EPISODE.c.host == "web1"))
+        connection.execute(EPISODE.update().where(EPISODE.c.host == "web2").values(comm="altered"))
+    engine.dispose()
+    assert {each["comm"] for each in ask(emptied, "/now", limit=1000)["incidents"]} == {
+        f"worker{number}" for number in range(4)
+    }
+    assert {(host, count) for host, _, count in shown() if host != "web0"} == {("web2", 3), ("web2", 4)}

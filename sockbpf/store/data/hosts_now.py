@@ -12,13 +12,14 @@ from sockbpf.counters import LOSSES
 from sockbpf.record.alert import STOPPED
 from sockbpf.store.data.runs import TRUST_OF_EPISODE
 from sockbpf.store.data.schema import EPISODE, HOST
-from sockbpf.store.data.search import check_rows
 from sockbpf.store.data.states import HEARD_OF, OVER, SILENT, state_of_episode, state_of_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Connection, Select
+    from sqlalchemy import Connection
+
+    from sockbpf.store.data.known_rows import KnownRows
 
 RECENT_S = 900.0
 """A monitor that has lost something so lately is called blind."""
@@ -43,7 +44,7 @@ SHOWN = (
 
 
 def find_hosts(
-    connection: Connection, now_s: float, limit: int, *, host: str = "", state: str = ""
+    connection: Connection, known: KnownRows, now_s: float, limit: int, *, host: str = "", state: str = ""
 ) -> dict[str, Any]:
     """Return the hosts in their state at this time, silent ones first, then those that stopped, then by name."""
     its_state = state_of_host(now_s)
@@ -56,14 +57,13 @@ def find_hosts(
     wanted = (
         select(HOST, its_state.label("state")).where(*chosen).order_by(order, HOST.c.host).limit(limit + 1)
     )
-    rows = rows_of(connection, wanted)
-    check_rows(rows, HOST)
+    rows = known.find(connection, wanted, HOST, shown_host, "" if host or state else "hosts")
     counts = {row.state: row.count for row in connection.execute(_counts(its_state))}
     over = _over(connection, now_s)
     return {
         "at": now_s,
         "counts": {name: counts.get(name, 0) for name in (HEARD_OF, SILENT, STOPPED)},
-        "hosts": [{**shown_host(row), "over": over.get(row["host"], 0)} for row in rows[:limit]],
+        "hosts": [{**row, "over": over.get(row["host"], 0)} for row in rows[:limit]],
         "truncated": len(rows) > limit,
     }
 
@@ -83,13 +83,6 @@ def _over(connection: Connection, now_s: float) -> dict[str, int]:
         .group_by(EPISODE.c.host)
     )
     return {host: count for host, count in connection.execute(counted)}  # noqa: C416
-
-
-def rows_of(connection: Connection, wanted: Select[Any]) -> list[dict[str, Any]]:
-    """Return the rows of a query; of thousands of them `mappings()` takes several times as long."""
-    found = connection.execute(wanted)
-    names = tuple(found.keys())
-    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def shown_host(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, or_, select
 
-from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, rows_of, shown_host
+from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, shown_host
 from sockbpf.store.data.incidents import (
     BLIND_MONITOR,
     SILENT_HOST,
@@ -16,8 +16,8 @@ from sockbpf.store.data.incidents import (
     queue_incidents,
     worst_first,
 )
+from sockbpf.store.data.joining import is_ours
 from sockbpf.store.data.schema import EPISODE, HEARD, HOST
-from sockbpf.store.data.search import check_rows
 from sockbpf.store.data.states import (
     HEARD_OF,
     NOT_HEARD,
@@ -31,6 +31,8 @@ from sockbpf.store.data.states import (
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from sockbpf.store.data.known_rows import KnownRows
+
 MOST_EPISODES = 5000
 """So many open episodes are looked at, those that were heard of last."""
 MOST_HOSTS = 1000
@@ -38,17 +40,24 @@ MOST_HOSTS = 1000
 
 
 def find_now(
-    connection: Connection, now_s: float, limit: int, *, host: str = "", with_open: bool = False
+    connection: Connection,
+    known: KnownRows,
+    now_s: float,
+    limit: int,
+    *,
+    host: str = "",
+    with_open: bool = False,
 ) -> dict[str, Any]:
     """Return the incidents of this moment, the worst first, and how much is over and heard of in all.
 
     `with_open` adds which episodes are open, each with its state.
     """
-    episodes, has_more_episodes = _open_episodes(connection, now_s, host)
-    hosts, has_more_hosts = _troubled_hosts(connection, now_s, host)
+    episodes, has_more_episodes = _open_episodes(connection, known, now_s, host)
+    hosts, has_more_hosts = _troubled_hosts(connection, known, now_s, host)
     states = Counter(row["state"] for row in episodes)
     of_silent = Counter(row["host"] for row in episodes if row["state"] == SILENT)
-    incidents = queue_incidents(row for row in episodes if row["state"] != SILENT)
+    heard_of = [row for row in episodes if row["state"] != SILENT]
+    incidents = queue_incidents(heard_of) if host else known.of_each_host(heard_of, queue_incidents)
     for row in hosts:
         is_silent = row["state"] == SILENT
         kind, count = (SILENT_HOST, of_silent[row["host"]]) if is_silent else (BLIND_MONITOR, 0)
@@ -65,19 +74,24 @@ def find_now(
     }
 
 
-def _open_episodes(connection: Connection, now_s: float, host: str) -> tuple[list[dict[str, Any]], bool]:
+def _open_episodes(
+    connection: Connection, known: KnownRows, now_s: float, host: str
+) -> tuple[list[dict[str, Any]], bool]:
     statement = episodes_with_state(now_s).where(EPISODE.c.end.is_(None))
     if host:
         statement = statement.where(EPISODE.c.host == host)
     statement = statement.order_by(HEARD.desc()).limit(MOST_EPISODES + 1)
-    rows = rows_of(connection, statement)
-    check_rows(rows, EPISODE)
-    for row in rows:
-        row["ours"] = 1 if row["trusted"] is None else row["trusted"]
+    rows = known.find(connection, statement, EPISODE, _with_trust, "" if host else "open episodes")
     return rows[:MOST_EPISODES], len(rows) > MOST_EPISODES
 
 
-def _troubled_hosts(connection: Connection, now_s: float, host: str) -> tuple[list[dict[str, Any]], bool]:
+def _with_trust(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "ours": is_ours(row)}
+
+
+def _troubled_hosts(
+    connection: Connection, known: KnownRows, now_s: float, host: str
+) -> tuple[list[dict[str, Any]], bool]:
     """Return the hosts that are silent, or whose monitor may not see all."""
     its_state = state_of_host(now_s)
     is_blind = and_(
@@ -88,9 +102,8 @@ def _troubled_hosts(connection: Connection, now_s: float, host: str) -> tuple[li
     if host:
         statement = statement.where(HOST.c.host == host)
     statement = statement.order_by(its_state.desc(), HOST.c.heard.desc()).limit(MOST_HOSTS + 1)
-    rows = rows_of(connection, statement)
-    check_rows(rows, HOST)
-    return [shown_host(row) for row in rows[:MOST_HOSTS]], len(rows) > MOST_HOSTS
+    rows = known.find(connection, statement, HOST, shown_host, "" if host else "troubled hosts")
+    return rows[:MOST_HOSTS], len(rows) > MOST_HOSTS
 
 
 def _hosts(connection: Connection, now_s: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from sockbpf.store.data.answers import answer_of
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.hosts_now import find_hosts
 from sockbpf.store.data.now import find_now
@@ -38,7 +39,10 @@ async def now(store: RunningStore, request: Request) -> Response:
     return await _answer(
         store,
         request,
-        lambda connection: find_now(connection, time.time(), limit, host=host, with_open=has_open),
+        given,
+        lambda connection: find_now(
+            connection, store.known, time.time(), limit, host=host, with_open=has_open
+        ),
     )
 
 
@@ -51,14 +55,18 @@ async def hosts(store: RunningStore, request: Request) -> Response:
     return await _answer(
         store,
         request,
-        lambda connection: find_hosts(connection, time.time(), limit, host=host, state=state),
+        given,
+        lambda connection: find_hosts(connection, store.known, time.time(), limit, host=host, state=state),
     )
 
 
-async def _answer(store: RunningStore, request: Request, find: Callable[[Connection], object]) -> Response:
+async def _answer(
+    store: RunningStore, request: Request, given: dict[str, str], find: Callable[[Connection], object]
+) -> Response:
     """Answer with what is found, as JSON; it is made in the thread of the search, since it may be large."""
+    question = (request.url.path, *sorted(given.items()))
     body = await store.search(
-        lambda connection: json.dumps(find(connection)).encode(),
+        lambda connection: answer_of(connection, question, lambda: json.dumps(find(connection)).encode()),
         is_trusted=bool(request.scope.get(TRUSTED)),
     )
     return Response(body, media_type="application/json", headers=FRESH)

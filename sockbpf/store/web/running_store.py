@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sockbpf.store.data.engine import bound
 from sockbpf.store.data.faults import described, is_damage
+from sockbpf.store.data.known_rows import KnownRows
 from sockbpf.store.data.repair import repair
 from sockbpf.store.data.retention import Upkeep
 from sockbpf.store.data.schema import ENTRY
@@ -51,6 +52,7 @@ class RunningStore:
         self.feed: Feed | None = None
         self.writer = Writer(database, self._kick)
         self.upkeep = Upkeep(database, self.writer, keep_s)
+        self.known = KnownRows()
         self.altered = 0
         """Rows that were not as they were written, and were deleted."""
         self.reading_body = asyncio.Lock()

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Answers that are given again until somebody commits: after each alert many pages ask the same at once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from sqlalchemy import Connection
+
+FRESH_S = 1.0
+"""For so long at most: what is over, or silent, changes with the time too."""
+MOST = 4
+"""Answers that a connection keeps."""
+KEY = "answers"
+
+
+def answer_of(connection: Connection, question: Hashable, make: Callable[[], bytes]) -> bytes:
+    """Return what `make` makes of the database, or has made on this connection if it has not changed since."""
+    version, now_s = _version(connection), time.monotonic()
+    kept: dict[Hashable, tuple[object, float, bytes]] = connection.info.get(KEY, {})
+    kept = {
+        asked: answer
+        for asked, answer in kept.items()
+        if answer[0] == version and now_s - answer[1] < FRESH_S
+    }
+    if question not in kept:
+        kept[question] = version, now_s, make()
+    connection.info[KEY] = dict(list(kept.items())[-MOST:])
+    return kept[question][2]
+
+
+def _version(connection: Connection) -> object:
+    """Return what is the same on this connection only while nobody, also of another process, has committed."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(text("select cast(txid_current_snapshot() as text)")).scalar()
+    return connection.exec_driver_sql("pragma data_version").scalar()
