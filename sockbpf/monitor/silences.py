@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SUMMARY_CHARACTERS = 500
+
 
 class Silences:
     """Safe from several threads. Silences end by the wall clock."""
@@ -48,6 +50,17 @@ class Silences:
     def told(self) -> list[dict[str, Any]]:
         """Return the silences that last as JSON has them."""
         return [written(each) for each in self.now()]
+
+    def summary(self) -> str:
+        """Return the silences that last in one line, the one that ends last first, as far as it is not too long."""
+        lasting = sorted(self.now(), key=lambda each: -each.until_s)
+        parts = [
+            f"{shown(each.conditions)} until {_clock(each.until_s)}{f' ({each.reason})' if each.reason else ''}"
+            for each in lasting
+        ]
+        while len(text := "; ".join(parts)) > SUMMARY_CHARACTERS:
+            parts = [*parts[:-2], f"{len(lasting) - len(parts) + 2} more"]
+        return text
 
     def order(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """Do what an order says, and return the answer to it: `faults`, if it cannot be done."""

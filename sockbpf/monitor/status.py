@@ -121,6 +121,7 @@ class Status:
             "repeat": longest_s if ONGOING in config.events else 0,
             "heartbeat": config.heartbeat,
             "open_episodes": sum(len(each.open) for each in (*self.queues, *self.listeners)),
+            **({"silences": silences} if (silences := self.silencing.silences.summary()) else {}),
             **({} if lost_ago_s is None else {"lost_ago": round(lost_ago_s, 3)}),
         }
 

@@ -51,6 +51,7 @@ def test_a_silence_from_its_beginning_to_its_end(
         "status": {"socket": str(at)},
         "journal": {"path": str(tmp_path / "journal")},
         "repeat": "1s",
+        "heartbeat": "1s",
     }
     monitor = start_monitor(**settings)
     one.sendall(bytes(OVER))
@@ -59,6 +60,13 @@ def test_a_silence_from_its_beginning_to_its_end(
     made = said(at, "--match", f"local_port={ports},type=RECV", "--for", "2h", "--reason", "a test")
     (id_,) = re.findall(
         rf"^([0-9a-f]{{8}}) until .*: local_port={ports},type=RECV \(a test\)$", made, re.MULTILINE
+    )
+    until(
+        lambda: any(
+            re.fullmatch(rf"local_port={ports},type=RECV until .* UTC \(a test\)", each.get("silences", ""))
+            for each in receiver.alerts(event="heartbeat")
+        ),
+        "a heartbeat that tells it",
     )
     known = len(receiver.alerts(local_port=port(of_one)))
     for client in (two, other):

@@ -176,12 +176,14 @@ def test_a_card_says_whether_its_queue_grows_or_drains(one: Store, open_page: Op
 def test_hosts_are_listed_with_what_they_watch_by(one: Store, open_page: OpenPage) -> None:
     about = {"event": "started", "version": "0.1.0", "kernel": "6.1", "run": "r", "id": "r", "seq": "3"}
     about["timestamp"] = f"{time.time():.6f}"
-    assert tell(one, **about, host="web1", mode="ebpf").status_code == 200
+    silences = "process=rsync until 2026-11-30 00:00:00 UTC"
+    assert tell(one, **about, host="web1", mode="ebpf", silences=silences).status_code == 200
     assert tell(one, **about | {"event": "stopped"}, host="db1", mode="ebpf").status_code == 200
     send(one, 1)
     page = open_page(one)
     hosts = page.locator("#hosts tbody tr")
     expect(hosts).to_have_count(2)
+    expect(page.locator(".silenced")).to_have_text(f"Silenced on web1: {silences}")
     expect(page.locator("#hosts .reading")).to_have_text("2 hosts: 1 heard, 0 silent, 1 stopped.")
     for shown in ("heard", "all by hooks", "6.1"):
         expect(hosts.filter(has_text="web1")).to_contain_text(shown)

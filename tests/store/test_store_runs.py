@@ -6,9 +6,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import requests
+from sqlalchemy import text
+
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
-from sockbpf.store.data.schema import HOST
+from sockbpf.store.data.schema import EDITION, HOST
 from tests.store.asking import delete, get
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, database_of_store, find, make_older, tell, third_edition, told
@@ -109,3 +112,24 @@ def test_an_older_database_knows_its_hosts(start: StartStore, database: str) -> 
     assert [each["state"] for each in find(store, "/episodes")] == ["over"] * 7
     say(store, "started", 50, "r2", host="web0")
     assert {each["host"] for each in find(store, "/episodes", open="true")} == {"web1"}
+
+
+def test_a_database_without_the_latest_columns_gets_them(start: StartStore, database: str) -> None:
+    first = start(database)
+    say(first, "started", 0, "r1", 1, host="web0")
+    say(first, "exceeded", 1, "r1", 2, host="web0")
+    assert first.stop() == 0
+    engine = open_engine(database_of_store(first), connections=1)
+    with engine.begin() as connection:
+        connection.execute(text("alter table episode drop column before"))
+        connection.execute(text("alter table host drop column silences"))
+        connection.execute(text(f"update store_edition set edition = {EDITION - 2}"))
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"pragma user_version = {EDITION - 2}")
+    engine.dispose()
+    store = start(database)
+    (before,) = find(store, "/episodes")
+    say(store, "ongoing", 2, "r1", 3, id=before["id"], host="web0", size=before["size"] + 17)
+    (incident,) = requests.get(f"{store.url}/now", timeout=30).json()["incidents"]
+    assert incident["change"] == 17
+    assert "\nsockbpf_store_altered_total 0" in requests.get(f"{store.url}/metrics", timeout=30).text

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sockbpf.errors import ConfigError
-from sockbpf.monitor.silences import Silences
+from sockbpf.monitor.silences import SUMMARY_CHARACTERS, Silences
 from sockbpf.monitor.silences_file import MOST, beside
 from sockbpf.settings.silences import FORM, conditions_of, reason_of, seconds_of, shown
 
@@ -40,6 +40,23 @@ class Book:
         return self.silences.order(
             {"do": "silence", "match": match or RSYNC, "for": for_s, "reason": "backup"}
         )
+
+
+def test_a_line_says_what_is_silenced_as_far_as_it_has_room(tmp_path: Path) -> None:
+    book = Book(tmp_path)
+    assert book.silences.summary() == ""
+    book.silence(60)
+    book.silence(3600, unit=[f"{'x' * 60}.service"])
+    first, second = book.silences.summary().split("; ")
+    assert first.startswith(f"unit={'x' * 60}.service until 2")
+    assert second.startswith("process=rsync*,local_port=873,8000-8100 until 2")
+    assert second.endswith(" UTC (backup)")
+    for _ in range(9):
+        book.silence(7200, unit=[f"{'y' * 60}.service"])
+    line = book.silences.summary()
+    assert len(line) <= SUMMARY_CHARACTERS
+    shown, more = line.count("unit="), line.rpartition("; ")[2]
+    assert more == f"{11 - shown} more"
 
 
 def test_what_is_typed() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Float, LargeBinary, Text
 
-from sockbpf.store.data.columns import LATER_COLUMNS, LATER_OF_EPISODES
+from sockbpf.store.data.columns import LATER_COLUMNS, LATER_OF_EPISODES, LATER_OF_HOSTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 APART = frozenset({"n", "arrived", "trusted", "digest"})
 """Columns that the digest leaves out: the database sets them, or they are changed while the rest stays."""
-COUNTED_WHERE_THERE = (*LATER_COLUMNS, *(name for name in LATER_OF_EPISODES if name not in APART))
+COUNTED_WHERE_THERE = (
+    *LATER_COLUMNS,
+    *(name for name in LATER_OF_EPISODES if name not in APART),
+    *LATER_OF_HOSTS,
+)
 SIZE = 8
 """Bytes."""
 

@@ -40,20 +40,26 @@ SHOWN = (
     "repeat",
     "heartbeat",
     "open",
+    "silences",
 )
 
 
 def find_hosts(
     connection: Connection, known: KnownRows, now_s: float, limit: int, *, host: str = "", state: str = ""
 ) -> dict[str, Any]:
-    """Return the hosts in their state at this time, silent ones first, then those that stopped, then by name."""
+    """Return the hosts in their state at this time, silent ones first, then those that stopped, then by name.
+
+    Of those that are heard of, the ones with silences come first.
+    """
     its_state = state_of_host(now_s)
     chosen: list[ColumnElement[bool]] = [IS_SHOWN]
     if host:
         chosen.append(HOST.c.host == host)
     if state:
         chosen.append(its_state == state)
-    order = case((its_state == SILENT, 0), (its_state == STOPPED, 1), else_=2)
+    order = case(
+        (its_state == SILENT, 0), (its_state == STOPPED, 1), (HOST.c.silences.is_not(None), 2), else_=3
+    )
     wanted = (
         select(HOST, its_state.label("state")).where(*chosen).order_by(order, HOST.c.host).limit(limit + 1)
     )

@@ -172,6 +172,12 @@ def _add_before(connection: Connection) -> None:
     _add(connection, EPISODE.c.before)
 
 
+def _add_silences(connection: Connection) -> None:
+    """Add the silences of hosts, unless the table was made just now."""
+    if HOST.c.silences.name not in {each["name"] for each in inspect(connection).get_columns(HOST.name)}:
+        _add(connection, HOST.c.silences)
+
+
 BEFORE_HOSTS = 17
 """So many of the later columns of fields were there before the hosts."""
 
@@ -181,6 +187,7 @@ STEPS: tuple[Callable[[Connection], None], ...] = (
     *map(_add_column_of, LATER[:BEFORE_HOSTS]),
     _add_hosts,
     _add_before,
+    _add_silences,
     *map(_add_column_of, LATER[BEFORE_HOSTS:]),
 )
 """STEPS[n] changes edition n into n + 1; the first makes all tables of this edition in an empty database."""

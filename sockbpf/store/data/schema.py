@@ -31,9 +31,9 @@ from sockbpf.store.data.columns import COLUMNS, KINDS, LATER, column_of
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
-EDITION = 2 + len(LATER) + 2
-"""The number of this layout of the tables, which the database keeps: each later column of a field is one more, and
-so are the hosts, which came with the state of episodes, and what the alert before the latest one said."""
+EDITION = 2 + len(LATER) + 3
+"""The number of this layout of the tables, which the database keeps: each later column of a field is one more, and so
+are the hosts, which came with the state of episodes, what the alert before the latest one said, and silences."""
 
 ANYBODY = "trusted = 0 or (trusted is null and key is null)"
 """SQL: an entry that anybody on this host may have sent. The first edition did not keep who sent an entry: of its
@@ -178,6 +178,7 @@ HOST = Table(
     Column("lost_ago", Float(53)),
     Column("counters", Text),
     Column("digest", LargeBinary),
+    Column("silences", Text),
     Index("host_heard", "heard"),
 )
 """What each host has told of itself, a row for what is trusted and one for what is not: data/words.py."""

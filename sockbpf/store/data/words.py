@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST_UNSEEN = 1024
-"""So many characters are kept of what a monitor has no hooks for."""
+"""So many characters are kept of what a monitor has no hooks for, and of its silences."""
 
 WORD = ("last", "is_last", "seq", "event", "run")
 START = ("started", "started_run")
-ABOUT = ("about_at", "version", "kernel", "mode", "unseen", "repeat", "heartbeat")
+ABOUT = ("about_at", "version", "kernel", "mode", "unseen", "repeat", "heartbeat", "silences")
 COUNTS = ("counts_at", "open", "lost_ago", "counters")
 GROUPS = (WORD, START, ABOUT, COUNTS)
 """The columns that are kept together, the time of the report first."""
@@ -57,6 +57,7 @@ def _about(body: Mapping[str, Any]) -> dict[str, Any]:
         "unseen": searchable(unseen, MOST_UNSEEN) or None,
         "repeat": seconds_or_none(body.get("repeat")),
         "heartbeat": seconds_or_none(body.get("heartbeat")),
+        "silences": searchable(str(body.get("silences", "")), MOST_UNSEEN) or None,
     }
 
 

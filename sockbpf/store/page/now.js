@@ -11,6 +11,9 @@ const STATES = { over: ["●", "over"], "not-heard": ["◌", "not heard of"], si
 const KINDS = { "silent-host": "host is silent", "blind-monitor": "monitor does not see all" };
 const QUEUES = { SEND: "to send", RECV: "to receive", ACCEPT: "to accept", RATE: "" };
 
+/** So many hosts with silences are named. */
+const SILENCES = 5;
+
 /** So many of its episodes are shown. */
 const MEMBERS = 10;
 
@@ -22,10 +25,15 @@ export function incidentKey(each) {
 /**
  * The incidents of an answer to `/now`.
  *
- * `hidden` is how many the filter hides; `choose(episode)` is called with the one that is clicked, `only(incident)` with the
- * incident whose service or host alone is to be shown.
+ * `silenced` has the hosts whose monitor tells nothing of some queues, `hidden` is how many incidents the filter hides;
+ * `choose(episode)` is called with the one that is clicked, `only(incident)` with the incident whose service or host alone is
+ * to be shown.
  */
-export function Now({ now, hidden, choose, only }) {
+export function Now({ silenced, ...of }) {
+  return html`<${Incidents} ...${of} /><${Silences} silenced=${silenced} />`;
+}
+
+function Incidents({ now, hidden, choose, only }) {
   const [open, setOpen] = useState("");
   const [members, setMembers] = useState([]);
   async function toggle(key, incident) {
@@ -44,6 +52,15 @@ export function Now({ now, hidden, choose, only }) {
     </ol>
     ${hidden > 0 && html`<p class="note">${counted(hidden, "further incident")} ${hidden === 1 ? "does" : "do"} not fit the filter.</p>`}
     ${now.truncated && html`<p class="note">${counted(now.incidents.length, "incident")} of ${now.count.toLocaleString("en")} are shown.</p>`}`;
+}
+
+/** What nothing is told of for a time, on the hosts that are shown. */
+function Silences({ silenced }) {
+  const some = silenced.slice(0, SILENCES);
+  const more = silenced.length - some.length;
+  return html`
+    ${some.map((each) => html`<p key=${each.host} class="note silenced">Silenced on ${visible(each.host)}: ${visible(each.silences)}</p>`)}
+    ${more > 0 && html`<p class="note">${counted(more, "further host")} ${more === 1 ? "has" : "have"} silences.</p>`}`;
 }
 
 function AllWell({ now }) {

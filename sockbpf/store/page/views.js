@@ -53,7 +53,8 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
       const at = held.now.at + (performance.now() - held.nowAt) / 1000;
       const list = wanted(controls.get());
       const incidents = held.now.incidents.filter((each) => fits(each, list));
-      put(places.now, html`<${Now} now=${{ ...held.now, at, incidents }} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
+      const silenced = (held.hosts?.hosts ?? []).filter((each) => each.silences);
+      put(places.now, html`<${Now} now=${{ ...held.now, at, incidents }} silenced=${silenced} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
     }
     if (held.before) {
       put(places.before, html`<${Before} timeline=${held.before} over=${servicesOver(held.now)} choose=${(service) => narrow({ text: conditionOf(service) })} zoom=${zoom} />`);

@@ -96,6 +96,7 @@ OF_A_HOST = _object(
     repeat=TIME_OR_NULL | {"description": "seconds; 0: it never tells `ongoing`"},
     heartbeat=TIME_OR_NULL | {"description": "seconds; 0: it tells none"},
     open={**WHOLE_OR_NULL, "description": "how many episodes its monitor has open"},
+    silences={**TEXT_OR_NULL, "description": "of which queues its monitor tells nothing, and until when"},
     over={**WHOLE, "description": "how many of its episodes are over, by what was told"},
     lost={**WHOLE_OR_NULL, "description": "the sum of its counters of losses"},
     lost_at={**TIME_OR_NULL, "description": "Unix time of the last loss"},
