@@ -112,7 +112,9 @@ def test_a_disk_that_hangs_delays_nothing_and_is_made_whole_when_it_answers(
     at.put(alert("a", 2))
     until(lambda: destination.seqs() == [2])
     answers.clear()
-    monkeypatch.setattr(keeping, "SLOW_S", 0.05)  # from here to its answer: a busy machine has a slow disk too
+    monkeypatch.setattr(
+        keeping, "SLOW_S", 0.05
+    )  # from here to its answer: a busy machine has a slow disk too
     at.put(*(alert(str(n), n) for n in range(3, 40)))
     at.put(*(alert(str(n), n) for n in range(40, 50)))
     until(lambda: len(destination.took) == 24)
