@@ -264,7 +264,7 @@ def test_both_ends_of_a_connection_are_one_incident(
     pair.get_by_role("button", name="127.0.0.1:5432").click()
     expect(page.locator("#socket-why")).to_have_text(SENTENCE)
     for shown in ("reader.service", "0123456789ab", "www-data", "writer (12312)", "reader-stopped, high"):
-        expect(page.locator("#socket-facts")).to_contain_text(shown)
+        expect(page.locator("#socket")).to_contain_text(shown)
     page.screenshot(path=tmp_path / "pair.png")
     for typed in ("reader.service", "unit=reader.service", "cause=reader-stopped"):
         page.fill("#text", typed)

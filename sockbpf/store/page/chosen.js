@@ -2,11 +2,12 @@
 /** The chosen socket: its facts, and its size over time, live. */
 
 import { page } from "./api.js";
+import { makeAround } from "./around.js";
 import { commandOf } from "./command.js";
 import { alertKey } from "./episodes.js";
 import { parametersOf, range, sameSocket, socketOf } from "./filter.js";
 import { KEPT, makeSeries } from "./series.js";
-import { ago, brief, bytes, clock, ends, number, owner, peer, service, size, utc, visible, why } from "./words.js";
+import { ago, brief, bytes, clock, ends, number, owner, service, size, utc, visible, why } from "./words.js";
 
 /** Alerts of one page; further pages are asked for only while too few alerts are of the chosen socket itself. */
 const PAGE = 300;
@@ -15,8 +16,9 @@ const ENOUGH = 30;
 
 const byId = (id) => document.getElementById(id);
 
-/** Make the panel; `changed()` is called when there is something new to show. */
-export function makeChosen(changed) {
+/** Make the panel; `changed()` is called when there is something new to show, `choose` and `tried` are those of around.js. */
+export function makeChosen({ changed, choose: chooseOther, tried }) {
+  const around = makeAround(byId("socket-around"), { choose: chooseOther, tried });
   const series = makeSeries(byId("series"), byId("series-reading"), byId("series-rows"));
   let socket = null;
   let alerts = new Map();
@@ -66,7 +68,8 @@ export function makeChosen(changed) {
     byId("socket-command").hidden = !command;
     const code = byId("socket-command").querySelector("code");
     if (code.textContent !== command) code.textContent = command;
-    fillFacts(byId("socket-facts"), facts(row));
+    fillFacts(byId("socket-facts"), facts(row, newest));
+    around.show(row);
     byId("series").hidden = known.length === 0;
     byId("series-empty").hidden = known.length > 0;
     byId("series-empty").textContent = "The store has no alert of this socket within this time. Choose a longer time.";
@@ -84,19 +87,24 @@ function rowOf([host, protocol, type, localIp, localPort, remoteIp, remotePort, 
   return localIp ? { ...row, local_ip: localIp, remote_ip: remoteIp, remote_port: remotePort } : row;
 }
 
-function facts(row) {
+function facts(row, alert) {
   return [
     ["Host", brief(row.host), visible(row.host)],
     ["Process", owner(row), visible(row.comm)],
     ["Unit", brief(row.unit), visible(row.unit)],
     ["Container", brief(row.container), visible(row.container)],
     ["User", brief(row.user), visible(row.user)],
-    ["Other end", peer(row), visible(row.peer_comm)],
     ["Cause", [brief(row.cause), brief(row.confidence)].filter(Boolean).join(", "), visible(row.evidence)],
-    ["Now", row.end === null ? `${size(row.size, row.type)} of ${size(row.threshold, row.type)}` : "", bytes(row.size, row.type)],
+    ["Now", row.end === null ? size(row.size, row.type) : "", bytes(row.size, row.type)],
     ["Peak", size(row.peak, row.type), bytes(row.peak, row.type)],
     ["Threshold", size(row.threshold, row.type), bytes(row.threshold, row.type)],
+    ["Limit", size(row.limit, row.type), bytes(row.limit, row.type)],
+    ["Full", number(row.fill) === null ? "" : `${row.fill} %`, "as the kernel counts, which is more than payload"],
+    ["Crossed", number(row.crossings) === null ? "" : `${size(row.crossings, "RATE")} times since the alert before`, ""],
+    ["Dropped", number(row.drops) ? size(row.drops, "RATE") : "", ""],
+    ["Condition", brief(row.condition), ""],
     ["Severity", brief(row.severity), ""],
+    ["Rule", alert && row.type !== "RATE" ? brief(alert.rule) || "default" : "", visible(alert?.rule)],
     ["Start", number(row.start) === null ? "" : clock(row.start), utc(row.start)],
     ["End", row.end ? clock(row.end) : row.end === null ? "still over" : "", row.end ? utc(row.end) : ""],
     ["Last alert", number(row.last) === null ? "" : ago(row.last), utc(row.last)],

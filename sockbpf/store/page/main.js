@@ -7,7 +7,7 @@ import { conditionOf } from "./before.js";
 import { COLUMNS, sorted } from "./columns.js";
 import { makeControls } from "./controls.js";
 import { alertKey, episodeKey, isOfEpisode, isOfRun } from "./episodes.js";
-import { NOTHING, conditions, fits, parameters, socketOf, wanted } from "./filter.js";
+import { NOTHING, conditions, fits, parameters, range, socketOf, wanted } from "./filter.js";
 import { listenToKeys } from "./keys.js";
 import { follow } from "./live.js";
 import { KEPT, makeLoaded } from "./loaded.js";
@@ -21,6 +21,9 @@ const DRAW_MS = 250;
 const SPEAK_MS = 10_000;
 const SLIDE_MS = 5_000;
 
+/** How much before and after an episode of another time is shown, seconds. */
+const AROUND_S = 60;
+
 /** How long the first requests wait for the stream, which must bring the alerts that come after them. */
 const STREAM_MS = 300;
 
@@ -28,7 +31,7 @@ const byId = (id) => document.getElementById(id);
 const is = { paused: false, typing: false, busy: true, failed: "", time: "" };
 const seen = { arrived: 0, unspoken: 0, unshown: 0, newest: null, worst: null };
 const loaded = makeLoaded();
-const chosen = makeChosen(() => draw());
+const chosen = makeChosen({ changed: () => draw(), choose, tried });
 const controls = makeControls({ typing, changed: load, looked: draw, chose: loadSocket });
 const table = makeTable(byId("rows-head"), byId("rows-body"), {
   sort: (sort) => controls.set({ sort }, sort === "-peak" || controls.get().sort === "-peak" ? "changed" : "looked"),
@@ -45,8 +48,12 @@ const views = makeViews({ now: byId("now"), before: byId("before"), hosts: byId(
   isPaused: () => is.paused,
 });
 
+/** Choose the socket of an episode, and the time of that where the one that is shown has nothing of it. */
 function choose(row) {
-  controls.set({ socket: socketOf(row) }, "chose");
+  const [from, to] = range(controls.get());
+  const isThen = (from !== null && row.end && row.end < from) || (to !== null && row.start > to);
+  if (isThen) controls.set({ socket: socketOf(row), span: "between", from: Math.floor(row.start) - AROUND_S, to: Math.ceil(row.end ?? row.last) + AROUND_S });
+  else controls.set({ socket: socketOf(row) }, "chose");
   byId("news").textContent = `Chosen: ${service(row)} ${ends(row)}`;
 }
 

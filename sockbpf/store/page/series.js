@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/** One socket's size against its threshold over time. */
+/** One socket's size against its threshold and its limit over time, and how full it is. */
 
 import { axis, colour, fit, timeAxis, uPlot } from "./chart.js";
 import { alertKey } from "./episodes.js";
@@ -32,13 +32,19 @@ export function makeSeries(place, reading, rows) {
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, drag: { x: true, y: false, setScale: true } },
-      scales: { x: { time: true, range: (_, least, most) => (least === most || least === null ? [(least ?? 0) - 1, (most ?? 0) + 1] : [least, most]) }, y: { range: (_, __, most) => [0, (most || 1) * 1.08] } },
-      axes: [timeAxis(), { ...axis(), size: 62, space: 30, incrs: STEPS, values: (_, splits) => splits.map((at) => size(at, type)) }],
+      scales: { x: { time: true, range: spanOf }, y: { range: (_, __, most) => [0, (most || 1) * 1.08] }, "%": { range: [0, 108] } },
+      axes: [
+        timeAxis(),
+        { ...axis(), size: 62, space: 30, incrs: STEPS, values: (_, splits) => splits.map((at) => size(at, type)) },
+        { ...axis(), scale: "%", side: 1, size: 40, space: 30, grid: { show: false }, splits: [0, 50, 100], values: (_, splits) => splits.map((at) => `${at} %`) },
+      ],
       series: [
         {},
         { stroke: () => colour("peak"), width: 1, dash: [3, 3], points: { show: false } },
         { stroke: () => colour("size"), fill: () => colour("size-fill"), width: 1.5, points },
         { stroke: () => colour("over"), width: 1.5, points: { show: false }, spanGaps: true },
+        { stroke: () => colour("text"), width: 2, dash: [2, 4], points: { show: false }, spanGaps: true },
+        { stroke: () => colour("accept"), width: 1.5, points: { show: true, size: 4 }, scale: "%" },
       ],
       padding: [8, 8, 0, 0],
       hooks: { setCursor: [point] },
@@ -47,27 +53,37 @@ export function makeSeries(place, reading, rows) {
 
   function point(u) {
     const at = u.cursor.idx;
-    const [time, peak, now, threshold] = at === null || at === undefined ? [] : u.data.map((each) => each[at]);
-    reading.textContent =
-      now === undefined || now === null ? "" : `${clock(time)}: ${size(now, type)}, peak ${size(peak, type)}, threshold ${size(threshold, type)}`;
+    const [time, peak, now, threshold, limit, fill] = at === null || at === undefined ? [] : u.data.map((each) => each[at]);
+    if (now === undefined || now === null) reading.textContent = "";
+    else
+      reading.textContent = [
+        `${clock(time)}: ${size(now, type)}${limit === null ? "" : ` of ${size(limit, type)}`}`,
+        fill === null ? "" : `${fill} % full`,
+        `peak ${size(peak, type)}, threshold ${size(threshold, type)}`,
+      ].filter(Boolean).join(", ");
   }
 
   return { show };
 }
 
+/** The time that is shown; around a single instant a second each way. */
+function spanOf({ data: [times] }, least, most) {
+  return times[0] === times.at(-1) ? [(times[0] ?? 0) - 1, (times[0] ?? 0) + 1] : [least, most];
+}
+
 /** Steps of the axis of bytes: 1, 2, 4, … */
 const STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
-/** Times, peaks, sizes, thresholds; a gap after each `cleared`, where nothing is known. */
+/** Times, peaks, sizes, thresholds, limits, shares of these in use; a gap after each `cleared`, where nothing is known. */
 function dataOf(alerts) {
-  const data = [[], [], [], []];
+  const data = [[], [], [], [], [], []];
   const known = alerts.filter((each) => number(each.timestamp) !== null && number(each.size) !== null);
   known.sort((one, other) => number(one.timestamp) - number(other.timestamp) || number(one.seq) - number(other.seq));
   for (const [place, alert] of known.entries()) {
     const at = number(alert.timestamp);
-    push(data, at, number(alert.peak), number(alert.size), number(alert.threshold));
+    push(data, at, number(alert.peak), number(alert.size), number(alert.threshold), number(alert.limit), number(alert.fill));
     const next = known[place + 1];
-    if (alert.event === "cleared" && next) push(data, (at + number(next.timestamp)) / 2, null, null, number(alert.threshold));
+    if (alert.event === "cleared" && next) push(data, (at + number(next.timestamp)) / 2, null, null, number(alert.threshold), number(alert.limit), null);
   }
   return data;
 }
@@ -83,7 +99,7 @@ function spoken(alerts) {
   const newest = alerts[times.indexOf(Math.max(...times))];
   return (
     `Size against threshold over time: ${alerts.length} alerts from ${clock(Math.min(...times))} to ${clock(Math.max(...times))}. ` +
-    `Last size ${size(newest.size, newest.type)}, threshold ${size(newest.threshold, newest.type)}, highest peak ${size(largest, newest.type)}. The table below says the same.`
+    `Last size ${size(newest.size, newest.type)}, threshold ${size(newest.threshold, newest.type)}, ${number(newest.fill) === null ? "" : `${newest.fill} % of ${size(newest.limit, newest.type)} in use, `}highest peak ${size(largest, newest.type)}. The table below says the same.`
   );
 }
 
@@ -96,7 +112,7 @@ function fillRows(body, alerts) {
 function row(alert) {
   const tr = document.createElement("tr");
   tr.dataset.key = alertKey(alert);
-  const cells = [[clock(alert.timestamp), utc(alert.timestamp)], [brief(alert.event), ""], ...["size", "peak", "threshold"].map((name) => [size(alert[name], alert.type), bytes(alert[name], alert.type), "number"])];
+  const cells = [[clock(alert.timestamp), utc(alert.timestamp)], [brief(alert.event), ""], ...["size", "peak", "threshold", "limit"].map((name) => [size(alert[name], alert.type), bytes(alert[name], alert.type), "number"]), [number(alert.fill) === null ? "" : `${alert.fill} %`, "", "number"]];
   for (const [text, title, look] of cells) {
     const td = document.createElement("td");
     td.textContent = text;
