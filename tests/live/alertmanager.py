@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from tests.live.daemons import free_port, program, running
+from tests.live.posting import posting
 from tests.live.waiting import DEADLINE_S, until
 
 ALERTMANAGER = """
@@ -88,17 +87,8 @@ def alertmanager_in(folder: Path) -> Iterator[AlertmanagerDaemon]:
     with ExitStack() as stack:
         made = AlertmanagerDaemon(free_port(socket.SOCK_STREAM), folder, stack)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                made.notified.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(200)
-                self.end_headers()
+        def take(_: str, body: bytes) -> None:
+            made.notified.append(json.loads(body))
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        stack.callback(server.shutdown)
-        made.start(f"http://127.0.0.1:{server.server_port}")
+        made.start(stack.enter_context(posting(take)))
         yield made

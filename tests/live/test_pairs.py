@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.posting import posting
 from tests.live.receiver import Receiver
 from tests.live.scene import ABOVE
 from tests.live.waiting import until
@@ -47,19 +46,10 @@ class Posts:
 def posts(stack: ExitStack) -> Posts:
     made = Posts()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            made.got.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(200)
-            self.end_headers()
+    def take(path: str, body: bytes) -> None:
+        made.got.append((path, json.loads(body)))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    stack.callback(server.shutdown)
-    made.url = f"http://127.0.0.1:{server.server_port}"
+    made.url = stack.enter_context(posting(take))
     return made
 
 

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +24,7 @@ import requests
 from tests.live.command_line import run
 from tests.live.monitoring import Monitor, launch, thresholds
 from tests.live.ports import free_port
+from tests.live.posting import posting
 from tests.live.receiver import Receiver, receiving
 from tests.live.systemd import CGROUP
 from tests.live.waiting import until
@@ -75,30 +75,6 @@ class Watched:
     """Of each case the port of its server."""
 
 
-class _Posts(BaseHTTPRequestHandler):
-    posted: dict[str, list[bytes]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.posted.setdefault(self.path.split("/")[1], []).append(body)
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def posts(posted: dict[str, list[bytes]]) -> Iterator[int]:
-    handler = type("Handler", (_Posts,), {"posted": posted})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield server.server_port
-        server.shutdown()
-
-
 def _receive(sink: socket.socket, datagrams: list[bytes]) -> None:
     with suppress(OSError):
         while data := sink.recv(65_536):
@@ -113,7 +89,11 @@ def watched() -> Iterator[Watched]:
         receiver = stack.enter_context(receiving())
         posted: dict[str, list[bytes]] = {}
         datagrams: list[bytes] = []
-        port, listen = stack.enter_context(posts(posted)), free_port()
+
+        def take(path: str, body: bytes) -> None:
+            posted.setdefault(path.split("/")[1], []).append(body)
+
+        url, listen = stack.enter_context(posting(take)), free_port()
         sink = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         sink.bind(("127.0.0.1", 0))
         threading.Thread(target=_receive, args=(sink, datagrams), daemon=True).start()
@@ -127,8 +107,8 @@ def watched() -> Iterator[Watched]:
                 {"type": "http", "name": "other", "url": receiver.url},
                 {"type": "file", "path": str(folder / "alerts.jsonl")},
                 {"type": "syslog", "address": f"udp://127.0.0.1:{sink.getsockname()[1]}"},
-                {"type": "slack", "url": f"http://127.0.0.1:{port}/slack/x"},
-                {"type": "alertmanager", "url": f"http://127.0.0.1:{port}/alertmanager"},
+                {"type": "slack", "url": f"{url}/slack/x"},
+                {"type": "alertmanager", "url": f"{url}/alertmanager"},
             ],
         }
         monitor = launch(folder / "monitor", f"http://127.0.0.1:{listen}/alert", settings)
