@@ -18,6 +18,7 @@ from bench import (
     look,
     now,
     open_episodes,
+    page,
     resident,
     rules,
     runs,
@@ -45,6 +46,7 @@ MEASURES = {
     "store": store.measure,
     "now": now.measure,
     "timeline": timeline.measure,
+    "page": page.measure,
 }
 """By name, in the order of the table; quick ones only show that they run."""
 

@@ -51,7 +51,8 @@ def _present(now_s: float) -> Iterator[Entry]:
         yield alert_entry({name: str(value) for name, value in beat.items()})
 
 
-def _add_present(engine: Engine) -> None:
+def add_present(engine: Engine) -> None:
+    """Have the hosts of `_present` tell what is so now."""
     with engine.begin() as connection:
         write(connection, list(_present(time.time())))
 
@@ -60,7 +61,7 @@ def _asked(store: Store, engine: Engine, name: str, asked: int) -> list[Figure]:
     """Measure through HTTP, with nothing new from question to question, and with an alert before each of them."""
     session, figures = requests.Session(), []
     for path, is_new in product(PATHS, (False, True)):
-        _add_present(engine)  # or what was told would be too old
+        add_present(engine)  # or what was told would be too old
         took_ms = []
         for number in range(asked):
             if is_new:

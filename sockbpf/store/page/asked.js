@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** When the store is asked something again: soon after an alert that may change the answer, and every few seconds. */
 
-/** From an alert to the question, and from one question to the next at the least. */
-const SOON_MS = 50;
-const APART_MS = 1000;
+/** From an alert to the question; from one question to the next, longer where answers take long. */
+const SOON_MS = 20;
+const LEAST_APART_MS = 100;
+const MOST_APART_MS = 1000;
+const APART_TIMES = 4;
 
 /**
  * Ask by `request(signal)`, which promises an answer, and give it to `show`, with the moment of the question.
@@ -11,22 +13,37 @@ const APART_MS = 1000;
  * `tried(promise)` waits for a request and shows why it failed. While the page is hidden it is asked nothing by itself.
  */
 export function makeAsked(request, show, tried, everyMs) {
-  let askedAt = -APART_MS;
+  let notBefore = 0;
   let timer = 0;
-  let stop = new AbortController();
+  let stop = null;
+  let isWanted = false;
 
+  /** Ask at once: who asked before is not answered any more. */
   async function load() {
     clearTimeout(timer);
     timer = 0;
+    isWanted = false;
+    stop?.abort();
+    const own = new AbortController();
+    stop = own;
     const at = performance.now();
-    askedAt = at;
-    stop.abort();
-    stop = new AbortController();
-    show(await request(stop.signal), at);
+    try {
+      show(await request(own.signal), at);
+    } finally {
+      if (stop === own) ended(at);
+    }
+  }
+
+  function ended(at) {
+    stop = null;
+    const tookMs = performance.now() - at;
+    notBefore = at + Math.min(Math.max(LEAST_APART_MS, APART_TIMES * tookMs), MOST_APART_MS);
+    if (isWanted) soon();
   }
 
   function soon() {
-    timer ||= setTimeout(() => tried(load()), Math.max(SOON_MS, askedAt + APART_MS - performance.now()));
+    if (stop) isWanted = true;
+    else timer ||= setTimeout(() => tried(load()), Math.max(SOON_MS, notBefore - performance.now()));
   }
 
   setInterval(() => !document.hidden && soon(), everyMs);

@@ -6,7 +6,6 @@ import { makeAround } from "./around.js";
 import { commandOf } from "./command.js";
 import { alertKey } from "./episodes.js";
 import { parametersOf, range, sameSocket, socketOf } from "./filter.js";
-import { KEPT, makeSeries } from "./series.js";
 import { ago, brief, bytes, clock, ends, number, owner, service, size, utc, visible, why } from "./words.js";
 
 /** Alerts of one page; further pages are asked for only while too few alerts are of the chosen socket itself. */
@@ -14,12 +13,16 @@ const PAGE = 300;
 const PAGES = 4;
 const ENOUGH = 30;
 
+/** Alerts of one socket that are kept at most. */
+const KEPT = 1000;
+
 const byId = (id) => document.getElementById(id);
 
 /** Make the panel; `changed()` is called when there is something new to show, `choose` and `tried` are those of around.js. */
 export function makeChosen({ changed, choose: chooseOther, tried }) {
   const around = makeAround(byId("socket-around"), { choose: chooseOther, tried });
-  const series = makeSeries(byId("series"), byId("series-reading"), byId("series-rows"));
+  let making = null;
+  let series = null;
   let socket = null;
   let alerts = new Map();
   let shown = {};
@@ -34,11 +37,14 @@ export function makeChosen({ changed, choose: chooseOther, tried }) {
     alerts = new Map();
     byId("socket").hidden = socket === null;
     if (socket === null) return;
+    const { signal } = stop;
+    making ??= madeSeries();
+    series = await making;
+    if (signal.aborted) return;
     const [from, to] = range(set);
     let next = [...parametersOf(socket), ["limit", String(PAGE)]];
     if (from !== null) next.push(["from", String(from)]);
     if (to !== null) next.push(["to", String(to)]);
-    const { signal } = stop;
     for (let count = 0; next && count < PAGES && alerts.size < ENOUGH; count += 1) {
       const found = await page("store.json", next, signal);
       for (const alert of found.rows) take(alert);
@@ -73,11 +79,17 @@ export function makeChosen({ changed, choose: chooseOther, tried }) {
     byId("series").hidden = known.length === 0;
     byId("series-empty").hidden = known.length > 0;
     byId("series-empty").textContent = "The store has no alert of this socket within this time. Choose a longer time.";
-    if (known.length) series.show(known);
+    if (known.length) series?.show(known);
   }
 
   byId("socket-copy").addEventListener("click", () => copy(byId("socket-command").querySelector("code"), byId("socket-copy")));
   return { choose, take, show, shown: () => shown, is: (row) => socket !== null && sameSocket(socket, socketOf(row)) };
+}
+
+/** Load what draws the chart, which is large, once a socket is chosen. */
+async function madeSeries() {
+  const { makeSeries } = await import("./series.js");
+  return makeSeries(byId("series"), byId("series-reading"), byId("series-rows"));
 }
 
 /** An alert's fields from a socket's name. */

@@ -24,7 +24,7 @@ const SLIDE_MS = 5_000;
 /** How much before and after an episode of another time is shown, seconds. */
 const AROUND_S = 60;
 
-/** How long the first requests wait for the stream, which must bring the alerts that come after them. */
+/** How long further requests wait for what is wrong now, and for the stream, which must bring the alerts that come after them. */
 const STREAM_MS = 300;
 
 const byId = (id) => document.getElementById(id);
@@ -283,7 +283,7 @@ async function start() {
   const waited = new Promise((resolve) => {
     setTimeout(resolve, STREAM_MS);
   });
-  await Promise.race([connection, waited]);
+  await Promise.race([Promise.all([connection, views.first()]), waited]);
   asked = true;
   askAll();
   setInterval(everySecond, 1000);

@@ -7,9 +7,6 @@ import { brief, bytes, clock, number, size, utc } from "./words.js";
 
 const HEIGHT = 190;
 
-/** Alerts of one socket that are kept at most. */
-export const KEPT = 1000;
-
 /** Make the chart of one socket; `show(alerts)` with its alerts in any order. */
 export function makeSeries(place, reading, rows) {
   const chart = { current: null };

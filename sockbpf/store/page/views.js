@@ -5,6 +5,7 @@ import { ask } from "./api.js";
 import { makeAsked } from "./asked.js";
 import { Before, conditionOf } from "./before.js";
 import { fits, range, wanted } from "./filter.js";
+import { askNow, first } from "./first.js";
 import { Hosts } from "./hosts.js";
 import { OF_EPISODES } from "./loaded.js";
 import { Now } from "./now.js";
@@ -13,7 +14,10 @@ import { html, render } from "./preact.esm.js";
 /** From one question to the next, and how much is asked for. */
 const EVERY_MS = 5000;
 const HOSTS_MS = 10_000;
-const MOST = { now: "200", hosts: "200" };
+const MOST_HOSTS = "200";
+
+/** So many incidents are drawn at once when the page is opened, the rest a moment later. */
+const AT_FIRST = 10;
 
 /** "All" times are those of so many seconds: no store keeps more than that by default. */
 const ALL_S = 90 * 86_400;
@@ -25,22 +29,24 @@ const ALL_S = 90 * 86_400;
  * is wrong now; `tried` waits for a request, `isPaused()` says whether nothing is to be drawn.
  */
 export function makeViews(places, { controls, choose, answered, tried, isPaused }) {
-  const held = { now: null, nowAt: 0, before: null, hosts: null };
+  const held = { now: null, nowAt: 0, before: null, hosts: null, most: AT_FIRST };
   const narrow = (change) => controls.set({ protocol: "", type: "", ...change });
   const zoom = (from, to) => controls.set({ span: "between", from, to });
 
+  function showNow(found, askedAt) {
+    held.now = found;
+    held.nowAt = performance.now();
+    answered(found, askedAt);
+    draw();
+  }
+
   const asks = {
-    now: makeAsked((signal) => json("now", [["limit", MOST.now], ["open", "true"]], signal), (found, askedAt) => {
-      held.now = found;
-      held.nowAt = performance.now();
-      answered(found, askedAt);
-      draw();
-    }, tried, EVERY_MS),
+    now: makeAsked(askNow, showNow, tried, EVERY_MS),
     before: makeAsked((signal) => json("timeline", asked(controls.get()), signal), (found) => {
       held.before = found;
       draw();
     }, tried, EVERY_MS),
-    hosts: makeAsked((signal) => json("hosts", [["limit", MOST.hosts]], signal), (found) => {
+    hosts: makeAsked((signal) => json("hosts", [["limit", MOST_HOSTS]], signal), (found) => {
       held.hosts = found;
       draw();
     }, tried, HOSTS_MS),
@@ -54,7 +60,9 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
       const list = wanted(controls.get());
       const incidents = held.now.incidents.filter((each) => fits(each, list));
       const silenced = (held.hosts?.hosts ?? []).filter((each) => each.silences);
-      put(places.now, html`<${Now} now=${{ ...held.now, at, incidents }} silenced=${silenced} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
+      put(places.now, html`<${Now} now=${{ ...held.now, at, incidents: incidents.slice(0, held.most) }} silenced=${silenced} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
+      if (held.most < incidents.length) setTimeout(draw);
+      held.most = Infinity;
     }
     if (held.before) {
       put(places.before, html`<${Before} timeline=${held.before} over=${servicesOver(held.now)} choose=${(service) => narrow({ text: conditionOf(service) })} zoom=${zoom} />`);
@@ -65,8 +73,10 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
   setInterval(() => !document.hidden && draw(), 1000);
   return {
     draw,
-    /** Ask for all of them. */
-    load: () => Promise.all(Object.values(asks).map((each) => tried(each.load()))),
+    /** Show what was wrong when the page was opened. */
+    first: () => tried(first.answer.then((found) => held.now || showNow(found, first.askedAt))),
+    /** Ask for all of them that do not depend on the filter. */
+    load: () => [asks.now, asks.hosts].forEach((each) => tried(each.load())),
     /** Ask again for what depends on the filter. */
     filtered: () => tried(asks.before.load()),
     /** Ask soon for what an alert may have changed. */
