@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.store.serving import Store
+from tests.store.serving import Store, tell, told
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+
+ROWS = "#rows-body tr"
+"""The rows of the page's table."""
 
 OpenPage = Callable[..., Page]
 
@@ -50,3 +55,15 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert not faults
+
+
+def send(store: Store, number: int, *, age_s: float = 0, **changed: Any) -> None:
+    """Send an alert as the monitor does, of so many seconds ago."""
+    answer = tell(store, **told(number, timestamp=f"{time.time() - age_s:.6f}", **changed))
+    assert answer.status_code == 200, answer.text
+
+
+def some(store: Store) -> None:
+    send(store, 1, comm="nginx", local_port=443, size=3_000_000, peak=3_000_000)
+    send(store, 2, comm="postgres", local_port=5432, type="SEND", size=2_000_000, peak=2_000_000)
+    send(store, 3, comm="named", local_port=53, protocol="udp", size=9_000_000, peak=9_000_000)

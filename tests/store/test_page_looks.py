@@ -11,22 +11,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.store.browsing import OpenPage
+from tests.store.browsing import ROWS, OpenPage, send
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, tell, told
-
-ROWS = "#rows-body tr"
-
-
-def say(store: Store, number: int, **changed: object) -> None:
-    answer = tell(store, **told(number, timestamp=f"{time.time():.6f}", **changed))
-    assert answer.status_code == 200, answer.text
+from tests.store.serving import Store, tell
 
 
 def some(store: Store) -> None:
     """Have queues be over for several reasons, one be back, and a monitor see less than all."""
-    say(store, 1, comm="nginx", size=3_000_000, peak=3_000_000, limit=4_000_000, fill=75, severity="critical")
-    say(
+    send(
+        store, 1, comm="nginx", size=3_000_000, peak=3_000_000, limit=4_000_000, fill=75, severity="critical"
+    )
+    send(
         store,
         2,
         comm="postgres",
@@ -34,9 +29,9 @@ def some(store: Store) -> None:
         cause="peer-not-reading",
         reason="the peer has not read for 12 s",
     )
-    say(store, 3, comm="named", protocol="udp", drops=17, peer_pid=7, peer_comm="dig")
-    say(store, 4, comm="rsync", event="ongoing", duration=5)
-    say(store, 4, comm="rsync", event="cleared", seq=5, size=0, duration=7)
+    send(store, 3, comm="named", protocol="udp", drops=17, peer_pid=7, peer_comm="dig")
+    send(store, 4, comm="rsync", event="ongoing", duration=5)
+    send(store, 4, comm="rsync", event="cleared", seq=5, size=0, duration=7)
     about = {"event": "started", "version": "0.1.0", "run": "r", "id": "r", "seq": "3", "mode": "poll"}
     assert tell(store, **about, host="old9", timestamp=f"{time.time():.6f}").status_code == 200
 

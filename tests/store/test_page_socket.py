@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.store.browsing import OpenPage
-from tests.store.serving import Store, tell, told
+from tests.store.browsing import OpenPage, send
+from tests.store.serving import Store
 
 MIB = 2**20
 HOUR_S = 3600
@@ -35,11 +34,6 @@ COLOURED = """names => {
 """Where in the chart, from 0 at the left to 1 at the right, there are pixels of about these colours of page.css."""
 
 
-def say(store: Store, number: int, *, age_s: float = 0, **changed: Any) -> None:
-    answer = tell(store, **told(number, timestamp=f"{time.time() - age_s:.6f}", **changed))
-    assert answer.status_code == 200, answer.text
-
-
 def panel(page: Page) -> Locator:
     return page.get_by_role("region", name="Socket")
 
@@ -54,7 +48,7 @@ def test_limit_and_fill_are_drawn_read_out_and_listed(
 ) -> None:
     for seq, (size, fill) in enumerate(((2 * MIB, 51), (3 * MIB, 76), (3 * MIB + 1, 77)), 1):
         about = {"seq": seq, "size": size, "peak": size, "duration": seq, "event": "ongoing"}
-        say(one, 1, age_s=30 - seq, id="1", limit=4 * MIB, fill=fill, drops=17, crossings=19, **about)
+        send(one, 1, age_s=30 - seq, id="1", limit=4 * MIB, fill=fill, drops=17, crossings=19, **about)
     page = open_page(one)
     socket = chosen(page, "192.0.2.1:8443")
     chart = socket.get_by_role(
@@ -78,7 +72,7 @@ def test_limit_and_fill_are_drawn_read_out_and_listed(
 
 
 def test_a_single_alert_is_in_the_middle_of_its_chart(one: Store, open_page: OpenPage) -> None:
-    say(one, 1)
+    send(one, 1)
     page = open_page(one)
     expect(chosen(page, "192.0.2.1:8443").get_by_role("img")).to_be_visible()
     (drawn,) = page.evaluate(COLOURED, ["size"])
@@ -90,7 +84,7 @@ def test_the_rule_that_applied_is_named(
     one: Store, open_page: OpenPage, rule: str | None, shown: str
 ) -> None:
     applied: dict[str, Any] = {"rule": rule} if rule else {}
-    say(one, 1, **applied)
+    send(one, 1, **applied)
     expect(chosen(open_page(one), "192.0.2.1:8443")).to_contain_text(f"Rule{shown}")
 
 
@@ -109,9 +103,9 @@ def test_the_other_end_is_a_link_that_chooses_it(one: Store, open_page: OpenPage
         "remote_ip": "127.0.0.1",
         "remote_port": 5432,
     }
-    say(one, 1, type="SEND", comm="writer", pid=12, peer_id="0b", peer_pid=7, peer_comm="reader", **writer)
-    say(one, 2, comm="reader", pid=7, peer_id="0a", peer_pid=12, peer_comm="writer", **reader)
-    say(one, 3, comm="alone", peer_pid=9, peer_comm="quiet")
+    send(one, 1, type="SEND", comm="writer", pid=12, peer_id="0b", peer_pid=7, peer_comm="reader", **writer)
+    send(one, 2, comm="reader", pid=7, peer_id="0a", peer_pid=12, peer_comm="writer", **reader)
+    send(one, 3, comm="alone", peer_pid=9, peer_comm="quiet")
     page = open_page(one)
     socket = chosen(page, "127.0.0.1:5432 ↔ 127.0.0.1:40000")
     socket.get_by_role("button", name="writer (12)").click()
@@ -127,8 +121,8 @@ def test_earlier_episodes_of_its_service_are_listed_and_can_be_chosen(
     one: Store, open_page: OpenPage
 ) -> None:
     for number in range(2, 10):
-        say(one, number, age_s=number * HOUR_S, comm="nginx", reason=f"reason {number}", size=number * MIB)
-        say(
+        send(one, number, age_s=number * HOUR_S, comm="nginx", reason=f"reason {number}", size=number * MIB)
+        send(
             one,
             number,
             age_s=number * HOUR_S - 9,
@@ -139,10 +133,10 @@ def test_earlier_episodes_of_its_service_are_listed_and_can_be_chosen(
             duration=9,
             peak=number * MIB,
         )
-    say(one, 20, age_s=HOUR_S, comm="other")
-    say(one, 21, age_s=HOUR_S, comm="nginx", host="web2")
-    say(one, 22, age_s=HOUR_S, comm="nginx", type="SEND")
-    say(one, 1, comm="nginx")
+    send(one, 20, age_s=HOUR_S, comm="other")
+    send(one, 21, age_s=HOUR_S, comm="nginx", host="web2")
+    send(one, 22, age_s=HOUR_S, comm="nginx", type="SEND")
+    send(one, 1, comm="nginx")
     page = open_page(one)
     socket = chosen(page, "192.0.2.1:8443 ↔ 198.51.100.7:1025")
     earlier = socket.get_by_role("listitem")

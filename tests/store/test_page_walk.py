@@ -12,8 +12,8 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 from tests.live.programs.told_of import table
-from tests.store.browsing import OpenPage
-from tests.store.serving import Store, tell, told
+from tests.store.browsing import OpenPage, send
+from tests.store.serving import Store, tell
 
 MOST = 3
 """Actions."""
@@ -67,22 +67,27 @@ class Walk:
         )
 
 
-def say(store: Store, number: int, age_s: float = 0, **changed: object) -> None:
-    answer = tell(store, **told(number, timestamp=f"{time.time() - age_s:.6f}", **changed))
-    assert answer.status_code == 200, answer.text
-
-
 def some(store: Store) -> None:
     """Have three services be over, one have been over half an hour ago, and a host fall silent."""
-    say(store, 1, comm="nginx", local_port=443, size=3_000_000, peak=3_000_000)
-    say(
+    send(store, 1, comm="nginx", local_port=443, size=3_000_000, peak=3_000_000)
+    send(
         store, 2, comm="reader", local_port=5432, remote_port=40000, size=9_000_000, peak=9_000_000,
         severity="critical", cause="reader-stopped", confidence="high", reason=WHY,
         duration=f"{time.time() - BEGAN_S:.6f}", event="ongoing",
     )  # fmt: skip
-    say(store, 3, comm="named", local_port=53, protocol="udp", size=2_000_000, peak=2_000_000)
-    say(store, 4, HOUR_S / 2, comm="rsync", local_port=873)
-    say(store, 4, HOUR_S / 2 - 9, comm="rsync", local_port=873, event="cleared", seq=5, size=0, duration=9)
+    send(store, 3, comm="named", local_port=53, protocol="udp", size=2_000_000, peak=2_000_000)
+    send(store, 4, age_s=HOUR_S / 2, comm="rsync", local_port=873)
+    send(
+        store,
+        4,
+        age_s=HOUR_S / 2 - 9,
+        comm="rsync",
+        local_port=873,
+        event="cleared",
+        seq=5,
+        size=0,
+        duration=9,
+    )
     about = {
         "event": "heartbeat",
         "host": "db9",

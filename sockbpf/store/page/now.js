@@ -128,6 +128,7 @@ function trendOf({ type, size: now, peak, change }) {
 }
 
 function Members({ incident, rows, choose }) {
+  const shown = rows.reduce((sum, row) => sum + (row.count || 1), 0);
   return html`
     <table class="members">
       <thead><tr><th scope="col">Socket</th><th scope="col">Process</th><th scope="col" class="number">Size</th><th scope="col" class="number">Peak</th><th scope="col">Since</th></tr></thead>
@@ -142,7 +143,7 @@ function Members({ incident, rows, choose }) {
           </tr>`)}
       </tbody>
     </table>
-    ${rows.length > 0 && incident.count > rows.length && html`<p class="note">The worst ${rows.length} of ${incident.count.toLocaleString("en")}.</p>`}`;
+    ${shown > 0 && incident.count > shown && html`<p class="note">The worst ${shown} of ${incident.count.toLocaleString("en")}.</p>`}`;
 }
 
 /** Return the worst episodes of an incident. */

@@ -19,6 +19,9 @@ const MOST_HOSTS = "200";
 /** So many incidents are drawn at once when the page is opened, the rest a moment later. */
 const AT_FIRST = 10;
 
+/** Where these numbers of one answer differ from those of another, a host is in another state since. */
+const HOST_STATES = ["heard", "silent", "stopped"];
+
 /** "All" times are those of so many seconds: no store keeps more than that by default. */
 const ALL_S = 90 * 86_400;
 
@@ -37,6 +40,7 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     held.now = found;
     held.nowAt = performance.now();
     answered(found, askedAt);
+    if (held.hosts && HOST_STATES.some((state) => found.hosts[state] !== held.hosts.counts[state])) asks.hosts.soon();
     draw();
   }
 
