@@ -181,3 +181,21 @@ def test_the_sockets_of_a_folded_alert_are_counted(one: Store, open_page: OpenPa
     card.get_by_role("button", name="Show 47 sockets").click()
     expect(card.locator(".members tbody tr")).to_have_count(10)
     expect(card.locator(".note")).to_have_text("The worst 44 of 47.")
+
+
+@pytest.mark.parametrize(
+    ("told_of_it", "drawn"),
+    [
+        ({"limit": 131_072, "fill": 98, "size": 96_358, "peak": 96_358, "threshold": 1024}, 980),
+        ({"limit": 4_000_000, "size": 2_000_000, "peak": 2_000_000}, 500),
+        ({"size": 1_205_862, "peak": 1_205_862}, 1000),
+        ({"type": "ACCEPT", "limit": 128, "fill": 100, "size": 129, "peak": 129, "threshold": 128}, 1000),
+    ],
+)
+def test_the_bar_is_as_full_as_the_kernel_finds_the_queue(
+    one: Store, open_page: OpenPage, told_of_it: dict[str, Any], drawn: int
+) -> None:
+    send(one, 1, **told_of_it)
+    size = open_page(one).locator(".fill .size")
+    expect(size).to_have_count(1)
+    assert abs(float(size.get_attribute("width") or 0) - drawn) < 2

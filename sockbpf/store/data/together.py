@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.record.blame import rank_of
@@ -71,7 +72,9 @@ def service_of(row: Row) -> tuple[str, str]:
 def troubles_of(rows: Iterable[Row]) -> list[Trouble]:
     """Return what the rows tell of; each row is in one trouble."""
     groups: dict[tuple[Any, ...], list[Queue]] = defaultdict(list)
-    for queue in _that_lead(_queues_of(rows)):
+    # Of equals the same one leads, whichever was heard of last.
+    in_order = sorted(rows, key=itemgetter("host", "id"))
+    for queue in _that_lead(_queues_of(in_order)):
         worst = queue.rows[0]
         cause = worst["cause"] if _rank(worst) else None
         groups[(*_place(worst), service_of(worst), worst["type"], cause)].append(queue)

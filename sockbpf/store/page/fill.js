@@ -8,8 +8,10 @@ import { size } from "./words.js";
 const WIDE = 1000;
 
 export function Fill({ of }) {
-  const end = Math.max(of.limit ?? 0, of.peak ?? 0, of.size, 1.15 * of.threshold, 1);
-  const at = (value) => (WIDE * Math.min(value, end)) / end;
+  // The kernel compares memory with the limit, which is more than the payload: all are drawn as much longer as it counts more.
+  const memory = of.fill && of.limit && of.size ? (of.fill * of.limit) / 100 / of.size : 1;
+  const end = Math.max(of.limit || 1.15 * of.threshold, memory * Math.max(of.size, of.peak ?? 0), 1);
+  const at = (value) => (WIDE * Math.min(memory * value, end)) / end;
   const isStalled = of.condition === "stalled";
   const words = [
     `${size(of.size, of.type)}${of.limit ? ` of ${size(of.limit, of.type)}` : ""}`,

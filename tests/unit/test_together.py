@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Which open episodes are one trouble: whatever they are, each is in exactly one, in any order the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sockbpf.store.data.incidents import queue_incidents
+from sockbpf.store.data.together import troubles_of
+
+COLUMNS = (
+    *(
+        "unit",
+        "container",
+        "name",
+        "comm",
+        "protocol",
+        "netns",
+        "cause",
+        "peer_id",
+        "peer_pid",
+        "peer_comm",
+        "pid",
+    ),
+    *(
+        "severity",
+        "user",
+        "condition",
+        "peak",
+        "limit",
+        "fill",
+        "run",
+        "confidence",
+        "reason",
+        "drops",
+        "count",
+        "before",
+    ),
+)
+CAUSES = (
+    None,
+    "unknown",
+    "reader-stopped",
+    "reader-slow",
+    "peer-not-reading",
+    "device-queue",
+    "a word of a later version",
+)
+
+
+def row(number: int, chosen: dict[str, Any]) -> dict[str, Any]:
+    times = {"start": float(number), "last": 100.0 + number, "heard": 100.0 + number}
+    base = dict.fromkeys(COLUMNS) | {"protocol": "tcp", "netns": 1, "threshold": 1024, "id": f"{number:x}"}
+    return base | times | chosen
+
+
+SERVER, CLIENT = ("127.0.0.1", 5432), ("127.0.0.1", 40000)
+ENDS = st.sampled_from([(SERVER, CLIENT), (CLIENT, SERVER), (SERVER, (None, 0)), ((None, 0), SERVER)])
+
+
+def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([usual] * 5 + list(others))
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> list[dict[str, Any]]:
+    found = []
+    for number in range(draw(st.integers(0, 9))):
+        (local_ip, local_port), (remote_ip, remote_port) = draw(ENDS)
+        chosen = {
+            "host": draw(mostly("web1", "web2")),
+            "state": draw(mostly("over", "not-heard")),
+            "ours": draw(mostly(1, 0)),
+            "type": draw(st.sampled_from(["RECV", "SEND", "RECV", "SEND", "ACCEPT", "RATE"])),
+            "comm": draw(st.sampled_from([None, "nginx", "curl"])),
+            "pid": draw(st.sampled_from([None, 7, 8])),
+            "cause": draw(st.sampled_from(CAUSES)),
+            "peer_id": draw(st.sampled_from([None, "0", "1", "2"])),
+            "peer_pid": draw(st.sampled_from([None, 7, 8])),
+            "count": draw(st.sampled_from([None, 1, 40])),
+            "size": draw(st.integers(0, 3)),
+        }
+        ends = {
+            "local_ip": local_ip,
+            "local_port": local_port,
+            "remote_ip": remote_ip,
+            "remote_port": remote_port,
+        }
+        found.append(row(number, chosen | ends))
+    return found
+
+
+@settings(max_examples=500, deadline=None)
+@given(rows())
+def test_each_episode_is_in_exactly_one_trouble(given_rows: list[dict[str, Any]]) -> None:
+    troubles = troubles_of(given_rows)
+    ids = [each["id"] for trouble in troubles for each in trouble.rows()]
+    assert sorted(ids) == sorted(each["id"] for each in given_rows)
+    for trouble in troubles:
+        assert len({(each["host"], each["state"], each["ours"]) for each in trouble.rows()}) == 1
+        assert {queue.rows[0]["type"] for queue in trouble.queues} == {trouble.queues[0].rows[0]["type"]}
+    incidents = queue_incidents(given_rows)
+    assert sum(each["count"] for each in incidents) <= sum(each["count"] or 1 for each in given_rows)
+
+
+def told(incidents: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    names = ("host", "service", "type", "cause", "count", "since")
+    return sorted((*(str(each[name]) for name in names), sorted(each["episodes"])) for each in incidents)
+
+
+@settings(max_examples=500, deadline=None)
+@given(rows(), st.randoms(use_true_random=False))
+def test_the_order_of_the_episodes_does_not_matter(given_rows: list[dict[str, Any]], chance: Any) -> None:
+    shuffled = list(given_rows)
+    chance.shuffle(shuffled)
+    assert told(queue_incidents(shuffled)) == told(queue_incidents(given_rows))
