@@ -117,3 +117,18 @@ def test_the_order_of_the_episodes_does_not_matter(given_rows: list[dict[str, An
     shuffled = list(given_rows)
     chance.shuffle(shuffled)
     assert told(queue_incidents(shuffled)) == told(queue_incidents(given_rows))
+
+
+def test_an_end_that_waits_for_a_process_takes_its_own_other_end_along() -> None:
+    usual = {"host": "web1", "state": "over", "ours": 1, "size": 1}
+    here = dict(zip(("local_ip", "local_port", "remote_ip", "remote_port"), (*SERVER, *CLIENT), strict=True))
+    there = dict(zip(("local_ip", "local_port", "remote_ip", "remote_port"), (*CLIENT, *SERVER), strict=True))
+    nowhere = dict.fromkeys(here)
+    stopped = {"type": "RECV", "pid": 7, "comm": "redis", "cause": "reader-stopped", "count": 35}
+    waits = {"type": "SEND", "pid": 8, "comm": "shop", "cause": "peer-not-reading", "peer_pid": 7}
+    unknown = {"type": "RECV", "comm": "redis"}
+    (trouble,) = troubles_of(
+        [row(0, usual | nowhere | stopped), row(1, usual | there | waits), row(2, usual | here | unknown)]
+    )
+    assert [queue.rows[0]["id"] for queue in trouble.queues] == ["0"]
+    assert [queue.rows[0]["id"] for queue in trouble.others] == ["1", "2"]
