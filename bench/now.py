@@ -44,8 +44,14 @@ def _present(now_s: float) -> Iterator[Entry]:
         "heartbeat": "60",
     }
     for number in range(OPEN):
-        at = {"host": f"host{number}", "run": f"{number:016x}", "timestamp": f"{now_s:.6f}", "seq": number}
-        yield alert_entry(told(number, **at, unit=f"service{number % 40}.service", cause="reader-slow"))
+        at = {
+            "host": f"host{number}",
+            "run": f"{number:016x}",
+            "timestamp": f"{now_s:.6f}",
+            "seq": int(now_s),
+        }
+        whose = {"unit": f"service{number % 40}.service", "cause": "reader-slow"}
+        yield alert_entry(told(number, **at, **whose, event="ongoing"))
         counters = {"events": number + 1, "sweeps": 7, "alerts": 3, "delivered": 3, "open_episodes": 1}
         beat = {**at, "event": "heartbeat", **about, **counters}
         yield alert_entry({name: str(value) for name, value in beat.items()})

@@ -5,7 +5,7 @@
 const SOON_MS = 20;
 const LEAST_APART_MS = 100;
 const MOST_APART_MS = 1000;
-const APART_TIMES = 4;
+const APART_TIMES = 2;
 
 /**
  * Ask by `request(signal)`, which promises an answer, and give it to `show`, with the moment of the question.

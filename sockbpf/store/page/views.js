@@ -56,22 +56,32 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     }, tried, HOSTS_MS),
   };
 
+  /** Return whether something is not as it was when this was last drawn: hundreds of incidents are not drawn twice. */
+  const drawn = {};
+  function isNew(name, ...from) {
+    const isSame = drawn[name]?.every((each, place) => each === from[place]);
+    drawn[name] = from;
+    return !isSame;
+  }
+
   /** Draw what is known; nothing while the page is paused. */
   function draw() {
     if (isPaused()) return;
-    if (held.now) {
-      const at = held.now.at + (performance.now() - held.nowAt) / 1000;
-      const list = wanted(controls.get());
-      const incidents = held.now.incidents.filter((each) => fits(each, list));
-      const silenced = (held.hosts?.hosts ?? []).filter((each) => each.silences);
-      put(places.now, html`<${Now} now=${{ ...held.now, at, incidents: incidents.slice(0, held.most) }} silenced=${silenced} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
-      if (held.most < incidents.length) setTimeout(draw);
-      held.most = Infinity;
-    }
-    if (held.before) {
+    if (held.now) drawNow(held.now.at + (performance.now() - held.nowAt) / 1000);
+    if (held.before && isNew("before", held.before, held.now)) {
       put(places.before, html`<${Before} timeline=${held.before} over=${servicesOver(held.now)} choose=${(service) => narrow({ text: conditionOf(service) })} zoom=${zoom} />`);
     }
-    if (held.hosts) put(places.hosts, html`<${Hosts} answer=${held.hosts} choose=${(host) => narrow({ text: `host="${host.replaceAll('"', "")}"` })} />`);
+    if (held.hosts && isNew("hosts", held.hosts)) put(places.hosts, html`<${Hosts} answer=${held.hosts} choose=${(host) => narrow({ text: `host="${host.replaceAll('"', "")}"` })} />`);
+  }
+
+  function drawNow(at) {
+    if (!isNew("now", held.now, held.hosts, held.most, controls.get(), Math.floor(at))) return;
+    const list = wanted(controls.get());
+    const incidents = held.now.incidents.filter((each) => fits(each, list));
+    const silenced = (held.hosts?.hosts ?? []).filter((each) => each.silences);
+    put(places.now, html`<${Now} now=${{ ...held.now, at, incidents: incidents.slice(0, held.most) }} silenced=${silenced} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
+    if (held.most < incidents.length) setTimeout(draw);
+    held.most = Infinity;
   }
 
   setInterval(() => !document.hidden && draw(), 1000);
