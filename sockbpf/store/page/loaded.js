@@ -42,6 +42,7 @@ export function makeLoaded() {
   }
 
   async function first(kind, signal) {
+    const askedAt = performance.now();
     const { word, list } = asked(kind, set);
     // The store finds alerts of a process, a host and a unit by the whole name; parts of names are searched in the loaded rows.
     const names = new Set(list.map(([name]) => name));
@@ -49,8 +50,11 @@ export function makeLoaded() {
     const pages = await Promise.all([[], ...whole.map((name) => [[name, word]])].map((also) => page(PATHS[kind], [...list, ...also], signal)));
     // A page on which the store has not found a word yet is empty, and leads on.
     while (!pages[0].rows.length && pages[0].next) pages[0] = await page(PATHS[kind], pages[0].next, signal);
+    // What has arrived since is newer than the answer, which may lack it.
+    const newer = [...held[kind]].filter(([key]) => heardAt.get(key) >= askedAt);
     held[kind].clear();
     for (const each of pages) keep(kind, each.rows);
+    for (const [key, row] of newer) held[kind].set(key, row);
     next[kind] = nextOf(kind, pages[0]);
   }
 
