@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUMMARY_CHARACTERS = 500
+PART_CHARACTERS = 200
+"""Of the conditions of one silence in that line."""
 
 
 class Silences:
@@ -54,13 +56,12 @@ class Silences:
     def summary(self) -> str:
         """Return the silences that last in one line, the one that ends last first, as far as it is not too long."""
         lasting = sorted(self.now(), key=lambda each: -each.until_s)
-        parts = [
-            f"{shown(each.conditions)} until {_clock(each.until_s)}{f' ({each.reason})' if each.reason else ''}"
-            for each in lasting
-        ]
-        while len(text := "; ".join(parts)) > SUMMARY_CHARACTERS:
-            parts = [*parts[:-2], f"{len(lasting) - len(parts) + 2} more"]
-        return text
+        parts = [_brief(each) for each in lasting]
+        for kept in range(len(parts), 0, -1):
+            more = [f"{len(parts) - kept} more"] if kept < len(parts) else []
+            if len(text := "; ".join([*parts[:kept], *more])) <= SUMMARY_CHARACTERS:
+                return text
+        return ""
 
     def order(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """Do what an order says, and return the answer to it: `faults`, if it cannot be done."""
@@ -117,6 +118,13 @@ class Silences:
 
 def _because(silence: Silence) -> str:
     return f" ({silence.reason})" if silence.reason else ""
+
+
+def _brief(silence: Silence) -> str:
+    """Return a silence as a part of the line, its conditions cut where they are long."""
+    conditions, reason = shown(silence.conditions), f" ({silence.reason})" if silence.reason else ""
+    cut = conditions if len(conditions) <= PART_CHARACTERS else f"{conditions[:PART_CHARACTERS]}…"
+    return f"{cut} until {_clock(silence.until_s)}{reason}"
 
 
 def _clock(unix_s: float) -> str:

@@ -51,6 +51,11 @@ def test_a_line_says_what_is_silenced_as_far_as_it_has_room(tmp_path: Path) -> N
     assert first.startswith(f"unit={'x' * 60}.service until 2")
     assert second.startswith("process=rsync*,local_port=873,8000-8100 until 2")
     assert second.endswith(" UTC (backup)")
+    long = Book(None)
+    long.silence(60, local_port=[str(port) for port in range(1000, 1060)])
+    assert len(long.silences.now()) == 1
+    assert long.silences.summary().startswith("local_port=1000,1001,")
+    assert "… until 2" in long.silences.summary()
     for _ in range(9):
         book.silence(7200, unit=[f"{'y' * 60}.service"])
     line = book.silences.summary()
