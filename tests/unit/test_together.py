@@ -132,3 +132,40 @@ def test_an_end_that_waits_for_a_process_takes_its_own_other_end_along() -> None
     )
     assert [queue.rows[0]["id"] for queue in trouble.queues] == ["0"]
     assert [queue.rows[0]["id"] for queue in trouble.others] == ["1", "2"]
+
+
+def test_a_queue_that_waits_for_a_process_does_not_take_the_others_of_its_service_along() -> None:
+    place = {"host": "web1", "state": "over", "ours": 1}
+    sends = [
+        row(number, place | {"type": "SEND", "comm": "nginx", "pid": 5, "cause": "peer-not-reading", "size": 9,
+                             "local_ip": "192.0.2.1", "local_port": 443, "remote_ip": "198.51.100.7",
+                             "remote_port": 1024 + number, "peer_pid": 77 if number == 40 else None})
+        for number in range(41)
+    ]  # fmt: skip
+    reader = row(99, place | {"type": "RECV", "comm": "batch", "pid": 77, "cause": "reader-stopped", "size": 9,
+                              "local_ip": "127.0.0.1", "local_port": 9, "remote_ip": "127.0.0.1",
+                              "remote_port": 8})  # fmt: skip
+    found = {each["service"]: each for each in queue_incidents([*sends, reader])}
+    assert {name: each["count"] for name, each in found.items()} == {"nginx": 40, "batch": 1}
+    assert found["batch"]["other_ends"] == ["28"]
+
+
+@given(st.randoms())
+def test_sockets_that_share_a_port_are_several(chance: Any) -> None:
+    place = {"host": "web1", "state": "over", "ours": 1, "type": "ACCEPT", "comm": "nginx", "size": 9}
+    ends = {"local_ip": "0.0.0.0", "local_port": 443, "remote_ip": None, "remote_port": None}
+    of_workers = [
+        row(
+            number,
+            place | ends | {"pid": number // 2, "condition": ("accept", "stalled")[number % 2], "drops": 9},
+        )
+        for number in range(16)
+    ]
+    of_one_process = [
+        row(100 + number, place | ends | {"local_port": 80, "pid": 5, "condition": "accept", "drops": 9})
+        for number in range(3)
+    ]
+    rows = [*of_workers, *of_one_process]
+    chance.shuffle(rows)
+    (incident,) = queue_incidents(rows)
+    assert (incident["count"], incident["drops"]) == (11, 99)

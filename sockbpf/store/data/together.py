@@ -6,7 +6,7 @@ Pure. A row is an open episode with its `state` and with `ours`, whether it is t
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -87,13 +87,34 @@ def troubles_of(rows: Iterable[Row]) -> list[Trouble]:
 
 
 def _queues_of(rows: Iterable[Row]) -> list[Queue]:
-    queues: dict[tuple[Any, ...], Queue] = {}
+    queues = []
+    of_ends: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        key = (*_place(row), row["type"], *_ends(row)) if _is_one_socket(row) else (*_place(row), row["id"])
-        queues.setdefault(key, Queue([])).rows.append(row)
-    for queue in (queue for queue in queues.values() if len(queue.rows) > 1):
+        if _is_one_socket(row):
+            of_ends[(*_place(row), row["type"], *_ends(row))].append(row)
+        else:
+            queues.append(Queue([row]))
+    for some in of_ends.values():
+        queues += _of_sockets(some)
+    for queue in (queue for queue in queues if len(queue.rows) > 1):
         # An episode whose cause was found says why for all of the queue.
         queue.rows.sort(key=lambda row: (_rank(row) > 0, *_badness(row)), reverse=True)
+    return queues
+
+
+def _of_sockets(rows: list[Row]) -> list[Queue]:
+    """Return the queues of sockets with the same addresses: more than one where they share a port, as listeners may.
+
+    A queue has one episode of a condition.
+    """
+    pids = {row["pid"] for row in rows if row["pid"]}
+    queues: dict[tuple[Any, ...], Queue] = {}
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for row in sorted(rows, key=lambda row: row["id"]):
+        socket = row["pid"] if len(pids) > 1 else None
+        place = seen[socket, row["condition"]]
+        seen[socket, row["condition"]] += 1
+        queues.setdefault((socket, place), Queue([])).rows.append(row)
     return list(queues.values())
 
 
@@ -184,23 +205,38 @@ def _without_other_ends(troubles: list[Trouble]) -> list[Trouble]:
         worst = trouble.queues[0].rows[0]
         if _rank(worst) == OF_THE_READER and worst["pid"]:
             of_readers.setdefault((*_place(worst), worst["type"], worst["pid"]), trouble)
-    left = []
-    for trouble in troubles:
-        leader = _reader_of(trouble, of_readers)
-        if leader is None:
-            left.append(trouble)
+    return [rest for trouble in troubles if (rest := _without_what_waits(trouble, of_readers)).queues]
+
+
+def _without_what_waits(trouble: Trouble, of_readers: Mapping[tuple[Any, ...], Trouble]) -> Trouble:
+    """Return what is left of a trouble when each queue that waits for one of these processes is with its trouble.
+
+    Where all of them that are told one by one go to one process, so do the others, of folded alerts.
+    """
+    if _rank(trouble.queues[0].rows[0]) > OF_THE_OTHER_END:
+        return trouble
+    leaders = [_reader_of(queue, of_readers) for queue in trouble.queues]
+    single = {id(leader) for queue, leader in zip(trouble.queues, leaders, strict=True) if queue.count == 1}
+    if len(single) == 1:
+        only = next((leader for leader in leaders if leader), None)
+        leaders = [
+            leader or (only if queue.count > 1 else None)
+            for queue, leader in zip(trouble.queues, leaders, strict=True)
+        ]
+    left = Trouble([])
+    for queue, leader in zip(trouble.queues, leaders, strict=True):
+        others = [queue.other_end] if queue.other_end else []
+        if leader:
+            leader.others += [queue, *others]
         else:
-            leader.others += [*trouble.queues, *trouble.others]
+            left.queues.append(queue)
+            left.others += others
     return left
 
 
-def _reader_of(trouble: Trouble, of_readers: Mapping[tuple[Any, ...], Trouble]) -> Trouble | None:
-    worst = trouble.queues[0].rows[0]
-    if _rank(worst) > OF_THE_OTHER_END:
-        return None
-    peers = {row["peer_pid"] for row in trouble.rows() if row["peer_pid"]}
-    for pid in peers:
-        leader = of_readers.get((*_place(worst), OTHER.get(worst["type"]), pid))
-        if leader:
+def _reader_of(queue: Queue, of_readers: Mapping[tuple[Any, ...], Trouble]) -> Trouble | None:
+    for row in queue.rows:
+        leader = of_readers.get((*_place(row), OTHER.get(row["type"]), row["peer_pid"]))
+        if leader and row["peer_pid"]:
             return leader
     return None
