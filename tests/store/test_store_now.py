@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -90,6 +91,14 @@ def test_queues_of_one_service_and_cause_are_one_incident(emptied: Store) -> Non
     some = ask(emptied, "/now", limit=2)
     assert (len(some["incidents"]), some["count"], some["truncated"]) == (2, 5, True)
     assert [each["host"] for each in ask(emptied, "/now", host="web2")["incidents"]] == ["web2"]
+
+
+def test_an_answer_is_json_whatever_was_told(emptied: Store) -> None:
+    for seq, timestamp, size in ((1, "0", 0), (2, "1e-300", 2**63 - 1)):
+        say(emptied, seq, id="0a", timestamp=timestamp, size=size, duration=0)
+    said = requests.get(f"{emptied.url}/now", headers=emptied.headers, timeout=30).text
+    (one,) = json.loads(said, parse_constant=pytest.fail)["incidents"]
+    assert one["change"] is None
 
 
 @pytest.mark.parametrize("first", [0, 1])

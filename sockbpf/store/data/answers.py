@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 FRESH_S = 1.0
 """For so long at most: what is over, or silent, changes with the time too."""
 MOST = 4
-"""Answers that a connection keeps."""
+MOST_BYTES = 2 * 1024 * 1024
+"""Answers that a connection keeps, and the longest of them."""
 KEY = "answers"
 
 
@@ -29,10 +30,11 @@ def answer_of(connection: Connection, question: Hashable, make: Callable[[], byt
         for asked, answer in kept.items()
         if answer[0] == version and now_s - answer[1] < FRESH_S
     }
-    if question not in kept:
-        kept[question] = version, now_s, make()
+    answer = kept[question][2] if question in kept else make()
+    if len(answer) <= MOST_BYTES:
+        kept.setdefault(question, (version, now_s, answer))
     connection.info[KEY] = dict(list(kept.items())[-MOST:])
-    return kept[question][2]
+    return answer
 
 
 def _version(connection: Connection) -> object:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
     Stamp = list[Any]
 
+LEAST_S = 0.001
 BY_RUN = "run"
 """`ended_by` of an episode that a later run of the monitor ended."""
 OF_A_CAUSE = ("cause", "confidence", "reason")
@@ -88,11 +89,15 @@ def _before(later: Row, earlier: Row) -> str | None:
 
 
 def change_of(row: Row) -> float | None:
-    """Return by how many bytes a second the queue grew from the alert before to the latest, where both are known."""
+    """Return by how many bytes a second the queue grew from the alert before to the latest, where both are known.
+
+    Alerts of the same millisecond tell nothing of that.
+    """
     if not row["before"]:
         return None
     (_, before_s, _), size = json.loads(row["before"])
-    return (row["size"] - size) / (row["last"] - before_s) if row["last"] > before_s else None
+    seconds = row["last"] - before_s
+    return (row["size"] - size) / seconds if seconds >= LEAST_S else None
 
 
 def _filled(later: Row, earlier: Row) -> dict[str, Any]:

@@ -66,7 +66,9 @@ async def _answer(
     """Answer with what is found, as JSON; it is made in the thread of the search, since it may be large."""
     question = (request.url.path, *sorted(given.items()))
     body = await store.search(
-        lambda connection: answer_of(connection, question, lambda: json.dumps(find(connection)).encode()),
+        lambda connection: answer_of(
+            connection, question, lambda: json.dumps(find(connection), allow_nan=False).encode()
+        ),
         is_trusted=bool(request.scope.get(TRUSTED)),
     )
     return Response(body, media_type="application/json", headers=FRESH)
