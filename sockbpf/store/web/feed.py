@@ -20,8 +20,9 @@ SHARE = MOST_LISTENERS // 5
 """Listeners of one peer at most; and as many places are reserved for clients that are trusted."""
 PAGE = 500
 """Entries of one read of the database."""
-REST_S = 0.2
-"""From a read that found entries to the next one: so many listeners do not cost too much."""
+REST_S = 0.01
+MOST_REST_S = 0.2
+"""From a read that found entries to the next one: `REST_S` for each listener, so that many do not cost too much."""
 SHARED_S = 0.5
 """From a read that found none to the next one, where other stores write to the same database."""
 ALIVE_S = 15.0
@@ -97,7 +98,7 @@ class Feed:
                 )
                 last = rows[-1][0]
                 if len(rows) < PAGE // 2:
-                    await asyncio.sleep(REST_S)
+                    await asyncio.sleep(min(REST_S * self.listeners, MOST_REST_S))
             elif self._loop.time() >= alive_s:
                 yield b": alive\n\n"
             else:
