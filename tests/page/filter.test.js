@@ -37,6 +37,11 @@ test("free words are asked for as they were typed", () => {
     assert.equal(filter.freeWords(filter.conditions(typed)), text, typed);
 });
 
+test("of more words than the store takes the first are asked for", () => {
+  for (const [typed, text] of [["a b c d e f g h i j", "a b c d e f g h"], ['"a b c d" e "f g h i"', '"a b c d" e'], ['"a b c d e f g h i"', ""], [`${"x".repeat(199)} yy`, "x".repeat(199)]])
+    assert.equal(filter.freeWords(filter.conditions(typed)), text, typed);
+});
+
 test("names that the page itself needs cannot be typed as filters", () => {
   for (const name of ["limit", "cursor", "sort", "from", "to", "q"])
     assert.deepEqual(filter.conditions(`${name}=1`), [["q", "1"]]);

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.store.browsing import ROWS, OpenPage, send, some
-from tests.store.serving import Store, tell, told
+from tests.store.serving import Store, post, tell, told
 
 
 @pytest.mark.parametrize("event", ["started", "stopped"])
@@ -199,3 +199,14 @@ def test_the_bar_is_as_full_as_the_kernel_finds_the_queue(
     size = open_page(one).locator(".fill .size")
     expect(size).to_have_count(1)
     assert abs(float(size.get_attribute("width") or 0) - drawn) < 2
+
+
+def test_what_the_store_has_no_episode_of_is_not_called_over(one: Store, open_page: OpenPage) -> None:
+    page = open_page(one)
+    expect(page.locator(".well")).to_be_visible()
+    post(
+        one,
+        {"id": "p1", "type": "RECV", "host": "web1", "comm": "posted", "timestamp": time.time(), "size": 5},
+    )
+    send(one, 1)
+    expect(page.locator(f"{ROWS} .of-comm")).to_have_text(["nginx (4711)"])

@@ -19,6 +19,16 @@ SLOW = """() => {
         return asked(url, options);
     };
 }"""
+HANGS = """() => {
+    const [asked, later] = [fetch, setTimeout];
+    window.setTimeout = (done, ms) => later(done, ms === 15_000 ? 300 : ms);
+    window.hangs = true;
+    window.fetch = (url, options) => {
+        if (!window.hangs || !String(url).startsWith("now")) return asked(url, options);
+        return new Promise((_, reject) => options.signal.onabort = () => reject(options.signal.reason));
+    };
+}"""
+"""Has no answer come of what is wrong now, and shortens how long one is waited for."""
 DEADLINE_S = 30
 
 
@@ -34,3 +44,17 @@ def test_a_slow_answer_is_waited_for_while_alerts_keep_coming(
         number += 1
         assert tell(store, **told(number, timestamp=f"{time.time():.6f}")).ok
         assert time.monotonic() < begun_s + DEADLINE_S, "each question gave up the one before"
+
+
+def test_an_answer_that_never_comes_is_given_up(
+    start: StartStore, tmp_path: Path, open_page: OpenPage
+) -> None:
+    store = start(f"sqlite:///{tmp_path / 'alerts.sqlite'}")
+    page = open_page(store)
+    expect(page.locator(".well")).to_be_visible()
+    page.evaluate(HANGS)
+    assert tell(store, **told(1, timestamp=f"{time.time():.6f}")).ok
+    expect(page.locator("#fault")).to_have_text("The store cannot be reached.")
+    page.evaluate("window.hangs = false")
+    expect(page.locator(".incidents > li")).to_have_count(1, timeout=DEADLINE_S * 1000)
+    expect(page.locator("#fault")).to_be_hidden()

@@ -7,6 +7,9 @@ const LEAST_APART_MS = 100;
 const MOST_APART_MS = 1000;
 const APART_TIMES = 2;
 
+/** So long an answer is waited for; the store gives a search up sooner. */
+const ANSWER_MS = 15_000;
+
 /**
  * Ask by `request(signal)`, which promises an answer, and give it to `show`, with the moment of the question.
  *
@@ -27,9 +30,11 @@ export function makeAsked(request, show, tried, everyMs) {
     const own = new AbortController();
     stop = own;
     const at = performance.now();
+    const late = setTimeout(() => own.abort(new DOMException("no answer", "TimeoutError")), ANSWER_MS);
     try {
       show(await request(own.signal), at);
     } finally {
+      clearTimeout(late);
       if (stop === own) ended(at);
     }
   }

@@ -38,7 +38,10 @@ export function makeChosen({ changed, choose: chooseOther, tried }) {
     byId("socket").hidden = socket === null;
     if (socket === null) return;
     const { signal } = stop;
-    making ??= madeSeries();
+    making ??= madeSeries().catch((fault) => {
+      making = null; // the next choice tries again
+      throw fault;
+    });
     series = await making;
     if (signal.aborted) return;
     const [from, to] = range(set);

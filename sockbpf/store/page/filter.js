@@ -67,10 +67,19 @@ export function parameters(set) {
   return asked;
 }
 
-/** Return the free words of a list of conditions as the store reads them: within quotes several are one. */
+/** So much the store takes of words, those within quotes counted one by one; the rows are tried for all of them. */
+const MOST_WORDS = 8;
+const MOST_CHARACTERS = 200;
+
+/** Return the first free words of a list of conditions as the store reads them: within quotes several are one. */
 export function freeWords(list) {
-  const words = list.filter(([name]) => name === "q").map(([, value]) => value);
-  return words.map((word) => (/\s/.test(word) ? `"${word}"` : word)).join(" ");
+  const words = list.filter(([name]) => name === "q").map(([, value]) => (/\s/.test(value) ? `"${value}"` : value));
+  while (words.length > 1 && !isTaken(words.join(" "))) words.pop();
+  return isTaken(words.join(" ")) ? words.join(" ") : "";
+}
+
+function isTaken(text) {
+  return text.length <= MOST_CHARACTERS && text.trim().split(/ +/).length <= MOST_WORDS;
 }
 
 /** Return whether an alert or an episode fits; `loosely`: the first digits of a port are enough. */

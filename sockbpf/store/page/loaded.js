@@ -65,7 +65,8 @@ export function makeLoaded() {
   /** Ask for the next page of what the table shows. */
   async function more() {
     const [kind, { signal }] = [set.view, stop];
-    const found = await page(PATHS[kind], next[kind], signal);
+    let found = await page(PATHS[kind], next[kind], signal);
+    while (!found.rows.length && found.next) found = await page(PATHS[kind], found.next, signal);
     if (signal.aborted) return;
     keep(kind, found.rows);
     next[kind] = nextOf(kind, found);
@@ -73,7 +74,7 @@ export function makeLoaded() {
 
   function keep(kind, rows) {
     const typed = conditions(set.text);
-    const here = typed.filter(([name], place) => !isAsked(kind, name) || typed.findIndex(([other]) => other === name) !== place);
+    const here = typed.filter(([name], place) => name === "q" || !isAsked(kind, name) || typed.findIndex(([other]) => other === name) !== place);
     for (const row of rows) if (fits(row, here)) held[kind].set(KEYS[kind](row), row);
   }
 
@@ -82,14 +83,21 @@ export function makeLoaded() {
     if (isOfEpisode(alert)) {
       const key = episodeKey(alert);
       const episode = after(held.episodes.get(key), alert);
-      heardAt.delete(key);
-      heardAt.set(key, performance.now());
-      if (heardAt.size > KEPT) heardAt.delete(heardAt.keys().next().value);
+      heard(key);
       put(key, episode);
       bound("episodes");
     }
-    if (set?.view === "alerts" && fitsSet(alert, number(alert.timestamp), eventFits)) held.alerts.set(alertKey(alert), alert);
+    if (set?.view === "alerts" && fitsSet(alert, number(alert.timestamp), eventFits)) {
+      heard(KEYS.alerts(alert));
+      held.alerts.set(KEYS.alerts(alert), alert);
+    }
     bound("alerts");
+  }
+
+  function heard(key) {
+    heardAt.delete(key);
+    heardAt.set(key, performance.now());
+    if (heardAt.size > 2 * KEPT) heardAt.delete(heardAt.keys().next().value);
   }
 
   function put(key, episode) {
@@ -100,20 +108,23 @@ export function makeLoaded() {
   /**
    * Change the states of episodes by what the store calls open, all that it has unless `isPart`; it was asked at `askedAt`.
    *
-   * What no alert has ended and the store does not call open any more is asked for again.
+   * What no alert has ended and the store does not call open any more is asked for again, and what it calls open though an
+   * alert seems to have ended it.
    */
   async function open(rows, isPart, askedAt) {
     const states = new Map(rows.map((row) => [episodeKey(row), row.state]));
     const gone = [];
     for (const [key, row] of held.episodes) {
-      if (stateOf(row) === "ended" || heardAt.get(key) >= askedAt) continue;
-      const state = states.get(key);
-      if (state === undefined && !isPart) gone.push([key, row]);
-      else if (state !== undefined && state !== stateOf(row)) put(key, { ...row, state });
+      const [state, known] = [states.get(key), stateOf(row)];
+      if (heardAt.get(key) >= askedAt || (known === "ended" && state === undefined)) continue;
+      if (known === "ended" || (state === undefined && !isPart)) gone.push([key, row]);
+      else if (state !== undefined && state !== known) put(key, { ...row, state });
     }
     await Promise.all(gone.slice(0, ASKED_AGAIN).map(async ([key, { host, id }]) => {
       const [row] = (await page("episodes", [["host", host], ["id", id]])).rows;
-      if (row && held.episodes.has(key) && !(heardAt.get(key) >= askedAt)) put(key, row);
+      if (heardAt.get(key) >= askedAt) return;
+      if (!row) held.episodes.delete(key);
+      else if (held.episodes.has(key)) put(key, row);
     }));
   }
 
@@ -152,7 +163,8 @@ function asked(kind, set) {
   const known = all.filter(([name], place) => name !== "q" && isAsked(kind, name) && all.findIndex(([other]) => other === name) === place);
   const list = [...known, ["limit", String(PAGE[kind])]];
   if (kind === "alerts") return { word, list: set.event ? [...list, ["event", set.event]] : list };
-  if (word) list.push(["text", freeWords(all)]);
+  const words = freeWords(all);
+  if (words) list.push(["text", words]);
   if (set.view === "episodes" && set.event) list.push(["open", String(set.event === "open")]);
   return { word: "", list: [...list, ["sort", set.sort === "-peak" ? "peak" : "start"]] };
 }

@@ -16,8 +16,8 @@ import { makeTable } from "./table.js";
 import { makeViews } from "./views.js";
 import { ago, ends, lasted, number, service, size, utc } from "./words.js";
 
-/** Times from one drawing to the next, from one announcement of new alerts to the next, and while nothing comes. */
-const DRAW_MS = 250;
+/** Times from one drawing to the next, longer where drawing takes long; from one announcement to the next; while nothing comes. */
+const DRAW_MS = { least: 50, most: 250, times: 4 };
 const SPEAK_MS = 10_000;
 const SLIDE_MS = 5_000;
 
@@ -96,19 +96,19 @@ async function tried(asked, then = () => {}) {
   draw();
 }
 
-// --- drawing: at most every DRAW_MS, only while the page is visible -------------------------------------------------
+// --- drawing: only while the page is visible ------------------------------------------------------------------------
 
-let planned = false;
-let drawnAt = 0;
+const drawing = { planned: false, notBefore: 0 };
 
 function draw() {
-  if (planned) return;
-  planned = true;
+  if (drawing.planned) return;
+  drawing.planned = true;
   setTimeout(() => requestAnimationFrame(() => {
-    planned = false;
-    drawnAt = performance.now();
+    drawing.planned = false;
+    const at = performance.now();
     drawAll();
-  }), Math.max(0, drawnAt + (seen.unshown ? DRAW_MS : 0) - performance.now()));
+    drawing.notBefore = at + Math.min(Math.max(DRAW_MS.least, DRAW_MS.times * (performance.now() - at)), DRAW_MS.most);
+  }), seen.unshown ? Math.max(0, drawing.notBefore - performance.now()) : 0);
 }
 
 function drawAll() {

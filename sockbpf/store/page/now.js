@@ -35,11 +35,13 @@ export function Now({ silenced, ...of }) {
 
 function Incidents({ now, hidden, choose, only }) {
   const [open, setOpen] = useState("");
-  const [members, setMembers] = useState([]);
+  const [members, setMembers] = useState({ key: "", rows: [] });
   async function toggle(key, incident) {
-    setMembers([]);
+    setMembers({ key, rows: [] });
     setOpen(open === key ? "" : key);
-    if (open !== key) setMembers(await membersOf(incident));
+    if (open === key) return;
+    const rows = await membersOf(incident).catch(() => []); // what keeps the store from answering is said for other questions
+    setMembers((latest) => (latest.key === key ? { key, rows } : latest));
   }
   if (!now.incidents.length && hidden) return html`<p class="note">None of ${counted(hidden, "incident")} fits the filter.</p>`;
   if (!now.incidents.length) return html`<${AllWell} now=${now} />`;
@@ -47,7 +49,7 @@ function Incidents({ now, hidden, choose, only }) {
     <ol class="incidents">
       ${now.incidents.map((each) => {
         const key = incidentKey(each);
-        return html`<li key=${key}><${Incident} incident=${each} at=${now.at} members=${open === key ? members : null} toggle=${() => toggle(key, each)} choose=${choose} only=${() => only(each)} /></li>`;
+        return html`<li key=${key}><${Incident} incident=${each} at=${now.at} members=${open === key ? members.rows : null} toggle=${() => toggle(key, each)} choose=${choose} only=${() => only(each)} /></li>`;
       })}
     </ol>
     ${hidden > 0 && html`<p class="note">${counted(hidden, "further incident")} ${hidden === 1 ? "does" : "do"} not fit the filter.</p>`}

@@ -78,7 +78,7 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     if (!isNew("now", held.now, held.hosts, held.most, controls.get(), Math.floor(at))) return;
     const list = wanted(controls.get());
     const incidents = held.now.incidents.filter((each) => fits(each, list));
-    const silenced = (held.hosts?.hosts ?? []).filter((each) => each.silences);
+    const silenced = (held.hosts?.hosts ?? []).filter((each) => each.silences && each.trusted && each.state === "heard");
     put(places.now, html`<${Now} now=${{ ...held.now, at, incidents: incidents.slice(0, held.most) }} silenced=${silenced} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
     if (held.most < incidents.length) setTimeout(draw);
     held.most = Infinity;
