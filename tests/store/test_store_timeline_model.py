@@ -211,7 +211,7 @@ def test_a_database_from_before_the_timeline_gets_it(engine: Engine, monkeypatch
         meanwhile = query_of(pairs, 0.0)(connection).shown()
         numbers = meanwhile["counts"]["RECV"]["exceeded"]
         assert meanwhile["partial"]
-        assert (numbers[0], numbers[-9]) == (None, 1440 // 157)
+        assert (numbers[0], numbers[-9]) == (None, meanwhile["width"] // 157)
         fill_some(connection)
         assert not Coverage(connection).is_whole
         write(connection, [alert_entry(told(3000, timestamp=f"{BEGIN_S + 7}", host="web2"))], 0.5)

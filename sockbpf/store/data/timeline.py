@@ -11,6 +11,8 @@ from sockbpf.record.alert import EVENTS
 from sockbpf.store.data.timeline_tables import STEPS
 
 SECOND_US = 1_000_000
+COARSER = 1.75
+"""Buckets may be so much wider than asked if that spares the sums of many shorter steps."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def window_of(from_s: float, to_s: float, buckets: int) -> Window:
     It has no bucket if it would end before it begins.
     """
     wanted_s = max(to_s - from_s, 1.0) / buckets
-    step_s = max((step for step in STEPS if step <= wanted_s), default=STEPS[0])
+    step_s = max((step for step in STEPS if step <= COARSER * wanted_s), default=STEPS[0])
     width_s = math.ceil(wanted_s / step_s) * step_s
     begin_s = math.floor(from_s / step_s) * step_s
     return Window(begin_s, step_s, width_s, math.ceil((to_s - begin_s) / width_s) if from_s < to_s else 0)
