@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.store.browsing import OpenPage
-from tests.store.conftest import StartStore
-from tests.store.serving import tell, told
+from tests.store.browsing import OpenPage, send
+from tests.store.serving import Store
 
 SLOW = """() => {
     const asked = fetch;
@@ -32,28 +30,22 @@ HANGS = """() => {
 DEADLINE_S = 30
 
 
-def test_a_slow_answer_is_waited_for_while_alerts_keep_coming(
-    start: StartStore, tmp_path: Path, open_page: OpenPage
-) -> None:
-    store = start(f"sqlite:///{tmp_path / 'alerts.sqlite'}")
-    page = open_page(store)
+def test_a_slow_answer_is_waited_for_while_alerts_keep_coming(one: Store, open_page: OpenPage) -> None:
+    page = open_page(one)
     expect(page.locator(".well")).to_be_visible()
     page.evaluate(SLOW)
     begun_s, number = time.monotonic(), 0
     while not page.locator(".incidents > li").count():
         number += 1
-        assert tell(store, **told(number, timestamp=f"{time.time():.6f}")).ok
+        send(one, number)
         assert time.monotonic() < begun_s + DEADLINE_S, "each question gave up the one before"
 
 
-def test_an_answer_that_never_comes_is_given_up(
-    start: StartStore, tmp_path: Path, open_page: OpenPage
-) -> None:
-    store = start(f"sqlite:///{tmp_path / 'alerts.sqlite'}")
-    page = open_page(store)
+def test_an_answer_that_never_comes_is_given_up(one: Store, open_page: OpenPage) -> None:
+    page = open_page(one)
     expect(page.locator(".well")).to_be_visible()
     page.evaluate(HANGS)
-    assert tell(store, **told(1, timestamp=f"{time.time():.6f}")).ok
+    send(one, 1)
     expect(page.locator("#fault")).to_have_text("The store cannot be reached.")
     page.evaluate("window.hangs = false")
     expect(page.locator(".incidents > li")).to_have_count(1, timeout=DEADLINE_S * 1000)
