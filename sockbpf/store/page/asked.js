@@ -3,12 +3,15 @@
 
 /** From an alert to the question; from one question to the next, longer where answers take long. */
 const SOON_MS = 20;
-const LEAST_APART_MS = 100;
-const MOST_APART_MS = 1000;
-const APART_TIMES = 2;
+const APART_MS = { least: 100, most: 1000, times: 2 };
 
 /** So long an answer is waited for; the store gives a search up sooner. */
 const ANSWER_MS = 15_000;
+
+/** When something that began `at` and has just ended may be done again: after `times` as long as it took, within bounds. */
+export function againAt(at, { least, most, times }) {
+  return at + Math.min(Math.max(least, times * (performance.now() - at)), most);
+}
 
 /**
  * Ask by `request(signal)`, which promises an answer, and give it to `show`, with the moment of the question.
@@ -41,8 +44,7 @@ export function makeAsked(request, show, tried, everyMs) {
 
   function ended(at) {
     stop = null;
-    const tookMs = performance.now() - at;
-    notBefore = at + Math.min(Math.max(LEAST_APART_MS, APART_TIMES * tookMs), MOST_APART_MS);
+    notBefore = againAt(at, APART_MS);
     if (isWanted) soon();
   }
 

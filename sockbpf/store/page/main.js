@@ -3,6 +3,7 @@
 
 import { ask } from "./api.js";
 import { makeChosen } from "./chosen.js";
+import { againAt } from "./asked.js";
 import { conditionOf } from "./before.js";
 import { COLUMNS, sorted } from "./columns.js";
 import { makeControls } from "./controls.js";
@@ -96,8 +97,7 @@ async function tried(asked, then = () => {}) {
   draw();
 }
 
-// --- drawing: only while the page is visible ------------------------------------------------------------------------
-
+/** Whether a drawing is planned, and the moment before which there is none; while the page is hidden nothing is drawn. */
 const drawing = { planned: false, notBefore: 0 };
 
 function draw() {
@@ -107,7 +107,7 @@ function draw() {
     drawing.planned = false;
     const at = performance.now();
     drawAll();
-    drawing.notBefore = at + Math.min(Math.max(DRAW_MS.least, DRAW_MS.times * (performance.now() - at)), DRAW_MS.most);
+    drawing.notBefore = againAt(at, DRAW_MS);
   }), seen.unshown ? Math.max(0, drawing.notBefore - performance.now()) : 0);
 }
 
