@@ -73,6 +73,10 @@ def seconds(number: float) -> str:
     return f"{number:.0f} s" if number >= 10 else f"{number:.1f} s"  # noqa: PLR2004
 
 
+FROZEN = {"get_signal", "do_freezer_trap", "__refrigerator"}
+"""Where a thread sleeps whose control group is frozen, as that of a paused container: version 2, then version 1."""
+
+
 def is_stopped(threads: tuple[Thread, ...]) -> bool:
-    """Tell whether a process is stopped: all of its threads are, as far as they are known."""
-    return bool(threads) and all(thread.state in "Tt" for thread in threads)
+    """Tell whether a process is stopped, or frozen: all of its threads are, as far as they are known."""
+    return bool(threads) and all(thread.state in "Tt" or thread.where in FROZEN for thread in threads)

@@ -28,6 +28,7 @@ TCP = Tcp(
 MEMORY = Memory(rmem=SIZE, rcvbuf=131_072, wmem=1, sndbuf=1 << 20, queued=SIZE, backlog=0, drops=0)
 NOW = Closeup(10 * SECOND, 1, 4711, SIZE, SIZE, Timer.NONE, MEMORY, TCP)
 ASLEEP, STOPPED, RUNS = Thread("S", "do_epoll_wait"), Thread("T"), Thread("R")
+FROZEN = Thread("S", "get_signal")
 AT_LOCK, AT_DISK = Thread("S", "futex_do_wait"), Thread("D", "io_schedule")
 SEND, RECV, ACCEPT = Direction.SEND, Direction.RECV, Direction.ACCEPT
 CLOSED: dict[str, Any] = {"snd_wnd": 0}
@@ -136,6 +137,9 @@ READERS: dict[str, tuple[Closeup, Closeup | None, tuple[Thread, ...], tuple[str,
     "not accepted": (now(inode=0), None, (), ("not-accepted", "high")),
     "not accepted, closed": (now(inode=0, state=8), None, (), ("not-accepted", "high")),
     "stopped": (NOW, None, (STOPPED, STOPPED), ("reader-stopped", "high")),
+    "frozen": (NOW, None, (FROZEN, FROZEN), ("reader-stopped", "high")),
+    "frozen, by version 1": (NOW, None, (Thread("D", "__refrigerator"),), ("reader-stopped", "high")),
+    "one thread frozen": (NOW, None, (FROZEN, ASLEEP), UNKNOWN),
     "one thread stopped": (NOW, None, (STOPPED, ASLEEP), UNKNOWN),
     "closed": (now(state=8), None, (ASLEEP,), ("peer-closed", "high")),
     "closed, stopped": (now(state=8), None, (STOPPED,), ("reader-stopped", "high")),
