@@ -51,6 +51,7 @@ NAMES = {
     "ignored": "exceptions raised where no caller could catch them, each with its place in the log",
     "metrics_failed": "times the metrics could not be served: the port was taken, or serving failed",
     "status_failed": "times `sockbpf status` could not be answered: the socket was taken, or making it failed",
+    "service_looks_failed": "looks at the queues by service, for the metrics, that failed or were not done in time",
     "reload_failed": "times new settings were refused: all the old ones stay in use",
     "log_dropped": "lines of the log that could not be written: a pipe that is full, a disk that is full or hangs",
     "own": "crossings of the monitor's own sockets, not reported",
@@ -66,18 +67,30 @@ LOSSES = (
 """The counters of losses: of alerts, of events, of log lines. A change of one is a warning in the log."""
 
 
+MOST_DESTINATIONS = 100
+"""So many destinations are counted apart; of more, those that come last are OTHER."""
+
+OTHER = "other"
+
+
 class Counters:
     """Counts by name; safe from several threads. An unknown name is a KeyError, not a new counter."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter(dict.fromkeys(NAMES, 0))
+        self._by_destination: dict[str, Counter[str]] = {}
 
-    def add(self, name: str, amount: int = 1) -> None:
+    def add(self, name: str, amount: int = 1, destination: str = "") -> None:
+        """Count; with the name of a destination for that one too."""
         with self._lock:
             if name not in NAMES:
                 raise KeyError(name)
             self._counts[name] += amount
+            if destination:
+                if destination not in self._by_destination and len(self._by_destination) >= MOST_DESTINATIONS:
+                    destination = OTHER
+                self._by_destination.setdefault(destination, Counter())[name] += amount
 
     def set(self, name: str, value: int) -> None:
         """Set a counter that another place counts, such as the kernel side, to its value there."""
@@ -89,3 +102,8 @@ class Counters:
     def snapshot(self) -> dict[str, int]:
         with self._lock:
             return dict(self._counts)
+
+    def by_destination(self) -> dict[str, Counter[str]]:
+        """Return what was counted for each destination; a name that was not is 0."""
+        with self._lock:
+            return {destination: Counter(counts) for destination, counts in self._by_destination.items()}

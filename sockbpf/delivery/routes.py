@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,8 @@ class Routes:
         """Count alerts that will not be delivered, and name them in the log."""
         if not alerts:
             return
-        self._counters.add("given_up", len(alerts))
+        for destination, number in Counter(owed.destination for owed in alerts).items():
+            self._counters.add("given_up", number, destination)
         for at in range(0, len(alerts), IDS_LOGGED):
             some = alerts[at : at + IDS_LOGGED]
             log.warning("given up, %s: %s", reason, ", ".join(f"{owed.destination} {owed}" for owed in some))

@@ -191,7 +191,7 @@ class Workers:
         else:
             self._queue.worked(owed)
             self._outage.worked()
-            self._counters.add("delivered")
+            self._counters.add("delivered", destination=self._name)
             self._delivered(owed, fields)
 
     def _failed(self, owed: Owed, failed: TransportError) -> None:
@@ -199,7 +199,7 @@ class Workers:
             self._queue.worked(owed)
             self._refused(owed, str(failed))
         else:
-            self._counters.add("retried")
+            self._counters.add("retried", destination=self._name)
             self._outage.failed(str(failed))
             if not self._queue.failed(owed, failed.retry_after_s or 0.0, absent=failed.absent):
                 self._refused(owed, f"{NOT_CONFIGURED}, last: {failed}")

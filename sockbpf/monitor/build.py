@@ -34,6 +34,7 @@ from sockbpf.monitor.rates import RateWatch
 from sockbpf.monitor.reload import Reload
 from sockbpf.monitor.rules import Rules
 from sockbpf.monitor.schedule import Schedule
+from sockbpf.monitor.service_looks import ServiceLooks
 from sockbpf.monitor.silences import Silences
 from sockbpf.monitor.silences_file import beside
 from sockbpf.monitor.silencing import Silencing
@@ -143,6 +144,9 @@ def build(
         queues=(policy.episodes, stalls.episodes), listeners=listeners.episodes,
         settings=settings, schedule=schedule, dispatch=dispatch, losses=losses, counters=counters,
     )  # fmt: skip
+    sweeps = _sweeps(Sweeper(counters, look), waking, tables)
+    looked_at = (policy.episodes, stalls.episodes, *listeners.episodes)
+    dispatch.show(status.watching, ServiceLooks(look, looked_at, sweeps.between, counters))
     answering = Answering(config.status.socket, waking.wake, counters, silencing.silences.order)
     answering.start()
     return Monitor(
@@ -151,7 +155,7 @@ def build(
         reap=tables.reap if tables else lambda _address, _direction: False,
         demands=_demands(probes) if probes else (),
         own=own,
-        sweeps=_sweeps(Sweeper(counters, look), waking, tables),
+        sweeps=sweeps,
         policy=policy,
         stalls=stalls,
         rules=rules,

@@ -22,6 +22,7 @@ from sockbpf.monitor.delivery_times import late_s, round_s
 from sockbpf.monitor.new_alerts import NewAlerts
 from sockbpf.monitor.rehearsal import maker_of, rehearse
 from sockbpf.monitor.rule_terms import destinations_by_rule
+from sockbpf.monitor.standing import Gauges, Watching
 from sockbpf.process.clock import boottime_s, monotonic_ns
 from sockbpf.record.alert import (
     CLEARED,
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
     from sockbpf.delivery.transport import Destination
-    from sockbpf.monitor.metrics import Gauges, Metrics
+    from sockbpf.monitor.metrics import Metrics
+    from sockbpf.monitor.service_looks import ServiceLooks
     from sockbpf.monitor.store_port import StorePort
     from sockbpf.record.alert import Folded
     from sockbpf.record.left import Left
@@ -117,11 +119,7 @@ class Dispatch:
         If it raises, no worker that it started is left.
         """
         old = self._config
-        same = (
-            {settings.name: settings for settings in old.destinations}
-            if old.delivery == config.delivery
-            else {}
-        )
+        same = {each.name: each for each in old.destinations if old.delivery == config.delivery}
         routes: dict[str, Route] = {}
         try:
             for settings in config.destinations:
@@ -140,10 +138,8 @@ class Dispatch:
 
     def _route(self, settings: AnyDestination, delivery: Delivery, known: Route | None) -> Route:
         """Make a route; if a route of this name is known, with its queue and so the alerts that it is owed."""
-        breaker, bucket = (
-            Breaker(delivery.retry_first, delivery.retry_max),
-            Bucket(settings.rate, settings.burst),
-        )
+        breaker = Breaker(delivery.retry_first, delivery.retry_max)
+        bucket = Bucket(settings.rate, settings.burst)
         queue = known.queue if known else Queue(capacity=delivery.queue, breaker=breaker, bucket=bucket)
         workers = Workers(
             settings.name,
@@ -188,7 +184,12 @@ class Dispatch:
         self._outbox.settled(owed)
         is_alert = fields["event"] not in OF_MONITOR
         if self._metrics and is_alert and (seconds := late_s(owed, fields)) is not None:
-            self._metrics.delivered(owed.destination, seconds)
+            self._metrics.delivered(owed.destination, seconds, fields.get("id", ""))
+
+    def show(self, watching: Callable[[], Watching], looks: ServiceLooks) -> None:
+        """Have the metrics, where they are served, show what the monitor watches by, and the queues."""
+        if self._metrics:
+            self._metrics.show(watching, looks)
 
     def alert(self, notices: Sequence[Notice | Folded]) -> None:
         """Make an alert of each notice and give it to the outbox; never waits."""
@@ -286,8 +287,6 @@ class Dispatch:
         return owed
 
     def _gauges(self) -> Gauges:
-        from sockbpf.monitor.metrics import Gauges
-
         by_name = self.owed_by_destination()
         return Gauges(
             open_episodes=self._open_episodes(),

@@ -17,6 +17,7 @@ from sockbpf import __version__
 from sockbpf.counters import LOSSES
 from sockbpf.judge.episodes import notice_of
 from sockbpf.judge.open_now import open_now
+from sockbpf.monitor.standing import Watching
 from sockbpf.process.clock import monotonic_ns, monotonic_s
 from sockbpf.process.life import late
 from sockbpf.record.alert import ONGOING, alert_of, seconds_text
@@ -51,6 +52,9 @@ MOST_DESTINATIONS = 100
 LOOKS_LATE = 4
 OLD_LOOK_S = 60.0
 """A look is old after so many intervals without another, and after so many seconds at least."""
+
+ALL = "all"
+"""What no hook sees where there are none."""
 
 NOT_SHOWN = frozenset({"timestamp", "event", "seq", "host"})
 """Fields of an alert that an open episode does not have: no alert is made of it."""
@@ -124,6 +128,16 @@ class Status:
             **({"silences": silences} if (silences := self.silencing.silences.summary()) else {}),
             **({} if lost_ago_s is None else {"lost_ago": round(lost_ago_s, 3)}),
         }
+
+    def watching(self) -> Watching:
+        """Return what it watches by; for any thread."""
+        by = self._watches_by()
+        sights = self.probes.sights if self.probes else ()
+        missing = {sight.thing: sight.candidate is None for sight in sights} if self.probes else {ALL: True}
+        return Watching(
+            version=__version__, kernel=os.uname().release, mode=by["mode"], missing=missing,
+            looked_ago_s=by["looked"], late=len(late()), silences=len(self.silencing.silences.now()),
+        )  # fmt: skip
 
     def _who(self) -> dict[str, Any]:
         return {

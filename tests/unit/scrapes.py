@@ -11,7 +11,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from sockbpf.counters import Counters
-from sockbpf.monitor.metrics import Gauges, Metrics
+from sockbpf.monitor.metrics import Metrics
+from sockbpf.monitor.standing import Gauges
 
 DEADLINE_S = 30
 LOOPBACK = "127.0.0.1"
@@ -40,12 +41,13 @@ def served(metrics: Metrics, host: str, port: int) -> int:
     return metrics.port(DEADLINE_S)
 
 
-def get(host: str, port: int, path: str = "/metrics") -> str:
+def get(host: str, port: int, path: str = "/metrics", accept: str = "text/plain") -> str:
     with closing(HTTPConnection(host, port, timeout=DEADLINE_S)) as connection:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Accept": accept})
         answer = connection.getresponse()
         text = answer.read().decode()
-        assert (answer.status, answer.headers.get_content_type()) == (200, "text/plain"), text
+        assert answer.status == 200, text
+        assert answer.headers.get_content_type() == accept.partition(";")[0]
         return text
 
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from sockbpf.monitor import metrics
-from sockbpf.monitor.metrics import SCRAPES
+from sockbpf.monitor import metrics_server
+from sockbpf.monitor.metrics_server import SCRAPES
 from tests.unit.scrapes import DEADLINE_S, HISTOGRAM, LOOPBACK, Standing, get, observed, scrape, served
 
 
@@ -52,7 +52,7 @@ def test_loopback_is_not_reached_from_outside(standing: Standing) -> None:
 def test_a_port_that_is_taken_is_said_counted_and_tried_again(
     standing: Standing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(metrics, "AGAIN_S", 0.05)
+    monkeypatch.setattr(metrics_server, "AGAIN_S", 0.05)
     port = served(standing.metrics, LOOPBACK, 0)
     other = Standing()
     other.metrics.start(LOOPBACK, port)
@@ -81,7 +81,7 @@ def test_it_can_be_stopped_and_started_again_on_the_same_port(standing: Standing
     standing.metrics.delivered("http", 1)
     for _ in range(2):
         scrape(port)
-        thread = standing.metrics._thread
+        thread = standing.metrics._server._thread
         assert thread
         standing.metrics.stop()
         assert not thread.is_alive()
@@ -103,7 +103,7 @@ def closed(connection: socket.socket) -> bool:
 def test_a_scraper_that_says_nothing_is_hung_up_on(
     standing: Standing, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(metrics, "SCRAPE_S", 0.1)
+    monkeypatch.setattr(metrics_server, "SCRAPE_S", 0.1)
     port = served(standing.metrics, LOOPBACK, 0)
     scrape(port)
     with socket.create_connection((LOOPBACK, port)) as silent:

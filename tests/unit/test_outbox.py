@@ -80,7 +80,9 @@ def test_order_is_kept_per_episode_though_tries_fail(path: Path) -> None:
     for n in range(23):
         mine = [int(each["seq"]) for each in destination.took if each["id"] == f"episode {n}"]
         assert mine == sorted(mine)
-    assert at.counted("retried") == (sum(seq % 3 for seq in range(1, 162)),)
+    retried = sum(seq % 3 for seq in range(1, 162))
+    assert at.counted("retried") == (retried,)
+    assert at.counters.by_destination() == {"http": {"delivered": 161, "retried": retried}}
 
 
 def test_a_destination_that_hangs_holds_up_no_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +126,7 @@ def test_what_will_never_be_taken_is_given_up_by_name(path: Path, caplog: pytest
     assert at.stop() == 0
     assert destination.seqs() == [1, 3]
     assert at.counted("given_up", "retried") == (1, 0)
+    assert at.counters.by_destination() == {"http": {"delivered": 2, "given_up": 1}}
     assert "given up, answered 422: http a/exceeded/2" in caplog.text
     assert rows(path) == []
 

@@ -146,7 +146,7 @@ class SweepThread:
     def __init__(self, sweeper: Sweeper, on_done: Callable[[], None]) -> None:
         self._sweeper = sweeper
         self._on_done = on_done
-        self._asked: SimpleQueue[Wanted | None] = SimpleQueue()
+        self._asked: SimpleQueue[Wanted | Callable[[], None] | None] = SimpleQueue()
         self._done: SimpleQueue[Sweep | None] = SimpleQueue()
         self.busy = False
         self._thread = start_thread("sweep", self._run)
@@ -160,6 +160,10 @@ class SweepThread:
         """Have a sweep taken; one at a time."""
         self.busy = True
         self._asked.put(wanted)
+
+    def between(self, look: Callable[[], None]) -> None:
+        """Have a look of another kind taken, between two sweeps; any thread may ask."""
+        self._asked.put(look)
 
     def take(self) -> Sweep | None:
         """Return the sweep that is done; None if none is, or if it failed as a whole (logged, counted)."""
@@ -182,5 +186,8 @@ class SweepThread:
                 continue
             if wanted is None:
                 return
+            if not isinstance(wanted, Wanted):
+                wanted()
+                continue
             self._done.put(self._sweeper.try_to_sweep(wanted, pulse.beat))
             self._on_done()
