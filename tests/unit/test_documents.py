@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from sockbpf.cli import COMMANDS
 from sockbpf.commands.sockets import wish_of
@@ -26,7 +27,8 @@ CHANGES = Path("CHANGELOG.md")
 TYPED = [(document, words) for document in DOCUMENTS if document != CHANGES for words in commands(document)]
 RUNBOOK = Path("docs/runbook.md")
 OF_MONITOR = Path("docs/runbook-monitor.md")
-SETTINGS = [(document, block) for document in (RUNBOOK,) for block in blocks(document, "yaml")]
+WITH_SETTINGS = (RUNBOOK, Path("docs/rollout.md"))
+SETTINGS = [(document, block) for document in WITH_SETTINGS for block in blocks(document, "yaml")]
 """Settings in full, but for `url`, of those documents that have no others."""
 
 
@@ -94,8 +96,9 @@ def test_every_loss_has_its_row() -> None:
 
 @pytest.mark.parametrize(("document", "block"), SETTINGS)
 def test_settings_are_taken(document: Path, block: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-token-of-a-test")
+    (tmp_path / "ca.pem").write_text(Path(DEFAULT_CA_BUNDLE_PATH).read_text())
+    url = "" if "\nurl:" in f"\n{block}" else f"url: http://127.0.0.1:9/{document.stem}\n"
     file = tmp_path / "config.yaml"
-    file.write_text(
-        block if "\nurl:" in f"\n{block}" else f"url: http://127.0.0.1:9/{document.stem}\n{block}"
-    )
+    file.write_text(url + block.replace("/etc/sockbpf", str(tmp_path)))
     load(file)
