@@ -161,7 +161,7 @@ constraints:
 
 # Stock kernels under emulation: all, or one by its name, as in `make vm KERNEL=6.1`.
 vm: $(VENV)/.ready-for-tests
-	$(SUDO) $(VENV)/bin/pytest tests/vm $(if $(KERNEL),--every-choice -k 'claims_hold and $(KERNEL)-')
+	$(SUDO) $(VENV)/bin/pytest tests/vm $(if $(KERNEL),--every-choice -k 'claims_hold and [$(KERNEL)-')
 
 # On a quiet machine; some of it by `make bench FIGURES=delivery`.
 bench: $(VENV)/.ready-for-tests

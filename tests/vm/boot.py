@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.kernels import Kernel
+from tests.vm.machines import Machine
 from tests.vm.root import Booted, kernel_files, system_disk, tool, tools
 
 REPOSITORY = Path(__file__).parents[2]
@@ -54,14 +55,15 @@ def boot(kernel: Kernel, command: str, timeout_s: int = 90, kept: Path | None = 
     `kept` is the image of a disk that the guest writes to, at /kept: `kept_disk` makes one.
     """
     files = kernel_files(kernel)
-    root = system_disk()
+    root = system_disk(kernel.machine)
     with tempfile.TemporaryDirectory(prefix="sockbpf-vm-") as name:
         folder = Path(name)
         (folder / "initramfs").write_bytes(initramfs(files))
         with (folder / "checkout").open("wb") as out:
             pack_checkout(out, command, timeout_s)
         begun = time.monotonic()
-        with subprocess.Popen(qemu(files, root, folder, kept), stdin=subprocess.DEVNULL) as machine:
+        emulator = qemu(kernel.machine, files, root, folder, kept)
+        with subprocess.Popen(emulator, stdin=subprocess.DEVNULL) as machine:
             try:
                 machine.wait(BOOT_S + timeout_s)
             except subprocess.TimeoutExpired:
@@ -97,17 +99,19 @@ def kept_disk(image: Path, size_mb: int = 64) -> Path:
     return image
 
 
-def qemu(files: Booted, root: Path, folder: Path, kept: Path | None = None) -> list[str]:
+def qemu(machine: Machine, files: Booted, root: Path, folder: Path, kept: Path | None) -> list[str]:
     """Return the command line of the emulator."""
     disks = {"root": root, "kernel": files.disk, "checkout": folder / "checkout"}
     share = tools() / "usr" / "share"
+    # What the kernel does not know is in the environment of `run`.
+    serial = f"console={machine.serial}0 output={machine.serial}1"
     line = [
-        *tool("bin/qemu-system-x86_64"),
+        *tool(machine.emulator),
         *("-L", str(share / "qemu"), "-L", str(share / "seabios")),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
-        *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(CPUS), "-m", str(MEMORY_MB)),
-        *("-kernel", str(files.vmlinux), "-initrd", str(folder / "initramfs")),
-        *("-append", "console=ttyS0 panic=-1 mitigations=off no_timer_check quiet loglevel=4"),
+        *("-accel", "tcg,thread=multi", *machine.options, "-smp", str(CPUS), "-m", str(MEMORY_MB)),
+        *("-kernel", str(files.image), "-initrd", str(folder / "initramfs")),
+        *("-append", f"{serial} panic=-1 quiet loglevel=4 {machine.parameters}"),
         *("-serial", f"file:{folder / 'console'}", "-serial", f"file:{folder / 'output'}"),
     ]
     for name, image in disks.items():
@@ -121,7 +125,7 @@ def qemu(files: Booted, root: Path, folder: Path, kept: Path | None = None) -> l
 
 def initramfs(files: Booted) -> bytes:
     """Return the archive of the guest's first moments: busybox, the first modules, the scripts."""
-    content = {"bin/busybox": (tools() / "usr/bin/busybox").read_bytes()}
+    content = {"bin/busybox": files.busybox.read_bytes()}
     content |= {f"modules/{module.name}": module.read_bytes() for module in files.modules}
     content |= {name: (GUEST / name).read_bytes() for name in ("init", "run")}
     folders = ("bin", "dev", "modules", "new", "proc", "sys")

@@ -29,5 +29,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     text = "\n".join([*rows, "", "Left unseen by the hooks, to the sweeps:", "", *unseen])
     Path(TABLE).write_text(text + "\n")
     shown = io.StringIO()
-    Console(file=shown, width=110).print(Markdown(text))
+    Console(file=shown, width=124).print(Markdown(text))
     terminalreporter.write_line(shown.getvalue())

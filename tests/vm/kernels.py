@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.vm.machines import AMD64, ARM64, Machine
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -23,6 +25,8 @@ class Kernel:
 
     tracepoints: bool = False
     """Whether its tracepoints alone see the queues grow."""
+
+    machine: Machine = AMD64
 
 
 KERNELS: tuple[Kernel, ...] = (
@@ -53,6 +57,14 @@ KERNELS: tuple[Kernel, ...] = (
         "linux-image-cloud-amd64",
         "the newest that is packaged: what changes next",
         tracepoints=True,
+    ),
+    Kernel(
+        "arm64-6.12",
+        "trixie",
+        "linux-image-cloud-arm64",
+        "another processor: its registers, its calls of kernel functions from programs",
+        tracepoints=True,
+        machine=ARM64,
     ),
 )
 

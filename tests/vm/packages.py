@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.kernels import KERNELS
+from tests.vm.machines import HERE
 
 CACHE = Path(__file__).parents[2] / ".cache" / "vm"
-APT = CACHE / "apt"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SYSTEM_SOURCES = Path("/etc/apt")
 TOOLS_SUITE = "trixie"
@@ -28,15 +29,22 @@ ROOT_SUITE = "bookworm"
 BACKPORTS = "bookworm-backports"
 """What tests of newer servers take from; all else that such a server needs is of ROOT_SUITE."""
 
-EDITION = 1
+EDITION = 2
 """To be raised when something is made in another way, so that it is made anew where it lies in a cache."""
 
 LISTS_KEPT_S = 24 * 3600
-SUITES = tuple(dict.fromkeys([ROOT_SUITE, BACKPORTS, TOOLS_SUITE, *(kernel.suite for kernel in KERNELS)]))
 
 
 class PackagesError(Exception):
     """What is needed cannot be fetched here: no Debian mirror, no network, no such package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """Packages of one architecture, with their versions."""
+
+    architecture: str
+    versions: dict[str, str]
 
 
 def mirror(sources: Path = SYSTEM_SOURCES) -> str:
@@ -62,18 +70,31 @@ def is_archive(suites: str, components: str) -> bool:
     return bool(released & set(suites.split())) and "main" in components.split()
 
 
-def apt(tool: str, *arguments: str, cwd: Path | None = None) -> str:
+def state(architecture: str) -> Path:
+    """Return the folder of one architecture's state: for apt each is a machine of its own."""
+    return CACHE / "apt" / architecture
+
+
+def suites(architecture: str) -> Iterable[str]:
+    """Return what packages of this architecture are taken from."""
+    of_kernels = [kernel.suite for kernel in KERNELS if kernel.machine.debian == architecture]
+    of_servers = [BACKPORTS] if architecture == HERE else []
+    return dict.fromkeys([ROOT_SUITE, *of_servers, TOOLS_SUITE, *of_kernels])
+
+
+def apt(architecture: str, tool: str, *arguments: str, cwd: Path | None = None) -> str:
     """Run apt-get or apt-cache on the private state; return what it said."""
+    folder = state(architecture)
     private = {
-        "Dir::State": APT / "state",
-        "Dir::State::status": APT / "state" / "status",
-        "Dir::Cache": APT / "cache",
-        "Dir::Etc::sourcelist": APT / "sources.list",
+        "Dir::State": folder / "state",
+        "Dir::State::status": folder / "state" / "status",
+        "Dir::Cache": folder / "cache",
+        "Dir::Etc::sourcelist": folder / "sources.list",
         "Dir::Etc::sourceparts": "/dev/null",
         "Dir::Etc::preferences": "/dev/null",
         "Dir::Etc::preferencesparts": "/dev/null",
-        "APT::Architecture": "amd64",
-        "APT::Architectures": "amd64",
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
         "APT::Install-Recommends": "false",
         "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",
@@ -87,50 +108,53 @@ def apt(tool: str, *arguments: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def update() -> None:
+def update(architecture: str) -> None:
     """Fetch the lists of all suites, unless that was done lately: an old list names packages that are gone."""
-    updated, sources = APT / "updated", APT / "sources.list"
+    own = state(architecture)
+    updated, sources = own / "updated", own / "sources.list"
     address = mirror()
-    wanted = "".join(f"deb [signed-by={KEYRING}] {address} {suite} main\n" for suite in SUITES)
+    lines = (f"deb [signed-by={KEYRING}] {address} {suite} main\n" for suite in suites(architecture))
+    wanted = "".join(lines)
     is_new = updated.exists() and time.time() - updated.stat().st_mtime < LISTS_KEPT_S
     if is_new and sources.read_text() == wanted:
         return
     for folder in ("state/lists/partial", "cache/archives/partial"):
-        (APT / folder).mkdir(parents=True, exist_ok=True)
-    (APT / "state" / "status").touch()
+        (own / folder).mkdir(parents=True, exist_ok=True)
+    (own / "state" / "status").touch()
     sources.write_text(wanted)
-    apt("apt-get", "update")
+    apt(architecture, "apt-get", "update")
     updated.touch()
 
 
-def closure(suite: str, names: Iterable[str], wanted: str = "") -> dict[str, str]:
-    """Return all packages that these need, themselves included, with their versions.
+def closure(suite: str, names: Iterable[str], wanted: str = "", architecture: str = HERE) -> Packages:
+    """Return all packages that these need, themselves included.
 
     `wanted` is a regular expression that leaves out the others.
     """
-    update()
-    said = apt("apt-get", "install", "--simulate", f"--target-release={suite}", *names)
-    found = re.findall(r"(?m)^Inst (\S+) \((\S+) ", said)
-    return {name: version for name, version in found if re.match(wanted, name)}
+    update(architecture)
+    simulate = ("apt-get", "install", "--simulate", f"--target-release={suite}")
+    found = re.findall(r"(?m)^Inst (\S+) \((\S+) ", apt(architecture, *simulate, *names))
+    return Packages(architecture, {name: version for name, version in found if re.match(wanted, name)})
 
 
-def fetch(packages: dict[str, str]) -> list[Path]:
+def fetch(packages: Packages) -> list[Path]:
     """Download what is not there yet; return the files."""
-    archives = APT / "debs"
+    archives = state(packages.architecture) / "debs"
     archives.mkdir(parents=True, exist_ok=True)
 
     def files() -> dict[str, Path]:
         # name_version_architecture.deb, where the version's colon is written %3a
         return {"_".join(path.name.split("_")[:2]): path for path in archives.glob("*.deb")}
 
-    keys = {f"{name}_{version.replace(':', '%3a')}": name for name, version in packages.items()}
-    missing = [f"{name}={packages[name]}" for key, name in keys.items() if key not in files()]
+    versions = packages.versions
+    keys = {f"{name}_{version.replace(':', '%3a')}": name for name, version in versions.items()}
+    missing = [f"{name}={versions[name]}" for key, name in keys.items() if key not in files()]
     if missing:
-        apt("apt-get", "download", *missing, cwd=archives)
+        apt(packages.architecture, "apt-get", "download", *missing, cwd=archives)
     return [files()[key] for key in keys]
 
 
-def unpack(packages: dict[str, str], into: Path) -> None:
+def unpack(packages: Packages, into: Path) -> None:
     """Unpack into a folder that has one /usr, as every release since 12: what lies beside it is put there."""
     for name in ("bin", "sbin", "lib", "lib64"):
         (into / "usr" / name).mkdir(parents=True, exist_ok=True)
@@ -142,6 +166,13 @@ def unpack(packages: dict[str, str], into: Path) -> None:
             subprocess.run(tar, stdin=content.stdout, check=True)
         if content.returncode:
             raise PackagesError(f"{deb} cannot be unpacked")
+
+
+def installed(packages: Packages) -> str:
+    """Return what dpkg's own list says where these are installed: by it dpkg judges what others need."""
+    says = ["dpkg-deb", "--field"]
+    fields = [subprocess.check_output([*says, str(deb)], text=True) for deb in fetch(packages)]
+    return "\n".join(f"Status: install ok installed\n{each}" for each in fields)
 
 
 def made_once(folder: Path, recipe: object, make: Callable[[Path], None]) -> Path:

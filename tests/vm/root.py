@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What a guest's disks are made of: the tools, one root for all kernels, and each kernel's own files.
+"""What a guest's disks are made of: the tools, one root for all kernels of a machine, and each kernel's own files.
 
 The root is a plain Debian 12 with BCC, unpacked into an image that no guest can write to.
 """
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.kernels import Kernel
-from tests.vm.packages import CACHE, ROOT_SUITE, TOOLS_SUITE, closure, made_once, unpack
-from tests.vm.vmlinux import extract
+from tests.vm.machines import MACHINES, Machine
+from tests.vm.packages import CACHE, ROOT_SUITE, TOOLS_SUITE, closure, installed, made_once, unpack
 
-TOOLS = ("qemu-system-x86", "busybox-static", "kmod")
+TOOLS = (*(machine.package for machine in MACHINES), "kmod")
 SYSTEM = (
     *("bash", "coreutils", "dash", "findutils", "grep", "sed", "util-linux", "mount"),
+    *("diffutils", "dpkg", "libc-bin"),
     *("bpftool", "iproute2", "kmod", "procps", "python3", "python3-bpfcc"),
 )
 LIBRARIES = ("hypothesis", "pydantic", "pyroute2", "pytest", "pytest-timeout", "pyyaml", "requests", "rich")
@@ -35,8 +36,9 @@ FIRST_MODULES = ("virtio_pci", "virtio_blk", "ext4", "overlay")
 class Booted:
     """The files one kernel is booted with."""
 
-    vmlinux: Path
+    image: Path
     release: str
+    busybox: Path
     modules: tuple[Path, ...]
     """For the first moments, in the order they are to be loaded."""
 
@@ -44,7 +46,7 @@ class Booted:
 
 
 def tools() -> Path:
-    """Return the folder that qemu, busybox and depmod lie in, with every library they want."""
+    """Return the folder that qemu and depmod lie in, with every library they want."""
 
     def make(folder: Path) -> None:
         unpack(closure(TOOLS_SUITE, TOOLS), folder)
@@ -60,13 +62,25 @@ def tool(path: str) -> list[str]:
     return [str(loader), "--library-path", str(libraries), "--argv0", Path(path).name, str(usr / path)]
 
 
-def system_disk() -> Path:
-    """Return the image of the root that all kernels share."""
+def busybox(machine: Machine) -> Path:
+    """Return the program of the guest's first moments."""
+    wanted = (TOOLS_SUITE, ("busybox-static",), "busybox", machine.debian)
+
+    def make(folder: Path) -> None:
+        unpack(closure(*wanted), folder)
+
+    return made_once(CACHE / "busybox" / machine.debian, wanted, make) / "usr" / "bin" / "busybox"
+
+
+def system_disk(machine: Machine) -> Path:
+    """Return the image of the root that all kernels of a machine share."""
     versions = sorted(f"{name}=={importlib.metadata.version(name)}" for name in LIBRARIES)
 
     def make(folder: Path) -> None:
         root = folder / "root"
-        unpack(closure(ROOT_SUITE, SYSTEM), root)
+        packages = closure(ROOT_SUITE, SYSTEM, architecture=machine.debian)
+        unpack(packages, root)
+        (root / "var/lib/dpkg/status").write_text(installed(packages))
         (root / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
         (root / "etc" / "group").write_text("root:x:0:\n")
         (root / "etc" / "hosts").write_text("127.0.0.1 localhost guest\n::1 localhost\n")
@@ -76,16 +90,26 @@ def system_disk() -> Path:
         (root / SITE).mkdir(parents=True, exist_ok=True)
         pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile"]
         binary = ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11"]
-        platform = ["--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64"]
+        platform = [f"--platform={name}" for name in machine.wheels]
         subprocess.run([*pip, *binary, *platform, f"--target={root / SITE}", *versions], check=True)
-        # Compiled here: under emulation it would take longer than the tests. Some of it is there to fail.
-        compile_all = ["chroot", str(root), "/usr/bin/python3", "-m", "compileall", "-q"]
-        libraries = ["/usr/lib/python3", "/usr/lib/python3.11", f"/{SITE}"]
-        subprocess.run([*compile_all, *libraries], stdout=subprocess.DEVNULL, check=False)
+        compile_python(root)
         make_disk(root, folder / "disk")
         shutil.rmtree(root)
 
-    return made_once(CACHE / "system", [ROOT_SUITE, SYSTEM, versions], make) / "disk"
+    recipe = [ROOT_SUITE, SYSTEM, versions, machine.debian, machine.wheels]
+    return made_once(CACHE / "system" / machine.debian, recipe, make) / "disk"
+
+
+def compile_python(root: Path) -> None:
+    """Compile the root's Python by this very Python, if it is of that version: no processor's is in what it makes.
+
+    Under emulation that would take longer than the tests. Some of it is there to fail.
+    """
+    if sys.version_info[:2] != (3, 11):
+        return
+    compile_all = [sys.executable, "-m", "compileall", "-q", "-s", str(root), "-p", "/"]
+    libraries = [root / "usr/lib/python3", root / "usr/lib/python3.11", root / SITE]
+    subprocess.run([*compile_all, *libraries], stdout=subprocess.DEVNULL, check=False)
 
 
 def kernel_files(kernel: Kernel) -> Booted:
@@ -94,9 +118,10 @@ def kernel_files(kernel: Kernel) -> Booted:
 
     def make(folder: Path) -> None:
         root = folder / "root"
-        unpack(closure(kernel.suite, names, "linux-(image|binary|base|modules|headers|kbuild)-"), root)
+        wanted = "linux-(image|binary|base|modules|headers|kbuild)-"
+        unpack(closure(kernel.suite, names, wanted, kernel.machine.debian), root)
         image = next((root / "boot").glob("vmlinuz-*"), None) or next(root.glob("usr/lib/modules/*/vmlinuz"))
-        (folder / "vmlinux").write_bytes(extract(image.read_bytes()))
+        (folder / "image").write_bytes(kernel.machine.kernel(image.read_bytes()))
         release = next((root / "usr/lib/modules").iterdir()).name
         (folder / "release").write_text(release)
         subprocess.run([*tool("sbin/depmod"), "-b", str(root), release], check=True)
@@ -107,7 +132,8 @@ def kernel_files(kernel: Kernel) -> Booted:
 
     made = made_once(CACHE / "kernels" / kernel.name, [kernel.suite, names, FIRST_MODULES], make)
     modules = tuple(sorted((made / "modules").iterdir()))
-    return Booted(made / "vmlinux", (made / "release").read_text(), modules, made / "disk")
+    release = (made / "release").read_text()
+    return Booted(made / "image", release, busybox(kernel.machine), modules, made / "disk")
 
 
 def copy_modules(modules: Path, into: Path) -> None:

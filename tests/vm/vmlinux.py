@@ -28,6 +28,13 @@ def extract(image: bytes) -> bytes:
     return unpacked
 
 
+def as_it_is(image: bytes) -> bytes:
+    """Return an Image of arm64, which is not packed; Documentation/arch/arm64/booting.rst names the field."""
+    if image[56:60] != b"ARM\x64":
+        raise ValueError("not a kernel image of arm64")
+    return image
+
+
 def unpack(payload: bytes) -> bytes:
     """Undo whichever packing was used; the last four bytes are the size of what comes out."""
     packed = payload[:-4]
