@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
 
+from sockbpf.counters import NAMES
 from sockbpf.record.alert import CLEARED, OF_MONITOR
 from sockbpf.record.event import Direction
 from sockbpf.record.field import Kind, Needed
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 MOST_PAIRS = 64
 """Of one entry, so many key=value pairs can be searched for."""
 
-KNOWN = frozenset(BY_NAME)
-"""The names of an alert's fields: an alert has no pairs of these."""
+IN_BODY = frozenset(BY_NAME) | frozenset(NAMES)
+"""Of its fields, and of a heartbeat's counters, an alert has no pairs: these are looked for in its body. Pairs of
+fifty counters would take three times the room of all else that is kept of a heartbeat."""
 CHOICES = {field.name: field.choices for field in FIELDS if field.choices}
 NEEDED = tuple(field.name for field in FIELDS if field.needed is Needed.IN_ALERTS)
 NEEDED_OF_SOCKETS = tuple(field.name for field in FIELDS if field.needed is Needed.OF_SOCKETS)
@@ -94,7 +96,7 @@ def alert_entry(fields: Mapping[str, str]) -> Entry:
         body["timestamp"],
         json.dumps(body),
         columns,
-        _pairs(body, KNOWN),
+        _pairs(body, IN_BODY),
         key,
         episode,
         word_of(body, columns),

@@ -12,7 +12,7 @@ from sqlalchemy import and_, exists, false, func, not_, or_, select
 
 from sockbpf.store.data.columns import LATER, column_of
 from sockbpf.store.data.digest import is_sound
-from sockbpf.store.data.entry import KNOWN, spelled_in_alert
+from sockbpf.store.data.entry import IN_BODY, spelled_in_alert
 from sockbpf.store.data.episode_order import behind, not_behind, order, place_of, sort_key
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.free_words import LOOKED_AT, has_words
@@ -246,7 +246,7 @@ def _pair(name: str, value: str) -> tuple[ColumnElement[bool], ...]:
 
 def _has(name: str, value: str) -> ColumnElement[bool]:
     pair = exists().where(PAIR.c.n == ENTRY.c.n, *_pair(name, value))
-    if name not in KNOWN:
+    if name not in IN_BODY:
         return pair
     # The value may be in the body of an alert alone: there it stands as JSON writes it, and so nowhere else.
     written = [func.replace(ENTRY.c.body, text, "") != ENTRY.c.body for text in spelled_in_alert(name, value)]
