@@ -7,31 +7,40 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
 # msmtp-mta, which never listens, keeps nagios4-core from bringing a mail server.
-TEST_PACKAGES := bpftool chromium curl debootstrap dnsmasq-base dnsperf e2fsprogs gcc iperf3 iproute2 kmod \
-	libc6-dev logrotate msmtp-mta nagios-nrpe-plugin nagios-nrpe-server nagios4-core nginx-light nodejs \
+TEST_PACKAGES := bpftool chromium curl debhelper debootstrap dnsmasq-base dnsperf dpkg-dev e2fsprogs fish gcc \
+	groff-base iperf3 iproute2 kmod libc6-dev lintian logrotate msmtp-mta nagios-nrpe-plugin nagios-nrpe-server nagios4-core nginx-light nodejs \
 	openssh-client openssh-server podman postgresql procps prometheus-alertmanager redis-server redis-tools rsyslog \
-	runc shellcheck sudo systemd systemd-container tmux wrk xz-utils zstd
+	runc shellcheck sudo systemd systemd-container tmux wrk xz-utils zsh zstd
 C := bpf/*.c bpf/*.h
 SHELL_SCRIPTS := .ci/run vagrant/*.sh
 # The versions that a release was tried with; `make setup CONSTRAINTS=` takes the newest that pyproject.toml allows.
 CONSTRAINTS := constraints.txt
 # By the environment, since pip's own environment for a build then keeps to them too; each pip knows one of the two.
-PIP := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS)) PIP_BUILD_CONSTRAINT=$(abspath $(CONSTRAINTS))) \
-	$(VENV)/bin/pip install -q --disable-pip-version-check
+PINNED := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS)) PIP_BUILD_CONSTRAINT=$(abspath $(CONSTRAINTS)))
+PIP := $(PINNED) $(VENV)/bin/pip install -q --disable-pip-version-check
+# What a package is built with, for which machine (amd64, arm64), and for which Pythons: Debian 12's and 13's.
+ARCH := $(shell dpkg --print-architecture)
+PACKAGE_TOOLS := debhelper dpkg-dev $(if $(filter arm64,$(ARCH)),binutils-aarch64-linux-gnu)
+DEB_PYTHONS := 3.11 3.13
+PARTS := bpf sockbpf systemd zabbix docs debian config.yaml pyproject.toml README.md CHANGELOG.md LICENSE LICENSES
+# Where `make install` puts it.
+PREFIX := /usr/local
+PLACE := $(PREFIX)/lib/sockbpf
 # The Pythons that pyproject.toml promises.
 PYTHONS := 3.10 3.11 3.12 3.13
 CONFIG := config.yaml
 UNIT := /etc/systemd/system/sockbpf.service
 SETTINGS := /etc/sockbpf/config.yaml
 
-.PHONY: help setup install user service run demo self-test format lint lint-python lint-c lint-shell lint-page \
-	unit unit-page check fast fields test coverage pythons constraints vm bench bench-quick clean
+.PHONY: help setup tree manual install uninstall user service run demo self-test format lint lint-python lint-c lint-shell lint-page \
+	unit unit-page check fast fields test coverage pythons constraints vm bench bench-quick deb clean
 
 help:
 	@echo 'make run     set up, then watch with $(CONFIG)'
 	@echo 'make test    set up, then all tests'
 	@echo 'make setup   .venv/bin/sockbpf beside the code'
 	@echo 'make install sockbpf on the PATH, for: sudo sockbpf -c config.yaml'
+	@echo 'make uninstall   takes that away again, but neither settings nor alerts'
 	@echo 'make service sockbpf under systemd, now and after every boot'
 	@echo 'make demo    see an alert arrive'
 	@echo 'make self-test   what this kernel can do, tried on real sockets'
@@ -42,6 +51,7 @@ help:
 	@echo 'make constraints take the newest packages that pyproject.toml allows'
 	@echo 'make vm      the claims on stock kernels under emulation'
 	@echo 'make bench   what the README says of cost and speed, measured here'
+	@echo 'make deb     the Debian package, into build/; ARCH=arm64 for the other machine'
 	@echo 'make bench-quick   only that all of it runs'
 	@echo 'make fields  write into the documents what the table of fields says, and the screens of top'
 
@@ -62,8 +72,53 @@ $(VENV)/.ready-for-tests: $(VENV)/.ready Makefile
 	$(PIP) -e '.[dev]'
 	touch $@
 
-install: setup user
-	$(SUDO) ln -sf $(abspath $(VENV))/bin/sockbpf $(abspath $(VENV))/bin/check_sockbpf /usr/local/bin/
+# What makes the manual pages, the completion of shells, and a package of a release.
+$(VENV)/.ready-for-packages: $(VENV)/.ready
+	$(PIP) -e '.[package]'
+	touch $@
+
+# What is built or installed is made of a copy: nothing of a build comes into the checkout, or the other way round.
+tree:
+	rm -rf build/tree && mkdir -p build/tree
+	cp -r $(PARTS) build/tree/
+	find build/tree -name __pycache__ -prune -exec rm -r {} +
+
+manual: $(VENV)/.ready-for-packages
+	$(VENV)/bin/python -m package build/manual
+
+deb: tree manual
+	dpkg -s $(PACKAGE_TOOLS) >/dev/null 2>&1 || \
+		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		  apt-get install -y -qq --no-install-recommends $(PACKAGE_TOOLS); }
+	mkdir build/tree/build && cp -r build/manual build/tree/build/
+	$(VENV)/bin/python -m package.vendor build/tree build/tree/build/vendor $(ARCH) $(DEB_PYTHONS)
+	cd build/tree && dpkg-buildpackage --build=binary --no-sign --no-check-builddeps --host-arch=$(ARCH)
+	rm build/sockbpf_*.buildinfo build/sockbpf_*.changes
+	ls -l build/sockbpf_*.deb
+
+# A virtual environment of its own, which needs no checkout any more.
+install: setup user tree manual
+	rm -f build/wheel/*
+	$(VENV)/bin/pip wheel -q --disable-pip-version-check --no-deps -w build/wheel build/tree
+	$(SUDO) $(PYTHON) -m venv --clear --system-site-packages $(PLACE)
+	$(SUDO) env $(PINNED) $(PLACE)/bin/pip install -q --disable-pip-version-check build/wheel/*.whl
+	$(SUDO) ln -sf $(PLACE)/bin/sockbpf $(PLACE)/bin/check_sockbpf $(PREFIX)/bin/
+	for page in build/manual/*.[58]; do \
+		$(SUDO) install -D -m 644 -t $(PREFIX)/share/man/man$${page##*.} $$page; done
+	for name in sockbpf check_sockbpf; do \
+		$(SUDO) install -D -m 644 build/manual/$$name.bash $(PREFIX)/share/bash-completion/completions/$$name; \
+		$(SUDO) install -D -m 644 build/manual/$$name.zsh $(PREFIX)/share/zsh/site-functions/_$$name; \
+		$(SUDO) install -D -m 644 build/manual/$$name.fish $(PREFIX)/share/fish/vendor_completions.d/$$name.fish; done
+
+# Settings, what is owed and what the store keeps stay: they are not the program's.
+uninstall:
+	[ ! -e $(UNIT) ] || { $(SUDO) systemctl disable -q --now sockbpf; $(SUDO) rm $(UNIT); $(SUDO) systemctl daemon-reload; }
+	$(SUDO) rm -rf $(PLACE)
+	for name in sockbpf check_sockbpf; do $(SUDO) rm -f $(PREFIX)/bin/$$name $(PREFIX)/share/man/man8/$$name.8 \
+		$(PREFIX)/share/bash-completion/completions/$$name $(PREFIX)/share/zsh/site-functions/_$$name \
+		$(PREFIX)/share/fish/vendor_completions.d/$$name.fish; done
+	$(SUDO) rm -f $(PREFIX)/share/man/man5/sockbpf.yaml.5
+	@echo 'left as they are: /etc/sockbpf, /var/lib/sockbpf, /var/lib/sockbpf-store, /var/log/sockbpf, the user sockbpf-store'
 
 # Who the store is, and nobody else: no other service shares it, nobody logs in as it.
 user:
@@ -158,6 +213,13 @@ constraints:
 	.cache/uv/bin/pip install -q --disable-pip-version-check uv
 	echo 'setuptools>=77' | .cache/uv/bin/uv pip compile -q --upgrade --universal --python-version 3.10 --all-extras \
 		--no-annotate --custom-compile-command 'make constraints' -o constraints.txt pyproject.toml -
+	$(MAKE) package/requirements.txt
+
+# What a package brings along of Python, of these versions, each with its hashes.
+package/requirements.txt: constraints.txt pyproject.toml
+	[ -x .cache/uv/bin/uv ] || { $(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install -q uv; }
+	.cache/uv/bin/uv pip compile -q --universal --python-version 3.11 --extra top --constraints constraints.txt \
+		--generate-hashes --no-annotate --custom-compile-command 'make constraints' -o $@ pyproject.toml
 
 # Stock kernels under emulation: all, or one by its name, as in `make vm KERNEL=6.1`.
 vm: $(VENV)/.ready-for-tests
@@ -175,4 +237,4 @@ test: lint unit-page
 	$(SUDO) $(VENV)/bin/pytest $(PYTEST_ARGS)
 
 clean:
-	rm -rf $(VENV) node_modules
+	rm -rf $(VENV) node_modules build

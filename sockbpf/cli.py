@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sockbpf.commands import sockets_options
 from sockbpf.errors import SockbpfError
 from sockbpf.process import logs, signals
-from sockbpf.usage import Command, parse
+from sockbpf.usage import Command, parse, parser
 
 if TYPE_CHECKING:
     from sockbpf.settings.config import Config
@@ -234,6 +234,11 @@ COMMANDS = {
         _store,
     ),
 }
+
+
+def door() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    return parser(COMMANDS)
 
 
 def main(argv: list[str] | None = None) -> int:

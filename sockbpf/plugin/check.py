@@ -70,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _end(Verdict(State.UNKNOWN, f"the monitor is of another version: its status lacks {fault}", ""))
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments; faults end the process with UNKNOWN."""
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the arguments, whose faults end the process with UNKNOWN."""
+    made = _Parser(
         prog="check_sockbpf",
         usage="check_sockbpf [OPTION …]",
         description="Checks socket queues: of the running monitor, counters, or queues.",
@@ -80,33 +80,37 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=33),
     )
     for name in ("warning", "critical"):
-        parser.add_argument(
+        made.add_argument(
             f"-{name[0]}", f"--{name}", action="append", default=[], metavar="RANGES",
             help="[METRIC=]RANGE[,…]"
         )  # fmt: skip
-    parser.add_argument(
-        "-t", "--timeout", type=_seconds, default=10, metavar="S", help="seconds; %(default)s"
-    )
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="more lines; up to -vvv")
-    parser.add_argument("-V", "--version", action="version", version=f"check_sockbpf {__version__}\n")
-    parser.add_argument(
+    made.add_argument("-t", "--timeout", type=_seconds, default=10, metavar="S", help="seconds; %(default)s")
+    made.add_argument("-v", "--verbose", action="count", default=0, help="more lines; up to -vvv")
+    made.add_argument("-V", "--version", action="version", version=f"check_sockbpf {__version__}\n")
+    made.add_argument(
         "--socket", type=Path, default=Path("/run/sockbpf/monitor.sock"), metavar="PATH",
         help="of the monitor; %(default)s",
     )  # fmt: skip
-    parser.add_argument(
+    made.add_argument(
         "--unseen", choices=STATES, default="warning", metavar="STATE",
         help="while hooks are missing; %(default)s",
     )  # fmt: skip
-    parser.add_argument(
+    made.add_argument(
         "--rates", nargs="?", const="", metavar="NAME[,…]", help="rises a second; of full queues"
     )  # fmt: skip
     for name in ("tcp", "udp"):
-        parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
+        made.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
     for name in QUEUE_FILTERS:
-        parser.add_argument(f"--{name}", action="append", default=[], help=argparse.SUPPRESS)
-    arguments, unknown = parser.parse_known_args(argv)
+        made.add_argument(f"--{name}", action="append", default=[], help=argparse.SUPPRESS)
+    return made
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; faults end the process with UNKNOWN."""
+    takes = parser()
+    arguments, unknown = takes.parse_known_args(argv)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant(unknown[0], options_of(parser))}")
+        takes.error(f"unrecognized arguments: {' '.join(unknown)}{meant(unknown[0], options_of(takes))}")
     return arguments
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""A systemd of the tests' own as PID 1: in namespaces, on a root that is this machine's under a layer of its own.
+"""A systemd of the tests' own as PID 1: in namespaces, on a root under a layer of its own, by default this machine's.
 
 What is installed there is gone with it. It has its own processes, mounts, control groups and network; the kernel, and
 what watches it, is this machine's.
@@ -35,7 +35,7 @@ set -e
 ip link set lo up
 mount -t tmpfs none "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay none -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+mount -t overlay none -o "lowerdir=$3,upperdir=$1/upper,workdir=$1/work" "$1/root"
 root=$1/root
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
@@ -44,9 +44,10 @@ mount -t cgroup2 none "$root/sys/fs/cgroup"
 for folder in /sys/kernel/tracing /sys/fs/bpf; do mount --rbind $folder "$root$folder" || true; done
 mount -t tmpfs -o mode=755 none "$root/run"
 mount -t tmpfs -o mode=1777 none "$root/tmp"
-[ -e "$root$2/Makefile" ] || { mkdir -p "$root$2"; mount --rbind "$2" "$root$2"; }  # elsewhere, or in /tmp
+# elsewhere, or in /tmp
+[ "$3" != / ] || [ -e "$root$2/Makefile" ] || { mkdir -p "$root$2"; mount --rbind "$2" "$root$2"; }
 rm -rf "$root/etc/systemd/system"/*.wants "$root/etc/sockbpf" "$root/usr/local/bin/sockbpf"
-rm -rf "$root/var/log/journal" "$root/var/lib/sockbpf"*
+rm -rf "$root/usr/local/lib/sockbpf" "$root/var/log/journal" "$root/var/lib/sockbpf"*
 printf '[Unit]\\nDefaultDependencies=no\\nAllowIsolate=yes\\n' >"$root/etc/systemd/system/test.target"
 exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=other /lib/systemd/systemd \
     --unit=test.target --log-target=console --show-status=no --log-level=notice
@@ -60,9 +61,10 @@ class Systemd:
     pid: int
     root: Path
 
-    def run(self, *command: str, check: bool = True, timeout: float = 200) -> str:
-        """Run a command in there; return what it said."""
-        enter = ["nsenter", "-t", str(self.pid), "--mount", "--pid", "--net", "--cgroup", "--uts", "--ipc"]
+    def run(self, *command: str, check: bool = True, timeout: float = 200, net: bool = True) -> str:
+        """Run a command in there, without `net` in the network of this machine; return what it said."""
+        enter = ["nsenter", "-t", str(self.pid), "--mount", "--pid", "--cgroup", "--uts", "--ipc"]
+        enter += ["--net"] * net
         done = subprocess.run(
             [*enter, f"--root={self.root}", f"--wd={self.root}", *command],
             capture_output=True, text=True, check=False, timeout=timeout,
@@ -107,8 +109,8 @@ def _removed(group: Path) -> bool:
 
 
 @contextmanager
-def running_systemd() -> Iterator[Systemd]:
-    """Start one; at the end nothing is left of it."""
+def running_systemd(root: Path = Path("/")) -> Iterator[Systemd]:
+    """Start one on a root, in which nothing is changed; at the end nothing is left of it."""
     assert CGROUP, "no control groups of the second version"
     group = CGROUP / f"sockbpf-test-{os.getpid()}"
     group.mkdir()
@@ -129,7 +131,7 @@ def running_systemd() -> Iterator[Systemd]:
     with log.open("wb") as sink:
         process = subprocess.Popen(
             ["sh", "-c", enter, "sh", str(group), *separate, "--propagation=private", "sh", "-c", BEGIN, "sh",
-             str(folder), str(REPOSITORY)],
+             str(folder), str(REPOSITORY), str(root)],
             stdout=sink, stderr=sink, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     try:

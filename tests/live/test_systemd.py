@@ -2,7 +2,7 @@
 """The service as an operator gets it: `make service` under a real systemd as PID 1, with all that can be configured.
 
 One systemd for all tests, each of which leaves the service running. The unit is the shipped one; a drop-in shortens
-its times, and shows it a checkout that is in /tmp.
+its times. What is installed needs no checkout: the service cannot see it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from tests.live.waiting import until
 
 UNIT = "sockbpf.service"
 TOKEN = "t0kenOfTheService"
-SOON = "[Service]\nRestartSec=100ms\nWatchdogSec=3s\n"
-IN_TMP = f"BindReadOnlyPaths={REPOSITORY}\n" if REPOSITORY.is_relative_to("/tmp") else ""
-"""The unit has a /tmp of its own: a checkout in there is shown to it."""
+SOON = f"[Service]\nRestartSec=100ms\nWatchdogSec=3s\nInaccessiblePaths={REPOSITORY}\n"
 SETTINGS = {
     "url": "http://localhost:8080/alert",
     "http": {"token": {"file": "/etc/sockbpf/token"}},
@@ -57,9 +55,9 @@ def manager() -> Iterator[Systemd]:
             made.file(f"/etc/sockbpf/{name}").chmod(0o600)
         soon = made.file(f"/etc/systemd/system/{UNIT}.d/soon.conf")
         soon.parent.mkdir(exist_ok=True)
-        soon.write_text(SOON + IN_TMP)
-        made.run("touch", f"{REPOSITORY}/.venv/.ready")
-        made.run("make", "-C", str(REPOSITORY), "service")
+        soon.write_text(SOON)
+        made.run("touch", *(f"{REPOSITORY}/.venv/.ready{what}" for what in ("", "-for-packages")))
+        made.run("make", "-C", str(REPOSITORY), "service", net=False)  # its libraries come from an index
         try:
             yield made
         finally:

@@ -26,7 +26,7 @@ BY_SUFFIX = {
 }
 """As the kernel's own rules have it: a header may be read by an assembler, which knows no //."""
 
-BY_NAME = dict.fromkeys((".ci/run", "Dockerfile", "Makefile", "Vagrantfile"), HASH)
+BY_NAME = dict.fromkeys((".ci/run", "Dockerfile", "Makefile", "Vagrantfile", "debian/rules"), HASH)
 NOT_OURS = {
     "sockbpf/store/page/preact.esm.js",
     "sockbpf/store/page/uPlot.esm.js",

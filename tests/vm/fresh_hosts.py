@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Hosts on which nothing of ours was ever installed: a release of Debian, by debootstrap, under its own systemd."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.live.systemd import Systemd, running_systemd
+from tests.vm.packages import CACHE, PackagesError, made_once, mirror
+
+SUITES = ("bookworm", "trixie")
+INCLUDED = "systemd,systemd-sysv,iproute2"
+
+
+def fresh_root(suite: str) -> Path:
+    """Return a folder with the release; raise PackagesError where there is no archive."""
+
+    def make(folder: Path) -> None:
+        command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={INCLUDED}", suite]
+        done = subprocess.run(
+            [*command, folder / "root", mirror()], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise PackagesError(f"debootstrap {suite}: {done.stdout[-1000:]}{done.stderr}")
+        root = folder / "root"
+        (root / "etc/apt/sources.list").write_text(f"deb {mirror()} {suite} main\n")
+        (root / "etc/resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
+
+    return made_once(CACHE / "fresh" / suite, [suite, INCLUDED, mirror()], make) / "root"
+
+
+@contextmanager
+def fresh_host(suite: str) -> Iterator[Systemd]:
+    """Start a host of the release, whose apt has read its archive; at the end nothing is left of it."""
+    with running_systemd(fresh_root(suite)) as host:
+        host.run("apt-get", "update", "-q", net=False)
+        yield host
+
+
+def apt(host: Systemd, *arguments: str) -> str:
+    """Run apt-get there, where it reaches the archive; return what it said."""
+    command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-q", *arguments]
+    return host.run(*command, net=False, timeout=500)
