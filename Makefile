@@ -9,8 +9,8 @@ PACKAGES := python3 python3-venv python3-bpfcc
 # msmtp-mta, which never listens, keeps nagios4-core from bringing a mail server.
 TEST_PACKAGES := bpftool chromium curl debhelper debootstrap dnsmasq-base dnsperf dpkg-dev e2fsprogs fish gcc \
 	groff-base iperf3 iproute2 kmod libc6-dev lintian logrotate msmtp-mta nagios-nrpe-plugin nagios-nrpe-server nagios4-core nginx-light nodejs \
-	openssh-client openssh-server podman postgresql procps prometheus-alertmanager redis-server redis-tools rsyslog \
-	runc shellcheck sudo systemd systemd-container tmux wrk xz-utils zsh zstd
+	openssh-client openssh-server podman postgresql procps prometheus prometheus-alertmanager redis-server redis-tools \
+	rsyslog runc shellcheck sudo systemd systemd-container tmux wrk xz-utils zsh zstd
 C := bpf/*.c bpf/*.h
 SHELL_SCRIPTS := .ci/run vagrant/*.sh
 # The versions that a release was tried with; `make setup CONSTRAINTS=` takes the newest that pyproject.toml allows.
@@ -176,6 +176,7 @@ node_modules/.ready: package.json package-lock.json
 # What README.md and docs/store.md say of the alert's fields, from their table; the screens in docs/top.md.
 fields: $(VENV)/.ready-for-tests
 	$(VENV)/bin/python -m tests.unit.field_docs
+	$(VENV)/bin/python -m tests.unit.metric_docs
 	$(VENV)/bin/python -m tests.unit.top_screens
 
 unit: $(VENV)/.ready-for-tests unit-page

@@ -76,7 +76,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="try each kernel of test_kernels.py with all choices of hooks and types, not every second one",
     )
-    parser.addoption("--pictures", help="the folder in which test_page_incidents.py makes its pictures anew")
+    parser.addoption(
+        "--pictures",
+        help="the folder in which test_page_incidents.py and test_prometheus.py make their pictures",
+    )
     parser.addoption(
         "--healthy-seconds",
         type=float,

@@ -125,7 +125,11 @@ def of_watching(now: Watching | None) -> Iterator[Metric]:
             looked.add_metric([], time.time() - now.looked_ago_s)
     yield from (modes, missing, looked)
     yield from _gauges(
-        ("late_threads", "threads of the monitor that give no sign of life", now.late if now else 0),
+        (
+            "blind",
+            "1 while what is over may not be known: a thread hangs, or no look has ended for long",
+            now.is_blind if now else 0,
+        ),
         ("silences", "silences that are in force", now.silences if now else 0),
     )
 

@@ -21,8 +21,8 @@ class Watching:
     """By what is to be seen: whether no hook sees it, so that looks alone find it."""
     looked_ago_s: float | None
     """None before the first look has ended."""
-    late: int
-    """How many threads give no sign of life."""
+    is_blind: bool
+    """Whether what is over now may not be known: a thread hangs, or no look has ended for long."""
     silences: int
 
 

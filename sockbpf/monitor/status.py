@@ -132,11 +132,12 @@ class Status:
     def watching(self) -> Watching:
         """Return what it watches by; for any thread."""
         by = self._watches_by()
+        is_blind = by["looked"] is not None and bool(self._blind())
         sights = self.probes.sights if self.probes else ()
         missing = {sight.thing: sight.candidate is None for sight in sights} if self.probes else {ALL: True}
         return Watching(
             version=__version__, kernel=os.uname().release, mode=by["mode"], missing=missing,
-            looked_ago_s=by["looked"], late=len(late()), silences=len(self.silencing.silences.now()),
+            looked_ago_s=by["looked"], is_blind=is_blind, silences=len(self.silencing.silences.now()),
         )  # fmt: skip
 
     def _who(self) -> dict[str, Any]:

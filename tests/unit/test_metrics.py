@@ -179,7 +179,7 @@ SUMS = {
     (Protocol.UDP, Direction.RECV, "53"): Sums(7, 0, 1, 1.0, drops=1009),
     (Protocol.TCP, Direction.ACCEPT, "web.service"): Sums(6, 5, 1, 1.2, open=1, drops=3),
 }
-WATCHING = Watching("1.2.3", "6.1.0", "poll", {"all": True}, 5.0, 1, 2)
+WATCHING = Watching("1.2.3", "6.1.0", "poll", {"all": True}, 5.0, is_blind=True, silences=2)
 
 
 @dataclass
@@ -227,7 +227,7 @@ def test_queues_are_shown_by_service(standing: Standing) -> None:
     assert shown["sockbpf_mode"] == {("ebpf",): 0, ("poll",): 1}
     assert shown["sockbpf_hooks_missing"] == {("all",): 1}
     assert abs(time.time() - 5 - shown["sockbpf_last_look_timestamp_seconds"][()]) < 60
-    assert (shown["sockbpf_late_threads"], shown["sockbpf_silences"]) == ({(): 1}, {(): 2})
+    assert (shown["sockbpf_blind"], shown["sockbpf_silences"]) == ({(): 1}, {(): 2})
 
 
 def test_a_look_that_hangs_is_counted_and_the_rest_is_shown(
