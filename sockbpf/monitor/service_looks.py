@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -144,6 +145,14 @@ class ServiceLooks:
             yield from list(each.open.values())  # at once: the loop's thread goes on meanwhile
 
 
+def ephemeral_ports() -> range:
+    """Return the ports that the kernel gives to clients; its default where it does not say."""
+    with suppress(OSError, ValueError):
+        low, high = EPHEMERAL.read_text().split()
+        return range(int(low), int(high) + 1)
+    return range(32_768, 61_000)
+
+
 class Places:
     """Which service a socket is of, by what one look saw: its unit, else its port if that is a service's."""
 
@@ -154,8 +163,7 @@ class Places:
             (netns, int.from_bytes(row.local_port, "big")): row.detail.cgroup if row.detail else 0
             for netns, row in seen.listeners
         }
-        low, high = EPHEMERAL.read_text().split()
-        self._ephemeral = range(int(low), int(high) + 1)
+        self._ephemeral = ephemeral_ports()
 
     def of_row(self, row: Row, protocol: Protocol, netns: int) -> str:
         """Return the name of the service that the socket is of."""
