@@ -101,6 +101,7 @@ def serve(
     signal.signal(signal.SIGTERM, on_sigterm)
     gc.freeze()  # modules stay: a collection that looked at them would hold an answer up for 40 ms
     server.run(sockets=[listener])
+    crowd.close()
     log.info("the store has ended")
     return 0
 

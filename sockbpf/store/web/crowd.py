@@ -2,15 +2,17 @@
 """All open connections, and which of them is closed when there are too many: none that waits for its answer.
 
 Connections are counted for each peer: a user of this host, or another host. When there is no room for a new one, the
-peer with the most connections loses one: the oldest on which nothing was asked yet, else the one that is quiet for
-longest. So a client that opens thousands loses its own. The monitor, which is root, and clients that have sent the
-token have places of their own.
+peer with the most connections loses one: the oldest on which nothing was asked for a while, else the one that is
+quiet for longest. So a client that opens thousands loses its own, and of many clients behind one address, each with a
+connection that it keeps, none loses one that it is just making. The monitor, which is root, and clients that have
+sent the token have places of their own.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
@@ -18,11 +20,13 @@ from typing import TYPE_CHECKING, Protocol
 from sockbpf.store.web.peer import Peers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 MOST_OTHERS, MOST_OURS = 1000, 500
 SPARE_FILES = 100
 """Descriptors left for everything else: the database, the log, connections that are just being closed."""
+GRACE_S = 1.0
+"""So long a client may take, its TLS handshake included, before its silence counts against it."""
 OURS = "ours"
 """The peer under which the monitor, root, and clients that have sent the token are counted."""
 
@@ -42,31 +46,39 @@ class Connection(Protocol):
 
 @dataclass(eq=False)
 class _Group:
-    """The connections of one peer, by state; of each state that one first which has been in it for longest."""
+    """The connections of one peer, by state, each with the time from which on it is in it; the oldest first."""
 
     count: int = 0
-    of: dict[Standing, dict[Connection, None]] = field(
+    of: dict[Standing, dict[Connection, float]] = field(
         default_factory=lambda: {state: {} for state in Standing}
     )
 
-    def victim(self) -> Connection | None:
+    def victim(self, now_s: float) -> Connection | None:
         """Return the connection to close first, None if each waits for its answer."""
-        return next((each for state in (Standing.MUTE, Standing.QUIET) for each in self.of[state]), None)
+        mute, since_s = next(iter(self.of[Standing.MUTE].items()), (None, now_s))
+        if now_s - since_s > GRACE_S:
+            return mute
+        return next(iter(self.of[Standing.QUIET]), mute)
 
 
 class Crowd:
     """Used in the event loop only; `files` is how many descriptors this process may have."""
 
-    def __init__(self, files: int) -> None:
+    def __init__(self, files: int, now_s: Callable[[], float] = time.monotonic) -> None:
         room = max(files - SPARE_FILES, 30)
         self._most_ours = min(MOST_OURS, room // 3)
         self._most_others = min(MOST_OTHERS, room // 3)
+        self._now_s = now_s
         self._users = {0, os.getuid()}
         self._peers = Peers()
         self._groups: dict[str, _Group] = {OURS: _Group()}
         self._where: dict[Connection, tuple[str, Standing]] = {}
         self.shed = 0
         self.turned_away = 0
+
+    def close(self) -> None:
+        """Ask the kernel nothing more; the connections stay as they are."""
+        self._peers.close()
 
     def __len__(self) -> int:
         return len(self._where)
@@ -133,7 +145,7 @@ class Crowd:
     def _put(self, connection: Connection, peer: str, state: Standing) -> None:
         group = self._groups.setdefault(peer, _Group())
         group.count += 1
-        group.of[state][connection] = None
+        group.of[state][connection] = self._now_s()
         self._where[connection] = (peer, state)
 
     def _count(self, *, is_ours: bool) -> int:
@@ -142,10 +154,11 @@ class Crowd:
 
     def _victim(self, newcomer: str) -> Connection | None:
         if newcomer == OURS:
-            return self._groups[OURS].victim()
+            return self._groups[OURS].victim(self._now_s())
         least = self._groups[newcomer].count if newcomer in self._groups else 0
         others = (group for peer, group in self._groups.items() if peer != OURS and group.count >= least)
-        return _first(group.victim() for group in sorted(others, key=lambda group: -group.count))
+        now_s = self._now_s()
+        return _first(group.victim(now_s) for group in sorted(others, key=lambda group: -group.count))
 
 
 def _first(found: Iterable[Connection | None]) -> Connection | None:

@@ -27,6 +27,10 @@ class Peers:
             self._kernel = None  # a sandbox without netlink: no user can be known
         self._asked = 0
 
+    def close(self) -> None:
+        if self._kernel is not None:
+            self._kernel.close()
+
     def user_of(self, theirs: tuple[str, int], ours: tuple[str, int]) -> int | None:
         """Return the id of the user that made the socket at the other end, None if that is not certain."""
         if self._kernel is None:
