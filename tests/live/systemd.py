@@ -112,8 +112,7 @@ def _removed(group: Path) -> bool:
 def running_systemd(root: Path = Path("/")) -> Iterator[Systemd]:
     """Start one on a root, in which nothing is changed; at the end nothing is left of it."""
     assert CGROUP, "no control groups of the second version"
-    group = CGROUP / f"sockbpf-test-{os.getpid()}"
-    group.mkdir()
+    group = Path(mkdtemp(prefix="sockbpf-test-", dir=CGROUP))
     folder = Path(mkdtemp(prefix="sockbpf-systemd-", dir="/var/tmp"))
     log = folder.with_suffix(".log")
     enter = 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"'

@@ -172,11 +172,12 @@ def test_the_manager_goes_away(start_monitor: StartMonitor, manager: Manager, tm
     assert "Traceback" not in monitor.log()
 
 
-def test_the_unit_has_no_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [UNIT, UNIT.with_name("sockbpf-store.service")], ids=lambda file: file.stem)
+def test_the_unit_has_no_fault(file: Path, tmp_path: Path) -> None:
     """Nor one that only warns: what systemd does not know it ignores, and the service would be less confined."""
-    text = UNIT.read_text()
+    text = file.read_text()
     assert f"ExecStart={PROGRAM} " in text
-    unit = tmp_path / UNIT.name
+    unit = tmp_path / file.name
     unit.write_text(text.replace(PROGRAM, sys.executable))  # it need not be installed
     said = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout + said.stderr) == (0, "")

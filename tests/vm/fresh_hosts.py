@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-from tests.live.systemd import Systemd, running_systemd
+from sockbpf import __version__
+from tests.live.systemd import REPOSITORY, Systemd, running_systemd
 from tests.vm.packages import CACHE, PackagesError, made_once, mirror
 
 SUITES = ("bookworm", "trixie")
-INCLUDED = "systemd,systemd-sysv,iproute2"
+INCLUDED = "systemd,systemd-sysv,iproute2,python3,python3-apt,sudo"
+"""What every host has that is managed by Ansible."""
+
+DAY_S = 86_400
 
 
 def fresh_root(suite: str) -> Path:
@@ -30,6 +36,19 @@ def fresh_root(suite: str) -> Path:
         (root / "etc/resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
 
     return made_once(CACHE / "fresh" / suite, [suite, INCLUDED, mirror()], make) / "root"
+
+
+@cache
+def built_package() -> Path:
+    """Build the package of this checkout, for this machine; once for all tests."""
+    subprocess.run(["make", "-s", "-C", REPOSITORY, "deb"], check=True, stdout=subprocess.DEVNULL)
+    (made,) = REPOSITORY.glob(f"build/sockbpf_{__version__}_amd64.deb")
+    return made
+
+
+def has_turn(suite: str, every: bool) -> bool:
+    """Tell whether a release is today's; `every` one may be asked for."""
+    return every or SUITES.index(suite) == time.time() // DAY_S % len(SUITES)
 
 
 @contextmanager

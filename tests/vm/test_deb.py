@@ -10,9 +10,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +17,9 @@ import pytest
 
 from tests.live.systemd import Systemd
 from tests.live.waiting import until
-from tests.vm.fresh_hosts import SUITES, apt, fresh_host
+from tests.vm.fresh_hosts import SUITES, apt, built_package, fresh_host, has_turn
+from tests.vm.hanging import HUNG, started
 
-REPOSITORY = Path(__file__).parents[2]
-DAY_S = 86_400
 BEFORE = "0.0.9"
 """The number of the version before."""
 
@@ -31,15 +27,6 @@ UNIT = "sockbpf.service"
 SETTINGS = "/etc/sockbpf/config.yaml"
 ELSEWHERE = "http://127.0.0.1:9009/alert"
 
-HUNG = """
-import socket
-listener = socket.create_server(("127.0.0.1", 0))
-client = socket.create_connection(listener.getsockname())
-server = listener.accept()[0]
-client.sendall(bytes(5003))
-print(listener.getsockname()[1], flush=True)
-input()
-"""
 RECEIVER = """
 import http.server
 class Taken(http.server.BaseHTTPRequestHandler):
@@ -68,8 +55,7 @@ class Packages:
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     """Build them."""
-    subprocess.run(["make", "-s", "-C", REPOSITORY, "deb"], check=True, stdout=subprocess.DEVNULL)
-    (now,) = REPOSITORY.glob("build/sockbpf_*_amd64.deb")
+    now = built_package()
     folder = tmp_path_factory.mktemp("before")
     tree, before = folder / "tree", folder / f"sockbpf_{BEFORE}_amd64.deb"
     subprocess.run(["dpkg-deb", "--raw-extract", now, tree], check=True)
@@ -117,18 +103,6 @@ def watches(host: Systemd, version: str) -> None:
     assert status(host)["version"] == version
 
 
-@contextmanager
-def started(host: Systemd, program: str) -> Iterator[subprocess.Popen[str]]:
-    enter = ["nsenter", "-t", str(host.pid), "--mount", "--pid", "--net", f"--root={host.root}", "--wd=/"]
-    with subprocess.Popen(
-        [*enter, "/usr/bin/python3", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def taken(host: Systemd) -> str:
     file = host.file("/tmp/taken")
     return file.read_text() if file.exists() else ""
@@ -144,7 +118,7 @@ def test_it_has_no_fault_that_lintian_knows(packages: Packages) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("suite", SUITES)
 def test_from_installation_to_purge(suite: str, packages: Packages, pytestconfig: pytest.Config) -> None:
-    if SUITES.index(suite) != time.time() // DAY_S % 2 and not pytestconfig.getoption("--every-choice"):
+    if not has_turn(suite, pytestconfig.getoption("--every-choice")):
         pytest.skip("tomorrow's: --every-choice tries both")
     with fresh_host(suite) as host:
         fresh = files(host)

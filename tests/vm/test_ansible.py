@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The Ansible role: lint, and a rollout to fresh hosts with one store; a release a day, both by `--every-choice`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.live.systemd import REPOSITORY, Systemd
+from tests.live.waiting import until
+from tests.vm.fleet import Fleet, fleet
+from tests.vm.fresh_hosts import SUITES, built_package, has_turn
+from tests.vm.hanging import HUNG, started
+
+TOKEN = "t0kenOfTheFleet"
+GROUPS = {"sockbpf_stores": ["store"], "sockbpf_hosts": ["web1", "web2"]}
+ASK = """
+import sys, urllib.request
+request = urllib.request.Request(sys.argv[1], headers={"Authorization": f"Bearer {sys.argv[2]}"})
+print(urllib.request.urlopen(request).read().decode())
+"""
+
+
+def variables(url: str, **settings: object) -> dict[str, object]:
+    """Return those of all hosts and of each group, as the example of an inventory has them."""
+    token = {"token": {"file": "/etc/sockbpf/token"}}
+    return {
+        "all": {
+            "sockbpf_packages": {"x86_64": str(built_package())},
+            "sockbpf_secrets": {"token": TOKEN},
+            "sockbpf_settings": {"url": url, "http": token, "store": {"listen": ""}, **settings},
+        },
+        "sockbpf_stores": {
+            "sockbpf_store": True,
+            "sockbpf_store_settings": {"url": url, "store": {"listen": "0.0.0.0:8080", **token}},
+        },
+    }
+
+
+def recap(said: str) -> dict[str, dict[str, int]]:
+    """Return the counts of each host."""
+    lines = said.partition("PLAY RECAP")[2].splitlines()[1:]
+    found = {line.split()[0]: re.findall(r"(\w+)=(\d+)", line) for line in lines if ":" in line}
+    return {host: {name: int(count) for name, count in counts} for host, counts in found.items()}
+
+
+def stored(host: Systemd, path: str) -> list[dict[str, object]]:
+    said = host.run("/usr/bin/python3", "-c", ASK, f"http://127.0.0.1:8080{path}", TOKEN, check=False)
+    return json.loads(said) if said.startswith("[") else []
+
+
+def test_it_has_no_fault_that_ansible_lint_knows() -> None:
+    tools = Path(sys.executable).parent
+    path = {"PATH": f"{tools}:{os.environ['PATH']}", "NO_COLOR": "1"}
+    lint = [str(tools / "ansible-lint"), "--offline", "--profile=production", "--strict", "ansible"]
+    done = subprocess.run(
+        lint, cwd=REPOSITORY, env=os.environ | path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("suite", SUITES)
+def test_rollout(suite: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    if not has_turn(suite, pytestconfig.getoption("--every-choice")):
+        pytest.skip("tomorrow's: --every-choice tries both")
+    with fleet(suite, ["store", "web1", "web2"], tmp_path) as hosts:
+        url = f"http://{hosts.addresses['store']}:8080/alert"
+        code, said = hosts.play(GROUPS, variables(url, heartbeat="30s"))
+        assert code == 0, said
+        assert [counts["failed"] for counts in recap(said).values()] == [0, 0, 0]
+        assert TOKEN not in said
+        alerts_arrive(hosts)
+        code, said = hosts.play(GROUPS, variables(url, heartbeat="30s"))
+        assert code == 0, said
+        assert [counts["changed"] for counts in recap(said).values()] == [0, 0, 0], said
+        faulty_settings_reach_nobody(hosts, url)
+
+
+def alerts_arrive(hosts: Fleet) -> None:
+    """See a hang of any host in the store, with the host's name, whose it is and why."""
+    for name in GROUPS["sockbpf_hosts"]:
+        with started(hosts.hosts[name], HUNG) as hung:
+            assert hung.stdout
+            port = hung.stdout.readline().strip()
+            path = f"/store.json?host={name}&port={port}&event=exceeded"
+            (alert,) = until(partial(stored, hosts.hosts["store"], path), "the alert")
+            assert (alert["comm"], alert["condition"]) == ("python3", "stalled")
+            assert alert["reason"]
+
+
+def faulty_settings_reach_nobody(hosts: Fleet, url: str) -> None:
+    """See the first host refuse them and keep its own; the others are not touched."""
+    code, said = hosts.play(GROUPS, variables(url, repeat="never"))
+    assert code != 0
+    assert "repeat" in said
+    counts = recap(said)
+    assert sum(each["failed"] for each in counts.values()) == 1
+    assert "web2" not in counts
+    for name in ("web1", "web2"):
+        told = json.loads(hosts.hosts[name].run("sockbpf", "status", "--json"))
+        assert told["state"] == "watching"
