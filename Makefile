@@ -173,7 +173,7 @@ node_modules/.ready: package.json package-lock.json
 	@npm ci --no-audit --no-fund --loglevel=error --fetch-retries=1 --fetch-timeout=30000
 	@touch $@
 
-# What README.md and docs/store.md say of the alert's fields, from their table; the screens in docs/top.md.
+# What docs/request.md and docs/store.md say of the alert's fields, from their table; the screens in docs/top.md.
 fields: $(VENV)/.ready-for-tests
 	$(VENV)/bin/python -m tests.unit.field_docs
 	$(VENV)/bin/python -m tests.unit.metric_docs

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""For a newcomer: a receiver, the monitor with low thresholds, a socket that stalls; the alert arrives."""
+"""For a newcomer: a receiver, the monitor with low thresholds, a reader that is stopped; the alert arrives."""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +26,7 @@ from sockbpf.kernel.attach.arm import need_root
 from sockbpf.kernel.build.compiler import PATIENCE_S
 from sockbpf.process.isolated import command as isolated
 from sockbpf.record.alert import CLEARED, EXCEEDED
+from sockbpf.record.text import sentence
 
 THRESHOLD = 32 * 1024
 STALL = 50_000  # less than the window of a fresh connection: all of it reaches the reader's queue
@@ -38,6 +41,13 @@ url: http://127.0.0.1:{port}/alert
 thresholds: {{send: {threshold}, recv: {threshold}}}
 events: [exceeded, ongoing, cleared]
 journal: {{path: none}}
+"""
+
+READER = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[1])) as accepted:
+    while accepted.recv(1 << 16):
+        pass
 """
 
 Parameters = dict[str, str]
@@ -106,15 +116,30 @@ def _wait_until_armed(out: Console, monitor: subprocess.Popen[str], ready: Path)
 def _stall(out: Console, alerts: SimpleQueue[Parameters]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as reader:
-            out.print(f"[bold]3.[/] a client sends {STALL} bytes to port {port}, whose reader hangs")
-            client.sendall(bytes(STALL))
-            _show(out, _next(alerts, EXCEEDED, port))
-            out.print("[bold]4.[/] the reader wakes up and reads it all")
-            left = STALL
-            while left:
-                left -= len(reader.recv(left))
-            _show(out, _next(alerts, CLEARED, port))
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            reader = _reader(listener)
+            try:
+                reader.send_signal(signal.SIGSTOP)
+                out.print(
+                    f"[bold]3.[/] a client sends {STALL} bytes to port {port}, whose reader hangs:", end=" "
+                )
+                out.print(f"process {reader.pid} is stopped")
+                client.sendall(bytes(STALL))
+                _show(out, _next(alerts, EXCEEDED, port))
+                out.print("[bold]4.[/] the reader wakes up and reads it all")
+                reader.send_signal(signal.SIGCONT)
+                _show(out, _next(alerts, CLEARED, port))
+            finally:
+                reader.kill()
+                reader.wait()
+
+
+def _reader(listener: socket.socket) -> subprocess.Popen[bytes]:
+    """Accept a connection, and start a process that alone has it, and reads whatever comes."""
+    with listener.accept()[0] as accepted:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-c", READER, str(accepted.fileno())], pass_fds=[accepted.fileno()]
+        )
 
 
 def _next(alerts: SimpleQueue[Parameters], event: str, port: int) -> Parameters:
@@ -134,3 +159,4 @@ def _show(out: Console, alert: Parameters) -> None:
     for name, value in alert.items():
         table.add_row(name, value)
     out.print(table)
+    out.print(sentence(alert), markup=False)

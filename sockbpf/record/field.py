@@ -39,12 +39,12 @@ class Needed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One row. Fields that stand together and have the same meaning share a row of the README."""
+    """One row. Fields that stand together and have the same meaning share a row of docs/request.md."""
 
     name: str
     kind: Kind
     meaning: str
-    """In Markdown, as the README shows it."""
+    """In Markdown, as docs/request.md shows it."""
     of: Callable[[Alert], str | None]
     """Return its value; None where the alert does not have the field."""
     unit: str = ""

@@ -2,7 +2,7 @@
 """The table of an alert's fields: what each is called, what it is, how a record gives it, who keeps it.
 
 Whatever names a field comes from here: the query string, JSON lines, syslog's structured data, Alertmanager's
-annotations, the store's columns, filters and OpenAPI description, the table of README.md, the filters in
+annotations, the store's columns, filters and OpenAPI description, the table of docs/request.md, the filters in
 docs/store.md.
 """
 
@@ -39,12 +39,12 @@ _ENDED = (
 """The outbox adds these: the alert itself does not know who is behind."""
 _COUNTER = "of a rate alone: the counter, by `nstat`'s name, that rises by `size` a `second` or a `minute`"
 _WHY = (
-    "why: a word of [docs/causes.md](docs/causes.md) or `unknown`; `high`, `medium` or `low`; a sentence with the "
+    "why: a word of [docs/causes.md](causes.md) or `unknown`; `high`, `medium` or `low`; a sentence with the "
     "figures; what it rests on, `name=value;…`"
 )
 _PEER = "the process at the other end of the connection, where that is on this host; its open episode"
 _OWNER = (
-    "whose socket it is, where that is certain: [docs/owner.md](docs/owner.md); `container_name` and `cmdline` only "
+    "whose socket it is, where that is certain: [docs/owner.md](owner.md); `container_name` and `cmdline` only "
     "as `owner` says"
 )
 

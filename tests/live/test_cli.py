@@ -149,6 +149,7 @@ def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exceeded = re.search(r"event=exceeded *\n(?:.*\n)*?.*\bsize\b\D*(\d+)", done.stdout)
     assert exceeded
     assert exceeded[1] == "50000"
+    assert re.search(r"reason\W+python3 \(pid \d+\) is stopped", done.stdout)
     assert "event=cleared" in done.stdout[exceeded.end() :]
     assert "nothing is left behind" in done.stdout
 

@@ -18,7 +18,7 @@ FILTERS = re.compile(r"Filters by a field of alerts: .*?\.(?=\n)", re.DOTALL)
 
 
 def table() -> str:
-    """Return the table of the README; fields that stand together and have one meaning share a row."""
+    """Return the table of docs/request.md; fields that stand together and have one meaning share a row."""
     rows = ["| parameter | unit | value |", "|---|---|---|"]
     for (meaning, unit), some in groupby(FIELDS, lambda field: (field.meaning, field.unit)):
         rows.append(f"| {_names(list(some))} | {unit} | {meaning} |")
@@ -34,7 +34,7 @@ def _names(fields: list[Field]) -> str:
     return ", ".join(f"`{field.name}`" for field in fields)
 
 
-DOCUMENTS = {ROOT / "README.md": (TABLE, table), ROOT / "docs/store.md": (FILTERS, filters)}
+DOCUMENTS = {ROOT / "docs/request.md": (TABLE, table), ROOT / "docs/store.md": (FILTERS, filters)}
 """Document -> where it speaks of the fields, and what it is to say there."""
 
 

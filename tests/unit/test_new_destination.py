@@ -109,10 +109,10 @@ def test_what_is_written_there_is_laid_out_as_all_code(copy: Path) -> None:
 
 
 def test_a_newcomer_has_read_it_in_a_quarter_of_an_hour() -> None:
-    """README up to the request, of CONTRIBUTING what stands before its first section, where things are, the steps."""
+    """README up to old kernels, of CONTRIBUTING what stands before its first section, where things are, the steps."""
     readme, contributing = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
     texts = [
-        readme.partition("\n## The request\n")[0],
+        readme.partition("\n### On an old kernel\n")[0],
         contributing.partition("\n## ")[0],
         section("Where things are"),
         section("The way of one event"),
