@@ -10,9 +10,12 @@ import pytest
 
 from sockbpf.kernel.look import whose
 from sockbpf.kernel.look.cgroup_handle import handles_work
-from sockbpf.kernel.look.whose import Cgroups
+from sockbpf.kernel.look.whose import Cgroups, cgroup_of_process
+from sockbpf.monitor.metric_families import BY_SERVICE
 from tests.live.homes import DEAF_PORT, MANY, THRESHOLD, Homes, in_version_1, running_in
+from tests.live.hung import families
 from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.ports import free_port
 from tests.live.receiver import Receiver, Told
 from tests.live.systemd import CGROUP, running_systemd
 from tests.live.waiting import until
@@ -48,7 +51,7 @@ def test_unit_container_and_cgroup_are_right(
 ) -> None:
     """Each of many sockets of each scene, while it hangs; and when its unit is gone."""
     systemd = stack.enter_context(running_systemd())
-    at = f"/sockbpf-test-{os.getpid()}"
+    at = f"/{cgroup_of_process(systemd.pid).split('/')[1]}"
     system = f"{at}/system.slice"
     stack.callback(
         lambda: print(systemd.run("journalctl", "--no-pager", "-n", "40", "_TRANSPORT=stdout", check=False))
@@ -58,7 +61,8 @@ def test_unit_container_and_cgroup_are_right(
     homes.unit("orphans", "orphans")
     place = os.stat(f"/proc/{systemd.pid}/ns/net").st_ino
     api = homes.podman_service()
-    start_monitor(**alone({"netns": place}), owner={"containers": str(api)})
+    listen = f"127.0.0.1:{free_port()}"
+    start_monitor(**alone({"netns": place}), owner={"containers": str(api)}, metrics={"listen": listen})
 
     orphans = receiver.count(MANY, event="exceeded", type="SEND", remote_port=DEAF_PORT)
     assert {where(each) for each in orphans} == {("orphans.service", "", f"{system}/orphans.service")}
@@ -93,6 +97,12 @@ def test_unit_container_and_cgroup_are_right(
         unit, _, cgroup = where(each)
         assert unit == "web.service"
         assert cgroup.startswith(f"{system}/web.service/libpod-payload-{web}")
+
+    shown = families(listen)["sockbpf_queue_sockets"].samples
+    sockets = {tuple(each.labels[name] for name in BY_SERVICE): each.value for each in shown}
+    for unit in ("orders.service", "forked.service", "passed.service", "giver.service", box, "web.service"):
+        assert sockets["udp", "RECV", unit] == MANY, sockets
+    assert sockets["tcp", "SEND", "orphans.service"] == sockets["tcp", "RECV", "deaf.service"] == MANY
 
     for unit in ("orders", "forked", "taker", box, "web"):
         systemd.run("systemctl", "kill", "-s", "KILL", unit)
