@@ -181,6 +181,7 @@ def first_edition(database: str) -> None:
         for index in (
             "entry_arrived",
             "entry_anybody",
+            "entry_heartbeat",
             "entry_started",
             "episode_open_host",
             "episode_open_heard",

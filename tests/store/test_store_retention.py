@@ -125,6 +125,30 @@ def test_what_came_too_long_ago_goes_by_itself_soon_after_the_start(start: Start
     assert [each["id"] for each in requests.get(f"{store.url}/episodes", timeout=9).json()] == [told(1)["id"]]
 
 
+def test_old_heartbeats_go_and_what_they_said_of_the_host_stays(start: StartStore, database: str) -> None:
+    first = start(database, keep=0)
+    count = 1203  # more than are deleted at once
+    beats = [
+        {"event": "heartbeat", "timestamp": f"{1_795_343_123 + n}.0", "host": f"web{n % 7}", "seq": "7"}
+        for n in range(count)
+    ]
+    with requests.Session() as session:
+        for beat in (*beats, told(1)):
+            assert session.get(f"{first.url}/alert", params={**beat, "delivered": "12"}, timeout=9).ok
+    assert first.stop() == 0
+    make_older(database, 3700, event="heartbeat")
+    store = start(database, keep=0)
+    until(lambda: get(store, event="heartbeat") == [], "the old ones are gone", 20)
+    latest = {**beats[0], "timestamp": "1795349123.0"}
+    assert requests.get(f"{store.url}/alert", params=latest, timeout=9).ok
+    assert [each["timestamp"] for each in get(store, event="heartbeat")] == [1795349123.0]
+    assert [each["id"] for each in get(store, event="exceeded")] == [told(1)["id"]]
+    hosts = requests.get(f"{store.url}/hosts", timeout=9).json()["hosts"]
+    assert {each["host"]: each["counters"].get("delivered") for each in hosts if each["host"] != "web0"} == {
+        f"web{n}": 12 for n in range(1, 7)
+    }
+
+
 @pytest.mark.parametrize("edition", [1, 2])
 def test_what_came_late_is_kept_as_long_as_everything_else(
     start: StartStore, database: str, edition: int

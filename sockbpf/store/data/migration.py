@@ -29,6 +29,7 @@ from sockbpf.store.data.schema import (
     ENTRY,
     EPISODE,
     HEARD,
+    HEARTBEATS,
     HOST,
     METADATA,
     OPEN_AS_HEARD,
@@ -69,11 +70,18 @@ def migrate(engine: Engine) -> None:
         for step in STEPS[edition:] if edition else (_make_all,):
             step(connection)
         make_indexes(connection)
+        _find_heartbeats(connection)
         make_timeline(connection)
         connection.execute(EDITIONS.delete())
         connection.execute(EDITIONS.insert(), {"edition": EDITION})
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(f"pragma user_version = {EDITION}")
+
+
+def _find_heartbeats(connection: Connection) -> None:
+    """Make the index by which old heartbeats are found, where it is missing; an older store does not mind it."""
+    which = f"entry (coalesce(arrived, at), n) where {HEARTBEATS}"
+    connection.execute(text(f"create index if not exists entry_heartbeat on {which}"))
 
 
 def _edition(connection: Connection) -> int:

@@ -10,14 +10,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, select, text
 
 from sockbpf.process import life
 from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.partitions import drop_partitions, make_partitions
 from sockbpf.store.data.room import SLICE, delete_entries, delete_episodes
 from sockbpf.store.data.salvage import salvage_all
-from sockbpf.store.data.schema import ARRIVED, ENTRY, EPISODE, HEARD, HOST
+from sockbpf.store.data.schema import ARRIVED, ENTRY, EPISODE, HEARD, HEARTBEATS, HOST
 from sockbpf.store.data.sound import give_digests
 from sockbpf.store.data.timeline_fill import fill_some
 from sockbpf.store.data.timeline_rows import prune
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 FIRST_S, EVERY_S = 1.0, 60.0
 """From the start to the first round of deleting, and from each round to the next."""
+HEARTBEATS_S = 3600.0
+"""Heartbeats go after so long: there are many, and what the latest one of a host said stays with the host."""
 ROUND_S = 1800.0
 """A round that takes longer is reported in the log; copying from a damaged file may take long."""
 
@@ -67,6 +69,16 @@ def delete_before(
         if not entries and not others:
             return deleted, True
     return deleted, False
+
+
+def delete_heartbeats(writer: Writer, before_s: float) -> int:
+    """Delete the heartbeats that came before this, Unix time; return how many. Raise BusyError."""
+    old = select(ENTRY.c.n, ENTRY.c.at).where(text(HEARTBEATS), before_s > ARRIVED).order_by(ARRIVED)
+    deleted, some = 0, SLICE
+    while some == SLICE:
+        some = writer.call(lambda connection: delete_entries(connection, old.limit(SLICE))).result()
+        deleted += some
+    return deleted
 
 
 def _drop(connection: Connection, before_s: float, age: Age) -> int:
@@ -159,6 +171,7 @@ class Upkeep:
 
     def _delete(self) -> None:
         self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
+        self.deleted += delete_heartbeats(self._writer, time.time() - HEARTBEATS_S)
         if self._keep_s:
             deleted, _ = delete_before(self._writer, time.time() - self._keep_s, age=BY_ARRIVAL)
             self.deleted += deleted

@@ -42,6 +42,9 @@ entries, those that were posted count as anybody's."""
 STARTED = "event = 'started'"
 """SQL: an entry that tells of the beginning of a run of a monitor."""
 
+HEARTBEATS = "event = 'heartbeat'"
+"""SQL: an entry that is a heartbeat."""
+
 METADATA = MetaData()
 _N = BigInteger().with_variant(Integer, "sqlite")
 _TYPES: dict[Kind, TypeEngine[Any]] = {
