@@ -78,7 +78,8 @@ def cgroups(stack: ExitStack) -> Path:
 def test_no_user_makes_the_labels_many(start_monitor: StartMonitor, stack: ExitStack, cgroups: Path) -> None:
     listen = f"127.0.0.1:{free_port()}"
     start_monitor(metrics={"listen": listen})
-    web, *ports = random.sample(range(10_000, 32_000), PORTS + 1)
+    web = free_port()
+    ports = random.sample(sorted({*range(10_000, 32_000)} - {web}), PORTS)
     command = [sys.executable, "-c", CROWD, str(cgroups), str(UNITS), str(web), *map(str, ports)]
     crowd = stack.enter_context(
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
