@@ -81,6 +81,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the folder in which test_page_incidents.py and test_prometheus.py make their pictures",
     )
     parser.addoption(
+        "--image",
+        action="store_true",
+        help="have test_container.py build the image today, not every second day",
+    )
+    parser.addoption(
         "--healthy-seconds",
         type=float,
         default=3,

@@ -25,8 +25,8 @@ def project() -> set[str]:
     return {"pyproject.toml", "sockbpf", folders[1], readme[1], *named}
 
 
-OF_THE_IMAGE = {"config.yaml", "constraints.txt"}
-"""What the image takes besides the package: its settings, and the versions it is built of."""
+OF_THE_IMAGE = {"config.yaml", "constraints.txt", "package/requirements.txt"}
+"""What the image takes besides the package: its settings, and the versions it is made of."""
 
 
 def test_the_image_is_made_of_the_package_and_the_settings() -> None:

@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +20,9 @@ import pytest
 
 from tests.live.waiting import until
 from tests.vm.packages import CACHE, PackagesError, made_once, mirror
+from tests.vm.wheels import wheels
 
 CHECKOUT = Path(__file__).parents[2]
-CONSTRAINTS = CHECKOUT / "constraints.txt"
 SUITE = "bullseye"
 WRONG_KEY = "/usr/share/keyrings/debian-archive-bullseye-security-automatic.gpg"
 """Debian's, but it signs another archive."""
@@ -88,15 +87,6 @@ def fresh_root(folder: Path) -> None:
         raise PackagesError(f"debootstrap {SUITE}: {done.stdout[-1000:]}{done.stderr}")
 
 
-def fetch_wheels(folder: Path) -> None:
-    """Fetch what `make setup` installs, for the Python of Debian 12."""
-    wanted = [line for line in importlib.metadata.requires("sockbpf") or [] if "extra ==" not in line]
-    pip = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", f"--dest={folder}"]
-    binary = ["--only-binary=:all:", "--implementation=cp", "--python-version=3.11"]
-    platform = ["--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64"]
-    subprocess.run([*pip, *binary, *platform, "-c", CONSTRAINTS, "setuptools", *wanted], check=True)
-
-
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     """Run a host that has nothing of ours on it yet."""
@@ -104,13 +94,10 @@ def host() -> Iterator[Host]:
         cached = made_once(CACHE / "old-host", SUITE, fresh_root)
     except PackagesError as reason:
         pytest.skip(str(reason))
-    wheels = made_once(
-        CACHE / "wheels", [importlib.metadata.requires("sockbpf"), CONSTRAINTS.read_text()], fetch_wheels
-    )
     with tempfile.TemporaryDirectory(prefix="sockbpf-host-") as folder:
         root = Path(folder, "root")
         subprocess.run(["cp", "--archive", cached / "root", root], check=True)
-        host = Host(root, wheels)
+        host = Host(root, wheels())
         try:
             yield host
         finally:
