@@ -22,7 +22,7 @@ PIP := $(PINNED) $(VENV)/bin/pip install -q --disable-pip-version-check
 ARCH := $(shell dpkg --print-architecture)
 PACKAGE_TOOLS := debhelper dpkg-dev $(if $(filter arm64,$(ARCH)),binutils-aarch64-linux-gnu)
 DEB_PYTHONS := 3.11 3.13
-PARTS := bpf sockbpf systemd zabbix docs debian config.yaml pyproject.toml README.md CHANGELOG.md LICENSE LICENSES
+PARTS := ansible bpf sockbpf systemd zabbix docs debian prometheus config.yaml pyproject.toml README.md CHANGELOG.md LICENSE LICENSES
 # Where `make install` puts it.
 PREFIX := /usr/local
 PLACE := $(PREFIX)/lib/sockbpf

@@ -35,6 +35,13 @@ def test_it_depends_on_the_pythons_that_it_is_built_for() -> None:
     assert f"Depends: {wanted}, python3-bpfcc" in text("debian/control")
 
 
+def test_what_it_is_made_of_is_in_the_copy() -> None:
+    parts = re.search(r"(?m)^PARTS := (.*)$", text("Makefile"))
+    assert parts
+    assert set(text("debian/sockbpf.docs").split()) <= set(parts[1].split())
+    assert all((ROOT / part).exists() for part in parts[1].split())
+
+
 def test_what_it_brings_along_is_what_was_tried() -> None:
     pins = re.compile(r"(?m)^([a-z0-9-]+==\S+)")
     tried = set(pins.findall(text("constraints.txt")))

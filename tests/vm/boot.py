@@ -93,9 +93,10 @@ def judged(kernel: str, release: str, console: str, output: str, whole_s: float)
     )
 
 
-def kept_disk(image: Path, size_mb: int = 64) -> Path:
-    """Make the image of an empty disk, with a journal, as a host's own."""
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", str(image), f"{size_mb}m"], check=True)
+def kept_disk(image: Path, size_mb: int = 64, content: Path | None = None) -> Path:
+    """Make the image of a disk, empty but for the content of a folder, with a journal, as a host's own."""
+    filled = ["-d", str(content)] if content else []
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", *filled, str(image), f"{size_mb}m"], check=True)
     return image
 
 

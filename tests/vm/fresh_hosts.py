@@ -10,11 +10,16 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from sockbpf import __version__
 from tests.live.systemd import REPOSITORY, Systemd, running_systemd
 from tests.vm.packages import CACHE, PackagesError, made_once, mirror
 
 SUITES = ("bookworm", "trixie")
+TURNS = (*SUITES, "arm64")
+"""What a package is tried on, one of them a day: each takes minutes."""
+
 INCLUDED = "systemd,systemd-sysv,iproute2,python3,python3-apt,sudo"
 """What every host has that is managed by Ansible."""
 
@@ -39,16 +44,19 @@ def fresh_root(suite: str) -> Path:
 
 
 @cache
-def built_package() -> Path:
-    """Build the package of this checkout, for this machine; once for all tests."""
-    subprocess.run(["make", "-s", "-C", REPOSITORY, "deb"], check=True, stdout=subprocess.DEVNULL)
-    (made,) = REPOSITORY.glob(f"build/sockbpf_{__version__}_amd64.deb")
+def built_package(architecture: str = "amd64") -> Path:
+    """Build the package of this checkout; once for all tests."""
+    make = ["make", "-s", "-C", str(REPOSITORY), "deb", f"ARCH={architecture}"]
+    subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+    (made,) = REPOSITORY.glob(f"build/sockbpf_{__version__}_{architecture}.deb")
     return made
 
 
-def has_turn(suite: str, every: bool) -> bool:
-    """Tell whether a release is today's; `every` one may be asked for."""
-    return every or SUITES.index(suite) == time.time() // DAY_S % len(SUITES)
+def skip_unless_has_turn(name: str, pytestconfig: pytest.Config) -> None:
+    """Leave a test out if it is not today's turn of a release, or of arm64; `--every-choice` tries all."""
+    is_today = TURNS.index(name) == time.time() // DAY_S % len(TURNS)
+    if not is_today and not pytestconfig.getoption("--every-choice"):
+        pytest.skip("another day's: --every-choice tries all")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tests.vm.packages import CACHE, ROOT_SUITE, TOOLS_SUITE, closure, installed
 TOOLS = (*(machine.package for machine in MACHINES), "kmod")
 SYSTEM = (
     *("bash", "coreutils", "dash", "findutils", "grep", "sed", "util-linux", "mount"),
-    *("diffutils", "dpkg", "libc-bin"),
+    *("diffutils", "dpkg", "libc-bin", "systemd-standalone-sysusers"),
     *("bpftool", "iproute2", "kmod", "procps", "python3", "python3-bpfcc"),
 )
 LIBRARIES = ("hypothesis", "pydantic", "pyroute2", "pytest", "pytest-timeout", "pyyaml", "requests", "rich")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The Ansible role: lint, and a rollout to fresh hosts with one store; a release a day, both by `--every-choice`."""
+"""The Ansible role: lint, and a rollout to fresh hosts with one store; a release a day, all by `--every-choice`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.live.systemd import REPOSITORY, Systemd
 from tests.live.waiting import until
 from tests.vm.fleet import Fleet, fleet
-from tests.vm.fresh_hosts import SUITES, built_package, has_turn
+from tests.vm.fresh_hosts import SUITES, built_package, skip_unless_has_turn
 from tests.vm.hanging import HUNG, started
 
 TOKEN = "t0kenOfTheFleet"
@@ -69,8 +69,7 @@ def test_it_has_no_fault_that_ansible_lint_knows() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("suite", SUITES)
 def test_rollout(suite: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    if not has_turn(suite, pytestconfig.getoption("--every-choice")):
-        pytest.skip("tomorrow's: --every-choice tries both")
+    skip_unless_has_turn(suite, pytestconfig)
     with fleet(suite, ["store", "web1", "web2"], tmp_path) as hosts:
         url = f"http://{hosts.addresses['store']}:8080/alert"
         code, said = hosts.play(GROUPS, variables(url, heartbeat="30s"))

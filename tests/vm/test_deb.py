@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The Debian package: built here, on a fresh Debian 12 and 13 under their own systemd, from installation to purge.
 
-One release a day, tomorrow the other; `--every-choice` tries both.
+One of the releases and arm64 has its turn each day; `--every-choice` tries all.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from sockbpf import __version__
 from tests.live.systemd import Systemd
 from tests.live.waiting import until
-from tests.vm.fresh_hosts import SUITES, apt, built_package, fresh_host, has_turn
+from tests.vm.boot import boot, kept_disk
+from tests.vm.fresh_hosts import SUITES, apt, built_package, fresh_host, skip_unless_has_turn
 from tests.vm.hanging import HUNG, started
+from tests.vm.kernels import named
 
 BEFORE = "0.0.9"
 """The number of the version before."""
@@ -36,6 +39,16 @@ class Taken(http.server.BaseHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 http.server.ThreadingHTTPServer(("127.0.0.1", 9009), Taken).serve_forever()
+"""
+ON_ARM64 = """\
+set -o pipefail
+dpkg -i /kept/sockbpf.deb 2>&1 | grep -v 'files list file for package'  # the root was unpacked without dpkg
+cd /
+getent passwd sockbpf-store
+sockbpf --version
+sockbpf check -c /etc/sockbpf/config.yaml
+dpkg --purge sockbpf 2>&1 | grep -v 'files list file for package'
+! ls -d /usr/lib/sockbpf /etc/sockbpf /var/lib/sockbpf
 """
 KEPT = re.compile(
     "/(var/([.]updated|cache|lib/(apt|dpkg|systemd|python)|log)|etc/(alternatives|.*-|[.]updated|inputrc|hosts|networks|python3)"
@@ -118,8 +131,7 @@ def test_it_has_no_fault_that_lintian_knows(packages: Packages) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("suite", SUITES)
 def test_from_installation_to_purge(suite: str, packages: Packages, pytestconfig: pytest.Config) -> None:
-    if not has_turn(suite, pytestconfig.getoption("--every-choice")):
-        pytest.skip("tomorrow's: --every-choice tries both")
+    skip_unless_has_turn(suite, pytestconfig)
     with fresh_host(suite) as host:
         fresh = files(host)
         put(host, packages.before)
@@ -180,3 +192,16 @@ def owed_over_an_upgrade(host: Systemd, package: Path) -> None:
             lambda: taken(host) + log(host),
         )
     assert "Traceback" not in log(host)
+
+
+@pytest.mark.timeout(600)
+def test_on_arm64(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    skip_unless_has_turn("arm64", pytestconfig)
+    content = tmp_path / "content"
+    content.mkdir()
+    shutil.copy(built_package("arm64"), content / "sockbpf.deb")
+    disk = kept_disk(tmp_path / "disk", content=content)
+    outcome = boot(named("arm64-6.12"), ON_ARM64, timeout_s=400, kept=disk)
+    assert outcome.code == 0, outcome.output + outcome.console[-4000:]
+    assert f"\nsockbpf {__version__}\n" in outcome.output
+    assert "\nready\n" in outcome.output
