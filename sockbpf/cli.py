@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from sockbpf.commands import sockets_options
 from sockbpf.errors import SockbpfError
@@ -18,6 +20,9 @@ from sockbpf.usage import Command, parse, parser
 if TYPE_CHECKING:
     from sockbpf.settings.config import Config
 
+SERVICES = ("run", "store")
+"""Commands whose output is a log, and which write much else."""
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 LOG_S = 1.0
 """How long the end of the process waits until the log is written."""
 
@@ -249,14 +254,29 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command != "run":
             signals.let_go()
-        return COMMANDS[arguments.command].run(arguments)
+        code = COMMANDS[arguments.command].run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except SockbpfError as error:
         logs.last_word(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except Exception:  # noqa: BLE001, the last resort: whatever it is, an exit code
+    except Exception as error:  # noqa: BLE001, the last resort: whatever it is, an exit code
+        if arguments.command not in SERVICES and _is_of_the_output(error):
+            logs.last_word(f"the output cannot be written: {error.strerror}")
+            return 1
         logs.last_word(f"{traceback.format_exc()}sockbpf: unexpected, see above; please report it")
         return 1
+    else:
+        return code
     finally:
         logs.drain(LOG_S)
+
+
+def _is_of_the_output(error: Exception) -> TypeGuard[OSError]:
+    """Whether the standard output takes nothing more; then it gets nothing more, at the end of the process either."""
+    if not isinstance(error, OSError) or error.errno not in UNWRITABLE or error.filename is not None:
+        return False
+    sys.stdout = io.StringIO()
+    return True

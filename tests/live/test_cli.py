@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.command_line import run
-from tests.live.monitoring import start
+from tests.live.monitoring import sockbpf, start
 from tests.live.waiting import until
 
 NOBODY = [
@@ -34,6 +35,19 @@ def test_not_root(config: Path, command: str) -> None:
     assert done.stderr.startswith("needs root, ")
     assert "sudo sockbpf" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words", ["sockets --all", "sockets --summary", "explain -c {config} *:1", "check -c {config}"]
+)
+def test_an_output_that_takes_nothing_is_told_in_a_line(config: Path, words: str) -> None:
+    typed = sockbpf(*words.format(config=config).split())
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(typed, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "the output cannot be written: No space left on device"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
