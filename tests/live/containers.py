@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -109,6 +110,18 @@ def options_of(service: dict[str, Any], settings: Path) -> list[str]:
         f"--network={service['network_mode']}",
         f"--read-only={json.dumps(service['read_only'])}",
     ]
+
+
+def documented(settings: Path) -> list[str]:
+    """Return what docs/container.md tells to type for one container, without `docker run -d`, with these settings."""
+    block = re.search(r"(?ms)^docker run .*?$(?<!\\)", (REPOSITORY / "docs/container.md").read_text())
+    assert block
+    script = 'docker() { printf "%s\\n" "$@"; }\n' + block[0]
+    said = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    words = said.stdout.replace(f"{REPOSITORY}/config.yaml", str(settings)).splitlines()
+    assert words[:2] == ["run", "-d"]
+    limit = words.index("--ulimit")  # of locked memory, which this machine may not set
+    return words[2:limit] + words[limit + 2 :]
 
 
 def command_of(service: dict[str, Any]) -> list[str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import requests
 import yaml
 
-from tests.live.containers import LEFT_OUT, REPOSITORY, Podman, folder_of_a_pod, podman, services
+from tests.live.containers import LEFT_OUT, REPOSITORY, Podman, documented, folder_of_a_pod, podman, services
 from tests.live.monitoring import thresholds
 from tests.live.ports import free_port
 from tests.live.sockets import port, tcp_pair
@@ -27,6 +28,8 @@ from tests.live.waiting import until
 from tests.vm.packages import PackagesError
 
 THRESHOLD = 20_011
+SHORT = {"thresholds": thresholds(THRESHOLD), "hold": "0s", "stalled": {"after": "0s"}}
+STORES_USER = 970
 DAY_S = 86_400
 
 
@@ -39,6 +42,14 @@ def image(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config)
             yield podman(stack, tmp_path_factory.mktemp("podman"))
         except PackagesError as reason:
             pytest.skip(str(reason))
+
+
+def told(url: str, client: socket.socket, server: socket.socket) -> list[dict[str, Any]]:
+    """Return the alerts in the store of this connection's receive queue; none while the store does not answer."""
+    wanted = {"event": "exceeded", "local_port": str(port(server)), "remote_port": str(port(client))}
+    with suppress(requests.ConnectionError):
+        return requests.get(f"{url}/store.json", params=wanted, timeout=30).json()  # type: ignore[no-any-return]
+    return []
 
 
 def settings_of(service: str, folder: Path, url: str, **more: Any) -> Path:
@@ -66,14 +77,8 @@ def test_a_hung_socket_of_the_host_is_told_and_kept(image: Podman, tmp_path: Pat
     url = started_store(image, tmp_path, "store")
     client, server = tcp_pair(stack)
     client.sendall(bytes(THRESHOLD + 1))
-    more = {"thresholds": thresholds(THRESHOLD), "hold": "0s", "stalled": {"after": "0s"}}
-    image.start("monitor", services()["monitor"], settings_of("monitor", tmp_path, url, **more))
-    wanted = {"event": "exceeded", "local_port": str(port(server)), "remote_port": str(port(client))}
-
-    def told() -> list[dict[str, Any]]:
-        return requests.get(f"{url}/store.json", params=wanted, timeout=30).json()  # type: ignore[no-any-return]
-
-    (alert,) = until(told, lambda: image.run("logs", "monitor").stderr)
+    image.start("monitor", services()["monitor"], settings_of("monitor", tmp_path, url, **SHORT))
+    (alert,) = until(lambda: told(url, client, server), lambda: image.run("logs", "monitor").stderr)
     assert (int(alert["size"]), int(alert["pid"])) == (THRESHOLD + 1, os.getpid())
     assert image.health("monitor") == "healthy"
 
@@ -90,11 +95,30 @@ def test_a_hung_socket_of_the_host_is_told_and_kept(image: Podman, tmp_path: Pat
 
 
 @pytest.mark.timeout(400)
+def test_one_container_as_documented_has_a_store_of_its_own(
+    image: Podman, tmp_path: Path, stack: ExitStack
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    settings = settings_of("monitor", tmp_path, url, store={"listen": url.removeprefix("http://")}, **SHORT)
+    client, server = tcp_pair(stack)
+    client.sendall(bytes(THRESHOLD + 1))
+    image.run("run", "--detach", "--name=both", *LEFT_OUT, *documented(settings))
+    (alert,) = until(lambda: told(url, client, server), lambda: image.run("logs", "both").stderr)
+    assert int(alert["pid"]) == os.getpid()
+    pid = image.inspect("both", "{{.State.Pid}}")
+    of_threads = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    assert STORES_USER in {
+        Path(f"/proc/{child}").stat().st_uid for children in of_threads for child in children
+    }
+    image.run("stop", "--time=30", "both")
+
+
+@pytest.mark.timeout(400)
 def test_the_store_takes_a_volume_as_kubernetes_makes_it(image: Podman, tmp_path: Path) -> None:
-    volume = folder_of_a_pod(tmp_path / "volume", 970)
+    volume = folder_of_a_pod(tmp_path / "volume", STORES_USER)
     settings = ["./compose/store.yaml:/etc/sockbpf/config.yaml:ro", f"{volume}:/var/lib/sockbpf-store"]
-    started_store(image, tmp_path, "pod", volumes=settings, user="970:970")
-    assert (volume / "alerts.sqlite").stat().st_uid == 970
+    started_store(image, tmp_path, "pod", volumes=settings, user=f"{STORES_USER}:{STORES_USER}")
+    assert (volume / "alerts.sqlite").stat().st_uid == STORES_USER
 
 
 @pytest.mark.timeout(400)

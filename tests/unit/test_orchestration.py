@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,17 @@ def test_every_file_is_applied(all_of_it: list[Object]) -> None:
     listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
     assert {path.name for path in FOLDER.glob("*.yaml")} == {*listed, "kustomization.yaml"}
     assert {one["metadata"].get("namespace", "sockbpf") for one in all_of_it} == {"sockbpf"}
+
+
+def test_kubectl_puts_it_together(all_of_it: list[Object]) -> None:
+    kubectl = shutil.which("kubectl")
+    if not kubectl:
+        pytest.skip("no kubectl here")
+    said = subprocess.check_output([kubectl, "kustomize", FOLDER], text=True)
+    applied = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(said)}
+    assert applied.keys() == {(one["kind"], one["metadata"]["name"]) for one in all_of_it}
+    for kind, name in (("DaemonSet", "sockbpf"), ("Deployment", "sockbpf-store")):
+        assert container(applied[kind, name])["image"] == "registry.example/sockbpf:latest"
 
 
 def test_what_is_named_is_there(all_of_it: list[Object]) -> None:
