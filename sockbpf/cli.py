@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from sockbpf.commands import sockets_options
 from sockbpf.errors import SockbpfError
 from sockbpf.process import logs, signals
+from sockbpf.process.limits import share_memory
 from sockbpf.usage import Command, parse, parser
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def _no_options(_: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    share_memory()
     config = _load(arguments)
     from sockbpf.commands.run import watch
 

@@ -120,6 +120,7 @@ def _stall(out: Console, alerts: SimpleQueue[Parameters]) -> None:
             reader = _reader(listener)
             try:
                 reader.send_signal(signal.SIGSTOP)
+                os.waitpid(reader.pid, os.WUNTRACED)  # it is stopped from now on, not a moment later
                 out.print(
                     f"[bold]3.[/] a client sends {STALL} bytes to port {port}, whose reader hangs:", end=" "
                 )

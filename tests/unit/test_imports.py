@@ -64,6 +64,7 @@ LATE = {
         *("store.child", "store.serve", "process.user"),
     },
     "commands.top": {"screen.app"},
+    "process.limits": {"ctypes"},
     "plugin.check": {"plugin.of_queues"},
     "monitor.dispatch": {"monitor.metrics"},
     "monitor.build": {"monitor.dispatch"},
