@@ -103,4 +103,5 @@ def check_sockbpf() -> str:
 
 def _see_also(page: Page, *pages: str) -> None:
     page.section("See also")
-    page.paragraph(", ".join(f"`{name[:-3]}`{name[-3:]}" for name in pages) + ", and /usr/share/doc/sockbpf.")
+    page.paragraph(", ".join(f"`{name[:-3]}`{name[-3:]}" for name in pages) + ".")
+    page.paragraph("/usr/share/doc/sockbpf/docs/runbook.md: what to do about each alert.")

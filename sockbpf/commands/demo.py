@@ -50,6 +50,10 @@ with socket.socket(fileno=int(sys.argv[1])) as accepted:
         pass
 """
 
+NEXT = """\
+   what to do about an alert: docs/runbook.md, by its cause
+   to watch this host: sudo sockbpf -c config.yaml"""
+
 Parameters = dict[str, str]
 """The query of one request: an alert."""
 
@@ -96,6 +100,7 @@ def demo() -> int:
             monitor.kill()
             server.shutdown()
     out.print("[bold]5.[/] stopped; nothing is left behind")
+    out.print(NEXT)
     return 0
 
 

@@ -102,6 +102,9 @@ def _doing(of: Symptoms) -> str:
         return ""
     if is_stopped(of.threads):
         return "; it is stopped"
+    stopped = sum(is_stopped((thread,)) for thread in of.threads)
+    if stopped and of.direction is Direction.ACCEPT:
+        return f"; of the {len(of.threads)} threads that share it {stopped} are stopped"
     if any(thread.state == "R" for thread in of.threads):
         return "; it runs"
     one = of.threads[0]

@@ -167,9 +167,12 @@ class Causes:
 
 
 def _readers(notice: Notice, socket: Socket) -> tuple[Thread, ...]:
-    """Return the threads of the owner; if it is stopped, of the processes too that have inherited the socket."""
+    """Return the threads of the owner; if it is stopped, of the processes too that have inherited the socket.
+
+    Of a listener always: a server's workers accept, not the process that has made it.
+    """
     threads = threads_of(notice.pid) if notice.pid else ()
-    if is_stopped(threads):
+    if is_stopped(threads) or (threads and notice.direction is Direction.ACCEPT):
         threads += tuple(each for pid in sharers_of(notice.pid, socket.inode) for each in threads_of(pid))
     return threads
 

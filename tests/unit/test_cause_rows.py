@@ -182,6 +182,14 @@ def test_of_listeners() -> None:
     assert said(ACCEPT, NOW, None, ASLEEP, **stalled) == ("not-accepting", "high")
 
 
+def test_of_a_listener_whose_workers_are_stopped() -> None:
+    """The process that has made it waits for them, and is not to blame."""
+    stalled = {"condition": Condition.STALLED, "facts": Facts(128, 100, drops=0)}
+    found = why(ACCEPT, NOW, None, ASLEEP, STOPPED, STOPPED, **stalled)
+    assert found.cause is Cause.NOT_ACCEPTING
+    assert found.reason.endswith("; of the 3 threads that share it 2 are stopped")
+
+
 def test_a_stall_needs_no_look_before() -> None:
     found = why(RECV, NOW, None, ASLEEP, condition=Condition.STALLED)
     assert (found.cause, found.reason) == (

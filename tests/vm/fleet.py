@@ -36,7 +36,7 @@ class Fleet:
     folder: Path
 
     def play(
-        self, groups: dict[str, list[str]], variables: dict[str, object], *options: str
+        self, groups: dict[str, list[str]], variables: dict[str, dict[str, object]], *options: str
     ) -> tuple[int, str]:
         """Run the playbook; return its exit code and what it said. Variables are by group, `all` among them."""
         children = {

@@ -63,6 +63,7 @@ def skip_unless_has_turn(name: str, pytestconfig: pytest.Config) -> None:
 def fresh_host(suite: str) -> Iterator[Systemd]:
     """Start a host of the release, whose apt has read its archive; at the end nothing is left of it."""
     with running_systemd(fresh_root(suite)) as host:
+        host.run("systemctl", "start", "systemd-tmpfiles-setup.service")  # as at a boot: it clears /tmp
         host.run("apt-get", "update", "-q", net=False)
         yield host
 

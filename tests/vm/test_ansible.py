@@ -21,6 +21,9 @@ from tests.vm.hanging import HUNG, started
 
 TOKEN = "t0kenOfTheFleet"
 GROUPS = {"sockbpf_stores": ["store"], "sockbpf_hosts": ["web1", "web2"]}
+EVENTS = ["exceeded", "ongoing", "cleared", "started", "stopped"]
+"""By `started` it is seen at once whether alerts are taken."""
+
 ASK = """
 import sys, urllib.request
 request = urllib.request.Request(sys.argv[1], headers={"Authorization": f"Bearer {sys.argv[2]}"})
@@ -28,14 +31,20 @@ print(urllib.request.urlopen(request).read().decode())
 """
 
 
-def variables(url: str, **settings: object) -> dict[str, object]:
+def variables(url: str, **settings: object) -> dict[str, dict[str, object]]:
     """Return those of all hosts and of each group, as the example of an inventory has them."""
     token = {"token": {"file": "/etc/sockbpf/token"}}
     return {
         "all": {
             "sockbpf_packages": {"x86_64": str(built_package())},
             "sockbpf_secrets": {"token": TOKEN},
-            "sockbpf_settings": {"url": url, "http": token, "store": {"listen": ""}, **settings},
+            "sockbpf_settings": {
+                "url": url,
+                "http": token,
+                "events": EVENTS,
+                "store": {"listen": ""},
+                **settings,
+            },
         },
         "sockbpf_stores": {
             "sockbpf_store": True,
@@ -72,6 +81,8 @@ def test_rollout(suite: str, tmp_path: Path, pytestconfig: pytest.Config) -> Non
     skip_unless_has_turn(suite, pytestconfig)
     with fleet(suite, ["store", "web1", "web2"], tmp_path) as hosts:
         url = f"http://{hosts.addresses['store']}:8080/alert"
+        code, said = hosts.play(GROUPS, variables(url, heartbeat="30s"), "--check")
+        assert code == 0, said
         code, said = hosts.play(GROUPS, variables(url, heartbeat="30s"))
         assert code == 0, said
         assert [counts["failed"] for counts in recap(said).values()] == [0, 0, 0]
@@ -81,6 +92,8 @@ def test_rollout(suite: str, tmp_path: Path, pytestconfig: pytest.Config) -> Non
         assert code == 0, said
         assert [counts["changed"] for counts in recap(said).values()] == [0, 0, 0], said
         faulty_settings_reach_nobody(hosts, url)
+        faulty_settings_of_the_store_do_not_end_it(hosts, url)
+        nobody_takes_the_alerts(hosts)
 
 
 def alerts_arrive(hosts: Fleet) -> None:
@@ -106,3 +119,21 @@ def faulty_settings_reach_nobody(hosts: Fleet, url: str) -> None:
     for name in ("web1", "web2"):
         told = json.loads(hosts.hosts[name].run("sockbpf", "status", "--json"))
         assert told["state"] == "watching"
+
+
+def faulty_settings_of_the_store_do_not_end_it(hosts: Fleet, url: str) -> None:
+    faulty = variables(url)
+    faulty["sockbpf_stores"] |= {"sockbpf_store_settings": {"url": url, "store": {"listn": "0.0.0.0:8080"}}}
+    code, said = hosts.play(GROUPS, faulty, "--limit=store")
+    assert code != 0
+    assert "did you mean" in said
+    assert hosts.hosts["store"].shown("sockbpf-store.service", "ActiveState") == "active"
+
+
+def nobody_takes_the_alerts(hosts: Fleet) -> None:
+    """See the rollout end at the first host from which nothing is delivered."""
+    wrong = variables(f"http://{hosts.addresses['store']}:8081/alert")
+    wrong["all"] |= {"sockbpf_taken_seconds": 2}
+    code, said = hosts.play(GROUPS, wrong, "--limit=sockbpf_hosts")
+    assert code != 0
+    assert "web2" not in recap(said)
