@@ -77,16 +77,20 @@ $(VENV)/.ready-for-packages: $(VENV)/.ready
 	$(PIP) -e '.[package]'
 	touch $@
 
-# What is built or installed is made of a copy: nothing of a build comes into the checkout, or the other way round.
+# What is installed is made of a copy: nothing of a build comes into the checkout, or the other way round.
 tree:
-	rm -rf build/tree && mkdir -p build/tree
-	cp -r $(PARTS) build/tree/
+	$(SUDO) rm -rf build/tree build/wheel && mkdir -p build/tree
+	cp -r bpf sockbpf pyproject.toml README.md LICENSE LICENSES build/tree/
 	find build/tree -name __pycache__ -prune -exec rm -r {} +
 
 manual: $(VENV)/.ready-for-packages
+	$(SUDO) rm -rf build/manual
 	$(VENV)/bin/python -m package build/manual
 
-deb: tree manual
+# Of the last commit: a token that was written into config.yaml or the inventory here comes into no package.
+deb: manual
+	$(SUDO) rm -rf build/tree && mkdir -p build/tree
+	git -c safe.directory='*' archive HEAD -- $(PARTS) | tar --extract --directory=build/tree
 	dpkg -s $(PACKAGE_TOOLS) >/dev/null 2>&1 || \
 		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		  apt-get install -y -qq --no-install-recommends $(PACKAGE_TOOLS); }
@@ -98,10 +102,10 @@ deb: tree manual
 
 # A virtual environment of its own, which needs no checkout any more.
 install: setup user tree manual
-	rm -f build/wheel/*
-	$(VENV)/bin/pip wheel -q --disable-pip-version-check --no-deps -w build/wheel build/tree
-	$(SUDO) $(PYTHON) -m venv --clear --system-site-packages $(PLACE)
-	$(SUDO) env $(PINNED) $(PLACE)/bin/pip install -q --disable-pip-version-check build/wheel/*.whl
+	$(PINNED) $(VENV)/bin/pip wheel -q --disable-pip-version-check -w build/wheel build/tree
+	$(SUDO) $(PYTHON) -m venv --system-site-packages $(PLACE)
+	for how in --upgrade '--no-deps --force-reinstall'; do $(SUDO) $(PLACE)/bin/pip install -q $$how \
+		--disable-pip-version-check --no-index --find-links=build/wheel sockbpf || exit; done
 	$(SUDO) ln -sf $(PLACE)/bin/sockbpf $(PLACE)/bin/check_sockbpf $(PREFIX)/bin/
 	for page in build/manual/*.[58]; do \
 		$(SUDO) install -D -m 644 -t $(PREFIX)/share/man/man$${page##*.} $$page; done
@@ -124,6 +128,7 @@ uninstall:
 user:
 	@getent passwd sockbpf-store >/dev/null || $(SUDO) useradd --system --user-group --no-create-home \
 		--home-dir /nonexistent --shell /usr/sbin/nologin --comment "sockbpf's store" sockbpf-store
+	@$(SUDO) install -d -m 700 -o sockbpf-store -g sockbpf-store /var/lib/sockbpf-store
 
 # Run again it takes over what has changed, but never the settings.
 service: install

@@ -55,6 +55,7 @@ class Fleet:
             "ANSIBLE_SSH_TRANSFER_METHOD": "piped",
             "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
             "ANSIBLE_HOME": str(self.folder / "home"),
+            "HOME": str(self.folder),
             "LC_ALL": "C.UTF-8",
         }
         done = subprocess.run(

@@ -45,7 +45,7 @@ def fresh_root(suite: str) -> Path:
 
 @cache
 def built_package(architecture: str = "amd64") -> Path:
-    """Build the package of this checkout; once for all tests."""
+    """Build the package of this checkout's last commit; once for all tests."""
     make = ["make", "-s", "-C", str(REPOSITORY), "deb", f"ARCH={architecture}"]
     subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
     (made,) = REPOSITORY.glob(f"build/sockbpf_{__version__}_{architecture}.deb")

@@ -65,9 +65,9 @@ def stored(host: Systemd, path: str) -> list[dict[str, object]]:
     return json.loads(said) if said.startswith("[") else []
 
 
-def test_it_has_no_fault_that_ansible_lint_knows() -> None:
+def test_it_has_no_fault_that_ansible_lint_knows(tmp_path: Path) -> None:
     tools = Path(sys.executable).parent
-    path = {"PATH": f"{tools}:{os.environ['PATH']}", "NO_COLOR": "1"}
+    path = {"PATH": f"{tools}:{os.environ['PATH']}", "NO_COLOR": "1", "HOME": str(tmp_path)}
     lint = [str(tools / "ansible-lint"), "--offline", "--profile=production", "--strict", "ansible"]
     done = subprocess.run(
         lint, cwd=REPOSITORY, env=os.environ | path, capture_output=True, text=True, check=False

@@ -144,6 +144,8 @@ def test_from_installation_to_purge(suite: str, packages: Packages, pytestconfig
         assert "sockbpf" not in host.run("ps", "-eo", "args", check=False)
         assert ELSEWHERE in host.file(SETTINGS).read_text()
         assert host.file("/var/lib/sockbpf/journal").exists()
+        put(host, packages.now)
+        a_store_by_itself(host)
         apt(host, "purge", "sockbpf")
         assert sorted(files(host) - fresh) == []
         assert not host.file("/run/sockbpf").exists()
@@ -161,12 +163,29 @@ def told_by_default(host: Systemd) -> None:
         assert alert["reason"]
 
 
+def a_store_by_itself(host: Systemd) -> None:
+    """Run one beside the monitor, whose restart leaves it its database; a purge has to end it too."""
+    host.file("/etc/sockbpf/store.yaml").write_text("url: http://127.0.0.1:8080/alert\n")
+    host.run("systemctl", "enable", "--now", "sockbpf-store")
+    until(
+        lambda: asked(host, "9") == "[]",
+        lambda: host.run("systemctl", "status", "sockbpf-store", check=False),
+    )
+    host.run("systemctl", "restart", UNIT)
+    owners = host.run("find", "/var/lib/sockbpf-store", "-printf", "%u\\n").split()
+    assert set(owners) == {"sockbpf-store"}
+
+
 def stored(host: Systemd, port: str) -> list[dict[str, object]]:
-    """Ask the store for the crossings of a port."""
+    """Return the crossings of a port that the store has."""
+    said = asked(host, port)
+    return json.loads(said) if said.startswith("[") else []
+
+
+def asked(host: Systemd, port: str) -> str:
     ask = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
     url = f"http://127.0.0.1:8080/store.json?port={port}&event=exceeded"
-    said = host.run("/usr/bin/python3", "-c", ask, url, check=False)
-    return json.loads(said) if said.startswith("[") else []
+    return host.run("/usr/bin/python3", "-c", ask, url, check=False).strip()
 
 
 def owed_over_an_upgrade(host: Systemd, package: Path) -> None:
