@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from tests.live.cgroups import remove_podmans
 from tests.vm.fresh_hosts import fresh_root
 from tests.vm.packages import ROOT_SUITE
 from tests.vm.wheels import wheels
@@ -88,6 +89,7 @@ class Podman:
         """Remove all that it has made."""
         self.run("rm", "--all", "--force", "--volumes", "--time=1", check=False)
         self.run("rmi", "--all", "--force", check=False)
+        remove_podmans()
 
 
 def services() -> dict[str, dict[str, Any]]:

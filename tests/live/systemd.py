@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
+from tests.live.cgroups import removed
 from tests.live.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -99,15 +100,6 @@ class Systemd:
         return found
 
 
-def _removed(group: Path) -> bool:
-    """Remove a control group with all that are in it; return whether that was possible."""
-    with suppress(OSError):  # a process has not ended yet
-        for sub in sorted(filter(Path.is_dir, group.rglob("*")), key=lambda path: -len(path.parts)):
-            sub.rmdir()
-        group.rmdir()
-    return not group.exists()
-
-
 @contextmanager
 def running_systemd(root: Path = Path("/")) -> Iterator[Systemd]:
     """Start one on a root, in which nothing is changed; at the end nothing is left of it."""
@@ -150,6 +142,6 @@ def running_systemd(root: Path = Path("/")) -> Iterator[Systemd]:
             os.kill(pid, signal.SIGKILL)
         process.kill()
         process.wait()
-        until(lambda: _removed(group), "the end of all its processes")
+        until(lambda: removed(group), "the end of all its processes")
         shutil.rmtree(folder)
         log.unlink()

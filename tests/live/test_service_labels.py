@@ -16,6 +16,7 @@ import pytest
 from sockbpf.judge.services import MOST, MOST_OF_A_USER
 from sockbpf.kernel.look.whose import cgroup_root
 from sockbpf.record.service import OTHER
+from tests.live.cgroups import cgroup_made
 from tests.live.hung import BACKLOG, UNREAD, Hung, families, scraped
 from tests.live.monitoring import StartMonitor
 from tests.live.ports import free_port
@@ -68,10 +69,9 @@ def cgroups(stack: ExitStack) -> Path:
         *(of_user / f"evil-{n}.service" for n in range(UNITS)),
     ):
         try:
-            folder.mkdir(parents=True)
+            stack.enter_context(cgroup_made(folder))
         except OSError as fault:
             pytest.skip(f"no cgroup can be made here: {fault}")
-        stack.callback(folder.rmdir)
     return root
 
 
