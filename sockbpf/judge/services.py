@@ -156,30 +156,3 @@ class Services:
             self._drops[key] += sums.drops
             sums.drops = self._drops[key]
         return shown
-
-
-MOST_DROPPERS = 20_000
-"""Of so many sockets it is known how much they have dropped."""
-
-
-class Drops:
-    """How much more a socket has dropped since it was seen last; its own count has no beginning that we know."""
-
-    def __init__(self) -> None:
-        self._before: dict[tuple[int, int], int] = {}
-        self._now: dict[tuple[int, int], int] = {}
-        self._has_looked = False
-
-    def grown(self, place: tuple[int, int], count: int, *, is_always_seen: bool = False) -> int:
-        """Return by how much; 0 of a socket that is seen first, unless each is seen at each look: then it is new."""
-        if len(self._now) >= MOST_DROPPERS:
-            return 0
-        self._now[place] = count
-        unknown = 0 if is_always_seen and self._has_looked else count
-        return max(count - self._before.get(place, unknown), 0)
-
-    def end_look(self) -> None:
-        """Remember this look's counts, and as far as there is room those of sockets that it did not show."""
-        whole = self._before | self._now
-        self._before = whole if len(whole) <= MOST_DROPPERS else self._now
-        self._now, self._has_looked = {}, True

@@ -14,7 +14,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.services import Drops, Service, Services
+from sockbpf.judge.drops import Drops
+from sockbpf.judge.services import Service, Services
 from sockbpf.kernel.look.glance import glance
 from sockbpf.kernel.look.whose import Cgroups, cgroup_root
 from sockbpf.process.life import passing
@@ -63,7 +64,8 @@ class ServiceLooks:
         self._counters = counters
         self._cgroups = Cgroups(cgroup_root())
         self._services = Services()
-        self._drops = Drops()
+        self._datagrams = Drops()
+        self._connections = Drops(shows_all=True)
         self._asking = Lock()
         self._under_way: Future[None] | None = None
         self._next_s = 0.0
@@ -119,8 +121,11 @@ class ServiceLooks:
             accepts.add(row.recv, row.recv, max(row.send, 1))
             accepts.limit += row.send
             if row.detail:
-                accepts.drops += self._drops.grown((netns, row.inode), row.detail.drops, is_always_seen=True)
-        self._drops.end_look()
+                accepts.drops += self._connections.grown((netns, row.inode), row.uid, row.detail.drops)
+        refused = self._datagrams.end_look() + self._connections.end_look(
+            is_whole=not (seen.missed or seen.left_out)
+        )
+        self._counters.add("drops_uncounted", refused)
         for episode in self._episodes():
             socket = episode.socket
             sums = service(places.of_socket(socket), socket.uid).kinds[socket.protocol, episode.direction]
@@ -138,7 +143,7 @@ class ServiceLooks:
             sums = service.kinds[protocol, Direction.RECV]
             sums.add(row.recv, *charged)
             if detail and protocol is Protocol.UDP:
-                sums.drops += self._drops.grown((netns, row.inode), detail.drops)
+                sums.drops += self._datagrams.grown((netns, row.inode), row.uid, detail.drops)
 
     def _episodes(self) -> Iterable[Episode]:
         for each in self._queues:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from sockbpf.counters import Counters
+from sockbpf.judge import drops
 from sockbpf.judge.services import Key, Sums
 from sockbpf.kernel.look.glance import Glance
 from sockbpf.kernel.look.packed import Handed, handed_rows
@@ -38,6 +39,7 @@ class Host:
     listeners: list[Row] = field(default_factory=list)
     fault: Exception | None = None
     missed: list[str] = field(default_factory=list)
+    left_out: int = 0
     waiting: list[Callable[[], None]] = field(default_factory=list)
 
     def glance(self, *_: object, **__: object) -> Glance:
@@ -47,7 +49,7 @@ class Host:
             (NETNS, Protocol.TCP, handed_rows(self.tcp)),
             (NETNS, Protocol.UDP, handed_rows(self.udp)),
         ]
-        return Glance(handed, [(NETNS, row) for row in self.listeners], self.missed)
+        return Glance(handed, [(NETNS, row) for row in self.listeners], self.missed, self.left_out)
 
 
 @pytest.fixture
@@ -106,6 +108,41 @@ def test_an_accept_queue_is_counted_in_connections(host: Host, looks: ServiceLoo
     host.listeners[0] = replace(row, detail=replace(row.detail, drops=4))
     looks._next_s = 0
     assert looked(looks, host)[key].drops == 4
+
+
+@pytest.mark.parametrize("unseen", [{"missed": ["listeners cannot be listed"]}, {"left_out": 1}])
+def test_a_listener_that_no_look_could_see_counts_no_history(
+    host: Host, looks: ServiceLooks, unseen: dict[str, object]
+) -> None:
+    key = (Protocol.TCP, Direction.ACCEPT, "web.service")
+    row = a_row(80, 11, recv=6, send=5, state=LISTEN)
+    assert row.detail
+    for name, value in unseen.items():
+        setattr(host, name, value)
+    looked(looks, host)
+    host.missed, host.left_out = [], 0
+    for dropped, shown in ((1_000_000, 0), (1_000_003, 3)):
+        host.listeners = [replace(row, detail=replace(row.detail, drops=dropped))]
+        looks._next_s = 0
+        assert looked(looks, host)[key].drops == shown
+
+
+def test_datagrams_of_a_crowd_hide_no_drops_of_a_listener(
+    host: Host, looks: ServiceLooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drops, "MOST", 5)
+    monkeypatch.setattr(drops, "MOST_OF_A_USER", 5)
+    key = (Protocol.TCP, Direction.ACCEPT, "web.service")
+    row = a_row(80, 11, recv=6, send=5, state=LISTEN, inode=100)
+    assert row.detail
+    crowd = [a_row(53, recv=1, inode=number) for number in range(1, 9)]
+    shown = []
+    for dropped, host.udp in ((1_000_000, []), (1_000_002, crowd), (1_000_005, crowd), (1_000_009, [])):
+        host.listeners = [replace(row, detail=replace(row.detail, drops=dropped))]
+        looks._next_s = 0
+        shown.append(looked(looks, host)[key].drops)
+    assert shown == [0, 2, 5, 9]
+    assert looks._counters.snapshot()["drops_uncounted"] == 6
 
 
 def test_one_look_is_taken_however_often_it_is_asked_for(host: Host, looks: ServiceLooks) -> None:

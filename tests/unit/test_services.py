@@ -13,7 +13,6 @@ from sockbpf.judge.services import (
     MOST,
     MOST_A_DAY,
     MOST_OF_A_USER,
-    Drops,
     Key,
     Service,
     Services,
@@ -111,17 +110,3 @@ def test_names_are_bounded_at_once_and_in_a_day_and_nothing_is_lost(seed: int) -
         shown_before = names(shown)
         assert sum(now_s - at_s < DAY_S for at_s in first_s.values()) <= MOST_A_DAY
     assert len(first_s) > 2 * MOST_A_DAY, "the bound was reached more than once"
-
-
-def test_drops_are_those_since_a_socket_was_seen_first() -> None:
-    drops = Drops()
-    assert drops.grown((7, 1), 100) == 0
-    assert drops.grown((7, 2), 100, is_always_seen=True) == 0
-    drops.end_look()
-    assert drops.grown((7, 1), 103) == 3
-    assert drops.grown((7, 3), 5) == 0
-    assert drops.grown((7, 4), 5, is_always_seen=True) == 5
-    drops.end_look()
-    drops.end_look()
-    assert drops.grown((7, 1), 104) == 1, "it was empty meanwhile"
-    assert drops.grown((7, 4), 2) == 0, "another socket of that number"

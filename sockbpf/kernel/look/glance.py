@@ -35,6 +35,8 @@ class Glance:
     listeners: list[tuple[int, Row]] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     """A sentence for each thing that could not be looked at."""
+    left_out: int = 0
+    """Network namespaces of which the process or the name was gone; another process may be in them."""
 
 
 def places() -> dict[int, str]:
@@ -63,8 +65,7 @@ def glance(
     which = Which.ALL if empties else Which.NOT_EMPTY
     seen = Glance()
     for number, path in places().items():
-        is_gone = suppress(FileNotFoundError, ProcessLookupError)
-        with _noting(seen, "sockets", number), is_gone, entered(path, number) as netns:
+        with _noting(seen, "sockets", number), _leaving_out(seen), entered(path, number) as netns:
             for protocol in () if listeners_only else protocols:
                 with _noting(seen, f"{protocol.name} sockets", netns):
                     handed = look.handed(protocol, which, progress=progress)
@@ -82,6 +83,14 @@ def _noting(seen: Glance, what: str, netns: int) -> Iterator[None]:
         yield
     except OSError as fault:
         seen.missed.append(f"{what} of network namespace {netns} cannot be listed: {fault.strerror or fault}")
+
+
+@contextmanager
+def _leaving_out(seen: Glance) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, ProcessLookupError):
+        seen.left_out += 1
 
 
 def _see_rest(seen: Glance, netns: int, *, empties: bool) -> None:
