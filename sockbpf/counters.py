@@ -51,7 +51,7 @@ NAMES = {
     "ignored": "exceptions raised where no caller could catch them, each with its place in the log",
     "metrics_failed": "times the metrics could not be served: the port was taken, or serving failed",
     "status_failed": "times `sockbpf status` could not be answered: the socket was taken, or making it failed",
-    "service_looks_failed": "looks at the queues by service, for the metrics, that failed or were not done in time",
+    "service_looks_failed": "looks at queues for the metrics that failed, or were late while no other was to show",
     "drops_uncounted": "times a look for the metrics did not count a socket's drops: there were too many sockets",
     "reload_failed": "times new settings were refused: all the old ones stay in use",
     "log_dropped": "lines of the log that could not be written: a pipe that is full, a disk that is full or hangs",

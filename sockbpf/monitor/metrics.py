@@ -111,7 +111,7 @@ class Metrics:
         if self._looks:
             done = asyncio.wrap_future(self._looks.begin())
             await asyncio.wait([done], timeout=LOOK_S)
-            if not done.done():
+            if not done.done() and not self._looks.latest():
                 self._counters.add("service_looks_failed")
         encode, kind = choose_encoder(accept)
         # mypy: the package says nothing of this method

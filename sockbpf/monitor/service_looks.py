@@ -41,8 +41,12 @@ FRESH_S = 5.0
 SHARE = 0.04
 """The part of a core that looks may take: where one takes long there are fewer."""
 
-OLD_S = 60.0
-"""What a look saw is shown for so long, if none after it works."""
+OLD_S = 180.0
+"""What a look saw is shown for so long, if none after it works.
+
+It is more than two minutes, the longest that is usual from scrape to scrape, and a sweep of very many sockets, for
+which a look waits.
+"""
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 

@@ -184,15 +184,16 @@ WATCHING = Watching("1.2.3", "6.1.0", "poll", {"all": True}, 5.0, is_blind=True,
 
 @dataclass
 class Looks:
-    """Looks that have ended, or never do."""
+    """Looks that have ended, or never do, since the last one or ever."""
 
     done: Future[None]
+    is_first: bool = True
 
     def begin(self) -> Future[None]:
         return self.done
 
     def latest(self) -> tuple[Mapping[Key, Sums], int] | None:
-        return (SUMS, 17) if self.done.done() else None
+        return (SUMS, 17) if self.done.done() or not self.is_first else None
 
 
 def shown_of(standing: Standing) -> dict[str, dict[tuple[str, ...], float]]:
@@ -239,3 +240,14 @@ def test_a_look_that_hangs_is_counted_and_the_rest_is_shown(
     assert shown["sockbpf_queue_bytes"] == shown["sockbpf_services_unnamed"] == {}
     assert shown["sockbpf_open_episodes"] == {(): 10007}
     assert shown["sockbpf_service_looks_failed"] == {(): 1}
+
+
+def test_a_look_that_is_late_is_not_counted_while_an_earlier_one_is_to_show(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "LOOK_S", 0.01)
+    looks = Looks(Future(), is_first=False)
+    standing.metrics.show(lambda: WATCHING, looks)  # type: ignore[arg-type]
+    shown = shown_of(standing)
+    assert shown["sockbpf_services_unnamed"] == {(): 17}
+    assert shown["sockbpf_service_looks_failed"] == {(): 0}
