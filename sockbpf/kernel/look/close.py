@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from sockbpf.kernel.look.netns import NAMED, inside
+from sockbpf.kernel.look.netns import inside, namespaces
 from sockbpf.kernel.look.sock_diag import (
     HEADER,
     INET_DIAG_INFO,
@@ -27,8 +27,6 @@ from sockbpf.record.closeup import Closeup, Memory, Tcp, Timer
 from sockbpf.record.event import Protocol
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from sockbpf.record.event import Socket
 
 REQUEST = struct.Struct("=BBBBI2s2s16s16sIII")  # struct inet_diag_req_v2 with any state and no cookie
@@ -55,6 +53,8 @@ MEMORY = struct.Struct("=4I")
 QUEUED_AT, BACKLOG_AT, DROPS_AT = 20, 28, 32
 NUMBER = struct.Struct("=I")
 TIMERS = frozenset(Timer)
+SEARCH_NS = 10**9
+"""At least so long from one search for namespaces to the next, which reads all of /proc."""
 
 
 class CloseLook:
@@ -64,21 +64,36 @@ class CloseLook:
         self._home = _number("/proc/self/ns/net")
         self._netlink: sockets.socket | None = None
         """In the own namespace. Of others none is kept: it would keep the namespace."""
+        self._paths: dict[int, str] = {}
+        """A way into each namespace, as of the last search."""
+        self._searched_ns = 0
 
     def look(self, socket: Socket, pid: int = 0, *, extensions: int = EXTENSIONS) -> Closeup | None:
         """Return what the kernel says of the socket now; None if it is gone, or cannot be asked for.
 
-        `pid` is a process in the socket's network namespace, if one is known: a way into it. Without extensions there
-        is neither `memory` nor `tcp`, and it takes a third of the time.
+        `pid` is a process in the socket's network namespace, if one is known: a way into it. Without one, as of a
+        connection that nobody has accepted, a way is searched for, at most once a second. Without extensions there is
+        neither `memory` nor `tcp`, and it takes a third of the time.
         """
         with suppress(OSError):
             if socket.netns == self._home:
                 self._netlink = self._netlink or _opened()
                 return _asked(self._netlink, socket, extensions)
-            with _way_into(socket.netns, pid), _opened() as netlink:
+            with inside(self._way_into(socket.netns, pid)), _opened() as netlink:
                 return _asked(netlink, socket, extensions)
         self.close()  # an answer that came late would be taken for that of the next request
         return None
+
+    def _way_into(self, netns: int, pid: int) -> str:
+        """Return a path of the namespace: of the process, its name, or whoever is in it. Raise FileNotFoundError."""
+        if pid and _number(path := f"/proc/{pid}/ns/net") == netns:
+            return path
+        if _number(self._paths.get(netns, "")) != netns and monotonic_ns() - self._searched_ns > SEARCH_NS:
+            self._searched_ns = monotonic_ns()
+            self._paths = namespaces()
+        if _number(path := self._paths.get(netns, "")) == netns:
+            return path
+        raise FileNotFoundError(f"no way into the network namespace {netns}")
 
     def close(self) -> None:
         """Let go of the netlink socket."""
@@ -97,18 +112,6 @@ def _number(path: str) -> int:
     with suppress(OSError):
         return os.stat(path).st_ino
     return 0
-
-
-def _way_into(netns: int, pid: int) -> AbstractContextManager[object]:
-    """Return the way into a namespace: by the process, or by its name. Raise FileNotFoundError."""
-    paths = [f"/proc/{pid}/ns/net"] if pid else []
-    for folder in NAMED:
-        with suppress(OSError):
-            paths += [entry.path for entry in os.scandir(folder)]
-    for path in paths:
-        if _number(path) == netns:
-            return inside(path)
-    raise FileNotFoundError(f"no way into the network namespace {netns}")
 
 
 def _asked(netlink: sockets.socket, socket: Socket, extensions: int) -> Closeup | None:
