@@ -102,10 +102,10 @@ deb: manual
 
 # A virtual environment of its own, which needs no checkout any more.
 install: setup user tree manual
-	$(PINNED) $(VENV)/bin/pip wheel -q --disable-pip-version-check -w build/wheel build/tree
+	$(PINNED) $(VENV)/bin/pip wheel -q --disable-pip-version-check -w build/wheel './build/tree[top]'
 	$(SUDO) $(PYTHON) -m venv --system-site-packages $(PLACE)
 	for how in --upgrade '--no-deps --force-reinstall'; do $(SUDO) $(PLACE)/bin/pip install -q $$how \
-		--disable-pip-version-check --no-index --find-links=build/wheel sockbpf || exit; done
+		--disable-pip-version-check --no-index --find-links=build/wheel 'sockbpf[top]' || exit; done
 	$(SUDO) ln -sf $(PLACE)/bin/sockbpf $(PLACE)/bin/check_sockbpf $(PREFIX)/bin/
 	for page in build/manual/*.[58]; do \
 		$(SUDO) install -D -m 644 -t $(PREFIX)/share/man/man$${page##*.} $$page; done

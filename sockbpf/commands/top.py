@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NO_KEYS = "Ctrl-C ends it; keys need a terminal to read from, and Textual: docs/top.md"
 ONE_FRAME_ROWS = 1000
 """So many lines one frame has at most, where the output is no terminal."""
+ONE_FRAME_COLUMNS = 200
+"""So wide is one frame, where the output is no terminal and COLUMNS says nothing: with reason and addresses."""
 
 
 def top(config: Config, monitor: Path, words: Sequence[str], *, once: bool) -> int:
@@ -48,10 +50,13 @@ def top(config: Config, monitor: Path, words: Sequence[str], *, once: bool) -> i
 
 def _print_one(state: State, looks: LiveLooks) -> int:
     out = Console(highlight=False)
-    height = out.height if out.is_terminal else ONE_FRAME_ROWS
+    height, width = (out.height, out.width) if out.is_terminal else (ONE_FRAME_ROWS, ONE_FRAME_COLUMNS)
+    if "COLUMNS" in os.environ:
+        width = out.width
+    out = Console(highlight=False, width=width)
     state.take(looks.moment(state.wanted))
     with out.capture() as captured:
-        out.print(Group(*state.parts(out.width, height)))
+        out.print(Group(*state.parts(width, height)))
     write(line.rstrip() + "\n" for line in captured.get().splitlines())
     return 0
 

@@ -251,6 +251,14 @@ def test_one_frame_says_why_a_queue_is_over(folder: Path, here: int) -> None:
     assert re.search(r"RECV size .*5003", shown.stdout)
 
 
+def test_one_frame_in_a_pipe_has_room_for_the_reason(folder: Path, here: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = sockbpf("top", "--once", "-c", str(folder / "config.yaml"), "--filter", f"port:{here}", *NOBODY)
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"127.0.0.1:{here}" in shown
+    assert "RECV size" in shown
+
+
 def test_a_filter_that_makes_no_sense_is_refused() -> None:
     refused = run("top", "--once", "--filter", "colour:red")
     assert (refused.returncode, refused.stdout) == (2, "")
