@@ -49,14 +49,12 @@ def top(config: Config, monitor: Path, words: Sequence[str], *, once: bool) -> i
 
 
 def _print_one(state: State, looks: LiveLooks) -> int:
-    out = Console(highlight=False)
-    height, width = (out.height, out.width) if out.is_terminal else (ONE_FRAME_ROWS, ONE_FRAME_COLUMNS)
-    if "COLUMNS" in os.environ:
-        width = out.width
-    out = Console(highlight=False, width=width)
+    says_its_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    out = Console(highlight=False, width=None if says_its_width else ONE_FRAME_COLUMNS)
+    height = out.height if out.is_terminal else ONE_FRAME_ROWS
     state.take(looks.moment(state.wanted))
     with out.capture() as captured:
-        out.print(Group(*state.parts(width, height)))
+        out.print(Group(*state.parts(out.width, height)))
     write(line.rstrip() + "\n" for line in captured.get().splitlines())
     return 0
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """The state of the eyes: by hooks or without, what no hook sees, when all sockets were looked at last."""
+    """How the monitor watches: by hooks or without, what no hook sees, when all sockets were looked at last."""
 
     version: str
     kernel: str

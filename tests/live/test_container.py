@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -24,18 +23,18 @@ from tests.live.containers import LEFT_OUT, REPOSITORY, Podman, documented, fold
 from tests.live.monitoring import thresholds
 from tests.live.ports import free_port
 from tests.live.sockets import port, tcp_pair
+from tests.live.turns import today
 from tests.live.waiting import until
 from tests.vm.packages import PackagesError
 
 THRESHOLD = 20_011
 SHORT = {"thresholds": thresholds(THRESHOLD), "hold": "0s", "stalled": {"after": "0s"}}
 STORES_USER = 970
-DAY_S = 86_400
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Podman]:
-    if int(time.time() // DAY_S) % 2 and not pytestconfig.getoption("--image"):
+    if today() % 2 and not pytestconfig.getoption("--image"):
         pytest.skip("tomorrow's: --image builds it today")
     with ExitStack() as stack:
         try:

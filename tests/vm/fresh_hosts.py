@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,6 +13,7 @@ import pytest
 
 from sockbpf import __version__
 from tests.live.systemd import REPOSITORY, Systemd, running_systemd
+from tests.live.turns import today
 from tests.vm.packages import CACHE, PackagesError, made_once, mirror
 
 SUITES = ("bookworm", "trixie")
@@ -22,8 +22,6 @@ TURNS = (*SUITES, "arm64")
 
 INCLUDED = "systemd,systemd-sysv,iproute2,python3,python3-apt,sudo"
 """What every host has that is managed by Ansible."""
-
-DAY_S = 86_400
 
 
 def fresh_root(suite: str) -> Path:
@@ -54,7 +52,7 @@ def built_package(architecture: str = "amd64") -> Path:
 
 def skip_unless_has_turn(name: str, pytestconfig: pytest.Config) -> None:
     """Leave a test out if it is not today's turn of a release, or of arm64; `--every-choice` tries all."""
-    is_today = TURNS.index(name) == time.time() // DAY_S % len(TURNS)
+    is_today = TURNS.index(name) == today() % len(TURNS)
     if not is_today and not pytestconfig.getoption("--every-choice"):
         pytest.skip("another day's: --every-choice tries all")
 

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 
+from tests.live.turns import today
 from tests.vm.boot import boot
 from tests.vm.kernels import CHOICES, KERNELS, Choice, choices
 from tests.vm.results import RESULTS, Result
 
-DAY_S = 86_400
 TEST_S = 480
 """How long the command may take; a third of it is enough on two cores with nothing else to do."""
 
@@ -63,7 +62,7 @@ CHECK = "python3 -m sockbpf check -c config.yaml"
 
 def causes_of(kernel: str) -> str:
     """Return the scenes of causes that are this kernel's today."""
-    turn = list(IN_TURNS).index(kernel) + int(time.time() // DAY_S)
+    turn = list(IN_TURNS).index(kernel) + today()
     return " ".join(CAUSES[turn % 2 :: 2])
 
 
@@ -91,7 +90,7 @@ def run(choice: Choice, command: str) -> tuple[int | None, str]:
 def has_turn(choice: Choice) -> bool:
     """Tell whether a choice is today's: what a kernel chooses itself always, every second one of its others."""
     others = [other for other in choices(choice.kernel) if not other.is_own]
-    turn = KERNELS.index(choice.kernel) + int(time.time() // DAY_S)
+    turn = KERNELS.index(choice.kernel) + today()
     return choice.is_own or (others.index(choice) + turn) % 2 == 0
 
 

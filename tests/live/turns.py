@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Whose turn it is, of what is tried in part each day."""
+
+from __future__ import annotations
+
+import time
+
+DAY_S = 86_400
+
+
+def today() -> int:
+    """Return the number of this day, which is one more tomorrow."""
+    return int(time.time() // DAY_S)
