@@ -23,6 +23,7 @@ from sockbpf.process.life import late
 from sockbpf.record.alert import ONGOING, alert_of, seconds_text
 from sockbpf.record.field import Kind
 from sockbpf.record.fields import BY_NAME, parameters
+from sockbpf.record.labels import text_of
 from sockbpf.settings.fields import written
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class Status:
             "repeat": longest_s if ONGOING in config.events else 0,
             "heartbeat": config.heartbeat,
             "open_episodes": sum(len(each.open) for each in (*self.queues, *self.listeners)),
+            **({"labels": text_of(config.labels)} if config.labels else {}),
             **({"silences": silences} if (silences := self.silencing.silences.summary()) else {}),
             **({} if lost_ago_s is None else {"lost_ago": round(lost_ago_s, 3)}),
         }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OF_INCIDENTS = ("incident", "open", "service", "summary")
 """Fields that a webhook has besides those of an alert."""
 
-OF_RUNS = ("version", "kernel", "unseen", "silences", "open_episodes")
+OF_RUNS = ("version", "kernel", "unseen", "silences", "labels", "open_episodes")
 """Fields of `started`, `stopped` and `heartbeat`."""
 
 KNOWN = (*BY_NAME, *OF_INCIDENTS, *OF_RUNS)

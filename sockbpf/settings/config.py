@@ -42,6 +42,7 @@ from sockbpf.settings.fields import (
     power_of_two,
     whole,
 )
+from sockbpf.settings.host_labels import HostLabels
 from sockbpf.settings.http import HttpOptions, one_login
 from sockbpf.settings.owner import OwnerSettings
 from sockbpf.settings.rates import DEFAULT as RATES
@@ -225,6 +226,7 @@ class Config(Section):
     rates: RatesSettings = RATES
     owner: OwnerSettings = OwnerSettings()
     heartbeat: Annotated[float, duration("0s"), AfterValidator(none_or_a_second)] = 0.0
+    labels: HostLabels = Field(default={})
     metrics: Annotated[MetricsSettings, AtStart()] = MetricsSettings()
     status: Annotated[StatusSettings, AtStart()] = StatusSettings()
     journal: Annotated[JournalSettings, AtStart()] = JournalSettings()

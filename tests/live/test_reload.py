@@ -109,7 +109,8 @@ def test_heartbeat_and_metrics_say_the_same(
     start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
 ) -> None:
     listen = f"127.0.0.1:{free_port()}"
-    monitor = start_monitor(thresholds=thresholds(20_011), heartbeat="1s", metrics={"listen": listen})
+    settings = {"thresholds": thresholds(20_011), "heartbeat": "1s", "metrics": {"listen": listen}}
+    monitor = start_monitor(**settings, labels={"role": "db", "dc": "fra1"})
     client, server = tcp_pair(stack)
     client.sendall(bytes(UNREAD))
     told = receiver.first(event="exceeded", local_port=port(server), type="RECV")
@@ -117,6 +118,7 @@ def test_heartbeat_and_metrics_say_the_same(
     until(lambda: int(receiver.alerts(event="heartbeat")[-1]["seq"]) >= int(told["seq"]), "one after it")
     beat = receiver.alerts(event="heartbeat")[-1]
     assert int(beat["open_episodes"]) >= 1
+    assert beat["labels"] == "dc=fra1;role=db"
     assert beat["lost_submit"] == beat["dropped"] == beat["given_up"] == "0"
     with urllib.request.urlopen(f"http://{listen}/metrics") as answer:
         shown = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
@@ -124,6 +126,8 @@ def test_heartbeat_and_metrics_say_the_same(
     assert float(shown["sockbpf_open_episodes"]) >= 1
     assert float(shown['sockbpf_owed{destination="http"}']) <= 1
     assert float(shown['sockbpf_crossing_to_delivered_seconds_count{destination="http"}']) >= 1
+    change(monitor, labels={"role": "a;b=c"})
+    until(lambda: receiver.alerts(event="heartbeat")[-1]["labels"] == "role=a%3Bb=c", "the other labels")
     assert monitor.stop() == 0
 
 

@@ -193,8 +193,10 @@ def test_a_host_says_what_its_monitor_told(emptied: Store) -> None:
         2,
         event="heartbeat",
         **ABOUT | counts | {"kernel": "k" * 999, "retried": "many", "sweeps": -1},
+        labels="role=a%3Bb=c;dc=fra1;no;9=9;x=",
     )
     (host,) = ask(emptied, "/hosts")["hosts"]
+    assert host["labels"] == {"dc": "fra1", "role": "a;b=c"}
     assert host["counters"] == {"delivered": 7, "lost_submit": 3, "dropped": 2}
     assert (host["lost"], host["open"], host["kernel"]) == (5, 4, "k" * 256)
     assert host["lost_at"] == NOW_S - 50 + 2 - 5.5

@@ -123,9 +123,10 @@ def test_a_database_without_the_latest_columns_gets_them(start: StartStore, data
     with engine.begin() as connection:
         connection.execute(text("alter table episode drop column before"))
         connection.execute(text("alter table host drop column silences"))
-        connection.execute(text(f"update store_edition set edition = {EDITION - 2}"))
+        connection.execute(text("alter table host drop column labels"))
+        connection.execute(text(f"update store_edition set edition = {EDITION - 3}"))
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(f"pragma user_version = {EDITION - 2}")
+            connection.exec_driver_sql(f"pragma user_version = {EDITION - 3}")
     engine.dispose()
     store = start(database)
     (before,) = find(store, "/episodes")

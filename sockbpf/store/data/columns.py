@@ -28,7 +28,7 @@ def column_of(name: str) -> str:
 LATER_COLUMNS = tuple(map(column_of, LATER))
 LATER_OF_EPISODES = ("seq", "ended_by", "trusted", "stamps", "before")
 """Further columns that were added to episodes later; they are no fields of what an alert says of its episode."""
-LATER_OF_HOSTS = ("silences",)
+LATER_OF_HOSTS = ("silences", "labels")
 """Columns that were added to hosts later."""
 _READERS = tuple((name, column_of(name), OF_COLUMN[kind]) for name, kind in KINDS.items())
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 
 from sockbpf.counters import LOSSES
 from sockbpf.record.alert import STOPPED
+from sockbpf.record.labels import labels_of
 from sockbpf.store.data.runs import TRUST_OF_EPISODE
 from sockbpf.store.data.schema import EPISODE, HOST
 from sockbpf.store.data.states import HEARD_OF, OVER, SILENT, state_of_episode, state_of_host
@@ -102,6 +103,7 @@ def shown_host(row: Mapping[str, Any]) -> dict[str, Any]:
         "lost": sum(counters.get(name, 0) for name in LOSSES) if row["counters"] else None,
         "lost_at": lost_at,
         "blind": blindness(row),
+        "labels": labels_of(row["labels"] or ""),
         "counters": counters,
         "trusted": bool(row["trusted"]),
     }

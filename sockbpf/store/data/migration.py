@@ -180,10 +180,14 @@ def _add_before(connection: Connection) -> None:
     _add(connection, EPISODE.c.before)
 
 
-def _add_silences(connection: Connection) -> None:
-    """Add the silences of hosts, unless the table was made just now."""
-    if HOST.c.silences.name not in {each["name"] for each in inspect(connection).get_columns(HOST.name)}:
-        _add(connection, HOST.c.silences)
+def _add_to_hosts(column: Column[Any]) -> Callable[[Connection], None]:
+    """Return the step that adds this column to the hosts, unless the table was made just now."""
+
+    def step(connection: Connection) -> None:
+        if column.name not in {each["name"] for each in inspect(connection).get_columns(HOST.name)}:
+            _add(connection, column)
+
+    return step
 
 
 BEFORE_HOSTS = 17
@@ -195,7 +199,8 @@ STEPS: tuple[Callable[[Connection], None], ...] = (
     *map(_add_column_of, LATER[:BEFORE_HOSTS]),
     _add_hosts,
     _add_before,
-    _add_silences,
+    _add_to_hosts(HOST.c.silences),
+    _add_to_hosts(HOST.c.labels),
     *map(_add_column_of, LATER[BEFORE_HOSTS:]),
 )
 """STEPS[n] changes edition n into n + 1; the first makes all tables of this edition in an empty database."""

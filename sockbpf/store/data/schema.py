@@ -31,9 +31,9 @@ from sockbpf.store.data.columns import COLUMNS, KINDS, LATER, column_of
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
-EDITION = 2 + len(LATER) + 3
+EDITION = 2 + len(LATER) + 4
 """The number of this layout of the tables, which the database keeps: each later column of a field is one more, and so
-are the hosts, which came with the state of episodes, what the alert before the latest one said, and silences."""
+are the hosts, which came with the state of episodes, what the alert before the latest one said, silences, labels."""
 
 ANYBODY = "trusted = 0 or (trusted is null and key is null)"
 """SQL: an entry that anybody on this host may have sent. The first edition did not keep who sent an entry: of its
@@ -182,6 +182,7 @@ HOST = Table(
     Column("counters", Text),
     Column("digest", LargeBinary),
     Column("silences", Text),
+    Column("labels", Text),
     Index("host_heard", "heard"),
 )
 """What each host has told of itself, a row for what is trusted and one for what is not: data/words.py."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sockbpf.counters import NAMES
 from sockbpf.record.alert import HEARTBEAT, STARTED, STOPPED
+from sockbpf.record.labels import labels_of, text_of
 from sockbpf.store.data.values import MOST_INTEGER, searchable, seconds_or_none
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ MOST_UNSEEN = 1024
 
 WORD = ("last", "is_last", "seq", "event", "run")
 START = ("started", "started_run")
-ABOUT = ("about_at", "version", "kernel", "mode", "unseen", "repeat", "heartbeat", "silences")
+ABOUT = ("about_at", "version", "kernel", "mode", "unseen", "repeat", "heartbeat", "silences", "labels")
 COUNTS = ("counts_at", "open", "lost_ago", "counters")
 GROUPS = (WORD, START, ABOUT, COUNTS)
 """The columns that are kept together, the time of the report first."""
@@ -58,6 +59,7 @@ def _about(body: Mapping[str, Any]) -> dict[str, Any]:
         "repeat": seconds_or_none(body.get("repeat")),
         "heartbeat": seconds_or_none(body.get("heartbeat")),
         "silences": searchable(str(body.get("silences", "")), MOST_UNSEEN) or None,
+        "labels": text_of(labels_of(str(body.get("labels", "")))) or None,
     }
 
 

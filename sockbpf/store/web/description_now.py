@@ -101,6 +101,7 @@ OF_A_HOST = _object(
     lost={**WHOLE_OR_NULL, "description": "the sum of its counters of losses"},
     lost_at={**TIME_OR_NULL, "description": "Unix time of the last loss"},
     blind={"type": "array", "items": TEXT, "description": "why it may not see all that is over"},
+    labels={"type": "object", "additionalProperties": TEXT, "description": "as its settings have them"},
     counters={"type": "object", "additionalProperties": WHOLE, "description": "those of it that are not 0"},
     trusted={"type": "boolean"},
 )
