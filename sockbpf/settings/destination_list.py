@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
 from sockbpf.record.alert import HEARTBEAT
-from sockbpf.settings.destinations import ALL_EVENTS, MODELS, AnyDestination, HttpSettings
+from sockbpf.settings.destinations import ALL_EVENTS, MODELS, AnyDestination, HttpSettings, OtlpSettings
 from sockbpf.settings.secret import HIDDEN, hidden
 
 if TYPE_CHECKING:
@@ -40,12 +40,19 @@ def every_destination(value: object, settings: Mapping[str, Any]) -> tuple[AnyDe
     for place, item in enumerate(value):
         if model := MODELS.get(_type(item) or ""):
             try:
-                found.append(model.model_validate({**limits, **item}))
+                found.append(_labelled(model.model_validate({**limits, **item}), settings.get("labels", {})))
             except ValidationError as error:
                 faults += [_below(place, each) for each in error.errors()]
     if faults:
         raise ValidationError.from_exception_data("destinations", faults, hide_input=True)
     return tuple(found)
+
+
+def _labelled(its: AnyDestination, labels: Mapping[str, str]) -> AnyDestination:
+    """Return the settings, those of a receiver of OTLP with the labels of this host in its resource."""
+    if not isinstance(its, OtlpSettings) or not labels:
+        return its
+    return its.model_copy(update={"resource": {**labels, **its.resource}})
 
 
 def _type(item: object) -> str | None:

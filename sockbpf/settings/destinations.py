@@ -26,6 +26,7 @@ from sockbpf.settings.body import json_template
 from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
 from sockbpf.settings.http import HttpOptions, one_login
 from sockbpf.settings.naming import Name
+from sockbpf.settings.otlp import OtlpOptions, endpoint
 from sockbpf.settings.secret import secret, unless_plain
 
 ALL_EVENTS = (*EVENTS, *OF_MONITOR)
@@ -207,6 +208,22 @@ class PagerDutySettings(DestinationSettings):
     )
 
 
+class OtlpSettings(OtlpOptions, DestinationSettings):
+    """A receiver of OTLP over HTTP; `url` is what stands before /v1/logs."""
+
+    type: Literal["otlp"] = "otlp"
+    name: Name = "otlp"
+    url: Annotated[str, PlainValidator(unless_plain(endpoint))] = Field(
+        repr=False, description="where OTLP is received over HTTP, such as http://127.0.0.1:4318"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _one_login(cls, url: str, info: ValidationInfo) -> str:
+        one_login(url, info.data.get("token"), info.data.get("headers", ()))
+        return url
+
+
 AnyDestination = (
     HttpSettings
     | FileSettings
@@ -216,6 +233,7 @@ AnyDestination = (
     | ZabbixSettings
     | WebhookSettings
     | PagerDutySettings
+    | OtlpSettings
 )
 MODELS: Mapping[str, type[AnyDestination]] = {
     "http": HttpSettings,
@@ -226,5 +244,6 @@ MODELS: Mapping[str, type[AnyDestination]] = {
     "zabbix": ZabbixSettings,
     "webhook": WebhookSettings,
     "pagerduty": PagerDutySettings,
+    "otlp": OtlpSettings,
 }
 """Type -> the model of its settings."""

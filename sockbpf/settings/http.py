@@ -97,21 +97,14 @@ Token = Annotated[str | None, _unless_empty(secret(_token))]
 Certificates = Annotated[Path | None, _unless_empty(_certificates)]
 
 
-class HttpOptions(Section):
-    """`ca_file` takes the place of the public authorities; the file of `client_cert` may have its key in it too.
-
-    `token` is sent as `Authorization: Bearer`. The values of the headers and the token are secret.
-    """
+class TlsOptions(Section):
+    """`ca_file` takes the place of the public authorities; the file of `client_cert` may have its key in it too."""
 
     ca_file: Certificates = None
     client_cert: Certificates = None
     client_key: Annotated[Path | None, _unless_empty(absolute_path)] = Field(
         default=None, validate_default=True
     )
-    headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(_each_once)] = Field(
-        default={}, repr=False
-    )
-    token: Token = Field(default=None, repr=False)
 
     @field_validator("client_key")
     @classmethod
@@ -125,6 +118,15 @@ class HttpOptions(Section):
         elif key and "client_cert" in info.data:
             raise ValueError("expected client_cert beside it")
         return key
+
+
+class HttpOptions(TlsOptions):
+    """`token` is sent as `Authorization: Bearer`. The values of the headers and the token are secret."""
+
+    headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(_each_once)] = Field(
+        default={}, repr=False
+    )
+    token: Token = Field(default=None, repr=False)
 
     @field_validator("token")
     @classmethod

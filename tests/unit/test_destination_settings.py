@@ -21,6 +21,7 @@ from sockbpf.settings.destinations import (
     AlertmanagerSettings,
     FileSettings,
     HttpSettings,
+    OtlpSettings,
     PagerDutySettings,
     SlackSettings,
     SyslogSettings,
@@ -93,6 +94,7 @@ destinations:
   - {{type: alertmanager, url: http://127.0.0.1:9093/under, labels: {{team: net, site: 'a b'}}}}
   - {{type: webhook, url: 'http://h/x', headers: {{X-Key: k}}, body: {{a: '{{size}}', b: ['{{{{x}}}}', '{{3}}']}}}}
   - {{type: pagerduty, routing_key: {"k" * 32}}}
+  - {{type: otlp, url: 'http://h:4318', token: t, resource: {{a.b: c}}, compression: none}}
   - {{type: zabbix, address: 127.0.0.1:10051}}
   - {{type: zabbix, name: proxy, address: '[2001:DB8::1]:10052', host: web 1}}
 """,
@@ -136,12 +138,28 @@ destinations:
             **limits,
         ),
         PagerDutySettings(name="pagerduty", routing_key="k" * 32, **limits),
+        OtlpSettings(
+            name="otlp", url="http://h:4318", token="t", resource={"a.b": "c"}, compression="none", **limits
+        ),
         ZabbixSettings(name="zabbix", address=HostPort("127.0.0.1", 10051), host="", **limits),
         ZabbixSettings(name="proxy", address=HostPort("2001:db8::1", 10052), host="web 1", **limits),
     )
     assert found[3].model_dump()["address"] == ("unix", "/dev/log", 0)
     with pytest.raises(ValidationError):
         found[1].rate = 5.0
+
+
+def test_the_labels_of_the_host_are_in_the_resource(file: Path) -> None:
+    (_, its) = destinations(
+        file,
+        f"""\
+url: {URL}
+labels: {{dc: fra1, role: db}}
+destinations: [{{type: otlp, url: 'http://h', resource: {{role: web, a.b: c}}}}]
+""",
+    )
+    assert isinstance(its, OtlpSettings)
+    assert its.resource == {"dc": "fra1", "role": "web", "a.b": "c"}
 
 
 def test_the_facilities_are_those_that_syslog_has() -> None:
@@ -153,6 +171,7 @@ def test_every_type_can_be_made(file: Path) -> None:
         "http": "name: second, url: 'http://h/'", "file": "path: /x", "syslog": "name: s",
         "slack": "url: 'http://h/'", "alertmanager": "url: 'http://h'", "zabbix": "address: 'h:10051'",
         "webhook": "url: 'http://h/'", "pagerduty": f"routing_key: {'k' * 32}",
+        "otlp": "url: 'http://h:4318'",
     }  # fmt: skip
     items = "".join(f"  - {{type: {kind}, {keys}}}\n" for kind, keys in needed.items())
     assert MODELS.keys() == MAKERS.keys()
@@ -299,6 +318,26 @@ BAD_ITEMS = {
     "webhook-many": (
         f"- {{type: webhook, url: 'http://h/', body: {{a: '{'{size}' * 201}'}}}}",
         " > body: expected at most 200 placeholders",
+    ),
+    "otlp-no-url": (
+        "- {type: otlp}",
+        " > url: required, where OTLP is received over HTTP, such as http://127.0.0.1:4318",
+    ),
+    "otlp-url-of-logs": (
+        "- {type: otlp, url: 'http://h/v1/logs/'}",
+        " > url: expected the url that stands before /v1/logs, such as http://127.0.0.1:4318, got 'http://h/v1/logs/'",
+    ),
+    "otlp-attribute": (
+        "- {type: otlp, url: 'http://h', resource: {'a b': x}}",
+        " > resource > 'a b': expected names of attributes such as deployment.environment.name, got 'a b'",
+    ),
+    "otlp-attribute-value": (
+        "- {type: otlp, url: 'http://h', resource: {a: \"x\\ny\"}}",
+        " > resource > a: expected the value of an attribute, one line of at most 256 characters, got 'x\\ny'",
+    ),
+    "otlp-attributes": (
+        f"- {{type: otlp, url: 'http://h', resource: {{{', '.join(f'a{n}: x' for n in range(33))}}}}}",
+        " > resource: expected at most 32 attributes",
     ),
     "pagerduty-no-key": (
         "- {type: pagerduty}",

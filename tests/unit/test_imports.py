@@ -46,6 +46,8 @@ FOR_ALL = {"__init__", "counters", "errors", "usage"}
 
 ONLY_IN = {
     "bcc": {"kernel.build"},
+    "google": {"delivery.destinations"},
+    "opentelemetry": {"delivery.destinations"},
     "prometheus_client": {"monitor", "store.web"},
     "pydantic": {"settings"},
     "requests": {"delivery.destinations"},
@@ -64,6 +66,7 @@ LATE = {
         *("store.child", "store.serve", "process.user"),
     },
     "commands.top": {"screen.app"},
+    "delivery.destinations.otlp_post": {"delivery.destinations.otlp_wire"},
     "process.limits": {"ctypes"},
     "plugin.check": {"plugin.of_queues"},
     "monitor.dispatch": {"monitor.metrics"},

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The HTTP POST of a JSON value; any answer 2xx means that it is delivered."""
+"""The HTTP POST of a JSON value, where any answer 2xx means that it is delivered; or of bytes, for an answer."""
 
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +21,52 @@ from sockbpf.delivery.transport import TransportError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator, Mapping
 
     from sockbpf.settings.http import HttpOptions
+
+REPEATED = frozenset({307, 308})
+"""The redirects after which the same request is sent to another place; all others would make a GET of it."""
+
+REDIRECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a receiver answered; `kind` is the media type of the body, in lower case, empty if it does not say."""
+
+    status: int
+    kind: str
+    retry_after_s: float | None
+    body: bytes | None
+    """As it was sent; None if it is longer than what was to be kept of it."""
+
+
+class _Kept:
+    """A hook of requests that keeps an answer's body, at most `most` bytes, where `drain` throws it away."""
+
+    def __init__(self, late: threading.Event, most: int) -> None:
+        self._late = late
+        self._most = most
+        self.body: bytes | None = b""
+
+    def __call__(self, response: requests.Response, *_: object, **__: object) -> None:
+        read = b""
+        with response:
+            while len(read) <= self._most:
+                more = response.raw.read(self._most + 1 - len(read), decode_content=False)
+                if not more:
+                    break
+                read += more
+        if self._late.is_set():  # what was cut in the middle looks as if it ended there
+            raise requests.Timeout
+        self.body = read if len(read) <= self._most else None
 
 
 class HttpPost:
     """POSTs to `url` on connections that are kept alive; times are bounded as in HttpGet. Errors show `shown`.
 
-    Redirects are not followed: most of them would turn the POST into a GET, whose answer 2xx proves nothing.
+    `post` follows no redirect: most of them would turn the POST into a GET, whose answer 2xx proves nothing.
     """
 
     def __init__(self, url: str, timeout_s: float, *, shown: str, options: HttpOptions | None = None) -> None:
@@ -62,10 +102,47 @@ class HttpPost:
 
     def post(self, value: Any) -> None:
         """Return on 2xx. Raise TransportError on any other status and on every failure before an answer."""
+        with self._bounded() as late:
+            answer = self._send(self._url, partial(drain, late), json=value)
+        if not 200 <= answer.status_code < 300:  # noqa: PLR2004  the 2xx of HTTP
+            raise TransportError(
+                f"POST {self._shown}: answered {answer.status_code}",
+                permanent=answer.status_code in PERMANENT,
+                retry_after_s=retry_after_s(answer.headers.get("Retry-After"), time.time()),
+            )
+
+    def exchange(self, data: bytes, headers: Mapping[str, str], most: int) -> Answer:
+        """Post bytes and return the answer, of its body at most `most` bytes. Raise TransportError if there is none.
+
+        What repeats the request elsewhere is followed within the host of the url, which alone gets token and headers.
+        """
+        url = self._url
+        with self._bounded() as late:
+            for _ in range(1 + REDIRECTS):
+                kept = _Kept(late, most)
+                answer = self._send(url, kept, data=data, headers=headers)
+                to = str(answer.next.url) if answer.status_code in REPEATED and answer.next else ""
+                if not to or self._session.should_strip_auth(url, to):  # type: ignore[no-untyped-call]
+                    break
+                url = to
+        return Answer(
+            answer.status_code,
+            answer.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+            retry_after_s(answer.headers.get("Retry-After"), time.time()),
+            kept.body,
+        )
+
+    def close(self) -> None:
+        self._deadline.close_gently()
+        self._session.close()
+
+    @contextmanager
+    def _bounded(self) -> Iterator[threading.Event]:
+        """Bound a request by the timeout, and make a TransportError of every failure before an answer."""
         try:
             with self._deadline.bounded(self._timeout_s) as late:
                 try:
-                    answer = self._post(value, late)
+                    yield late
                 except (
                     requests.RequestException,
                     urllib3.exceptions.HTTPError,
@@ -79,25 +156,15 @@ class HttpPost:
                     raise TransportError(f"POST {self._shown}: {reason}", absent=absent) from None
         finally:
             self._session.cookies.clear()
-        if not 200 <= answer.status_code < 300:  # noqa: PLR2004  the 2xx of HTTP
-            raise TransportError(
-                f"POST {self._shown}: answered {answer.status_code}",
-                permanent=answer.status_code in PERMANENT,
-                retry_after_s=retry_after_s(answer.headers.get("Retry-After"), time.time()),
-            )
 
-    def close(self) -> None:
-        self._deadline.close_gently()
-        self._session.close()
-
-    def _post(self, value: Any, late: threading.Event) -> requests.Response:
+    def _send(self, url: str, hook: Any, **what: Any) -> requests.Response:
         return self._session.post(
-            self._url,
-            json=value,
-            hooks={"response": partial(drain, late)},
+            url,
+            hooks={"response": hook},
             allow_redirects=False,
             stream=True,
             timeout=self._timeout_s,
             proxies=self._proxies,
             verify=self._verify,
+            **what,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.delivery.destinations.alertmanager import Alertmanager
 from sockbpf.delivery.destinations.http_get import HttpGet
 from sockbpf.delivery.destinations.json_lines import JsonLines
+from sockbpf.delivery.destinations.otlp import Otlp
 from sockbpf.delivery.destinations.pagerduty import PagerDuty
 from sockbpf.delivery.destinations.slack import Slack
 from sockbpf.delivery.destinations.syslog import Syslog
@@ -32,6 +33,7 @@ MAKERS: Mapping[str, Callable[[Any], Destination]] = {
     "zabbix": lambda its: Zabbix(address=its.address, host=its.host, timeout_s=its.timeout),
     "webhook": Webhook,
     "pagerduty": PagerDuty,
+    "otlp": Otlp,
 }
 """Type, as in the settings -> what makes a destination of its settings."""
 
