@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, select
 
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.filters import parse
+from sockbpf.store.data.host_filters import HostFilter
 from sockbpf.store.data.hosts_now import find_hosts
 from sockbpf.store.data.joining import change_of
 from sockbpf.store.data.known_rows import KnownRows
@@ -101,7 +102,7 @@ def test_the_order_makes_no_difference(stores: list[Engine], request: pytest.Fix
                 write(connection, [each.entry() for each in some])
                 if dice.random() < 0.3:
                     damage(connection, dice)
-        repaired(stores[0], lambda connection: find_hosts(connection, KnownRows(), NOW_S, 9))
+        repaired(stores[0], lambda connection: find_hosts(connection, KnownRows(), NOW_S, HostFilter(9)))
         rows = repaired(stores[1], lambda connection: find_episodes(connection, EVERY, NOW_S))
         found = {
             (row["host"], row["id"]): (row["state"], row["end"], row["unit"], row["alerts"])

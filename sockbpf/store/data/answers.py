@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    Answer = tuple[bytes, str]
+    """A body, and where the next page is."""
+
 FRESH_S = 1.0
 """For so long at most: what is over, or silent, changes with the time too."""
 MOST = 4
@@ -21,17 +24,17 @@ MOST_BYTES = 2 * 1024 * 1024
 KEY = "answers"
 
 
-def answer_of(connection: Connection, question: Hashable, make: Callable[[], bytes]) -> bytes:
+def answer_of(connection: Connection, question: Hashable, make: Callable[[], Answer]) -> Answer:
     """Return what `make` makes of the database, or has made on this connection if it has not changed since."""
     version, now_s = _version(connection), time.monotonic()
-    kept: dict[Hashable, tuple[object, float, bytes]] = connection.info.get(KEY, {})
+    kept: dict[Hashable, tuple[object, float, Answer]] = connection.info.get(KEY, {})
     kept = {
         asked: answer
         for asked, answer in kept.items()
         if answer[0] == version and now_s - answer[1] < FRESH_S
     }
     answer = kept[question][2] if question in kept else make()
-    if len(answer) <= MOST_BYTES:
+    if len(answer[0]) <= MOST_BYTES:
         kept.setdefault(question, (version, now_s, answer))
     connection.info[KEY] = dict(list(kept.items())[-MOST:])
     return answer

@@ -6,20 +6,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, exists, false, func, literal, not_, or_, select
 
 from sockbpf.counters import LOSSES
 from sockbpf.record.alert import STOPPED
-from sockbpf.record.labels import labels_of
+from sockbpf.record.labels import label_text, labels_of
+from sockbpf.store.data.host_counts import counts_of, counts_of_labels
 from sockbpf.store.data.runs import TRUST_OF_EPISODE
 from sockbpf.store.data.schema import EPISODE, HOST
 from sockbpf.store.data.states import HEARD_OF, OVER, SILENT, state_of_episode, state_of_host
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Select
 
+    from sockbpf.store.data.host_filters import HostFilter, Place
     from sockbpf.store.data.known_rows import KnownRows
 
 RECENT_S = 900.0
@@ -46,50 +48,102 @@ SHOWN = (
 
 
 def find_hosts(
-    connection: Connection, known: KnownRows, now_s: float, limit: int, *, host: str = "", state: str = ""
-) -> dict[str, Any]:
-    """Return the hosts in their state at this time, silent ones first, then those that stopped, then by name.
+    connection: Connection, known: KnownRows, now_s: float, wanted: HostFilter
+) -> tuple[dict[str, Any], Place | None]:
+    """Return the hosts that are asked for, as they are at this time, and the place behind which further ones follow.
 
-    Of those that are heard of, the ones with silences come first.
+    Silent ones come first, then those whose monitor may not see all, then those that stopped, then those that have
+    silences; hosts of one kind by name. What counts hosts counts all of them.
     """
-    its_state = state_of_host(now_s)
-    chosen: list[ColumnElement[bool]] = [IS_SHOWN]
-    if host:
-        chosen.append(HOST.c.host == host)
-    if state:
-        chosen.append(its_state == state)
-    order = case(
-        (its_state == SILENT, 0), (its_state == STOPPED, 1), (HOST.c.silences.is_not(None), 2), else_=3
-    )
-    wanted = (
-        select(HOST, its_state.label("state")).where(*chosen).order_by(order, HOST.c.host).limit(limit + 1)
-    )
-    rows = known.find(connection, wanted, HOST, shown_host, "" if host or state else "hosts")
-    counts = {row.state: row.count for row in connection.execute(_counts(its_state))}
-    over = _over(connection, now_s)
-    return {
+    rank, name = _rank(now_s), _name(connection)
+    statement = select(HOST, state_of_host(now_s).label("state"), rank.label("rank"))
+    statement = statement.where(IS_SHOWN, *_conditions(connection, now_s, wanted))
+    if wanted.behind:
+        of_place, host = wanted.behind
+        statement = statement.where(or_(rank > of_place, and_(rank == of_place, name > host)))
+    statement = statement.order_by(rank, name).limit(wanted.limit + 1)
+    rows = known.find(connection, statement, HOST, _placed, "hosts" if wanted.is_all else "")
+    has_more, rows = len(rows) > wanted.limit, rows[: wanted.limit]
+    over = _over(connection, now_s, [row["host"] for _, row in rows])
+    groups = ((*group,) for group in connection.execute(_groups(now_s)))
+    answer = {
         "at": now_s,
-        "counts": {name: counts.get(name, 0) for name in (HEARD_OF, SILENT, STOPPED)},
-        "hosts": [{**row, "over": over.get(row["host"], 0)} for row in rows[:limit]],
-        "truncated": len(rows) > limit,
+        **counts_of(groups),
+        "labels": known.lately("labels", lambda: counts_of_labels(_labels(connection))),
+        "hosts": [{**row, "over": over.get(row["host"], 0)} for _, row in rows],
+        "truncated": has_more,
     }
+    return answer, (rows[-1][0], rows[-1][1]["host"]) if has_more else None
 
 
-def _counts(its_state: ColumnElement[str]) -> Any:
-    found = select(its_state.label("state")).where(IS_SHOWN).subquery()
-    return select(found.c.state, func.count().label("count")).group_by(found.c.state)
+def is_blind(now_s: float) -> ColumnElement[bool]:
+    """Return SQL for whether a host is heard of whose monitor may not see all: `blindness` says why."""
+    may_miss = or_(HOST.c.mode == POLL, HOST.c.unseen.is_not(None), HOST.c.lost_ago < RECENT_S)
+    return and_(state_of_host(now_s) == HEARD_OF, may_miss)
 
 
-def _over(connection: Connection, now_s: float) -> dict[str, int]:
-    """Return of each host how many of its episodes are over."""
+def _rank(now_s: float) -> ColumnElement[int]:
+    state = state_of_host(now_s)
+    kinds = (state == SILENT, is_blind(now_s), state == STOPPED, HOST.c.silences.is_not(None))
+    return case(*((kind, place) for place, kind in enumerate(kinds)), else_=len(kinds))
+
+
+def _name(connection: Connection) -> ColumnElement[str]:
+    """Return the host's name as both databases sort it: by the number of each character."""
+    return HOST.c.host.collate("C") if connection.dialect.name == "postgresql" else HOST.c.host
+
+
+def _conditions(connection: Connection, now_s: float, wanted: HostFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.host:
+        yield HOST.c.host == wanted.host
+    if wanted.state:
+        yield state_of_host(now_s) == wanted.state
+    if wanted.version:
+        yield HOST.c.version == wanted.version
+    if wanted.blind is not None:
+        yield is_blind(now_s) if wanted.blind else not_(func.coalesce(is_blind(now_s), false()))
+    for label in wanted.labels:
+        yield has_label(*label)
+    for word in wanted.words:
+        yield func.lower(_name(connection)).contains(word, autoescape=True)
+
+
+def has_label(name: str, value: str) -> ColumnElement[bool]:
+    """Return SQL for whether a host has this label."""
+    all_ = literal(";").concat(func.coalesce(HOST.c.labels, "")).concat(";")
+    return func.replace(all_, f";{label_text(name, value)};", "") != all_
+
+
+def _groups(now_s: float) -> Select[Any]:
+    kind = (
+        state_of_host(now_s).label("state"),
+        case((is_blind(now_s), 1), else_=0).label("blind"),
+        HOST.c.version,
+    )
+    found = select(*kind).where(IS_SHOWN).subquery()
+    return select(*found.c, func.count()).group_by(*found.c)
+
+
+def _labels(connection: Connection) -> Iterator[tuple[str, int]]:
+    """Yield labels as hosts tell them, and how many hosts tell these."""
+    told = select(HOST.c.labels, func.count()).where(IS_SHOWN, HOST.c.labels.is_not(None))
+    return ((labels, count) for labels, count in connection.execute(told.group_by(HOST.c.labels)))
+
+
+def _over(connection: Connection, now_s: float, hosts: list[str]) -> dict[str, int]:
+    """Return of each of these hosts how many of its episodes are over."""
     its_host = and_(HOST.c.host == EPISODE.c.host, HOST.c.trusted == TRUST_OF_EPISODE)
     counted = (
         select(EPISODE.c.host, func.count())
         .select_from(EPISODE.outerjoin(HOST, its_host))
-        .where(EPISODE.c.end.is_(None), state_of_episode(now_s) == OVER)
+        .where(EPISODE.c.end.is_(None), EPISODE.c.host.in_(hosts), state_of_episode(now_s) == OVER)
         .group_by(EPISODE.c.host)
     )
     return {host: count for host, count in connection.execute(counted)}  # noqa: C416
+
+
+def _placed(row: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    return row["rank"], shown_host(row)
 
 
 def shown_host(row: Mapping[str, Any]) -> dict[str, Any]:

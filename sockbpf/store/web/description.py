@@ -217,9 +217,9 @@ NOW: dict[str, Any] = {
     "parameters": _query(**description_now.OF_NOW),
 }
 HOSTS: dict[str, Any] = {
-    "summary": "What each host has told of itself, and when it was heard; silent hosts first.",
+    "summary": "What each host has told of itself, and when it was heard; silent ones first, then blind ones.",
     "tags": ["now"],
-    "responses": {**_answers(), "200": _content("Hosts.", description_now.HOSTS)},
+    "responses": {**_answers(), "200": {**_content("Hosts.", description_now.HOSTS), "headers": LINK}},
     "parameters": _query(**description_now.OF_HOSTS),
 }
 TIMELINE: dict[str, Any] = {

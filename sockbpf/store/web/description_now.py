@@ -6,7 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from sockbpf.record.event import Direction
+from sockbpf.record.labels import MOST_LABELS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
+from sockbpf.store.data.free_words import MOST_CHARACTERS, MOST_WORDS, PATTERN
+from sockbpf.store.data.host_filters import CURSOR, LABEL
 from sockbpf.store.data.incidents import KINDS, OF_THE_WORST
 from sockbpf.store.data.states import NOT_HEARD, OVER, SILENT, STATES_OF_HOST
 
@@ -24,7 +27,26 @@ HOST = {"type": "string", "minLength": 1}
 _OF_BOTH: dict[str, Any] = {"limit": LIMIT, "host": HOST}
 OF_NOW: dict[str, Any] = {**_OF_BOTH, "open": {"type": "string", "enum": ["true"]}}
 """The parameters of each, and the schemas of them."""
-OF_HOSTS: dict[str, Any] = {**_OF_BOTH, "state": {"type": "string", "enum": list(STATES_OF_HOST)}}
+OF_HOSTS: dict[str, Any] = {
+    **_OF_BOTH,
+    "state": {"type": "string", "enum": list(STATES_OF_HOST)},
+    "label": {
+        "type": "array",
+        "maxItems": MOST_LABELS,
+        "items": {"type": "string", "pattern": LABEL},
+        "description": "name=value, as often as there are labels; a host has all of them",
+    },
+    "version": {"type": "string", "minLength": 1},
+    "blind": {"type": "string", "enum": ["true", "false"], "description": "whether it may not see all"},
+    "text": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MOST_CHARACTERS,
+        "pattern": PATTERN,
+        "description": f"words, {MOST_WORDS} at most, each of which stands in the host's name",
+    },
+    "cursor": {"type": "string", "pattern": CURSOR, "description": "from a Link header"},
+}
 TRUNCATED = {"type": "boolean", "description": "whether there is more than is answered"}
 
 
@@ -108,6 +130,17 @@ OF_A_HOST = _object(
 HOSTS = _object(
     at=TIME,
     counts=_object(**dict.fromkeys(STATES_OF_HOST, WHOLE)),
+    blind={**WHOLE, "description": "how many may not see all"},
+    versions={"type": "array", "items": _object(version=TEXT, count=WHOLE)},
+    labels={
+        "type": "array",
+        "items": _object(
+            name=TEXT,
+            count=WHOLE,
+            values={"type": "array", "items": _object(value=TEXT, count=WHOLE)},
+            more={**WHOLE, "description": "how many further values there are"},
+        ),
+    },
     hosts={"type": "array", "maxItems": MOST_ROWS, "items": OF_A_HOST},
     truncated=TRUNCATED,
 )

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from sockbpf.store.data.answers import answer_of
-from sockbpf.store.data.filters import MOST_ROWS, ROWS
+from sockbpf.store.data.filters import ROWS
+from sockbpf.store.data.host_filters import cursor_behind, read_hosts, read_limit
 from sockbpf.store.data.hosts_now import find_hosts
 from sockbpf.store.data.now import find_now
-from sockbpf.store.data.states import STATES_OF_HOST
-from sockbpf.store.data.values import EntryError, read_whole, searchable
+from sockbpf.store.data.values import EntryError, searchable
 from sockbpf.store.web.guard import TRUSTED
-from sockbpf.store.web.query import parameters
+from sockbpf.store.web.query import link_to_next, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -32,46 +32,45 @@ FRESH = {"Cache-Control": "no-store"}
 async def now(store: RunningStore, request: Request) -> Response:
     """Answer `GET /now`."""
     given = _given(request, {"limit", "host", "open"})
-    limit, host = _limit(given), searchable(given.get("host", ""))
+    limit, host = read_limit(given.get("limit", str(ROWS))), searchable(given.get("host", ""))
     if given.get("open", "true") != "true":
         raise EntryError("open: expected true")
     has_open = "open" in given
-    return await _answer(
-        store,
-        request,
-        given,
-        lambda connection: find_now(
-            connection, store.known, time.time(), limit, host=host, with_open=has_open
-        ),
-    )
+
+    def find(connection: Connection) -> tuple[object, str]:
+        return find_now(connection, store.known, time.time(), limit, host=host, with_open=has_open), ""
+
+    return await _answer(store, request, find)
 
 
 async def hosts(store: RunningStore, request: Request) -> Response:
     """Answer `GET /hosts`."""
-    given = _given(request, {"limit", "host", "state"})
-    limit, host, state = _limit(given), searchable(given.get("host", "")), given.get("state", "")
-    if state and state not in STATES_OF_HOST:
-        raise EntryError(f"state: expected one of {', '.join(STATES_OF_HOST)}")
-    return await _answer(
-        store,
-        request,
-        given,
-        lambda connection: find_hosts(connection, store.known, time.time(), limit, host=host, state=state),
-    )
+    pairs = parameters(request.scope)
+    wanted = read_hosts(pairs)
+
+    def find(connection: Connection) -> tuple[object, str]:
+        answer, end = find_hosts(connection, store.known, time.time(), wanted)
+        return answer, link_to_next("/hosts", pairs, cursor_behind(end)) if end else ""
+
+    return await _answer(store, request, find)
 
 
 async def _answer(
-    store: RunningStore, request: Request, given: dict[str, str], find: Callable[[Connection], object]
+    store: RunningStore, request: Request, find: Callable[[Connection], tuple[object, str]]
 ) -> Response:
-    """Answer with what is found, as JSON; it is made in the thread of the search, since it may be large."""
-    question = (request.url.path, *sorted(given.items()))
-    body = await store.search(
-        lambda connection: answer_of(
-            connection, question, lambda: json.dumps(find(connection), allow_nan=False).encode()
-        ),
+    """Answer with what is found, and the link to what follows; JSON is made in the thread of the search."""
+
+    def made(connection: Connection) -> tuple[bytes, str]:
+        found, link = find(connection)
+        return json.dumps(found, allow_nan=False).encode(), link
+
+    question = (request.url.path, *sorted(parameters(request.scope)))
+    body, link = await store.search(
+        lambda connection: answer_of(connection, question, lambda: made(connection)),
         is_trusted=bool(request.scope.get(TRUSTED)),
     )
-    return Response(body, media_type="application/json", headers=FRESH)
+    headers = {**FRESH, "Link": link} if link else FRESH
+    return Response(body, media_type="application/json", headers=headers)
 
 
 def _given(request: Request, names: Collection[str]) -> dict[str, str]:
@@ -84,10 +83,3 @@ def _given(request: Request, names: Collection[str]) -> dict[str, str]:
         if not value:
             raise EntryError(f"{name}: expected a value")
     return given
-
-
-def _limit(given: dict[str, str]) -> int:
-    limit = read_whole("limit", given["limit"]) if "limit" in given else ROWS
-    if not 1 <= limit <= MOST_ROWS:
-        raise EntryError(f"limit: expected 1 to {MOST_ROWS}")
-    return limit
