@@ -126,7 +126,14 @@ class Bucket:
         self._fill(now_s)
         return self.rate > 0 and owed - self._tokens > self.rate * BEHIND_S
 
-    def take(self) -> None:
-        """Take note of a request that goes out now."""
+    def allowed(self, most: int, now_s: float) -> int:
+        """Return how many alerts may go at once, of so many; at least one, which must be due."""
+        if not self.rate:
+            return most
+        self._fill(now_s)
+        return max(1, min(most, int(self._tokens)))
+
+    def take(self, number: int = 1) -> None:
+        """Take note of alerts that go out now."""
         if self.rate:
-            self._tokens -= 1
+            self._tokens -= number

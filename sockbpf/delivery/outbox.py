@@ -169,9 +169,9 @@ class Outbox:
         if self._keeper:
             self._keeper.settled(owed)
 
-    def refused(self, owed: Owed, reason: str) -> None:
-        """Take note that the destination will never take this alert; from any thread."""
-        self.routes.give_up([owed], reason)
+    def refused(self, alerts: list[Owed], reason: str) -> None:
+        """Take note that the destination will never take these alerts; from any thread."""
+        self.routes.give_up(alerts, reason)
 
     def close(self, deadline_s: float) -> int:
         """Write all new alerts and deliver until the deadline, monotonic seconds; return how many stay owed."""

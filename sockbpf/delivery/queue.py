@@ -3,21 +3,20 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 import time
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from sockbpf.delivery.breaker import Breaker, Bucket, backoff_s
-from sockbpf.delivery.meanwhile import Meanwhile
-from sockbpf.delivery.shares import Shares
+from sockbpf.delivery.backlog import Backlog
+from sockbpf.delivery.pauses import Pauses
 from sockbpf.delivery.turns import Kind, Turns
 from sockbpf.process.life import REST_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from sockbpf.delivery.breaker import Breaker, Bucket
     from sockbpf.delivery.owed import Owed
 
 TIDY_FROM = 64
@@ -25,10 +24,10 @@ TIDY_FROM = 64
 
 
 class Queue:
-    """At most `capacity` alerts, given out one by one and in order for each episode.
+    """At most `capacity` alerts, given out one by one or in batches, and in order for each episode.
 
     Episodes do not wait for each other, except that a destination that is taken for dead gets one request at a
-    time. Safe from several threads. `clock` is monotonic, in seconds.
+    time, and that a batch fails as a whole. Safe from several threads. `clock` is monotonic, in seconds.
 
     The workers that take from it belong to a shift: an object, None at first. `hand_over` begins the next shift, for
     instance with other settings: from then on the shift before gets no alert, and only reports how the deliveries
@@ -48,17 +47,11 @@ class Queue:
         self._bucket = bucket
         self._clock = clock
         self._changed = threading.Condition()
-        self._owed: dict[int, Owed] = {}
-        """By n, oldest first."""
-        self._episodes: dict[str, list[int]] = {}
-        self._shares = Shares()
-        self._meanwhile = Meanwhile()
+        self._backlog = Backlog()
         self._ready = Turns()
-        self._later: list[tuple[float, int, str]] = []
-        """A heap of (when, n of its first alert, episode): the episodes whose last try failed."""
-        self._failures: dict[str, int] = {}
-        self._under_way: dict[int, tuple[object, bool]] = {}
-        """n of an alert that is being tried -> the shift that tries it, and whether the try is a probe."""
+        self._pauses = Pauses()
+        self._goes_s = float("inf")
+        """When the batch that waits for more alerts is given out even though it is not full."""
         self._shift: object = None
         self._ended = False
         self._closes_s = float("inf")
@@ -71,14 +64,9 @@ class Queue:
         with self._changed:
             now_s = self._clock()
             before_s = self._due_s(now_s)
+            has_rate = self._bucket.rate > 0
             for owed in alerts:
-                self._owed[owed.n] = owed
-                self._shares.add(owed)
-                waiting = self._episodes.setdefault(owed.episode, [])
-                waiting.append(owed.n)
-                if self._bucket.rate:
-                    self._meanwhile.offered(owed, self._owed[waiting[0]], earlier=earlier)
-                if len(waiting) == 1:
+                if self._backlog.add(owed, earlier=earlier, has_rate=has_rate):
                     self._is_ready(owed.episode)
             due_s = self._due_s(now_s)
             # While no alert may be tried no worker is woken: that would take time from the other destinations.
@@ -87,24 +75,21 @@ class Queue:
             return self._shrink(self.capacity)
 
     def _is_ready(self, episode: str) -> None:
-        if self._waits(episode):
-            head = self._owed[self._episodes[episode][0]]
+        if self._backlog.waits(episode):
+            head = self._backlog.first(episode)
             kind = Kind.BEGINS if head.begins else Kind.REPEATS if head.repeats else Kind.NEWS
             newest_first = kind is Kind.BEGINS and self._is_behind()
             self._ready.add(episode, head.account, head.service, kind, newest_first=newest_first)
 
     def _is_behind(self) -> bool:
-        return self._bucket.is_behind(len(self._owed), self._clock())
+        return self._bucket.is_behind(len(self._backlog.owed), self._clock())
 
     def take_ended(self) -> list[list[Owed]]:
         """If the destination is behind, forget and return what began and ended meanwhile, for each summary to be."""
         with self._changed:
             if not self._is_behind():
                 return []
-            taken = [
-                [self._owed[n] for episode in episodes for n in self._episodes[episode]]
-                for episodes in self._meanwhile.take()
-            ]
+            taken = self._backlog.ended()
             for owed in chain.from_iterable(taken):
                 self._forget(owed)
             return taken
@@ -112,49 +97,36 @@ class Queue:
     def _shrink(self, capacity: int) -> list[Owed]:
         """Give up the alerts beyond the capacity, those of the account that has most."""
         given_up: list[Owed] = []
-        while len(self._owed) > capacity and (n := self._shares.victim(self._under_way)) is not None:
-            given_up.append(self._owed[n])
-            self._forget(self._owed[n])
-        if len(self._ready) > 2 * len(self._episodes) + TIDY_FROM:
-            self._ready.keep(self._waits)  # episodes whose alerts were given up are still in there
-        return given_up + self._give_up(len(self._owed) - capacity, float("inf"))
+        while len(self._backlog.owed) > capacity and (owed := self._backlog.victim()):
+            given_up.append(owed)
+            self._forget(owed)
+        if len(self._ready) > 2 * len(self._backlog.episodes) + TIDY_FROM:
+            self._ready.keep(self._backlog.waits)  # episodes whose alerts were given up are still in there
+        return given_up + self._give_up(len(self._backlog.owed) - capacity)
 
     def expire(self, made_before_s: float) -> list[Owed]:
         """Give up the alerts that were made before this, CLOCK_BOOTTIME; return them."""
         with self._changed:
-            return self._give_up(len(self._owed), made_before_s)
+            return self._give_up(len(self._backlog.owed), made_before_s)
 
-    def _give_up(self, most: int, made_before_s: float) -> list[Owed]:
-        given_up: list[Owed] = []
-        if most <= 0:
-            return given_up
-        for owed in self._owed.values():
-            if len(given_up) == most or owed.boot_s >= made_before_s:
-                break
-            if owed.n not in self._under_way:
-                given_up.append(owed)
+    def _give_up(self, most: int, made_before_s: float = float("inf")) -> list[Owed]:
+        given_up = self._backlog.oldest(most, made_before_s)
         for owed in given_up:
             self._forget(owed)
         return given_up
 
     def _forget(self, owed: Owed) -> None:
         """Drop an alert. An episode that has none left is skipped when its turn comes."""
-        del self._owed[owed.n]
-        self._shares.remove(owed)
-        waiting = self._episodes[owed.episode]
-        waiting.remove(owed.n)
-        self._meanwhile.forgotten(owed, is_last=not waiting)
-        if not waiting:
-            del self._episodes[owed.episode]
-            self._failures.pop(owed.episode, None)
+        if self._backlog.forget(owed):
+            self._pauses.failures.pop(owed.episode, None)
 
     def hand_over(self, shift: object, *, capacity: int, breaker: Breaker, bucket: Bucket) -> list[Owed]:
         """Give the alerts to this shift from now on, none waits for a retry; return those given up by `capacity`."""
         with self._changed:
             self._shift = shift
             self.capacity, self._breaker, self._bucket = capacity, breaker, bucket
-            self._failures.clear()
-            self._all_at_once()
+            self._pauses.failures.clear()
+            self._pauses.end_all()
             self._changed.notify_all()
             return self._shrink(capacity)
 
@@ -163,13 +135,21 @@ class Queue:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-            return self._give_up(len(self._owed), float("inf"))
+            return self._give_up(len(self._backlog.owed))
 
     def take(self, shift: object = None, beat: Callable[[], None] = lambda: None) -> Owed | None:
-        """Wait for the next alert that is due and return it; `worked` or `failed` must be called with it.
+        """Wait for the next alert that is due and return it, None if there will be none: `take_all` of one."""
+        taken = self.take_all(1, 0.0, shift, beat)
+        return taken[0] if taken else None
 
-        `beat` is called now and then while it waits. Return None when this shift is over, or when the queue is closed
-        and no further alert will be due in time.
+    def take_all(
+        self, most: int, wait_s: float, shift: object = None, beat: Callable[[], None] = lambda: None
+    ) -> list[Owed]:
+        """Wait for alerts that are due, return at most `most`; `worked` or `failed` must be called with each.
+
+        Fewer than that wait `wait_s` seconds for more, unless the queue is closed. Several may be of one episode,
+        in its order. `beat` is called now and then while it waits. Return none when this shift is over, or when the
+        queue is closed and no further alert will be due in time.
         """
         with self._changed:
             while True:
@@ -177,15 +157,28 @@ class Queue:
                 now_s = self._clock()
                 if self._ended or shift is not self._shift or now_s >= self._closes_s:
                     self._changed.notify_all()
-                    return None
+                    return []
                 due_s = self._due_s(now_s)
                 if due_s is not None and due_s <= now_s:
-                    return self._begin()
+                    if not wait_s or self._goes(most, wait_s, now_s):
+                        return self._begin(most, now_s)
+                    due_s = self._goes_s
+                else:
+                    self._goes_s = float("inf")
                 if self._closing and self._is_done(due_s):
                     self._changed.notify_all()
-                    return None
+                    return []
                 wake_s = min(self._closes_s, float("inf") if due_s is None else due_s)
                 self._changed.wait(min(REST_S, wake_s - now_s))
+
+    def _goes(self, most: int, wait_s: float, now_s: float) -> bool:
+        """Whether a batch is given out now: because it is full, because it has waited or because the end is near."""
+        self._goes_s = min(self._goes_s, now_s + wait_s)
+        if self._closing or now_s >= self._goes_s or len(self._ready) >= most:
+            return True
+        backlog = self._backlog
+        may_be_full = len(backlog.owed) - len(backlog.under_way) >= most
+        return may_be_full and backlog.number_of(self._ready) >= most
 
     @property
     def _closing(self) -> bool:
@@ -193,104 +186,106 @@ class Queue:
 
     def _is_done(self, due_s: float | None) -> bool:
         """Whether no alert is due before the deadline, and no try under way can make one due."""
-        return due_s >= self._closes_s if due_s is not None else not self._under_way
+        return due_s >= self._closes_s if due_s is not None else not self._backlog.under_way
 
     def _due_s(self, now_s: float) -> float | None:
         """Return when the next alert may be tried; None if none may be until another thread changes that."""
-        while self._later and self._later[0][0] <= now_s:
-            self._is_ready(heapq.heappop(self._later)[2])
-        while (first := self._ready.first()) is not None and not self._waits(first):
-            self._ready.skip()
-        while self._later and not self._waits(self._later[0][2]):
-            heapq.heappop(self._later)
-        if self._ready:
-            due_s = now_s
-        elif self._later:
-            due_s = self._later[0][0]
-        else:
+        for episode in self._pauses.over(now_s):
+            self._is_ready(episode)
+        due_s = now_s if self._next() is not None else self._pauses.first_s(self._backlog.waits)
+        if due_s is None:
             return None
         allowed_s = self._breaker.due_s()
         if allowed_s is None:
             return None
         return max(due_s, allowed_s, self._bucket.due_s(now_s))
 
-    def _waits(self, episode: str) -> bool:
-        waiting = self._episodes.get(episode, [])
-        return bool(waiting) and waiting[0] not in self._under_way
+    def _next(self) -> str | None:
+        """Return the ready episode whose turn it is."""
+        while (first := self._ready.first()) is not None and not self._backlog.waits(first):
+            self._ready.skip()
+        return first
 
-    def _begin(self) -> Owed:
-        owed = self._owed[self._episodes[self._ready.take() or ""][0]]
-        self._meanwhile.tried(owed)
-        self._under_way[owed.n] = (self._shift, self._breaker.began())
-        self._bucket.take()
+    def _begin(self, most: int, now_s: float) -> list[Owed]:
+        most = self._bucket.allowed(most, now_s)
+        probe = self._breaker.began()
+        taken: list[Owed] = []
+        while len(taken) < most and self._next() is not None:
+            owed = self._backlog.first(self._ready.take() or "")
+            taken.append(self._backlog.begin(owed, self._shift, probe=probe))
+        if len(taken) < most:
+            following = self._backlog.following(taken, most - len(taken))
+            taken += [self._backlog.begin(owed, self._shift, probe=probe) for owed in following]
+        self._bucket.take(len(taken))
+        self._goes_s = float("inf")
         if self._ready:
             self._changed.notify()
-        return owed
+        return taken
 
-    def worked(self, owed: Owed) -> None:
-        """Take note that the destination took the alert, or refused it for good: it is not owed any more."""
+    def worked(self, *alerts: Owed) -> None:
+        """Take note that the destination took these alerts, or refused them for good: they are not owed any more."""
         with self._changed:
-            shift, _ = self._under_way.pop(owed.n)
-            if shift is self._shift:
-                if self._breaker.is_open:  # the destination answers again: no retry need wait
-                    self._all_at_once()
-                self._breaker.worked()
-            self._failures.pop(owed.episode, None)
-            self._forget(owed)
-            if owed.episode in self._episodes:
-                self._is_ready(owed.episode)
+            for owed in alerts:
+                shift, _ = self._backlog.under_way.pop(owed.n)
+                if shift is self._shift:
+                    if self._breaker.is_open:  # the destination answers again: no retry need wait
+                        self._pauses.end_all()
+                    self._breaker.worked()
+                self._pauses.failures.pop(owed.episode, None)
+                self._forget(owed)
+            for episode in dict.fromkeys(owed.episode for owed in alerts):
+                self._is_ready(episode)
             self._changed.notify_all()
 
     def failed(self, owed: Owed, asked_s: float, *, absent: bool = False) -> bool:
-        """Take note that a try failed; `asked_s` is how long the destination asked to be left alone.
+        """Take note that the try of one alert failed; return whether it is still owed: see `failed_all`."""
+        return not self.failed_all([owed], asked_s, absent=absent)
 
-        `absent` says that nobody listens there at all.
+    def failed_all(self, alerts: Sequence[Owed], asked_s: float, *, absent: bool = False) -> list[Owed]:
+        """Take note that one try of these alerts failed; return those not owed any more: all if the queue has ended.
 
-        Return whether the alert is still owed: in a queue that has ended it is not.
+        `asked_s` is how long the destination asked to be left alone; `absent` says that nobody listens there at all.
         """
         with self._changed:
-            shift, probe = self._under_way.pop(owed.n)
+            shifts = [self._backlog.under_way.pop(owed.n) for owed in alerts]
             if self._ended:
-                self._forget(owed)
-                return False
-            if shift is not self._shift:  # a try by earlier settings says nothing of the destination now
-                self._is_ready(owed.episode)
-                self._changed.notify_all()
-                return True
-            now_s = self._clock()
-            self._breaker.failed(now_s, asked_s, probe=probe, absent=absent)
-            failures = self._failures[owed.episode] = self._failures.get(owed.episode, 0) + 1
-            wait_s = backoff_s(failures, self._breaker.retry_first_s, self._breaker.retry_max_s)
-            heapq.heappush(self._later, (now_s + wait_s, owed.n, owed.episode))
+                for owed in alerts:
+                    self._forget(owed)
+                return list(alerts)
+            firsts = {owed.episode: owed.n for owed in reversed(alerts)}
+            shift, probe = shifts[0]
+            if shift is self._shift:
+                now_s = self._clock()
+                self._breaker.failed(now_s, asked_s, probe=probe, absent=absent)
+                self._pauses.begin(firsts, now_s, self._breaker.retry_first_s, self._breaker.retry_max_s)
+            else:  # a try by earlier settings says nothing of the destination now
+                for episode in firsts:
+                    self._is_ready(episode)
             self._changed.notify_all()
-            return True
+            return []
 
     def close(self, deadline_s: float) -> None:
         """Try each waiting alert once more, at once; give out none after the deadline, monotonic seconds."""
         with self._changed:
             self._closes_s = deadline_s
             self._breaker.try_now()
-            self._all_at_once()
+            self._pauses.end_all()
             self._changed.notify_all()
-
-    def _all_at_once(self) -> None:
-        self._later = [(0.0, n, episode) for _, n, episode in self._later]
-        heapq.heapify(self._later)
 
     def owed(self) -> list[Owed]:
         """Return all owed alerts, those being tried included, oldest first."""
         with self._changed:
-            return list(self._owed.values())
+            return list(self._backlog.owed.values())
 
     def depth(self) -> int:
         """Return how many alerts are owed."""
         with self._changed:
-            return len(self._owed)
+            return len(self._backlog.owed)
 
     def oldest_s(self) -> float | None:
         """Return when the oldest alert was made, CLOCK_BOOTTIME."""
         with self._changed:
-            return next((owed.boot_s for owed in self._owed.values()), None)
+            return next((owed.boot_s for owed in self._backlog.owed.values()), None)
 
     def is_broken(self) -> bool:
         """Whether the destination is taken for dead."""

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SHARE = 4
 
@@ -119,6 +120,11 @@ class Turns:
             if not any(its.kinds):
                 del self._accounts[account]
         self._number = sum(map(len, self._accounts.values()))
+
+    def __iter__(self) -> Iterator[str]:
+        for account in self._accounts.values():
+            for services in account.kinds:
+                yield from chain.from_iterable(services.values())
 
     def __len__(self) -> int:
         return self._number

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The threads that deliver to one destination: each takes an alert that is due, tries it, and reports the result."""
+"""The threads that deliver to one destination: each takes alerts that are due, tries them, and reports the result."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.owed import SenselessError
-from sockbpf.delivery.transport import TransportError
+from sockbpf.delivery.transport import TransportError, batched
 from sockbpf.process.life import ROUND_S, concerns_one_alert, set_aside, start_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
     from sockbpf.delivery.queue import Queue
-    from sockbpf.delivery.transport import Destination
+    from sockbpf.delivery.transport import BatchDestination, Destination
     from sockbpf.process.life import Pulse
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class _Outage:
 class Workers:
     """`number` daemon threads, each with an instance of the destination: they take from its queue and deliver.
 
-    From these threads `delivered` is called with an alert that was delivered and its fields, `refused` with an alert
+    From these threads `delivered` is called with an alert that was delivered and its fields, `refused` with alerts
     that the destination will never take and the reason, `settled` with an alert that was set aside.
     """
 
@@ -91,12 +91,12 @@ class Workers:
         self,
         name: str,
         queue: Queue,
-        make_destination: Callable[[], Destination],
+        make_destination: Callable[[], Destination | BatchDestination],
         *,
         number: int,
         counters: Counters,
         delivered: Callable[[Owed, Mapping[str, str]], None],
-        refused: Callable[[Owed, str], None],
+        refused: Callable[[list[Owed], str], None],
         settled: Callable[[Owed], None],
         round_s: float = ROUND_S,
     ) -> None:
@@ -114,10 +114,10 @@ class Workers:
         """n of an alert -> how often the destination raised an unexpected exception over it."""
         self._begun = threading.Event()
         self._cancelled = False
-        self._destinations: list[Destination] = []
+        self._destinations: list[BatchDestination] = []
         try:
             for _ in range(number):
-                self._destinations.append(make_destination())
+                self._destinations.append(batched(make_destination()))
         except BaseException:
             self._close_all(self._destinations)
             raise
@@ -162,63 +162,93 @@ class Workers:
         for thread in filter(threading.Thread.is_alive, self._threads):
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
-    def _run(self, destination: Destination, pulse: Pulse) -> None:
+    def _run(self, destination: BatchDestination, pulse: Pulse) -> None:
         self._begun.wait()
-        while not self._cancelled and (owed := self._queue.take(self, pulse.beat)) is not None:
-            self._deliver(destination, owed)
+        most, wait_s = destination.most, destination.wait_s
+        while not self._cancelled and (alerts := self._queue.take_all(most, wait_s, self, pulse.beat)):
+            self._deliver(destination, alerts, pulse.beat)
         self._close(destination)
 
-    def _close_all(self, destinations: Iterable[Destination]) -> None:
+    def _close_all(self, destinations: Iterable[BatchDestination]) -> None:
         for destination in destinations:
             self._close(destination)
 
-    def _close(self, destination: Destination) -> None:
+    def _close(self, destination: BatchDestination) -> None:
         try:
             destination.close()
         except Exception as error:  # noqa: BLE001  a destination may be anyone's
             self._defect(error)
 
-    def _deliver(self, destination: Destination, owed: Owed) -> None:
-        try:
-            fields = owed.fields  # once for each try
-            destination.send(fields)
-        except TransportError as failed:
-            self._failed(owed, failed)
-        except Exception as error:
-            if not concerns_one_alert(error):
-                raise
-            self._failed_unexpectedly(owed, error)
-        else:
-            self._queue.worked(owed)
-            self._outage.worked()
-            self._counters.add("delivered", destination=self._name)
-            self._delivered(owed, fields)
+    def _deliver(self, destination: BatchDestination, alerts: list[Owed], beat: Callable[[], None]) -> None:
+        """Deliver alerts in their order; where one of them may be at fault, each half of them by itself.
 
-    def _failed(self, owed: Owed, failed: TransportError) -> None:
-        if failed.permanent:
-            self._queue.worked(owed)
-            self._refused(owed, str(failed))
-        else:
-            self._counters.add("retried", destination=self._name)
-            self._outage.failed(str(failed))
-            if not self._queue.failed(owed, failed.retry_after_s or 0.0, absent=failed.absent):
-                self._refused(owed, f"{NOT_CONFIGURED}, last: {failed}")
+        When a try fails that may work later, what is left is not tried now: its episodes would be out of order.
+        """
+        parts = [alerts]
+        while parts:
+            beat()
+            part = parts.pop()
+            try:
+                told = [owed.fields for owed in part]  # once for each try
+                refused = destination.send_all(told)
+            except Exception as error:
+                if not concerns_one_alert(error):
+                    raise
+                passes = isinstance(error, TransportError) and not error.permanent
+                if len(part) > 1 and not passes:
+                    half = len(part) // 2
+                    parts += [part[half:], part[:half]]
+                elif passes or not self._is_given_up(part[0], error):
+                    self._failed([owed for each in (part, *reversed(parts)) for owed in each], error)
+                    return
+            else:
+                self._worked(part, told, refused)
 
-    def _failed_unexpectedly(self, owed: Owed, error: Exception) -> None:
-        """Have an alert tried again after an unexpected exception; not for ever, others wait behind it."""
+    def _worked(
+        self, alerts: list[Owed], told: Sequence[Mapping[str, str]], refused: Mapping[int, str]
+    ) -> None:
+        self._queue.worked(*alerts)
+        self._outage.worked()
+        by_reason: dict[str, list[Owed]] = {}
+        for place, reason in refused.items():
+            by_reason.setdefault(reason, []).append(alerts[place])
+        for reason, some in by_reason.items():
+            self._refused(some, reason)
+        self._counters.add("delivered", len(alerts) - len(refused), self._name)
+        for place, (owed, fields) in enumerate(zip(alerts, told, strict=True)):
+            if place not in refused:
+                self._delivered(owed, fields)
+
+    def _failed(self, alerts: list[Owed], error: Exception) -> None:
+        """Have alerts tried again after a failure that may pass."""
+        unexpected = TransportError(f"unexpected {type(error).__name__}")
+        failed = error if isinstance(error, TransportError) else unexpected
+        self._counters.add("retried", len(alerts), self._name)
+        self._outage.failed(str(failed))
+        gone = self._queue.failed_all(alerts, failed.retry_after_s or 0.0, absent=failed.absent)
+        if gone:
+            self._refused(gone, f"{NOT_CONFIGURED}, last: {failed}")
+
+    def _is_given_up(self, owed: Owed, error: Exception) -> bool:
+        """Give up an alert that was refused for good; one over which the destination blundered, after some tries."""
+        if isinstance(error, TransportError):
+            self._queue.worked(owed)
+            self._refused([owed], str(error))
+            return True
         with self._defects_lock:
             tries = self._defects.pop(owed.n, 0) + 1
-        if tries < TRIES and not isinstance(error, SenselessError):
-            with self._defects_lock:
+            may_pass = tries < TRIES and not isinstance(error, SenselessError)
+            if may_pass:
                 if len(self._defects) >= DEFECTS:
                     self._defects.clear()
                 self._defects[owed.n] = tries
+        if may_pass:
             self._defect(error)
-            self._failed(owed, TransportError(f"unexpected {type(error).__name__}"))
-        else:
-            set_aside(self._counters, f"{self._name} {owed}", error)
-            self._queue.worked(owed)
-            self._settled(owed)
+            return False
+        set_aside(self._counters, f"{self._name} {owed}", error)
+        self._queue.worked(owed)
+        self._settled(owed)
+        return True
 
     def _defect(self, error: Exception) -> None:
         """Log an unexpected exception of the destination, once per class; its text may hold secrets."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from sockbpf.delivery.journal_lines import read
 from sockbpf.delivery.outbox import NewAlert, Outbox
 from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
-from sockbpf.delivery.transport import Destination, TransportError
+from sockbpf.delivery.transport import BatchDestination, Destination, TransportError
 from sockbpf.delivery.worker import Workers
 
 Fields = Mapping[str, str]
@@ -61,6 +61,28 @@ class Scripted:
 
 
 @dataclass
+class ScriptedBatches:
+    """A destination of batches that does as `answer` says with each, and remembers those that it took."""
+
+    most: int
+    wait_s: float = 0.0
+    answer: Callable[[Sequence[Fields]], Mapping[int, str]] = lambda _: {}
+    took: list[list[Fields]] = field(default_factory=list)
+    closed: int = 0
+
+    def send_all(self, alerts: Sequence[Fields]) -> Mapping[int, str]:
+        refused = self.answer(alerts)
+        self.took.append([fields for place, fields in enumerate(alerts) if place not in refused])
+        return refused
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def seqs(self) -> list[int]:
+        return [int(each["seq"]) for batch in self.took for each in batch]
+
+
+@dataclass
 class Office:
     """An outbox at work."""
 
@@ -82,7 +104,7 @@ class Office:
 
 def office(
     path: Path | None,
-    destinations: Mapping[str, Destination],
+    destinations: Mapping[str, Destination | BatchDestination],
     *,
     capacity: int = 10_000,
     workers: int = 3,

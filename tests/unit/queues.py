@@ -26,6 +26,12 @@ def owed(n: int, episode: str = "", made_s: float = 0) -> Owed:
 
 def ready(asked: Queue, clock: Clock) -> Owed | None:
     """Take what is due now, without waiting."""
+    taken = ready_all(asked, clock, 1)
+    return taken[0] if taken else None
+
+
+def ready_all(asked: Queue, clock: Clock, most: int) -> list[Owed]:
+    """Take a batch of what is due now, without waiting."""
     with asked._changed:
         due_s = asked._due_s(clock.now_s)
-        return asked._begin() if due_s is not None and due_s <= clock.now_s else None
+        return asked._begin(most, clock.now_s) if due_s is not None and due_s <= clock.now_s else []

@@ -245,7 +245,7 @@ def test_every_alert_is_sent_or_counted_and_nothing_stays_over_at_the_receiver(
     assert set(events.values()) <= {1}
     begun = {id_ for id_, event in events if event == "exceeded"}
     assert begun <= {id_ for id_, event in events if event == "cleared"}
-    left = at.queue._meanwhile
+    left = at.queue._backlog._meanwhile
     assert not left._sent
     assert not left._ended
     assert not left._summaries

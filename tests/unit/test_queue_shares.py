@@ -65,9 +65,9 @@ def test_whatever_happens_all_are_delivered_in_order_or_given_up(  # noqa: C901,
     delivered = [n for numbers in done.values() for n in numbers]
     assert sorted([*delivered, *gone]) == list(range(1, made + 1)), "each once: delivered or given up"
     assert all(numbers == sorted(numbers) for numbers in done.values())
-    assert not asked._episodes
-    assert not asked._failures
-    assert not asked._under_way
+    assert not asked._backlog.episodes
+    assert not asked._pauses.failures
+    assert not asked._backlog.under_way
 
 
 def test_a_storm_is_taken_without_delay() -> None:

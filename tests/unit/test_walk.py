@@ -55,7 +55,7 @@ GIVEN = {
     ("sockbpf/delivery/outbox.py", "sockbpf/monitor/dispatch.py", "fields"),
     ("sockbpf/delivery/outbox.py", "sockbpf/monitor/dispatch.py", "_log"),
     ("sockbpf/delivery/routes.py", "sockbpf/monitor/dispatch.py", "_wants"),
-    ("sockbpf/delivery/worker.py", "sockbpf/delivery/queue.py", "take"),
+    ("sockbpf/delivery/worker.py", "sockbpf/delivery/queue.py", "take_all"),
 }
 """A room, and a function of an earlier room that it calls: the event does not go back by it, the last fetches it."""
 
