@@ -25,6 +25,7 @@ from sockbpf.settings.addresses import (
 from sockbpf.settings.body import json_template
 from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
 from sockbpf.settings.http import HttpOptions, one_login
+from sockbpf.settings.kafka import KafkaOptions
 from sockbpf.settings.naming import Name
 from sockbpf.settings.otlp import OtlpOptions, endpoint
 from sockbpf.settings.secret import secret, unless_plain
@@ -224,6 +225,13 @@ class OtlpSettings(OtlpOptions, DestinationSettings):
         return url
 
 
+class KafkaSettings(KafkaOptions, DestinationSettings):
+    """A topic of Kafka, or of a broker that speaks its protocol."""
+
+    type: Literal["kafka"] = "kafka"
+    name: Name = "kafka"
+
+
 AnyDestination = (
     HttpSettings
     | FileSettings
@@ -234,6 +242,7 @@ AnyDestination = (
     | WebhookSettings
     | PagerDutySettings
     | OtlpSettings
+    | KafkaSettings
 )
 MODELS: Mapping[str, type[AnyDestination]] = {
     "http": HttpSettings,
@@ -245,5 +254,6 @@ MODELS: Mapping[str, type[AnyDestination]] = {
     "webhook": WebhookSettings,
     "pagerduty": PagerDutySettings,
     "otlp": OtlpSettings,
+    "kafka": KafkaSettings,
 }
 """Type -> the model of its settings."""

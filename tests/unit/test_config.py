@@ -296,6 +296,7 @@ def test_the_destinations_in_comments_of_the_shipped_file_are_good(
     (tmp_path / "token").write_text("t\n")
     (tmp_path / "slack-url").write_text(f"{URL}\n")
     (tmp_path / "pagerduty-key").write_text(f"{'k' * 32}\n")
+    (tmp_path / "kafka-password").write_text("p\n")
     monkeypatch.setenv("SECOND_URL", URL)
     file.write_text(examples.replace("/etc/sockbpf/", f"{tmp_path}/"))
     config = load(file)

@@ -21,6 +21,7 @@ from sockbpf.settings.destinations import (
     AlertmanagerSettings,
     FileSettings,
     HttpSettings,
+    KafkaSettings,
     OtlpSettings,
     PagerDutySettings,
     SlackSettings,
@@ -95,6 +96,8 @@ destinations:
   - {{type: webhook, url: 'http://h/x', headers: {{X-Key: k}}, body: {{a: '{{size}}', b: ['{{{{x}}}}', '{{3}}']}}}}
   - {{type: pagerduty, routing_key: {"k" * 32}}}
   - {{type: otlp, url: 'http://h:4318', token: t, resource: {{a.b: c}}, compression: none}}
+  - {{type: kafka, brokers: ['k1:9092', '[2001:DB8::1]:9093'], topic: a.b-c_d, tls: true, user: u, password: p,
+     mechanism: PLAIN, compression: zstd}}
   - {{type: zabbix, address: 127.0.0.1:10051}}
   - {{type: zabbix, name: proxy, address: '[2001:DB8::1]:10052', host: web 1}}
 """,
@@ -141,6 +144,17 @@ destinations:
         OtlpSettings(
             name="otlp", url="http://h:4318", token="t", resource={"a.b": "c"}, compression="none", **limits
         ),
+        KafkaSettings(
+            name="kafka",
+            brokers=(HostPort("k1", 9092), HostPort("2001:db8::1", 9093)),
+            topic="a.b-c_d",
+            tls=True,
+            user="u",
+            password="p",
+            mechanism="PLAIN",
+            compression="zstd",
+            **limits,
+        ),
         ZabbixSettings(name="zabbix", address=HostPort("127.0.0.1", 10051), host="", **limits),
         ZabbixSettings(name="proxy", address=HostPort("2001:db8::1", 10052), host="web 1", **limits),
     )
@@ -162,6 +176,13 @@ destinations: [{{type: otlp, url: 'http://h', resource: {{role: web, a.b: c}}}}]
     assert its.resource == {"dc": "fra1", "role": "web", "a.b": "c"}
 
 
+def test_certificates_of_kafka_need_tls(file: Path, pem: Path) -> None:
+    its = f"{{type: kafka, brokers: ['h:9092'], topic: t, ca_file: {pem}/ca.pem}}"
+    assert faults(file, f"url: {URL}\ndestinations: [{its}]\n") == [
+        ":2: destinations > item 1 > tls: expected tls: true beside ca_file or client_cert"
+    ]
+
+
 def test_the_facilities_are_those_that_syslog_has() -> None:
     assert FACILITIES == syslog_message.FACILITIES
 
@@ -171,7 +192,7 @@ def test_every_type_can_be_made(file: Path) -> None:
         "http": "name: second, url: 'http://h/'", "file": "path: /x", "syslog": "name: s",
         "slack": "url: 'http://h/'", "alertmanager": "url: 'http://h'", "zabbix": "address: 'h:10051'",
         "webhook": "url: 'http://h/'", "pagerduty": f"routing_key: {'k' * 32}",
-        "otlp": "url: 'http://h:4318'",
+        "otlp": "url: 'http://h:4318'", "kafka": "brokers: ['h:9092'], topic: t",
     }  # fmt: skip
     items = "".join(f"  - {{type: {kind}, {keys}}}\n" for kind, keys in needed.items())
     assert MODELS.keys() == MAKERS.keys()
@@ -318,6 +339,31 @@ BAD_ITEMS = {
     "webhook-many": (
         f"- {{type: webhook, url: 'http://h/', body: {{a: '{'{size}' * 201}'}}}}",
         " > body: expected at most 200 placeholders",
+    ),
+    "kafka-no-topic": (
+        "- {type: kafka, brokers: ['h:9092']}",
+        " > topic: required, the name of a topic, of letters, digits and ._-, such as sockbpf",
+    ),
+    "kafka-brokers": (
+        "- {type: kafka, brokers: 'h:9092', topic: t}",
+        " > brokers: expected a list of brokers to begin with, such as [kafka1:9092, kafka2:9092], got 'h:9092'",
+    ),
+    "kafka-no-brokers": (
+        "- {type: kafka, brokers: [], topic: t}",
+        " > brokers: expected a list of brokers to begin with, such as [kafka1:9092, kafka2:9092]",
+    ),
+    "kafka-broker": ("- {type: kafka, brokers: ['h'], topic: t}", f" > brokers: {HOST_PORT}"),
+    "kafka-topic": (
+        "- {type: kafka, brokers: ['h:9092'], topic: ..}",
+        " > topic: expected the name of a topic, of letters, digits and ._-, such as sockbpf, got '..'",
+    ),
+    "kafka-no-password": (
+        "- {type: kafka, brokers: ['h:9092'], topic: t, user: u}",
+        " > password: expected both a user and a password, or neither",
+    ),
+    "kafka-no-user": (
+        "- {type: kafka, brokers: ['h:9092'], topic: t, password: s3cret}",
+        " > password: expected both a user and a password, or neither",
     ),
     "otlp-no-url": (
         "- {type: otlp}",

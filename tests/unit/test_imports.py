@@ -46,6 +46,7 @@ FOR_ALL = {"__init__", "counters", "errors", "usage"}
 
 ONLY_IN = {
     "bcc": {"kernel.build"},
+    "confluent_kafka": {"delivery.destinations"},
     "google": {"delivery.destinations"},
     "opentelemetry": {"delivery.destinations"},
     "prometheus_client": {"monitor", "store.web"},
@@ -66,6 +67,7 @@ LATE = {
         *("store.child", "store.serve", "process.user"),
     },
     "commands.top": {"screen.app"},
+    "delivery.destinations.kafka": {"confluent_kafka"},
     "delivery.destinations.otlp_post": {"delivery.destinations.otlp_wire"},
     "process.limits": {"ctypes"},
     "plugin.check": {"plugin.of_queues"},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.delivery.destinations.alertmanager import Alertmanager
 from sockbpf.delivery.destinations.http_get import HttpGet
 from sockbpf.delivery.destinations.json_lines import JsonLines
+from sockbpf.delivery.destinations.kafka import Kafka
 from sockbpf.delivery.destinations.otlp import Otlp
 from sockbpf.delivery.destinations.pagerduty import PagerDuty
 from sockbpf.delivery.destinations.slack import Slack
@@ -34,10 +35,11 @@ MAKERS: Mapping[str, Callable[[Any], Destination]] = {
     "webhook": Webhook,
     "pagerduty": PagerDuty,
     "otlp": Otlp,
+    "kafka": Kafka,
 }
 """Type, as in the settings -> what makes a destination of its settings."""
 
-ONE_WRITER = frozenset({"file", "syslog", "alertmanager", "webhook", "pagerduty"})
+ONE_WRITER = frozenset({"file", "syslog", "alertmanager", "webhook", "pagerduty", "kafka"})
 """The types for which more than one worker would gain nothing, or to which several episodes are one alert."""
 
 INCIDENTS: Mapping[str, Told] = {
