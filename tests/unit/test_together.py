@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockbpf.store.data.incidents import queue_incidents
+from sockbpf.store.data.incidents import queue_incidents, ranked
 from sockbpf.store.data.together import troubles_of
 
 COLUMNS = (
@@ -102,8 +102,12 @@ def test_each_episode_is_in_exactly_one_trouble(given_rows: list[dict[str, Any]]
     for trouble in troubles:
         assert len({(each["host"], each["state"], each["ours"]) for each in trouble.rows()}) == 1
         assert {queue.rows[0]["type"] for queue in trouble.queues} == {trouble.queues[0].rows[0]["type"]}
-    incidents = queue_incidents(given_rows)
+    incidents = incidents_of(given_rows)
     assert sum(each["count"] for each in incidents) <= sum(each["count"] or 1 for each in given_rows)
+
+
+def incidents_of(given_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [each.make() for each in queue_incidents(ranked(given_rows))]
 
 
 def told(incidents: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -116,7 +120,7 @@ def told(incidents: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 def test_the_order_of_the_episodes_does_not_matter(given_rows: list[dict[str, Any]], chance: Any) -> None:
     shuffled = list(given_rows)
     chance.shuffle(shuffled)
-    assert told(queue_incidents(shuffled)) == told(queue_incidents(given_rows))
+    assert told(incidents_of(shuffled)) == told(incidents_of(given_rows))
 
 
 def test_an_end_that_waits_for_a_process_takes_its_own_other_end_along() -> None:
@@ -145,7 +149,7 @@ def test_a_queue_that_waits_for_a_process_does_not_take_the_others_of_its_servic
     reader = row(99, place | {"type": "RECV", "comm": "batch", "pid": 77, "cause": "reader-stopped", "size": 9,
                               "local_ip": "127.0.0.1", "local_port": 9, "remote_ip": "127.0.0.1",
                               "remote_port": 8})  # fmt: skip
-    found = {each["service"]: each for each in queue_incidents([*sends, reader])}
+    found = {each["service"]: each for each in incidents_of([*sends, reader])}
     assert {name: each["count"] for name, each in found.items()} == {"nginx": 40, "batch": 1}
     assert found["batch"]["other_ends"] == ["28"]
 
@@ -167,5 +171,5 @@ def test_sockets_that_share_a_port_are_several(chance: Any) -> None:
     ]
     rows = [*of_workers, *of_one_process]
     chance.shuffle(rows)
-    (incident,) = queue_incidents(rows)
+    (incident,) = incidents_of(rows)
     assert (incident["count"], incident["drops"]) == (11, 99)

@@ -79,7 +79,7 @@ def find_hosts(
 def is_blind(now_s: float) -> ColumnElement[bool]:
     """Return SQL for whether a host is heard of whose monitor may not see all: `blindness` says why."""
     may_miss = or_(HOST.c.mode == POLL, HOST.c.unseen.is_not(None), HOST.c.lost_ago < RECENT_S)
-    return and_(state_of_host(now_s) == HEARD_OF, may_miss)
+    return and_(may_miss, state_of_host(now_s) == HEARD_OF)  # of most hosts the first says enough
 
 
 def _rank(now_s: float) -> ColumnElement[int]:

@@ -6,37 +6,58 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import case
 
-from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, shown_host
+from sockbpf.store.data.across import LEAST_HOSTS
+from sockbpf.store.data.host_kinds import (
+    SECOND,
+    find_kinds,
+    labels_of_group,
+    named,
+    of_group,
+    of_reasons,
+)
 from sockbpf.store.data.incidents import (
     BLIND_MONITOR,
+    BLIND_MONITORS,
     SILENT_HOST,
     host_incident,
+    hosts_incident,
     queue_incidents,
+    ranked,
+    silent_incident,
     worst_first,
 )
 from sockbpf.store.data.joining import is_ours
-from sockbpf.store.data.schema import EPISODE, HEARD, HOST
+from sockbpf.store.data.schema import EPISODE, HEARD
+from sockbpf.store.data.silent import fell_silent
 from sockbpf.store.data.states import (
-    HEARD_OF,
     NOT_HEARD,
     OVER,
     SILENT,
     STATES_OF_HOST,
     episodes_with_state,
-    state_of_host,
+    state_of_episode,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Connection
 
+    from sockbpf.store.data.host_kinds import Kinds
+    from sockbpf.store.data.incidents import Found
     from sockbpf.store.data.known_rows import KnownRows
+    from sockbpf.store.data.silent import Group
 
-MOST_EPISODES = 5000
+MOST_EPISODES = 20_000
 """So many open episodes are looked at, those that were heard of last."""
+MOST_OPEN = 5000
+"""So many of them are listed."""
 MOST_HOSTS = 1000
-"""So many hosts are looked at that are silent or do not see all, the silent ones first."""
+"""So many hosts are looked at one by one that are silent or do not see all, the silent ones first."""
+MOST_GROUPS = 20
+"""So many groups of hosts that fell silent together, and of monitors that do not see the same, are looked at."""
 
 
 def find_now(
@@ -53,31 +74,33 @@ def find_now(
     `with_open` adds which episodes are open, each with its state.
     """
     episodes, has_more_episodes = _open_episodes(connection, known, now_s, host)
-    hosts, has_more_hosts = _troubled_hosts(connection, known, now_s, host)
+    kinds = find_kinds(connection, now_s, host)
     states = Counter(row["state"] for row in episodes)
-    of_silent = Counter(row["host"] for row in episodes if row["state"] == SILENT)
     heard_of = [row for row in episodes if row["state"] != SILENT]
-    incidents = queue_incidents(heard_of) if host else known.of_each_host(heard_of, queue_incidents)
-    for row in hosts:
-        is_silent = row["state"] == SILENT
-        kind, count = (SILENT_HOST, of_silent[row["host"]]) if is_silent else (BLIND_MONITOR, 0)
-        incidents.append(host_incident(kind, row, count))
-    open_now = [{name: row[name] for name in ("host", "id", "state")} for row in episodes]
+    troubles = (ranked(heard_of) if host else known.of_each_host(heard_of, ranked)) if heard_of else []
+    hosts, has_more_hosts = _of_hosts(connection, known, now_s, kinds, episodes)
+    found = worst_first([*queue_incidents(troubles), *hosts])
+    open_now = [{name: row[name] for name in ("host", "id", "state")} for row in episodes[:MOST_OPEN]]
+    is_part = has_more_episodes or len(episodes) > MOST_OPEN
     return {
         "at": now_s,
         "episodes": {"over": states[OVER], "not_heard": states[NOT_HEARD], "silent": states[SILENT]},
-        "hosts": _hosts(connection, now_s),
-        "count": len(incidents),
-        "incidents": worst_first(incidents)[:limit],
-        "truncated": has_more_episodes or has_more_hosts or len(incidents) > limit,
-        **({"open": open_now, "open_truncated": has_more_episodes} if with_open else {}),
+        "hosts": {
+            **{state: kinds.states[state] for state in STATES_OF_HOST},
+            "all_heard_since": kinds.all_heard_since_s,
+        },
+        "count": len(found),
+        "incidents": [each.make() for each in found[:limit]],
+        "truncated": has_more_episodes or has_more_hosts or len(found) > limit,
+        **({"open": open_now, "open_truncated": is_part} if with_open else {}),
     }
 
 
 def _open_episodes(
     connection: Connection, known: KnownRows, now_s: float, host: str
 ) -> tuple[list[dict[str, Any]], bool]:
-    statement = episodes_with_state(now_s).where(EPISODE.c.end.is_(None))
+    since = case((state_of_episode(now_s) == SILENT, SECOND)).label("silent_since")
+    statement = episodes_with_state(now_s).add_columns(since).where(EPISODE.c.end.is_(None))
     if host:
         statement = statement.where(EPISODE.c.host == host)
     statement = statement.order_by(HEARD.desc()).limit(MOST_EPISODES + 1)
@@ -86,30 +109,54 @@ def _open_episodes(
 
 
 def _with_trust(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "ours": is_ours(row)}
+    row["ours"] = is_ours(row)
+    return row
 
 
-def _troubled_hosts(
-    connection: Connection, known: KnownRows, now_s: float, host: str
-) -> tuple[list[dict[str, Any]], bool]:
-    """Return the hosts that are silent, or whose monitor may not see all."""
-    its_state = state_of_host(now_s)
-    is_blind = and_(
-        its_state == HEARD_OF,
-        or_(HOST.c.mode == POLL, HOST.c.unseen.is_not(None), HOST.c.lost_ago < RECENT_S),
+def _of_hosts(
+    connection: Connection, known: KnownRows, now_s: float, kinds: Kinds, episodes: Sequence[dict[str, Any]]
+) -> tuple[list[Found], bool]:
+    """Return the incidents of hosts that are silent, or whose monitors may not see all; whether there are more."""
+    groups = sorted(fell_silent(kinds.silent), key=lambda group: group.count, reverse=True)
+    blind = sorted(kinds.blind, key=lambda each: each.count, reverse=True)
+    together = [group for group in groups[:MOST_GROUPS] if group.count >= LEAST_HOSTS]
+    alike = [each for each in blind[:MOST_GROUPS] if each.count >= LEAST_HOSTS]
+    found = [
+        incident
+        for group in together
+        if (incident := _silent_together(connection, known, now_s, group, _queues_of(group, episodes)))
+    ]
+    for each in alike:
+        if some := of_reasons(connection, known, now_s, each):
+            reason = "; ".join(some[0]["blind"])
+            found.append(hosts_incident(BLIND_MONITORS, some, each.count, 0, reason=reason))
+    rest = groups[len(together) :]
+    newest = sorted(rest, key=lambda group: group.parts[-1].second, reverse=True)
+    names = [name for group in newest for name in group.names]
+    names += [name for each in blind[len(alike) :] for name in each.names]
+    of_silent = Counter(row["host"] for row in episodes if row["state"] == SILENT)
+    for row in named(connection, known, now_s, names[:MOST_HOSTS]) if names else ():
+        is_silent = row["state"] == SILENT
+        kind, count = (SILENT_HOST, of_silent[row["host"]]) if is_silent else (BLIND_MONITOR, 0)
+        found.append(host_incident(kind, row, count))
+    in_all = sum(group.count for group in rest) + sum(each.count for each in blind[len(alike) :])
+    return found, in_all > min(len(names), MOST_HOSTS)
+
+
+def _silent_together(
+    connection: Connection, known: KnownRows, now_s: float, group: Group, count: int
+) -> Found | None:
+    some = of_group(connection, known, now_s, group)
+    if not some:
+        return None
+    labels = labels_of_group(connection, now_s, group, some)
+    return silent_incident(group, some, [f"{name}={value}" for name, value in labels], count)
+
+
+def _queues_of(group: Group, episodes: Sequence[dict[str, Any]]) -> int:
+    """Return how many queues of these hosts were over."""
+    first, last, trusted = group.parts[0].second, group.parts[-1].second, group.parts[0].trusted
+    return sum(
+        row["silent_since"] is not None and first <= row["silent_since"] <= last and row["ours"] == trusted
+        for row in episodes
     )
-    statement = select(HOST, its_state.label("state")).where(IS_SHOWN, or_(its_state == SILENT, is_blind))
-    if host:
-        statement = statement.where(HOST.c.host == host)
-    statement = statement.order_by(its_state.desc(), HOST.c.heard.desc()).limit(MOST_HOSTS + 1)
-    rows = known.find(connection, statement, HOST, shown_host, "" if host else "troubled hosts")
-    return rows[:MOST_HOSTS], len(rows) > MOST_HOSTS
-
-
-def _hosts(connection: Connection, now_s: float) -> dict[str, Any]:
-    """Return how many hosts there are in each state, and when the one was heard that is not silent but quietest."""
-    found = select(state_of_host(now_s).label("state"), HOST.c.heard).where(IS_SHOWN).subquery()
-    wanted = select(found.c.state, func.count(), func.min(found.c.heard)).group_by(found.c.state)
-    by_state = {state: (count, heard_s) for state, count, heard_s in connection.execute(wanted)}
-    counts = {state: by_state.get(state, (0, None))[0] for state in STATES_OF_HOST}
-    return {**counts, "all_heard_since": by_state.get(HEARD_OF, (0, None))[1]}

@@ -32,12 +32,13 @@ HIDDEN = frozenset(
 )
 """Columns of episodes that no answer shows."""
 
-_BEAT_S = func.coalesce(HOST.c.heartbeat, case((HOST.c.counts_at.is_not(None), INTERVAL_S), else_=0.0))
+BEAT_S = func.coalesce(HOST.c.heartbeat, case((HOST.c.counts_at.is_not(None), INTERVAL_S), else_=0.0))
+"""SQL: seconds between the heartbeats of a host, 0 if it tells none."""
 _REPEAT_S = func.coalesce(HOST.c.repeat, INTERVAL_S)
 
 
 def _is_silent(now_s: float) -> ColumnElement[bool]:
-    return and_(_BEAT_S > 0, HOST.c.heard + MISSED * _BEAT_S < _time(now_s))
+    return and_(BEAT_S > 0, HOST.c.heard + MISSED * BEAT_S < _time(now_s))
 
 
 def _time(now_s: float) -> ColumnElement[float]:

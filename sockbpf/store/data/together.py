@@ -17,7 +17,7 @@ from sockbpf.record.facts import Severity
 from sockbpf.record.why import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     Row = Mapping[str, Any]
 
@@ -69,18 +69,20 @@ def service_of(row: Row) -> tuple[str, str]:
     return "port", f"{row['protocol'] or ''}:{row['local_port'] if row['local_port'] is not None else ''}"
 
 
-def troubles_of(rows: Iterable[Row]) -> list[Trouble]:
+def troubles_of(rows: Sequence[Row]) -> list[Trouble]:
     """Return what the rows tell of; each row is in one trouble."""
+    if len(rows) == 1:  # as of most hosts of many
+        return [Trouble([Queue(list(rows))])]
     groups: dict[tuple[Any, ...], list[Queue]] = defaultdict(list)
     # Of equals the same one leads, whichever was heard of last.
     in_order = sorted(rows, key=itemgetter("host", "id"))
     for queue in _that_lead(_queues_of(in_order)):
         worst = queue.rows[0]
-        cause = worst["cause"] if _rank(worst) else None
+        cause = worst["cause"] if rank(worst) else None
         groups[(*_place(worst), service_of(worst), worst["type"], cause)].append(queue)
     found = {}
     for key, queues in groups.items():
-        queues.sort(key=lambda queue: _badness(queue.rows[0]), reverse=True)
+        queues.sort(key=lambda queue: badness(queue.rows[0]), reverse=True)
         found[key] = Trouble(queues, [queue.other_end for queue in queues if queue.other_end])
     _add_what_is_not_explained(found)
     return _without_other_ends(list(found.values()))
@@ -98,7 +100,7 @@ def _queues_of(rows: Iterable[Row]) -> list[Queue]:
         queues += _of_sockets(some)
     for queue in (queue for queue in queues if len(queue.rows) > 1):
         # An episode whose cause was found says why for all of the queue.
-        queue.rows.sort(key=lambda row: (_rank(row) > 0, *_badness(row)), reverse=True)
+        queue.rows.sort(key=lambda row: (rank(row) > 0, *badness(row)), reverse=True)
     return queues
 
 
@@ -168,16 +170,17 @@ def _other_end(
     )
 
 
-def _rank(row: Row) -> int:
+def rank(row: Row) -> int:
+    """Return how much its cause says that an end is to blame: record/blame.py; 0 where the cause is not known."""
     return RANKS.get(row["cause"] or "", 0)
 
 
 def _blame(queue: Queue) -> tuple[int, bool]:
     """Return how much a queue's own end is to blame; of two that are equally to blame the one that receives is."""
-    return _rank(queue.rows[0]), queue.rows[0]["type"] == RECV
+    return rank(queue.rows[0]), queue.rows[0]["type"] == RECV
 
 
-def _badness(row: Row) -> tuple[bool, float, int]:
+def badness(row: Row) -> tuple[bool, float, int]:
     """Return how bad a queue is: by severity, then by how many times its threshold it holds."""
     return row["severity"] == CRITICAL, row["size"] / max(row["threshold"], 1), row["size"]
 
@@ -203,7 +206,7 @@ def _without_other_ends(troubles: list[Trouble]) -> list[Trouble]:
     of_readers: dict[tuple[Any, ...], Trouble] = {}
     for trouble in troubles:
         worst = trouble.queues[0].rows[0]
-        if _rank(worst) == OF_THE_READER and worst["pid"]:
+        if rank(worst) == OF_THE_READER and worst["pid"]:
             of_readers.setdefault((*_place(worst), worst["type"], worst["pid"]), trouble)
     return [rest for trouble in troubles if (rest := _without_what_waits(trouble, of_readers)).queues]
 
@@ -213,7 +216,7 @@ def _without_what_waits(trouble: Trouble, of_readers: Mapping[tuple[Any, ...], T
 
     Where all of them that are told one by one go to one process, so do the others, of folded alerts.
     """
-    if _rank(trouble.queues[0].rows[0]) > OF_THE_OTHER_END:
+    if rank(trouble.queues[0].rows[0]) > OF_THE_OTHER_END:
         return trouble
     leaders = [_reader_of(queue, of_readers) for queue in trouble.queues]
     single = {id(leader) for queue, leader in zip(trouble.queues, leaders, strict=True) if queue.count == 1}

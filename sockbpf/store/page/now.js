@@ -8,18 +8,26 @@ import { ago, clock, counted, ends, home, lasted, owner, size, utc, visible } fr
 
 /** How the state of an incident is said: a mark beside the words, so that no colour is needed. */
 const STATES = { over: ["●", "over"], "not-heard": ["◌", "not heard of"], silent: ["◌", "silent"] };
-const KINDS = { "silent-host": "host is silent", "blind-monitor": "monitor does not see all" };
+const KINDS = {
+  "silent-host": "host is silent",
+  "silent-hosts": "hosts are silent",
+  "blind-monitor": "monitor does not see all",
+  "blind-monitors": "monitors do not see all",
+};
+const OF_QUEUES = new Set(["queues", "remote-service"]);
 const QUEUES = { SEND: "to send", RECV: "to receive", ACCEPT: "to accept", RATE: "" };
 
 /** So many hosts with silences are named. */
 const SILENCES = 5;
 
-/** So many of its episodes are shown. */
+/** So many of its episodes are shown, and so many of its hosts named. */
 const MEMBERS = 10;
+const NAMED = 6;
 
 /** What names an incident in answers that follow one another. */
 export function incidentKey(each) {
-  return [each.kind, each.host, each.service_kind, each.service, each.type, each.cause, each.state].join("\n");
+  if (each.kind === "silent-hosts") return [each.kind, each.since].join("\n");
+  return [each.kind, each.remote ?? each.host, each.service_kind, each.service, each.type, each.cause, each.state].join("\n");
 }
 
 /**
@@ -74,16 +82,17 @@ function AllWell({ now }) {
 
 function Incident({ incident, at, members, toggle, choose, only }) {
   const [mark, word] = STATES[incident.state] ?? STATES.over;
-  const isOfQueues = incident.kind === "queues";
+  const isOfQueues = OF_QUEUES.has(incident.kind);
   const critical = incident.severity === "critical" ? "critical, " : "";
   return html`
     <article class="incident" data-state=${incident.state} data-kind=${incident.kind} data-severity=${incident.severity}>
       <header>
-        <h3><button type="button" title="Only this" onClick=${only}>${isOfQueues ? titleOf(incident) : visible(incident.host)}</button>${isOfQueues && html` <span class="where">on ${visible(incident.host)}</span>`}</h3>
+        <h3><button type="button" title="Only this" onClick=${only}>${titleOf(incident)}</button>${isOfQueues && html` <span class="where">${whereOf(incident)}</span>`}</h3>
         <p class="said"><span aria-hidden="true">${mark}</span> ${critical}${isOfQueues ? word : KINDS[incident.kind]}</p>
         <p class="since">since <time datetime=${utc(incident.since)} title=${utc(incident.since)}>${clock(incident.since)}</time>, ${lasted(Math.max(1, Math.floor(at - incident.since)))}</p>
       </header>
       <p class="reason">${visible(incident.reason) || "Why is not known."}</p>
+      ${incident.hosts > 1 && html`<p class="about">${hostsOf(incident)}</p>`}
       ${isOfQueues && html`<${Fill} of=${incident} />`}
       ${isOfQueues && html`
         <footer>
@@ -95,8 +104,23 @@ function Incident({ incident, at, members, toggle, choose, only }) {
 }
 
 function titleOf(incident) {
+  if (!OF_QUEUES.has(incident.kind)) return incident.hosts > 1 ? counted(incident.hosts, "host") : visible(incident.host);
   if (incident.service_kind === "port") return `${visible(incident.protocol)} port ${visible(incident.local_port)}`;
   return visible(incident.service);
+}
+
+/** Where it is: of what several hosts cannot reach, where what is shown is from. */
+function whereOf({ kind, hosts, host, service_kind: named }) {
+  return kind === "remote-service" && named === "remote" ? `from ${counted(hosts, "host")}, the worst is ${visible(host)}` : `on ${visible(host)}`;
+}
+
+/** Which hosts it is about, by name as far as there is room. */
+function hostsOf({ kind, hosts, host_names: names, remote, other_services: services }) {
+  const some = names.slice(0, NAMED).map((name) => visible(name)).join(", ");
+  const more = hosts - Math.min(names.length, NAMED);
+  const listed = more > 0 ? `${some} and ${more.toLocaleString("en")} more` : some;
+  const who = services.length ? ` (${services.slice(0, NAMED).map((each) => visible(each)).join(", ")})` : "";
+  return kind === "remote-service" ? `${counted(hosts, "host")} cannot send to ${visible(remote)}${who}: ${listed}` : listed;
 }
 
 /** What else is said of an incident's queues, in one line. */
@@ -108,7 +132,7 @@ function about(incident, at) {
     whoOf(incident),
     trendOf(incident),
     incident.drops > 0 && `${incident.drops.toLocaleString("en")} dropped`,
-    (peer || incident.other_ends.length > 0) && `other end: ${peer || "on this host"}`,
+    !incident.remote && (peer || incident.other_ends.length > 0) && `other end: ${peer || "on this host"}`,
     incident.state !== "over" && `last heard of ${ago(incident.heard, at)}`,
   ].filter(Boolean).join(" · ");
 }
@@ -136,8 +160,8 @@ function Members({ incident, rows, choose }) {
       <thead><tr><th scope="col">Socket</th><th scope="col">Process</th><th scope="col" class="number">Size</th><th scope="col" class="number">Peak</th><th scope="col">Since</th></tr></thead>
       <tbody>
         ${rows.map((row) => html`
-          <tr key=${row.id}>
-            <th scope="row"><button type="button" class="quiet" onClick=${() => choose(row)}>${ends(row)}</button></th>
+          <tr key=${`${row.host} ${row.id}`}>
+            <th scope="row">${incident.hosts > 1 && html`${visible(row.host)} `}<button type="button" class="quiet" onClick=${() => choose(row)}>${ends(row)}</button></th>
             <td>${[owner(row), home(row)].filter(Boolean).join(" · ")}</td>
             <td class="number">${size(row.size, row.type)}</td>
             <td class="number">${size(row.peak, row.type)}</td>
@@ -150,6 +174,8 @@ function Members({ incident, rows, choose }) {
 
 /** Return the worst episodes of an incident. */
 async function membersOf(incident) {
-  const found = await Promise.all(incident.episodes.slice(0, MEMBERS).map((id) => page("episodes", [["host", incident.host], ["id", id]])));
+  const own = incident.episodes.map((id) => ({ host: incident.host, id }));
+  const all = [...own, ...incident.elsewhere.filter((each) => each.host !== incident.host)];
+  const found = await Promise.all(all.slice(0, MEMBERS).map(({ host, id }) => page("episodes", [["host", host], ["id", id]])));
   return found.flatMap((each) => each.rows);
 }

@@ -119,7 +119,7 @@ function asked(set) {
 
 /** The services that are over now, at other ends too, named as the timeline names them. */
 function servicesOver(now) {
-  const over = (now?.incidents ?? []).filter((each) => each.kind === "queues" && each.state === "over");
+  const over = (now?.incidents ?? []).filter((each) => each.type !== null && each.state === "over");
   return new Set(over.flatMap((each) => [each.service, ...each.other_services]).map(laneOf));
 }
 
@@ -132,7 +132,8 @@ function laneOf(service) {
 const FIELDS = { unit: "unit", container: "container", counter: "name", process: "comm" };
 
 /** Return the filter that shows the service of an incident alone, or the host that it is about. */
-function onlyOf({ kind, host, service, service_kind: named }) {
+function onlyOf({ kind, host, remote, service, service_kind: named }) {
+  if (remote) return remote;
   const [field, name] = kind === "queues" ? [FIELDS[named], service] : ["host", host];
   return field ? `${field}="${name.replaceAll('"', "")}"` : conditionOf(laneOf(service));
 }

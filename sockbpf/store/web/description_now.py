@@ -10,7 +10,7 @@ from sockbpf.record.labels import MOST_LABELS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.free_words import MOST_CHARACTERS, MOST_WORDS, PATTERN
 from sockbpf.store.data.host_filters import CURSOR, LABEL
-from sockbpf.store.data.incidents import KINDS, OF_THE_WORST
+from sockbpf.store.data.incidents import KINDS, MOST_LISTED, OF_THE_WORST
 from sockbpf.store.data.states import NOT_HEARD, OVER, SILENT, STATES_OF_HOST
 
 TEXT: dict[str, Any] = {"type": "string"}
@@ -66,7 +66,7 @@ INCIDENT = _object(
     kind={"type": "string", "enum": list(KINDS)},
     host=TEXT,
     service=TEXT_OR_NULL,
-    service_kind={"enum": ["unit", "container", "counter", "process", "port", None]},
+    service_kind={"enum": ["unit", "container", "counter", "process", "port", "remote", None]},
     state={"type": "string", "enum": [OVER, NOT_HEARD, SILENT]},
     severity=TEXT_OR_NULL,
     cause=TEXT_OR_NULL,
@@ -77,7 +77,7 @@ INCIDENT = _object(
     },
     since={**TIME, "description": "Unix time: when the first of its queues was over"},
     heard={**TIME, "description": "Unix time of the last word's arrival, by the store's clock"},
-    count={**WHOLE, "description": "how many queues; of a silent host, how many were over"},
+    count={**WHOLE, "description": "how many queues; of silent hosts, how many were over"},
     drops=WHOLE,
     episodes={"type": "array", "items": TEXT, "description": "ids, the worst first"},
     other_ends={"type": "array", "items": TEXT, "description": "ids of the other ends within the host"},
@@ -85,6 +85,23 @@ INCIDENT = _object(
     trusted={
         "type": "boolean",
         "description": "whether the monitor's user, or somebody with the token, told it",
+    },
+    remote={**TEXT_OR_NULL, "description": "address and port of the service that several hosts wait for"},
+    hosts={**WHOLE, "description": "how many hosts are silent, blind, or wait for `remote`; else 1"},
+    host_names={
+        "type": "array",
+        "items": TEXT,
+        "description": f"{MOST_LISTED} of them at most, the worst first",
+    },
+    labels={
+        "type": "array",
+        "items": TEXT,
+        "description": "what nearly all of the silent hosts have, as dc=fra1",
+    },
+    elsewhere={
+        "type": "array",
+        "items": _object(host=TEXT, id=TEXT),
+        "description": "the worst episode of each",
     },
 )
 NOW = _object(

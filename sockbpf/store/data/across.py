@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Which troubles of several hosts are one: all that cannot send to one remote service, what is wrong there. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from sockbpf.record.event import Direction
+from sockbpf.record.why import Cause
+from sockbpf.store.data.together import RECV, SEND, Queue, Trouble, badness, rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+    Service = tuple[str, str, int]
+    """Protocol, address and port."""
+    Key = tuple[str, bool, Service]
+    """State and trust, which all queues of an incident share, and what they are to reach."""
+
+LEAST_HOSTS = 3
+"""Two hosts may have the same trouble by chance."""
+OF_THE_WAY = frozenset(
+    each.value
+    for each in (
+        *(Cause.PEER_NOT_READING, Cause.PEER_SLOW, Cause.PEER_NOT_ANSWERING),
+        *(Cause.NO_ACKNOWLEDGEMENT, Cause.PATH_LIMITED),
+    )
+)
+"""Causes that lie at the other end, or on the way to it."""
+OF_THIS_END = 2
+"""From this rank on a cause says what is wrong at its own end."""
+SERVING = frozenset({RECV, Direction.ACCEPT.name})
+ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104
+
+
+@dataclass(slots=True, eq=False)
+class OfHost:
+    """A trouble of one host, and which of its queues wait for which remote service."""
+
+    trouble: Trouble
+    waits: dict[Service, list[Queue]]
+
+    @property
+    def worst(self) -> Row:
+        return self.trouble.queues[0].rows[0]
+
+
+@dataclass(slots=True, eq=False)
+class Across:
+    """The queues of several hosts that wait for one service, the worst first, and what is wrong there if known."""
+
+    service: Service
+    queues: list[Queue]
+    cause: Trouble | None = None
+
+
+def of_host(trouble: Trouble) -> OfHost:
+    """Return a trouble with what of it waits for a remote service."""
+    waits: dict[Service, list[Queue]] = defaultdict(list)
+    for queue in trouble.queues:
+        service = _remote_service(queue)
+        if service:
+            waits[service].append(queue)
+    return OfHost(trouble, waits)
+
+
+def _remote_service(queue: Queue) -> Service | None:
+    """Return what a queue is to reach, where its cause may lie there and not on its own host."""
+    row = queue.rows[0]
+    may_be_there = row["type"] == SEND and (row["cause"] in OF_THE_WAY or not rank(row))
+    if not may_be_there or not row["remote_port"] or row["peer_pid"] or row["peer_id"] or queue.other_end:
+        return None
+    address, is_everywhere = _address(row["remote_ip"])
+    if is_everywhere or address == _address(row["local_ip"])[0]:
+        return None
+    return row["protocol"] or "", address, row["remote_port"]
+
+
+@lru_cache(8192)
+def _address(text: str | None) -> tuple[str, bool]:
+    """Return an address in one spelling, and whether each host may have this address for itself."""
+    try:
+        address = ipaddress.ip_address(text or "")
+    except ValueError:
+        return text or "", True
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    return str(address), address.is_loopback or address.is_link_local or address.is_unspecified
+
+
+def across_hosts(found: Sequence[OfHost]) -> tuple[list[OfHost], list[Across]]:
+    """Return what is each host's own, and what is one trouble of several; each queue is in one of them."""
+    waiting: dict[Key, list[OfHost]] = defaultdict(list)
+    for each in found:
+        for service in each.waits:
+            waiting[each.worst["state"], each.worst["ours"], service].append(each)
+    common = {key: some for key, some in waiting.items() if _is_common(key[-1], some)}
+    if not common:
+        return list(found), []
+    moved = {
+        id(queue) for (*_, service), some in common.items() for each in some for queue in each.waits[service]
+    }
+    causes = _causes(found, common)
+    groups = []
+    for key, some in common.items():
+        queues = [queue for each in some for queue in each.waits[key[-1]]]
+        queues.sort(key=lambda queue: (queue.rows[0]["host"], queue.rows[0]["id"]))
+        queues.sort(key=lambda queue: badness(queue.rows[0]), reverse=True)
+        cause = causes.get(key)
+        groups.append(Across(key[-1], queues, cause.trouble if cause else None))
+    leading = {id(each) for each in causes.values()}
+    own = [rest for each in found if id(each) not in leading and (rest := _without(each, moved))]
+    return own, groups
+
+
+def _is_common(service: Service, some: list[OfHost]) -> bool:
+    """Whether they are of several hosts, and not these serve: a client may have the same port at several of them."""
+    if len(some) < LEAST_HOSTS or len({each.worst["host"] for each in some}) < LEAST_HOSTS:
+        return False
+    ports = {queue.rows[0]["local_port"] for each in some for queue in each.waits[service]}
+    return len(ports) > 1 or ports <= {0, None, service[-1]}
+
+
+def _without(each: OfHost, moved: set[int]) -> OfHost | None:
+    if not each.waits:
+        return each
+    left = [queue for queue in each.trouble.queues if id(queue) not in moved]
+    if len(left) == len(each.trouble.queues):
+        return each
+    return of_host(Trouble(left, each.trouble.others)) if left else None
+
+
+def _causes(found: Iterable[OfHost], common: Mapping[Key, list[OfHost]]) -> dict[Key, OfHost]:
+    """Return what is wrong at these services by their own hosts, where these tell it."""
+    at_port: dict[tuple[Any, ...], list[OfHost]] = defaultdict(list)
+    for each in found:
+        row = each.worst
+        if row["type"] in SERVING and rank(row) >= OF_THIS_END:
+            for queue in each.trouble.queues:
+                own = queue.rows[0]
+                at_port[row["state"], row["ours"], own["protocol"], own["local_port"]].append(each)
+    causes: dict[Key, OfHost] = {}
+    taken: set[int] = set()
+    addresses = _addresses(found, {each.worst["host"] for some in at_port.values() for each in some})
+    for key in sorted(common, key=lambda key: (-len(common[key]), key[-1])):
+        state, ours, (protocol, address, port) = key
+        there = [
+            each
+            for each in at_port.get((state, ours, protocol, port), ())
+            if id(each) not in taken and _serves(each, address, port, addresses[each.worst["host"]])
+        ]
+        if there:
+            causes[key] = max(
+                there, key=lambda each: (rank(each.worst), badness(each.worst), each.worst["id"])
+            )
+            taken.add(id(causes[key]))
+    return causes
+
+
+def _addresses(found: Iterable[OfHost], hosts: set[str]) -> dict[str, set[str]]:
+    """Return the addresses that these hosts have, as far as their queues show them."""
+    addresses: dict[str, set[str]] = {host: set() for host in hosts}
+    for each in found:
+        if each.worst["host"] in hosts:
+            rows = (row for queue in each.trouble.queues for row in queue.rows)
+            addresses[each.worst["host"]] |= {_address(row["local_ip"])[0] for row in rows}
+    return addresses
+
+
+def _serves(each: OfHost, address: str, port: int, own: set[str]) -> bool:
+    for queue in each.trouble.queues:
+        row = queue.rows[0]
+        here = _address(row["local_ip"])[0]
+        if row["local_port"] == port and (here == address or (here in ANY and address in own)):
+            return True
+    return False

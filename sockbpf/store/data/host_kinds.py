@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""SQL for the hosts that are an incident: since when they are silent, or why their monitors do not see all.
+
+The hosts are summed up: of a hundred thousand most are as they should be. What is named is then read as a whole, so
+that no row is shown that was altered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import BigInteger, case, cast, func, or_, select
+
+from sockbpf.record.alert import STOPPED
+from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, has_label, is_blind, shown_host
+from sockbpf.store.data.schema import HOST
+from sockbpf.store.data.silent import Silent
+from sockbpf.store.data.states import BEAT_S, HEARD_OF, SILENT, state_of_host
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Select
+
+    from sockbpf.store.data.known_rows import KnownRows
+    from sockbpf.store.data.silent import Group
+
+    Row = dict[str, Any]
+
+SECOND = cast(HOST.c.heard, BigInteger)
+"""When the last word came, to the second: as such hosts are grouped by."""
+NAMED = 20
+"""So many hosts of a group are named."""
+MOST_OF, NEARLY_ALL = 0.75, 0.9
+"""Parts of the named hosts, and of all of a group, that have a label that is said of the group."""
+_REASONS = (
+    case((HOST.c.mode == POLL, 1), else_=0),
+    func.coalesce(HOST.c.unseen, ""),
+    case((HOST.c.lost_ago < RECENT_S, 1), else_=0),
+    HOST.c.trusted,
+)
+"""Why a monitor does not see all; and whether that is to be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """The hosts whose monitors do not see all for the same reasons."""
+
+    reasons: tuple[Any, ...]
+    count: int
+    names: tuple[str, ...]
+    """All of them if they are one or two, else two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """How many hosts are in each state, and those that are an incident."""
+
+    states: dict[str, int]
+    all_heard_since_s: float | None
+    """When that host was last heard of that is heard of, but longest ago."""
+    silent: list[Silent]
+    blind: list[Blind]
+
+
+def find_kinds(connection: Connection, now_s: float, host: str = "") -> Kinds:
+    """Return all hosts by kind at this time; with `host` only the states are of all.
+
+    Each condition costs a look at all hosts: what can be told from others is not asked.
+    """
+    silent, blind = _incidents(connection, now_s)
+    is_stopped = func.sum(case((HOST.c.event == STOPPED, 1), else_=0))
+    in_all, stopped = connection.execute(select(func.count(), is_stopped).where(IS_SHOWN)).one()
+    longest_ago = (
+        select(HOST.c.heard).where(IS_SHOWN, state_of_host(now_s) == HEARD_OF).order_by(HOST.c.heard)
+    )
+    states = {SILENT: sum(each.count for each in silent), STOPPED: int(stopped or 0)}
+    states[HEARD_OF] = max(0, in_all - sum(states.values()))
+    if host:
+        silent, blind = _incidents(connection, now_s, HOST.c.host == host)
+    return Kinds(states, connection.execute(longest_ago.limit(1)).scalar(), silent, blind)
+
+
+def _incidents(
+    connection: Connection, now_s: float, *which: ColumnElement[bool]
+) -> tuple[list[Silent], list[Blind]]:
+    is_silent, blind = state_of_host(now_s) == SILENT, is_blind(now_s)
+    columns = [
+        case((is_silent, SECOND)).label("second"),
+        *(case((blind, each)).label(f"reason{place}") for place, each in enumerate(_REASONS[:-1])),
+        HOST.c.trusted,
+    ]
+    also = HOST.c.host, BEAT_S.label("beat")
+    found = select(*columns, *also).where(IS_SHOWN, or_(blind, is_silent), *which).subquery()
+    by = [found.c[column.name] for column in columns]
+    sums = func.count(), func.max(found.c.beat), func.min(found.c.host), func.max(found.c.host)
+    silent_ones, blind_ones = [], []
+    for second, *reasons, count, beat_s, one, other in connection.execute(select(*by, *sums).group_by(*by)):
+        names = tuple(sorted({one, other}))
+        if second is None:
+            blind_ones.append(Blind(tuple(reasons), count, names))
+        else:
+            silent_ones.append(Silent(second, beat_s, count, names, bool(reasons[-1])))
+    return silent_ones, blind_ones
+
+
+def named(connection: Connection, known: KnownRows, now_s: float, names: Sequence[str]) -> list[Row]:
+    """Return these hosts, as `shown_host` shows them; raise AlteredError."""
+    which = HOST.c.host.in_(names)
+    return known.find(connection, _hosts(now_s).where(which), HOST, shown_host, "named hosts")
+
+
+def of_group(connection: Connection, known: KnownRows, now_s: float, group: Group) -> list[Row]:
+    """Return some hosts that fell silent together, those that did so last first; raise AlteredError."""
+    wanted = _hosts(now_s).where(*_are_of(now_s, group)).order_by(HOST.c.heard.desc(), HOST.c.host)
+    return known.find(connection, wanted.limit(NAMED), HOST, shown_host, "")
+
+
+def of_reasons(connection: Connection, known: KnownRows, now_s: float, blind: Blind) -> list[Row]:
+    """Return some hosts whose monitors do not see all for these reasons; raise AlteredError."""
+    same = (each == value for each, value in zip(_REASONS, blind.reasons, strict=True))
+    wanted = _hosts(now_s).where(is_blind(now_s), *same).order_by(HOST.c.host)
+    return known.find(connection, wanted.limit(NAMED), HOST, shown_host, "")
+
+
+def labels_of_group(
+    connection: Connection, now_s: float, group: Group, some: Sequence[Row]
+) -> list[tuple[str, str]]:
+    """Return the labels that nearly all hosts of a group have, `some` being some of them, by name."""
+    told = Counter(label for host in some for label in host["labels"].items())
+    likely = sorted(label for label, count in told.items() if count >= MOST_OF * len(some))
+    if not likely:
+        return []
+    having = (func.sum(case((has_label(*label), 1), else_=0)) for label in likely)
+    counts = connection.execute(
+        select(*having).select_from(HOST).where(IS_SHOWN, *_are_of(now_s, group))
+    ).one()
+    return [
+        label for label, count in zip(likely, counts, strict=True) if (count or 0) >= NEARLY_ALL * group.count
+    ]
+
+
+def _hosts(now_s: float) -> Select[Any]:
+    return select(HOST, state_of_host(now_s).label("state")).where(IS_SHOWN)
+
+
+def _are_of(now_s: float, group: Group) -> tuple[ColumnElement[bool], ...]:
+    first, last = group.parts[0].second, group.parts[-1].second
+    around = HOST.c.heard.between(first - 1.0, last + 1.0)  # for the index: databases round in their own ways
+    is_trusted = HOST.c.trusted == int(group.parts[0].trusted)
+    return around, SECOND.between(first, last), is_trusted, state_of_host(now_s) == SILENT
