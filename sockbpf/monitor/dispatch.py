@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
-    from sockbpf.delivery.transport import Destination
+    from sockbpf.delivery.transport import BatchDestination, Destination
     from sockbpf.monitor.metrics import Metrics
     from sockbpf.monitor.service_looks import ServiceLooks
     from sockbpf.monitor.store_port import StorePort
@@ -175,7 +175,7 @@ class Dispatch:
             and fields["event"] in settings.events
         )
 
-    def _maker(self, settings: AnyDestination) -> Callable[[], Destination]:
+    def _maker(self, settings: AnyDestination) -> Callable[[], Destination | BatchDestination]:
         if settings.type == "http" and self._store.is_meant(str(settings.url)):
             return partial(HttpGet, settings, self._store.place)
         return maker_of(settings)

@@ -18,14 +18,14 @@ from sockbpf.process.life import NoThreadError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sockbpf.delivery.transport import Destination
+    from sockbpf.delivery.transport import BatchDestination, Destination
     from sockbpf.settings.config import Config
     from sockbpf.settings.destinations import AnyDestination
 
-    Maker = Callable[[AnyDestination], Callable[[], Destination]]
+    Maker = Callable[[AnyDestination], Callable[[], Destination | BatchDestination]]
 
 
-def maker_of(settings: AnyDestination) -> Callable[[], Destination]:
+def maker_of(settings: AnyDestination) -> Callable[[], Destination | BatchDestination]:
     """Return the function that makes a destination of its settings alone."""
     return partial(MAKERS[settings.type], settings)
 

@@ -93,7 +93,7 @@ def test_what_the_settings_say_of_the_resource_comes_first() -> None:
         receiver() as received,
         closing(destination(received.url, resource=given_, compression="none")) as its,
     ):
-        its.send(TOLD)
+        its.send_all([TOLD])
     assert "Content-Encoding" not in received.headers[0]
     assert attributes(received.messages[0].resource_logs[0].resource.attributes) == {
         "host.name": "web1", "os.type": "linux", "service.name": "queues", "service.version": __version__,

@@ -141,10 +141,6 @@ class Kafka:
             self._give_up()
             raise self._failed(first)
 
-    def send(self, fields: Mapping[str, str]) -> None:
-        """Send one alert. Raise TransportError."""
-        self.send_all([fields])
-
     def close(self) -> None:
         self._give_up()
 

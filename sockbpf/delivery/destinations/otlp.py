@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 from sockbpf.delivery.destinations.otlp_post import OtlpPost, RefusedError, wire
-from sockbpf.delivery.transport import TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,11 +44,6 @@ class Otlp:
         which = "" if rejected == len(alerts) else ", it does not say which"
         reason = f"the receiver refused {rejected} of {len(alerts)} alerts of a request{which}: {said}"
         return dict.fromkeys(range(len(alerts) - rejected, len(alerts)), reason)
-
-    def send(self, fields: Mapping[str, str]) -> None:
-        """Send one alert. Raise TransportError."""
-        for reason in self.send_all([fields]).values():
-            raise TransportError(reason, permanent=True)
 
     def close(self) -> None:
         self._post.close()

@@ -21,9 +21,9 @@ from sockbpf.settings.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sockbpf.delivery.transport import Destination
+    from sockbpf.delivery.transport import BatchDestination, Destination
 
-MAKERS: Mapping[str, Callable[[Any], Destination]] = {
+MAKERS: Mapping[str, Callable[[Any], Destination | BatchDestination]] = {
     "http": HttpGet,
     "file": lambda its: JsonLines(path=its.path),
     "syslog": lambda its: Syslog(address=its.address, facility=its.facility, timeout_s=its.timeout),
