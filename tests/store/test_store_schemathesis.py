@@ -68,6 +68,6 @@ def test_the_description_is_true(start: StartStore, database_of: Any, tmp_path: 
     made = re.search(r"(\d+) generated", ran.stdout)
     assert made
     assert int(made[1]) > LEAST
-    assert "10/11" in ran.stdout, "all operations but the stream"
+    assert "11/12" in ran.stdout, "all operations but the stream"
     assert "Traceback" not in store.log()
     assert store.stop() == 0

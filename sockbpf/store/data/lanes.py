@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 20_000
 """Entries that may wait in each lane; what comes when a lane is full is refused."""
+BEHIND = 5000
+"""While more entries wait in a lane, it takes no batch: there is room for those who send one alert at a time."""
 BATCH = 2000
 """Entries of one transaction, unless a single piece of work has more."""
 
@@ -65,6 +67,9 @@ class Lanes:
 
     def has_room(self, work: Work, lane: Lane) -> bool:
         return self._entries[lane] + len(work.entries) <= MOST_WAITING
+
+    def is_behind(self, lane: Lane) -> bool:
+        return self._entries[lane] > BEHIND
 
     def add(self, work: Work, lane: Lane) -> None:
         self._waiting[lane].append(work)

@@ -56,6 +56,10 @@ class BusyError(Exception):
     """It was not written; the sender may try again."""
 
 
+class FullError(BusyError):
+    """Too many entries wait already."""
+
+
 class Writer:
     """The only thread that writes into the database; all others only read."""
 
@@ -83,6 +87,12 @@ class Writer:
         """How many entries wait to be written."""
         return self._lanes.entries
 
+    def is_behind(self, lane: Lane) -> bool:
+        """Whether so many entries wait in a lane that it takes no batch; counts that one was refused."""
+        is_behind = self._lanes.is_behind(lane)
+        self.refused += is_behind
+        return is_behind
+
     def keep(self, entries: Sequence[Entry], lane: Lane) -> Future[list[bool]]:
         """Hand in entries; once they are on disk, the future gives for each whether it was new.
 
@@ -96,9 +106,12 @@ class Writer:
 
     def _hand_in(self, work: Work, lane: Lane) -> Future[Any]:
         with self._changed:
-            if self._closing or not self._lanes.has_room(work, lane):
+            if self._closing:
                 self.refused += 1
                 raise BusyError
+            if not self._lanes.has_room(work, lane):
+                self.refused += 1
+                raise FullError
             self._lanes.add(work, lane)
             self._changed.notify()
         return work.done

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The routes of alerts: `/alert` keeps one, `/episodes` answers what became of them, `/stream` sends new ones."""
+"""The routes of alerts: `/alert` and `/alerts` keep them, `/episodes` says what became of them, `/stream` sends."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from sockbpf.store.data.filters import parse
 from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.search import find_page
 from sockbpf.store.web.guard import PEER, TRUSTED
-from sockbpf.store.web.problem import Problem
+from sockbpf.store.web.posted_alerts import ENCODINGS, batch_of
+from sockbpf.store.web.problem import FULL, Problem
 from sockbpf.store.web.query import link_to_next, parameters
 
 if TYPE_CHECKING:
@@ -44,6 +46,31 @@ class AlertRoute:
         headers = [*self.HEADERS, (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def post_alerts(store: RunningStore, request: Request) -> Response:
+    """Answer `POST /alerts`, once what is not refused is on disk.
+
+    While too many alerts wait to be written none more are read.
+    """
+    is_trusted = bool(request.scope.get(TRUSTED))
+    lane = Lane.OURS if is_trusted else Lane.ANYBODY
+    if store.writer.is_behind(lane):
+        raise FULL
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ENCODINGS:
+        raise Problem(
+            415, f"expected Content-Encoding {' or '.join(ENCODINGS)}", accept_encoding=", ".join(ENCODINGS)
+        )
+    body = await request.body()
+    async with store.reading_alerts[is_trusted]:  # one at a time: what waits here is compressed still
+        if store.writer.is_behind(lane):
+            raise FULL
+        batch = await asyncio.to_thread(batch_of, body, encoding, is_trusted=is_trusted)
+    store.refused_rows += len(batch.refused)
+    new = sum(await store.keep(batch.entries, lane)) if batch.entries else 0
+    refused = [{"row": row, "why": why} for row, why in batch.refused]
+    return JSONResponse({"new": new, "known": len(batch.entries) - new, "refused": refused})
 
 
 class StreamRoute:

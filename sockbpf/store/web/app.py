@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sockbpf.store.web.alerts import AlertRoute, StreamRoute, episodes
+from sockbpf.store.web.alerts import AlertRoute, StreamRoute, episodes, post_alerts
 from sockbpf.store.web.description import document
 from sockbpf.store.web.health import Health
 from sockbpf.store.web.now import hosts, now
@@ -48,6 +48,7 @@ def make_app(store: RunningStore, metrics: Collector) -> ASGIApp:
         lifespan=life,
         routes=[
             Route("/alert", AlertRoute(store)),
+            Route("/alerts", partial(post_alerts, store), methods=["POST"]),
             Route("/store.json", partial(store_json, store), methods=METHODS),
             Route("/episodes", partial(episodes, store)),
             Route("/timeline", partial(timeline, store)),

@@ -14,7 +14,7 @@ from sockbpf.store.data.episode_order import SORTS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.free_words import LOOKED_AT, MOST_CHARACTERS, MOST_WORDS, PATTERN, SEARCHED
 from sockbpf.store.data.values import MOST_INTEGER
-from sockbpf.store.web import description_now, description_timeline
+from sockbpf.store.web import description_batch, description_now, description_timeline
 from sockbpf.store.web.posted import MOST_ENTRIES
 from sockbpf.store.web.problem import MEDIA_TYPE
 
@@ -57,7 +57,9 @@ SAYS = {
     413: "The body is too large.",
     414: "The parameters are too long.",
     421: "The Host header names another host.",
+    415: "The body is compressed in a way that is not known.",
     422: "A parameter or the body is not valid.",
+    429: "Too many entries wait to be written; try again, as Retry-After says.",
     503: "The database is busy or away; try again.",
 }
 
@@ -110,10 +112,22 @@ ALERT: dict[str, Any] = {
     f"also {', '.join(NEEDED_OF_SOCKETS)}, of a rate {', '.join(NEEDED_OF_RATES)}.",
     "tags": ["alerts"],
     "responses": {
-        **_answers(),
+        **_answers(429),
         "200": _content("It is kept.", NEW),
     },
     "parameters": _query(**{field.name: _parameter(field) for field in FIELDS}),
+}
+ALERTS: dict[str, Any] = {
+    "summary": "Keep many alerts, each as a JSON object on a line of its own; answered once they are on disk.",
+    "description": description_batch.SAYS,
+    "tags": ["alerts"],
+    "responses": {
+        **_answers(408, 413, 415, 429),
+        "200": _content(
+            "How many are new, how many were known, which lines are refused.", description_batch.ANSWER
+        ),
+    },
+    "requestBody": description_batch.BODY,
 }
 COLUMNS = {field.name: KINDS[field.kind] for field in filters()}
 """The filters by a field of alerts; in objects that were posted the field may have any value."""
@@ -171,7 +185,7 @@ POST: dict[str, Any] = {
     "summary": "Keep an object, an array of objects, or text such as CSV.",
     "tags": ["store"],
     "responses": {
-        **_answers(408, 413),
+        **_answers(408, 413, 429),
         "201": _content("All of it is on disk.", STORED),
     },
     "requestBody": {
@@ -259,6 +273,7 @@ def document() -> dict[str, Any]:
         "security": [{"token": []}, {}],
         "paths": {
             "/alert": {"get": ALERT},
+            "/alerts": {"post": ALERTS},
             "/store.json": {"get": FIND, "post": POST, "delete": DELETE},
             "/episodes": {"get": EPISODES},
             "/timeline": {"get": TIMELINE},

@@ -42,6 +42,7 @@ class StoreMetrics(Collector):
             "duplicates": ("Alerts that came once more, and were stored already.", writer.duplicates),
             "commits": ("Transactions committed.", writer.commits),
             "refused": ("Requests refused because too many entries waited to be written.", writer.refused),
+            "refused_rows": ("Alerts of batches refused because they made no sense.", store.refused_rows),
             "not_kept": ("Entries that the database refused; the sender got an error.", writer.not_kept),
             "crowded_out": (
                 "Oldest entries deleted because the file has its greatest size.",

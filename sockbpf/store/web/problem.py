@@ -38,6 +38,7 @@ class Problem(Exception):  # noqa: N818  the name of RFC 9457
 
 
 BUSY = Problem(503, "the database is busy or away", retry_after="1")
+FULL = Problem(429, "too many entries wait to be written", retry_after="1")
 
 
 def last_answer(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:

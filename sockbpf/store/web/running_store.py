@@ -19,9 +19,9 @@ from sockbpf.store.data.repair import repair
 from sockbpf.store.data.retention import Upkeep
 from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.search import AlteredError, since
-from sockbpf.store.data.writing import BusyError, Writer
+from sockbpf.store.data.writing import BusyError, FullError, Writer
 from sockbpf.store.web.feed import Feed
-from sockbpf.store.web.problem import BUSY, Problem
+from sockbpf.store.web.problem import BUSY, FULL, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,10 @@ class RunningStore:
         self.altered = 0
         """Rows that were not as they were written, and were deleted."""
         self.reading_body = asyncio.Lock()
+        self.reading_alerts = {False: asyncio.Lock(), True: asyncio.Lock()}
+        """Held while a body of alerts is read, of clients that are not trusted or of those that are."""
+        self.refused_rows = 0
+        """Alerts of such bodies that were refused, because they make no sense."""
         self._places = {False: asyncio.Semaphore(SEARCHES), True: asyncio.Semaphore(TRUSTED_SEARCHES)}
         self._threads = ThreadPoolExecutor(SEARCHES + TRUSTED_SEARCHES, "search")
 
@@ -83,6 +87,8 @@ class RunningStore:
         """Return, once the entries are on disk, for each whether it was new; raise Problem."""
         try:
             return await asyncio.wrap_future(self.writer.keep(entries, lane))
+        except FullError:
+            raise FULL from None
         except BusyError:
             raise BUSY from None
 

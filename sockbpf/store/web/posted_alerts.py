@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The body of `POST /alerts`: lines of JSON, each an alert; what `GET /alert` refuses is refused here too."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sockbpf.store.data.entry import alert_entry
+from sockbpf.store.data.values import EntryError
+from sockbpf.store.web.problem import Problem
+from sockbpf.store.web.query import MOST_PARAMETERS
+
+if TYPE_CHECKING:
+    from sockbpf.store.data.entry import Entry
+
+MOST_LINES = 1000
+MOST_BYTES = 8 * 2**20
+"""Of a body once it is decompressed; a shorter one that claims to be longer is not decompressed beyond that."""
+MOST_OF_LINE = 32 * 1024
+"""Bytes of one line: a monitor makes no longer alert."""
+ENCODINGS = ("gzip", "identity")
+"""How a body may be compressed, as Content-Encoding has it."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The alerts of a body, in its order, and the lines that are none."""
+
+    entries: list[Entry] = field(default_factory=list)
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    """The number of each line, the first is 1, and why it is refused; that repeats nothing of the line."""
+
+
+def batch_of(body: bytes, encoding: str, *, is_trusted: bool) -> Batch:
+    """Return the alerts of a body that is compressed by one of ENCODINGS; raise Problem for one that is too large."""
+    body = _inflated(body) if encoding == "gzip" else body
+    if len(body) > MOST_BYTES:
+        raise Problem(413, f"expected at most {MOST_BYTES} bytes once decompressed")
+    lines = body.split(b"\n", MOST_LINES + 1)
+    if not lines[-1]:
+        lines.pop()  # what stands behind the end of the last line
+    if not lines:
+        raise Problem(422, "expected alerts, each as JSON on a line of its own")
+    if len(lines) > MOST_LINES:
+        raise Problem(413, f"expected at most {MOST_LINES} lines")
+    batch = Batch()
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = alert_entry(_fields(line))
+        except EntryError as error:
+            batch.refused.append((number, str(error)))
+        else:
+            batch.entries.append(entry if is_trusted else replace(entry, trusted=False))
+    return batch
+
+
+def _inflated(body: bytes) -> bytes:
+    """Return what gzip compressed, no more than one byte more than is allowed; raise Problem."""
+    try:
+        inflating = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        inflated = inflating.decompress(body, MOST_BYTES + 1)
+    except zlib.error:
+        raise Problem(400, "expected gzip, as Content-Encoding says") from None
+    if len(inflated) <= MOST_BYTES and (not inflating.eof or inflating.unused_data):
+        raise Problem(400, "expected gzip, one stream from its beginning to its end")
+    return inflated
+
+
+def _refuse(_: str) -> str:
+    raise ValueError  # NaN and Infinity are no JSON
+
+
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)
+"""Numbers stay as they are written: they are read as those of a GET are."""
+
+
+def _fields(line: bytes) -> dict[str, str]:
+    """Return the fields of an alert; raise EntryError."""
+    if len(line) > MOST_OF_LINE:
+        raise EntryError(f"expected at most {MOST_OF_LINE} bytes")
+    try:
+        fields = _DECODER.decode(line.decode())
+    except (ValueError, RecursionError):
+        raise EntryError("expected an alert as a JSON object on one line, in UTF-8") from None
+    if type(fields) is not dict or any(type(value) is not str for value in fields.values()):
+        raise EntryError("expected an object of texts and numbers")
+    if len(fields) > MOST_PARAMETERS:
+        raise EntryError(f"expected at most {MOST_PARAMETERS} names")
+    if b"\\u" in line and not _is_text("".join([*fields, *fields.values()])):
+        raise EntryError("expected text: half of a surrogate pair is none")
+    return fields
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
