@@ -49,7 +49,7 @@ NAMES = {
     "mptcp": "crossings of TCP sockets that are paths of MPTCP connections, not reported: their queues are elsewhere",
     "store_address_taken": "tries to listen at the store's address that failed: alerts for it wait until one works",
     "ignored": "exceptions raised where no caller could catch them, each with its place in the log",
-    "metrics_failed": "times the metrics could not be served: the port was taken, or serving failed",
+    "metrics_failed": "times the metrics could not be served, as the port was taken, or not be sent by OTLP",
     "status_failed": "times `sockbpf status` could not be answered: the socket was taken, or making it failed",
     "service_looks_failed": "looks at queues for the metrics that failed, or were late while no other was to show",
     "drops_uncounted": "times a look for the metrics did not count a socket's drops: there were too many sockets",

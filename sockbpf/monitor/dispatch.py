@@ -19,6 +19,7 @@ from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.routes import Route
 from sockbpf.delivery.worker import Workers
 from sockbpf.monitor.delivery_times import late_s, round_s
+from sockbpf.monitor.metrics_out import MetricsOut
 from sockbpf.monitor.new_alerts import NewAlerts
 from sockbpf.monitor.rehearsal import maker_of, rehearse
 from sockbpf.monitor.rule_terms import destinations_by_rule
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from sockbpf.counters import Counters
     from sockbpf.delivery.owed import Owed
     from sockbpf.delivery.transport import BatchDestination, Destination
-    from sockbpf.monitor.metrics import Metrics
     from sockbpf.monitor.service_looks import ServiceLooks
     from sockbpf.monitor.store_port import StorePort
     from sockbpf.record.alert import Folded
@@ -81,7 +81,7 @@ class Dispatch:
         self._open_episodes = open_episodes
         self._store = store
         self.rehearse(config)
-        self._metrics = self._serve(config)
+        self._metrics = MetricsOut(config, counters, self._gauges)
         self._outbox = Outbox(
             path=config.journal.path,
             capacity=UNWRITTEN,
@@ -103,15 +103,6 @@ class Dispatch:
     def rehearse(self, config: Config) -> None:
         """Raise ConfigError if a destination of these settings cannot be made; nothing is changed by it."""
         rehearse(config, self._maker)
-
-    def _serve(self, config: Config) -> Metrics | None:
-        if config.metrics.listen is None:
-            return None
-        from sockbpf.monitor.metrics import Metrics  # what it needs is wanted only here
-
-        metrics = Metrics(self._counters, self._gauges, [settings.name for settings in config.destinations])
-        metrics.start(*config.metrics.listen)
-        return metrics
 
     def _routes_of(self, config: Config) -> dict[str, Route]:
         """Return the routes of these settings: a route that they do not change as it is, the others ready to begin.
@@ -183,13 +174,12 @@ class Dispatch:
     def _delivered(self, owed: Owed, fields: Mapping[str, str]) -> None:
         self._outbox.settled(owed)
         is_alert = fields["event"] not in OF_MONITOR
-        if self._metrics and is_alert and (seconds := late_s(owed, fields)) is not None:
+        if is_alert and (seconds := late_s(owed, fields)) is not None:
             self._metrics.delivered(owed.destination, seconds, fields.get("id", ""))
 
     def show(self, watching: Callable[[], Watching], looks: ServiceLooks) -> None:
-        """Have the metrics, where they are served, show what the monitor watches by, and the queues."""
-        if self._metrics:
-            self._metrics.show(watching, looks)
+        """Have the metrics show what the monitor watches by, and the queues."""
+        self._metrics.show(watching, looks)
 
     def alert(self, notices: Sequence[Notice | Folded]) -> None:
         """Make an alert of each notice and give it to the outbox; never waits."""
@@ -249,7 +239,7 @@ class Dispatch:
 
     def serves(self) -> tuple[str, int] | None:
         """Return the address and port that the metrics are served on; None if they are not."""
-        return self._metrics.serves() if self._metrics else None
+        return self._metrics.serves()
 
     def owed_by_destination(self) -> dict[str, tuple[int, bool]]:
         """Return of each destination how many alerts it is owed, and whether it is taken for dead."""
@@ -271,9 +261,15 @@ class Dispatch:
         From its call on no request begins by the old settings; one that is under way ends, and its result counts.
         If this raises, the old settings stay in use.
         """
-        routes = self._routes_of(config)
+        send_metrics, drop = self._metrics.ready(config)
+        try:
+            routes = self._routes_of(config)
+        except BaseException:
+            drop()
+            raise
 
         def apply() -> None:
+            send_metrics()
             self._config, self._routes, self._only = config, routes, destinations_by_rule(config)
             self._outbox.routes.exchange(routes.values())
 
@@ -282,8 +278,7 @@ class Dispatch:
     def close(self, seconds: float) -> int:
         """Deliver for at most this time; return how many alerts stay owed."""
         owed = self._outbox.close(time.monotonic() + seconds)
-        if self._metrics:
-            self._metrics.stop()
+        self._metrics.stop()
         return owed
 
     def _gauges(self) -> Gauges:

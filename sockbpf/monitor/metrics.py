@@ -7,6 +7,7 @@ Imported only where it is configured.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
@@ -106,6 +107,14 @@ class Metrics:
         exemplar = {"id": id_[:MOST_OF_ID]} if id_ else None
         # Unix time can be set back.
         self._delivered.labels(destination).observe(max(seconds, 0.0), exemplar)
+
+    def collected(self) -> list[Metric]:
+        """Return all metrics of this moment; waits for a look at the queues, as a scrape does, up to `LOOK_S`."""
+        if self._looks:
+            done = self._looks.begin()
+            if not wait([done], LOOK_S).done and not self._looks.latest():
+                self._counters.add("service_looks_failed")
+        return list(self._registry.collect())
 
     async def _answer(self, accept: str, names: list[str] | None) -> tuple[str, bytes]:
         if self._looks:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sockbpf.settings.addresses import base_url
+from sockbpf.settings.fields import duration, none_or_a_second
 from sockbpf.settings.http import HttpOptions
 
 MOST_ATTRIBUTES = 32
@@ -42,7 +43,11 @@ AttributeValue = Annotated[str, BeforeValidator(_attribute_value)]
 
 
 class OtlpOptions(HttpOptions):
-    """`resource` are attributes of what sends; ours of the same names give way."""
+    """`resource` are attributes of what sends; ours of the same names give way.
+
+    `metrics` is the seconds from one sending of the metrics to the next; 0: they are not sent.
+    """
 
     resource: Annotated[dict[AttributeName, AttributeValue], AfterValidator(_few)] = Field(default={})
     compression: Literal["gzip", "none"] = "gzip"
+    metrics: Annotated[float, duration("0s"), AfterValidator(none_or_a_second)] = 0.0

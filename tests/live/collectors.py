@@ -137,6 +137,20 @@ def records(of: list[Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     ]
 
 
+def points(of: list[Any], name: str) -> list[dict[str, Any]]:
+    """Return the points of one metric in messages that Rotel wrote, each with its attributes."""
+    return [
+        attributes(point) | point
+        for message in of
+        for of_host in json.loads(message.value())
+        for scope in of_host["scopeMetrics"]
+        for metric in scope["metrics"]
+        if metric["name"] == name
+        for kind in ("sum", "gauge")
+        for point in metric.get(kind, {}).get("dataPoints", ())
+    ]
+
+
 def attributes(of: dict[str, Any]) -> dict[str, Any]:
     """Return the attributes of a record, of a resource or of a point; JSON of OTLP has large numbers as texts."""
     found = {}

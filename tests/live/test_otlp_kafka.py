@@ -12,7 +12,7 @@ from typing import Any
 
 from sockbpf import __version__
 from sockbpf.delivery.destinations.otlp_names import NAMES
-from tests.live.collectors import LOGS, attributes, broker, collector, records
+from tests.live.collectors import LOGS, METRICS, attributes, broker, collector, points, records
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
@@ -48,7 +48,12 @@ def test_both_have_what_the_file_has(tmp_path: Path, start_monitor: StartMonitor
         destinations=[
             {"type": "file", "path": str(file)},
             {"type": "kafka", "brokers": [kafka.address], "topic": TOPIC, "timeout": "1s"},
-            {"type": "otlp", "url": otlp.url, "resource": {"deployment.environment.name": "tests"}},
+            {
+                "type": "otlp",
+                "url": otlp.url,
+                "resource": {"deployment.environment.name": "tests"},
+                "metrics": "1s",
+            },
         ],
         rules=[
             {"name": "ours", "match": {"local_port": [port(reader)], "type": "RECV"}},
@@ -73,6 +78,8 @@ def test_both_have_what_the_file_has(tmp_path: Path, start_monitor: StartMonitor
     otlp.start()
     (alert,) = told(1)
     assert (alert["event"], alert["size"], alert["local_port"]) == ("exceeded", UNREAD, port(reader))
+    hung = until(lambda: points(kafka.kept(METRICS), "sockbpf_queue_open_episodes"), "metrics")
+    assert {point["direction"] for point in hung} >= {"RECV"}
     otlp.kill()
     drain(reader, UNREAD)
     until(lambda: b"cleared" in file.read_bytes(), "the end while the collector is away")
@@ -80,6 +87,10 @@ def test_both_have_what_the_file_has(tmp_path: Path, start_monitor: StartMonitor
     alerts = told(2)
     assert [each["event"] for each in alerts] == ["exceeded", "cleared"]
 
+    until(
+        lambda: [each for each in points(kafka.kept(METRICS), "sockbpf_alerts") if each["asInt"] == 2],
+        "a sum",
+    )
     kept = {message.value(): message for message in kafka.kept(TOPIC)}  # a try that failed may be there too
     assert [json.loads(value) for value in kept] == alerts
     assert {message.key() for message in kept.values()} == {socket.gethostname().encode()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -101,8 +101,8 @@ def rejected(number: int, message: str) -> Answered:
     return Answered(body=answer.SerializeToString())
 
 
-def attributes(of: list[KeyValue]) -> dict[str, Any]:
+def attributes(of: Iterable[KeyValue]) -> dict[str, Any]:
     """Return attributes by name, each with the type that it was sent with; fail if one comes twice."""
     found = {each.key: getattr(each.value, each.value.WhichOneof("value") or "") for each in of}
-    assert len(found) == len(of)
+    assert len(found) == len(list(of))
     return found

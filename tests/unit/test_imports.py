@@ -68,10 +68,13 @@ LATE = {
     },
     "commands.top": {"screen.app"},
     "delivery.destinations.kafka": {"confluent_kafka"},
-    "delivery.destinations.otlp_post": {"delivery.destinations.otlp_wire"},
+    "delivery.destinations.otlp_post": {
+        "delivery.destinations.otlp_metrics",
+        "delivery.destinations.otlp_wire",
+    },
     "process.limits": {"ctypes"},
     "plugin.check": {"plugin.of_queues"},
-    "monitor.dispatch": {"monitor.metrics"},
+    "monitor.metrics_out": {"monitor.metrics", "monitor.metrics_push"},
     "monitor.build": {"monitor.dispatch"},
     "kernel.build.clang": {"bcc"},
 }

@@ -38,6 +38,8 @@ SAID_CHARACTERS = 300
 
 WARNED_S = 30.0
 
+MISSING = "the Python package opentelemetry-proto is missing. Remedy: pip install 'sockbpf[otlp]'"
+
 
 class RefusedError(TransportError):
     """The receiver answered, and did not take it; `whole` says that no part of the request would fare better."""
@@ -54,10 +56,17 @@ def wire() -> ModuleType:
     try:
         from sockbpf.delivery.destinations import otlp_wire
     except ImportError:
-        raise UnusableError(
-            "the Python package opentelemetry-proto is missing. Remedy: pip install 'sockbpf[otlp]'"
-        ) from None
+        raise UnusableError(MISSING) from None
     return otlp_wire
+
+
+def metrics_wire() -> ModuleType:
+    """Return the module of the messages for metrics. Raise UnusableError as `wire`."""
+    try:
+        from sockbpf.delivery.destinations import otlp_metrics
+    except ImportError:
+        raise UnusableError(MISSING) from None
+    return otlp_metrics
 
 
 class OtlpPost:
