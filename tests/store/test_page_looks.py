@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.store.browsing import ROWS, OpenPage, send
 from tests.store.conftest import StartStore
+from tests.store.looking import faults
 from tests.store.serving import Store, tell
 
 
@@ -80,14 +80,6 @@ VIEWS = (
     a_time_is_asked_for,
     keys_are_listed,
 )
-
-
-def faults(page: Page, width: int) -> list[str]:
-    """Return what axe finds, of any impact, and whether the page is wider than the screen."""
-    found = [f"{each['id']}: {node['target']}: {node['failureSummary']}"
-             for each in Axe().run(page).response["violations"] for node in each["nodes"]]  # fmt: skip
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    return [*found, f"{wide} pixels wide"] if wide > width else found
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -16,11 +16,12 @@ const byId = (id) => document.getElementById(id);
  * Make the controls.
  *
  * `on.typing()` is called at every key, `on.changed()` when the store must be asked again, `on.looked()` when only what is
- * shown changes. `get()` returns the settings, `set(change, how)` changes some, and calls the function of `on` named `how`.
+ * shown changes, `on.hosted()` when hosts must. `get()` returns the settings, `set(change, how)` changes some, and calls the function of `on` named `how`.
  */
 export function makeControls(on) {
   let held = fromFragment(location.hash.slice(1));
   let timer = 0;
+  let hostsTimer = 0;
   let isTyped = false;
 
   /** What is typed and what is chosen are steps of the history, each key that is typed is not. */
@@ -51,6 +52,7 @@ export function makeControls(on) {
       events.replaceChildren(...EVENTS[held.view].map(([value, name]) => new Option(name, value)));
       document.querySelector('label[for="event"]').textContent = held.view === "episodes" ? "State" : "Event";
     }
+    if (byId("hosts-text").value !== held.hosts) byId("hosts-text").value = held.hosts;
     for (const name of ["text", "protocol", "type", "event", "span"]) if (byId(name).value !== held[name]) byId(name).value = held[name];
     byId("between").hidden = held.span !== "between";
     byId("zoom-out").hidden = held.span !== "between";
@@ -65,6 +67,10 @@ export function makeControls(on) {
     clearTimeout(timer);
     timer = setTimeout(() => set({}, "changed", true), TYPING_MS);
   });
+  byId("hosts-text").addEventListener("input", () => {
+    clearTimeout(hostsTimer);
+    hostsTimer = setTimeout(() => set({ hosts: byId("hosts-text").value }, "hosted", true), TYPING_MS);
+  });
   for (const name of ["protocol", "type", "event"]) byId(name).addEventListener("change", () => set({ [name]: byId(name).value }));
   byId("span").addEventListener("change", () => {
     const now = Math.floor(Date.now() / 1000);
@@ -73,19 +79,20 @@ export function makeControls(on) {
   });
   for (const name of ["from", "to"]) byId(name).addEventListener("change", () => set({ [name]: unix(byId(name).value) }));
   for (const radio of document.getElementsByName("view")) radio.addEventListener("change", () => set({ view: radio.value }));
-  byId("clear").addEventListener("click", () => set({ ...NOTHING, view: held.view, socket: held.socket }));
+  byId("clear").addEventListener("click", () => set({ ...NOTHING, view: held.view, socket: held.socket, hosts: held.hosts }));
   byId("zoom-out").addEventListener("click", () => set({ span: NOTHING.span, from: null, to: null }));
   byId("filters").addEventListener("submit", (event) => {
     event.preventDefault();
     set({});
   });
   addEventListener("popstate", () => {
-    const { socket } = held;
+    const { socket, hosts } = held;
     held = fromFragment(location.hash.slice(1));
     isTyped = false;
     show();
     on.changed();
     if (String(held.socket) !== String(socket)) on.chose();
+    if (held.hosts !== hosts) on.hosted();
   });
   // The fragment stays as it is, since it has the settings.
   byId("skip").addEventListener("click", (event) => {

@@ -4,7 +4,7 @@
 import { address, holds, network } from "./address.js";
 import { number } from "./words.js";
 
-/** The settings at first. `text` as typed, times in Unix seconds, `socket` the chosen one or null. */
+/** The settings at first. `text` and `hosts` as typed, times in Unix seconds, `socket` the chosen one or null. */
 export const NOTHING = Object.freeze({
   view: "episodes",
   text: "",
@@ -15,6 +15,7 @@ export const NOTHING = Object.freeze({
   from: null,
   to: null,
   sort: "-start",
+  hosts: "",
   socket: null,
 });
 
@@ -150,7 +151,7 @@ export function fragment(set) {
 export function fromFragment(text) {
   const link = new URLSearchParams(text);
   const set = { ...NOTHING };
-  for (const name of ["text", "protocol", "type", "event", "sort"]) set[name] = (link.get(name) ?? NOTHING[name]).slice(0, 200);
+  for (const name of ["text", "protocol", "type", "event", "sort", "hosts"]) set[name] = (link.get(name) ?? NOTHING[name]).slice(0, 200);
   if (link.get("view") === "alerts") set.view = "alerts";
   if (/^(\d{1,9}|all|between)$/.test(link.get("span") ?? "")) set.span = link.get("span");
   for (const name of ["from", "to"]) set[name] = number(link.get(name));

@@ -33,7 +33,7 @@ const is = { paused: false, typing: false, busy: true, failed: "", time: "" };
 const seen = { arrived: 0, unspoken: 0, unshown: 0, newest: null, worst: null };
 const loaded = makeLoaded();
 const chosen = makeChosen({ changed: () => draw(), choose, tried });
-const controls = makeControls({ typing, changed: load, looked: draw, chose: loadSocket });
+const controls = makeControls({ typing, changed: load, looked: draw, chose: loadSocket, hosted: () => views.findHosts() });
 const table = makeTable(byId("rows-head"), byId("rows-body"), {
   sort: (sort) => controls.set({ sort }, sort === "-peak" || controls.get().sort === "-peak" ? "changed" : "looked"),
   choose,
@@ -249,7 +249,7 @@ byId("socket-only").addEventListener("click", () => {
 });
 listenToKeys({
   pause,
-  close: () => (controls.get().socket ? close() : controls.set({ ...NOTHING, view: controls.get().view })),
+  close: () => (controls.get().socket ? close() : controls.set({ ...NOTHING, view: controls.get().view, hosts: controls.get().hosts })),
 });
 for (const [id, type] of [["csv", "text/csv"], ["json", "application/json"]]) byId(id).addEventListener("click", () => tried(download(id, type)));
 

@@ -127,7 +127,7 @@ function hostsOf({ kind, hosts, host_names: names, remote, other_services: servi
 function about(incident, at) {
   const peer = incident.peer_comm || incident.peer_pid ? owner({ comm: incident.peer_comm, pid: incident.peer_pid }) : "";
   return [
-    incident.type === "RATE" ? "" : `${visible(incident.protocol)} ${visible(incident.local_port)} ${QUEUES[incident.type] ?? ""}`.trim(),
+    incident.type === "RATE" || incident.service_kind === "remote" ? "" : `${visible(incident.protocol)} ${visible(incident.local_port)} ${QUEUES[incident.type] ?? ""}`.trim(),
     incident.count === 1 && ends({ ...incident, count: null }),
     whoOf(incident),
     trendOf(incident),

@@ -6,6 +6,7 @@ import { makeAsked } from "./asked.js";
 import { Before, conditionOf } from "./before.js";
 import { fits, range, wanted } from "./filter.js";
 import { askNow, first } from "./first.js";
+import { hostParameters, labelCondition, toggled } from "./host_filter.js";
 import { Hosts } from "./hosts.js";
 import { OF_EPISODES } from "./loaded.js";
 import { Now } from "./now.js";
@@ -14,7 +15,8 @@ import { html, render } from "./preact.esm.js";
 /** From one question to the next, and how much is asked for. */
 const EVERY_MS = 5000;
 const HOSTS_MS = 10_000;
-const MOST_HOSTS = "200";
+const HOSTS = 200;
+const MOST_HOSTS = 1000;
 
 /** So many incidents are drawn at once when the page is opened, the rest a moment later. */
 const AT_FIRST = 10;
@@ -32,8 +34,9 @@ const ALL_S = 90 * 86_400;
  * is wrong now; `tried` waits for a request, `isPaused()` says whether nothing is to be drawn.
  */
 export function makeViews(places, { controls, choose, answered, tried, isPaused }) {
-  const held = { now: null, nowAt: 0, before: null, hosts: null, most: AT_FIRST };
+  const held = { now: null, nowAt: 0, before: null, hosts: null, silenced: [], most: AT_FIRST, mostHosts: HOSTS };
   const narrow = (change) => controls.set({ protocol: "", type: "", ...change });
+  const only = (incident) => (incident.hosts > 1 && !incident.remote ? showHosts(incident) : narrow({ text: onlyOf(incident) }));
   const zoom = (from, to) => controls.set({ span: "between", from, to });
 
   function showNow(found, askedAt) {
@@ -44,14 +47,32 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     draw();
   }
 
+  /** Show the hosts of an incident that has no queues. */
+  function showHosts({ kind, labels }) {
+    const conditions = [kind === "silent-hosts" ? ["state", "silent"] : ["blind", "true"], ...labels.map((label) => labelCondition(...label.split(/=(.*)/s)))];
+    controls.set({ hosts: conditions.reduce((text, [name, value]) => toggled(text, name, value), "") }, "hosted");
+    document.getElementById("hosts-title").focus();
+  }
+
+  async function askHosts(signal) {
+    const by = hostParameters(controls.get().hosts);
+    return [by, await json("hosts", [...by, ["limit", String(held.mostHosts)]], signal)];
+  }
+
+  function moreHosts() {
+    held.mostHosts = MOST_HOSTS;
+    tried(asks.hosts.load());
+  }
+
   const asks = {
     now: makeAsked(askNow, showNow, tried, EVERY_MS),
     before: makeAsked((signal) => json("timeline", asked(controls.get()), signal), (found) => {
       held.before = found;
       draw();
     }, tried, EVERY_MS),
-    hosts: makeAsked((signal) => json("hosts", [["limit", MOST_HOSTS]], signal), (found) => {
+    hosts: makeAsked(askHosts, ([by, found]) => {
       held.hosts = found;
+      if (!by.length) held.silenced = found.hosts.filter((each) => each.silences && each.trusted && each.state === "heard");
       draw();
     }, tried, HOSTS_MS),
   };
@@ -71,15 +92,17 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     if (held.before && isNew("before", held.before, held.now)) {
       put(places.before, html`<${Before} timeline=${held.before} over=${servicesOver(held.now)} choose=${(service) => narrow({ text: conditionOf(service) })} zoom=${zoom} />`);
     }
-    if (held.hosts && isNew("hosts", held.hosts)) put(places.hosts, html`<${Hosts} answer=${held.hosts} choose=${(host) => narrow({ text: `host="${host.replaceAll('"', "")}"` })} />`);
+    const { hosts } = controls.get();
+    if (held.hosts && isNew("hosts", held.hosts, hosts)) {
+      put(places.hosts, html`<${Hosts} answer=${held.hosts} text=${hosts} choose=${(host) => narrow({ text: `host="${host.replaceAll('"', "")}"` })} find=${(text) => controls.set({ hosts: text }, "hosted")} more=${held.mostHosts < MOST_HOSTS && moreHosts} />`);
+    }
   }
 
   function drawNow(at) {
-    if (!isNew("now", held.now, held.hosts, held.most, controls.get(), Math.floor(at))) return;
+    if (!isNew("now", held.now, held.silenced, held.most, controls.get(), Math.floor(at))) return;
     const list = wanted(controls.get());
     const incidents = held.now.incidents.filter((each) => fits(each, list));
-    const silenced = (held.hosts?.hosts ?? []).filter((each) => each.silences && each.trusted && each.state === "heard");
-    put(places.now, html`<${Now} now=${{ ...held.now, at, incidents: incidents.slice(0, held.most) }} silenced=${silenced} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${(incident) => narrow({ text: onlyOf(incident) })} />`);
+    put(places.now, html`<${Now} now=${{ ...held.now, at, incidents: incidents.slice(0, held.most) }} silenced=${held.silenced} hidden=${held.now.incidents.length - incidents.length} choose=${choose} only=${only} />`);
     if (held.most < incidents.length) setTimeout(draw);
     held.most = Infinity;
   }
@@ -93,6 +116,12 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     load: () => [asks.now, asks.hosts].forEach((each) => tried(each.load())),
     /** Ask again for what depends on the filter. */
     filtered: () => tried(asks.before.load()),
+    /** Ask for other hosts. */
+    findHosts() {
+      held.mostHosts = HOSTS;
+      tried(asks.hosts.load());
+      draw();
+    },
     /** Ask soon for what an alert may have changed. */
     soon: () => [asks.now, asks.before].forEach((each) => each.soon()),
   };
