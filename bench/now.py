@@ -107,14 +107,14 @@ def measure(*, quick: bool) -> list[Figure]:
             engine = open_engine(StoreSettings(database=url).database, connections=1)
             if name == "PostgreSQL":
                 migrate(engine)
-                _copy(filled(count), url)
+                copy_tables(filled(count), url)
             with serving(url) as store:
                 figures += _asked(store, engine, f"{count} alerts in {name}", asked)
             engine.dispose()
     return figures
 
 
-def _copy(source: Path, url: str) -> None:
+def copy_tables(source: Path, url: str) -> None:
     """Copy the tables of SQLite's file to an empty database of PostgreSQL."""
     with closing(sqlite3.connect(source)) as old, psycopg.connect(url) as new:
         for table in (ENTRY, PAIR, EPISODE, HOST):

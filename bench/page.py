@@ -43,7 +43,7 @@ PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
 @contextmanager
-def _opened(browser: Browser, store: Store) -> Iterator[Page]:
+def opened(browser: Browser, store: Store) -> Iterator[Page]:
     """Open the page as who opens it for the first time."""
     context = browser.new_context(viewport={"width": 1300, "height": 900})
     page = context.new_page()
@@ -96,7 +96,7 @@ def measure(*, quick: bool) -> list[Figure]:
         for number in range(rounds):
             if number % 20 == 0:
                 add_present(engine)  # or what was told would be too old
-            with _opened(browser, store) as page:
+            with opened(browser, store) as page:
                 begun_ms = page.evaluate("performance.timeOrigin")
                 first.append(page.evaluate("window.seen.first") - begun_ms)
                 expect(page.locator("#state-text")).to_have_text("live")
