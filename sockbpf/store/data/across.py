@@ -59,14 +59,14 @@ class Across:
     cause: Trouble | None = None
 
 
-def of_host(trouble: Trouble) -> OfHost:
-    """Return a trouble with what of it waits for a remote service."""
-    waits: dict[Service, list[Queue]] = defaultdict(list)
+def waits_of(trouble: Trouble) -> dict[Service, list[Queue]]:
+    """Return what of a trouble waits for which remote service."""
+    waits: dict[Service, list[Queue]] = {}
     for queue in trouble.queues:
         service = _remote_service(queue)
         if service:
-            waits[service].append(queue)
-    return OfHost(trouble, waits)
+            waits.setdefault(service, []).append(queue)
+    return waits
 
 
 def _remote_service(queue: Queue) -> Service | None:
@@ -97,8 +97,10 @@ def across_hosts(found: Sequence[OfHost]) -> tuple[list[OfHost], list[Across]]:
     """Return what is each host's own, and what is one trouble of several; each queue is in one of them."""
     waiting: dict[Key, list[OfHost]] = defaultdict(list)
     for each in found:
-        for service in each.waits:
-            waiting[each.worst["state"], each.worst["ours"], service].append(each)
+        if each.waits:
+            worst = each.worst
+            for service in each.waits:
+                waiting[worst["state"], worst["ours"], service].append(each)
     common = {key: some for key, some in waiting.items() if _is_common(key[-1], some)}
     if not common:
         return list(found), []
@@ -132,21 +134,26 @@ def _without(each: OfHost, moved: set[int]) -> OfHost | None:
     left = [queue for queue in each.trouble.queues if id(queue) not in moved]
     if len(left) == len(each.trouble.queues):
         return each
-    return of_host(Trouble(left, each.trouble.others)) if left else None
+    rest = Trouble(left, each.trouble.others)
+    return OfHost(rest, waits_of(rest)) if left else None
 
 
 def _causes(found: Iterable[OfHost], common: Mapping[Key, list[OfHost]]) -> dict[Key, OfHost]:
     """Return what is wrong at these services by their own hosts, where these tell it."""
+    wanted = {(state, ours, protocol, port) for state, ours, (protocol, _, port) in common}
     at_port: dict[tuple[Any, ...], list[OfHost]] = defaultdict(list)
     for each in found:
         row = each.worst
         if row["type"] in SERVING and rank(row) >= OF_THIS_END:
             for queue in each.trouble.queues:
                 own = queue.rows[0]
-                at_port[row["state"], row["ours"], own["protocol"], own["local_port"]].append(each)
+                place = row["state"], row["ours"], own["protocol"], own["local_port"]
+                if place in wanted:
+                    at_port[place].append(each)
     causes: dict[Key, OfHost] = {}
     taken: set[int] = set()
-    addresses = _addresses(found, {each.worst["host"] for some in at_port.values() for each in some})
+    hosts = {each.worst["host"] for some in at_port.values() for each in some}
+    addresses = _addresses(found, hosts) if hosts else {}
     for key in sorted(common, key=lambda key: (-len(common[key]), key[-1])):
         state, ours, (protocol, address, port) = key
         there = [

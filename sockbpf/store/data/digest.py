@@ -48,7 +48,12 @@ def is_sound(row: Mapping[Any, Any], table: Table) -> bool:
     """Whether a row is as it was written. A row of the first edition has no digest: its types are checked."""
     if row["digest"] is None:
         return all(_is_of_kind(row[column.name], column) for column in table.columns)
-    return bool(row["digest"] == digest_of(row, table.c.keys()))
+    return bool(row["digest"] == digest_of(row, _names(table)))
+
+
+@lru_cache(8)
+def _names(table: Table) -> tuple[str, ...]:
+    return tuple(table.c.keys())
 
 
 def _is_of_kind(value: object, column: Column[Any]) -> bool:

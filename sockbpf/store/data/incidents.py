@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.record.facts import Severity
-from sockbpf.store.data.across import across_hosts, of_host
+from sockbpf.store.data.across import OfHost, across_hosts, waits_of
 from sockbpf.store.data.joining import change_of
 from sockbpf.store.data.states import NOT_HEARD, OVER, SILENT
 from sockbpf.store.data.together import CRITICAL, Trouble, rank, service_of, troubles_of
@@ -17,7 +17,7 @@ from sockbpf.store.data.together import CRITICAL, Trouble, rank, service_of, tro
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sockbpf.store.data.across import Across, OfHost
+    from sockbpf.store.data.across import Across
     from sockbpf.store.data.silent import Group
 
     Row = Mapping[str, Any]
@@ -70,48 +70,45 @@ class Found:
 
 
 @dataclass(slots=True, eq=False)
-class OfQueues:
-    """A trouble of one host with its place."""
+class OfQueues(OfHost):
+    """A trouble of one host with its incident."""
 
-    of_host: OfHost
-    place: tuple[Any, ...]
+    found: Found
 
 
 def ranked(rows: Sequence[Row]) -> list[OfQueues]:
     """Return the troubles that these open episodes of one host tell of."""
-    return [_ranked(of_host(trouble)) for trouble in troubles_of(rows)]
+    return [OfQueues(trouble, waits_of(trouble), _found(trouble)) for trouble in troubles_of(rows)]
 
 
 def queue_incidents(troubles: Sequence[OfQueues]) -> list[Found]:
     """Return the incidents of the troubles of all hosts."""
-    by_id = {id(each.of_host): each for each in troubles}
-    own, groups = across_hosts([each.of_host for each in troubles])
-    found = []
-    for each in own:
-        place = (by_id.get(id(each)) or _ranked(each)).place
-        found.append(Found(place, partial(_incident, each.trouble)))
+    own, groups = across_hosts(troubles)
+    found = [each.found if isinstance(each, OfQueues) else _found(each.trouble) for each in own]
     for group in groups:
         incident = _across(group)
         found.append(Found(_place(incident), partial(dict, incident)))
     return found
 
 
-def _ranked(each: OfHost) -> OfQueues:
-    """Return a trouble with the place of its incident, as `_place` has it."""
-    worst, rows, queues = each.worst, each.trouble.rows(), each.trouble.queues
+def _found(trouble: Trouble) -> Found:
+    """Return the incident of a trouble, its place as `_place` has it."""
+    rows, queues = trouble.rows(), trouble.queues
+    worst = queues[0].rows[0]
+    is_one = len(rows) == 1  # as most are: thousands are made at once
     place = (
         STATES[worst["state"]],
         not worst["ours"],
         True,
-        all(row["severity"] != CRITICAL for row in rows),
+        worst["severity"] != CRITICAL and (is_one or all(row["severity"] != CRITICAL for row in rows)),
         0,
         KIND_RANKS[QUEUES],
         -worst["size"] / max(worst["threshold"], 1),
-        -sum(queue.count for queue in queues),
-        min(row["start"] for row in rows),
+        -(worst["count"] or 1) if is_one else -sum(queue.count for queue in queues),
+        worst["start"] if is_one else min(row["start"] for row in rows),
         worst["host"],
     )
-    return OfQueues(each, place)
+    return Found(place, partial(_incident, trouble))
 
 
 def _incident(trouble: Trouble) -> dict[str, Any]:

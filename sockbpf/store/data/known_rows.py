@@ -63,7 +63,7 @@ class KnownRows:
     ) -> dict[Key, Any] | None:
         """Return what is found, of which only what is new is read; None if that is much."""
         marks = _marks(wanted, table)
-        keys = [tuple(row) for row in connection.execute(wanted.with_only_columns(*marks))]
+        keys = [tuple(row) for row in connection.execute(wanted.with_only_columns(*marks)).all()]
         digest = marks.index(table.c.digest)
         new = [key for key in keys if key not in known or key[digest] is None]
         if len(new) > MOST_NEW:
@@ -121,7 +121,7 @@ def _read(
     found = connection.execute(wanted)
     columns = tuple(found.keys())
     key_of = itemgetter(*(columns.index(str(mark.key)) for mark in _marks(wanted, table)))
-    rows = {key_of(row): row for row in map(tuple, found)}
+    rows = {key_of(row): row for row in map(tuple, found.all())}
     new = {
         key: dict(zip(columns, row, strict=True))
         for key, row in rows.items()
