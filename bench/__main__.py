@@ -30,6 +30,7 @@ from bench import (
     throughput,
     timeline,
     top,
+    written,
 )
 from bench.figure import table
 
@@ -48,7 +49,11 @@ MEASURES = {
     "scrape": scrape.measure,
     "top": top.measure,
     "store": store.measure,
-    "fleet": lambda *, quick: [*fleet.measure(quick=quick), *fleet_now.measure(quick=quick)],
+    "fleet": lambda *, quick: [
+        *fleet.measure(quick=quick),
+        *fleet_now.measure(quick=quick),
+        *written.measure(quick=quick),
+    ],
     "now": now.measure,
     "timeline": timeline.measure,
     "page": page.measure,

@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 MOST_FILES = 8192
 STOP_S = 5
 """How long requests under way may take when the store is to end."""
+COLLECTED_AFTER = (20_000, 20, 20)
+"""When Python looks for garbage in circles. Alerts make none; by the defaults a fifth of the time is spent on it."""
 IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.uvloop", "uvloop")
 """Modules that our libraries import only when they first need them."""
 
@@ -100,6 +102,7 @@ def serve(
     # For a SIGTERM before uvicorn has its own handler, and for the one that uvicorn raises again when it has ended.
     signal.signal(signal.SIGTERM, on_sigterm)
     gc.freeze()  # modules stay: a collection that looked at them would hold an answer up for 40 ms
+    gc.set_threshold(*COLLECTED_AFTER)
     server.run(sockets=[listener])
     crowd.close()
     log.info("the store has ended")

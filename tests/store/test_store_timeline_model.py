@@ -111,7 +111,7 @@ def check(connection: Any) -> None:
     while not fill_some(connection):
         pass
     assert Coverage(connection).is_whole
-    wanted = {key: sums[:8] for key, sums in of_tables(connection).rows.items() if any(sums[:8])}
+    wanted = {key: sums[:8] for key, sums in of_tables(connection).rows()[0].items() if any(sums[:8])}
     kept = {tuple(row[:4]): list(row[4:12]) for row in connection.execute(select(TIMELINE))}
     assert kept == wanted
     bodies = [json.loads(body) for body in connection.execute(select(ENTRY.c.body)).scalars()]

@@ -33,15 +33,17 @@ def digest_of(row: Mapping[Any, Any], names: Iterable[str]) -> bytes:
 
     A later column counts only where it is not null, so that rows from before that column keep their digest.
     """
-    values = [row.get(name) for name in _first_of(tuple(names))]
-    values += [[name, value] for name in COUNTED_WHERE_THERE if (value := row.get(name)) is not None]
+    always, where_there = _counted(tuple(names))
+    values = [value.hex() if value.__class__ is bytes else value for value in map(row.get, always)]
+    values += [[name, value] for name in where_there if (value := row.get(name)) is not None]
     return blake2s(_encode(values).encode(), digest_size=SIZE).digest()
 
 
 @lru_cache(16)
-def _first_of(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of the columns that count also where they are null."""
-    return tuple(name for name in names if name not in APART and name not in COUNTED_WHERE_THERE)
+def _counted(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return those of the columns that count always, and those that count only where they are not null."""
+    always = (name for name in names if name not in APART and name not in COUNTED_WHERE_THERE)
+    return tuple(always), tuple(name for name in COUNTED_WHERE_THERE if name in names)
 
 
 def is_sound(row: Mapping[Any, Any], table: Table) -> bool:

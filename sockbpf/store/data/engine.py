@@ -31,6 +31,12 @@ PATIENCE = {
 PAGE_BYTES = 4096
 """Size of a page of SQLite's file."""
 
+LOG_BYTES = 32 * 2**20
+"""Size of the write-ahead log from which on its pages are copied into the file: a page that many transactions change
+is copied once."""
+CACHE_BYTES = 32 * 2**20
+"""Pages that the connection that writes has in memory: all those of the indexes into which most alerts go."""
+
 STEPS_BETWEEN_CHECKS = 20_000
 """SQLite's virtual machine runs so many steps between two checks of the time limit."""
 
@@ -80,7 +86,9 @@ def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) 
         if read_only:
             connection.execute("pragma query_only = on")
         else:
-            connection.execute("pragma journal_size_limit = 16777216")
+            connection.execute(f"pragma journal_size_limit = {LOG_BYTES}")
+            connection.execute(f"pragma wal_autocheckpoint = {LOG_BYTES // PAGE_BYTES}")
+            connection.execute(f"pragma cache_size = -{CACHE_BYTES // 1024}")
             if most_bytes:
                 connection.execute(f"pragma max_page_count = {most_bytes // PAGE_BYTES}")
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
-
+from sockbpf.store.data import bulk
 from sockbpf.store.data.digest import digest_of, is_sound
 from sockbpf.store.data.kept import entries_of_host
 from sockbpf.store.data.schema import HOST
@@ -20,10 +18,10 @@ if TYPE_CHECKING:
 
     from sockbpf.store.data.entry import Entry
 
-    Hosts = Mapping[tuple[str, int], Mapping[str, Any]]
-    """Host, and 1 for what is trusted -> its row."""
+    Hosts = Mapping[tuple[str, int], Mapping[str, Any] | None]
+    """Host, and 1 for what is trusted -> its row, None for one that is damaged."""
 
-MOST_ASKED = 500
+NAMES = tuple(HOST.c.keys())
 
 
 def tell_hosts(connection: Connection, new: Sequence[Entry], arrived_s: float) -> Hosts:
@@ -46,14 +44,9 @@ def tell_hosts(connection: Connection, new: Sequence[Entry], arrived_s: float) -
     for key in sorted(words):
         row = stored.get(key) or _of_entries(connection, key, words[key])
         rows[key] = {**joined_words(row, words[key]), "trusted": key[1]}
-    names = HOST.c.keys()
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(HOST)
-    replaced = {name: statement.excluded[name] for name in names if name not in {"host", "trusted"}}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=[HOST.c.host, HOST.c.trusted], set_=replaced),
-        [{**row, "digest": digest_of(row, names)} for row in rows.values()],
-    )
+    for row in rows.values():
+        row["digest"] = digest_of(row, NAMES)
+    bulk.put(connection, HOST, list(rows.values()), stored)
     return {**stored, **rows}
 
 
@@ -66,11 +59,10 @@ def _of_entries(connection: Connection, key: tuple[str, int], word: dict[str, An
     return word
 
 
-def _stored(connection: Connection, hosts: list[str]) -> dict[tuple[str, int], Mapping[str, Any]]:
-    found: dict[tuple[str, int], Mapping[str, Any]] = {}
-    for begin in range(0, len(hosts), MOST_ASKED):
-        statement = select(HOST).where(HOST.c.host.in_(hosts[begin : begin + MOST_ASKED]))
-        for row in connection.execute(statement).mappings():
-            if is_sound(row, HOST):
-                found[row["host"], row["trusted"]] = dict(row)
-    return found
+def _stored(connection: Connection, hosts: list[str]) -> dict[tuple[str, int], Mapping[str, Any] | None]:
+    """Return the rows of these hosts; None for one that is damaged."""
+    keys = [(host,) for host in hosts]
+    found = (
+        dict(zip(NAMES, row, strict=True)) for row in bulk.find(connection, HOST, ("host",), keys, NAMES)
+    )
+    return {(row["host"], row["trusted"]): row if is_sound(row, HOST) else None for row in found}

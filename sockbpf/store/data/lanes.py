@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from sockbpf.store.data.entry import Entry
 
-MOST_WAITING = 20_000
+MOST_WAITING = 10_000
 """Entries that may wait in each lane; what comes when a lane is full is refused."""
 BEHIND = 5000
 """While more entries wait in a lane, it takes no batch: there is room for those who send one alert at a time."""
-BATCH = 2000
+BATCH = 5000
 """Entries of one transaction, unless a single piece of work has more."""
 
 

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import time
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import text
 
+from sockbpf.store.data import bulk
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.episodes import tell_episodes
 from sockbpf.store.data.hosts import tell_hosts
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 
     from sockbpf.store.data.entry import Entry
 
-MOST_ASKED = 500
-"""Keys or ids in one query: a database bounds the parameters of a statement."""
+NAMES = tuple(ENTRY.c.keys())
+NEXT_OF_SQLITE = text(
+    "select max(coalesce((select max(seq) from sqlite_sequence where name = 'entry'), 0), "
+    "coalesce((select max(n) from entry), 0)) + 1"
+)
+NEXT_OF_POSTGRESQL = text(
+    "select nextval(pg_get_serial_sequence('entry', 'n')) from generate_series(1, :count)"
+)
 
 
 def write(connection: Connection, entries: Sequence[Entry], now_s: float | None = None) -> list[bool]:
@@ -36,7 +42,7 @@ def write(connection: Connection, entries: Sequence[Entry], now_s: float | None 
     if not entries:
         return []
     take_turn(connection)  # a key that is not there now stays so, and numbers appear in their order
-    known = _known(connection, [entry.key for entry in entries if entry.key])
+    known = _known(connection, [(entry.key,) for entry in entries if entry.key])
     are_new = []
     for entry in entries:
         are_new.append(entry.key is None or entry.key not in known)
@@ -44,12 +50,13 @@ def write(connection: Connection, entries: Sequence[Entry], now_s: float | None 
             known.add(entry.key)
     new = [entry for entry, is_new in zip(entries, are_new, strict=True) if is_new]
     arrived_s = time.time() if now_s is None else now_s
-    for has_pairs, some in groupby(new, lambda entry: bool(entry.pairs)):
-        if has_pairs:
-            _insert_with_pairs(connection, list(some), arrived_s)
-        else:
-            connection.execute(insert(ENTRY), [_row_of(entry, arrived_s) for entry in some])
     hosts = tell_hosts(connection, new, arrived_s)
+    rows, pairs = [], []
+    for n, entry in zip(_numbers(connection, new), new, strict=True):
+        rows.append(_row_of(entry, n, arrived_s))
+        pairs += [(n, entry.at_s, name, value) for name, value in entry.pairs]
+    bulk.insert(connection, ENTRY, rows)
+    bulk.insert(connection, PAIR, pairs)
     before, after = tell_episodes(connection, new, arrived_s, hosts)
     if after:
         tell(connection, new, before, after, arrived_s)
@@ -57,32 +64,25 @@ def write(connection: Connection, entries: Sequence[Entry], now_s: float | None 
     return are_new
 
 
-def _known(connection: Connection, keys: list[bytes]) -> set[bytes]:
+def _known(connection: Connection, keys: list[tuple[bytes]]) -> set[bytes]:
     """Return those of these keys that the table has already."""
-    found: set[bytes] = set()
-    for begin in range(0, len(keys), MOST_ASKED):
-        some = keys[begin : begin + MOST_ASKED]
-        found |= set(connection.execute(select(ENTRY.c.key).where(ENTRY.c.key.in_(some))).scalars())
-    return found
+    return {key for (key,) in bulk.find(connection, ENTRY, ("key",), keys, ("key",))}
 
 
-def _insert_with_pairs(connection: Connection, entries: list[Entry], arrived_s: float) -> None:
-    numbered = insert(ENTRY).returning(ENTRY.c.n, sort_by_parameter_order=True)
-    numbers = connection.execute(numbered, [_row_of(entry, arrived_s) for entry in entries]).scalars()
-    pairs = [
-        {"n": number, "at": entry.at_s, "name": name, "value": value}
-        for number, entry in zip(numbers, entries, strict=True)
-        for name, value in entry.pairs
-    ]
-    connection.execute(insert(PAIR), pairs)
+def _numbers(connection: Connection, entries: Sequence[Entry]) -> list[int]:
+    """Return the number of each entry: a new one, unless it brings an old one along."""
+    count = sum(entry.n is None for entry in entries)
+    if connection.dialect.name == "postgresql":
+        made = iter(connection.execute(NEXT_OF_POSTGRESQL, {"count": count}).scalars())
+    else:
+        first = connection.execute(NEXT_OF_SQLITE).scalar_one()
+        made = iter(range(first, first + count))
+    return [next(made) if entry.n is None else entry.n for entry in entries]
 
 
-def _row_of(entry: Entry, arrived_s: float) -> dict[str, Any]:
-    """Return the row of an entry. Its number is given by the database, unless it brings an old one along."""
-    row = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
-    row |= {
-        "arrived": arrived_s if entry.arrived_s is None else entry.arrived_s,
-        "trusted": int(entry.trusted),
-        "digest": digest_of(row, ENTRY.c.keys()),
-    }
-    return row if entry.n is None else {**row, "n": entry.n}
+def _row_of(entry: Entry, n: int, arrived_s: float) -> tuple[Any, ...]:
+    row = {**entry.columns, "n": n, "at": entry.at_s, "key": entry.key, "body": entry.body}
+    row["arrived"] = arrived_s if entry.arrived_s is None else entry.arrived_s
+    row["trusted"] = int(entry.trusted)
+    row["digest"] = digest_of(row, NAMES)
+    return tuple(map(row.__getitem__, NAMES))

@@ -8,6 +8,7 @@ heard of. What a later run of the monitor ends was last heard of before.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import lru_cache
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,12 @@ from sockbpf.record.event import Direction
 from sockbpf.store.data.timeline_tables import COARSE, STEPS, SUMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 LONGEST_US = 31 * 86_400 * 1_000_000
 """Of an episode that lasts longer, so many microseconds before its end count."""
+LONGEST = STEPS[-1]
+SECOND_US = 1_000_000
 FILL, RATIO = len(SUMS), len(SUMS) + 1
 PLACE = {name: place for place, name in enumerate(SUMS)}
 OPENED, CLOSED, OPENED_US, CLOSED_US, CARRIED = (PLACE[name] for name in SUMS[3:])
@@ -38,45 +41,38 @@ def service_of(row: Mapping[str, Any]) -> str:
     return str(owner or f"{row['protocol']} {row['local_port']}")
 
 
-@lru_cache(maxsize=8192)
-def series_of(host: str, service: str, type_: str) -> tuple[Series, ...]:
-    """Return what an alert is counted for: all hosts or its own, its service or all; its type in any case.
-
-    The first is its service on all hosts.
-    """
-    return tuple(
-        (number(scoped, named, type_), scope_of(scoped, single=bool(named)), named, type_)
-        for scoped in ("", host)
-        for named in (service, "")
-    )
-
-
 def scope_of(host: str, *, single: bool) -> int:
     """Return the scope of all hosts (an empty text) or one, for all services together or single ones."""
     return number(host, str(single))
 
 
+@lru_cache(maxsize=32_768)
 def number(*texts: str) -> int:
     """Return a number of 64 bits that stands for these texts."""
     return int.from_bytes(blake2s(json.dumps(texts).encode(), digest_size=8).digest(), "big", signed=True)
 
 
 class Tally:
-    """Sums of what is added and subtracted, by row of the timeline."""
+    """Sums of what is added and subtracted.
+
+    They are made for each service, on all hosts together (an empty text) and on its own, in the shortest step of
+    which there are such rows; those of longer steps, and of all services, are made of these at the end.
+    """
 
     def __init__(self) -> None:
-        self.rows: dict[Key, list[Any]] = {}
-        self.series: dict[int, Series] = {}
+        self._shortest: dict[tuple[Any, ...], list[Any]] = {}
+        """By host, service, type and bucket."""
+        self._carried: Counter[tuple[str, str, str, int]] = Counter()
 
     def alert(
         self, row: Mapping[str, Any], at_s: float, worst: tuple[int, float] = (0, 0.0), sign: int = 1
     ) -> None:
         """Add an alert, by the columns of its entry, or subtract it; `worst` is its fill and its ratio."""
-        if row["event"] not in EVENTS:
+        if row["event"] not in EVENTS or not _is_counted(row):
             return
-        place = PLACE[row["event"]]
-        for step, id_, scope in self._counted_for(row):
-            sums = self._row(scope, step, int(at_s) // step * step, id_)
+        place, service = PLACE[row["event"]], service_of(row)
+        for host, step in (("", STEPS[0]), (row["host"], COARSE[0])):
+            sums = self._sums(host, service, row["type"], int(at_s) // step * step)
             sums[place] += sign
             if sign > 0:
                 sums[FILL] = max(sums[FILL], worst[0])
@@ -84,29 +80,72 @@ class Tally:
 
     def episode(self, row: Mapping[str, Any], sign: int = 1) -> None:
         """Add an episode, by its row, or subtract it."""
+        if not _is_counted(row):
+            return
         start_us, stop_us = span_us(row)
-        longest = STEPS[-1]
-        first = (start_us // 1_000_000 // longest + 1) * longest
-        for step, id_, scope in self._counted_for(row):
+        service, type_ = service_of(row), row["type"]
+        first = (start_us // SECOND_US // LONGEST + 1) * LONGEST
+        for host, step in (("", STEPS[0]), (row["host"], COARSE[0])):
             for at_us, count, left in ((start_us, OPENED, OPENED_US), (stop_us, CLOSED, CLOSED_US)):
-                bucket = at_us // 1_000_000 // step * step
-                sums = self._row(scope, step, bucket, id_)
+                bucket = at_us // SECOND_US // step * step
+                sums = self._sums(host, service, type_, bucket)
                 sums[count] += sign
-                sums[left] += sign * ((bucket + step) * 1_000_000 - at_us)
-            for bucket in range(first, stop_us // 1_000_000 + 1, longest) if step == longest else ():
-                self._row(scope, longest, bucket, id_)[CARRIED] += sign
+                sums[left] += sign * ((bucket + step) * SECOND_US - at_us)
+            for bucket in range(first, stop_us // SECOND_US + 1, LONGEST):
+                self._carried[host, service, type_, bucket] += sign
 
-    def _counted_for(self, row: Mapping[str, Any]) -> Iterator[tuple[int, int, int]]:
-        """Yield step, series and scope of the rows that an alert or an episode is part of."""
-        if not row["host"] or not row["type"]:
-            return  # no alert is without them; what another program has written may be
-        for place, each in enumerate(series_of(row["host"], service_of(row), row["type"])):
-            self.series[each[0]] = each
-            for step in STEPS if place == 0 else COARSE:
-                yield step, each[0], each[1]
+    def _sums(self, *key: Any) -> list[Any]:
+        sums = self._shortest.get(key)
+        if sums is None:
+            sums = self._shortest[key] = _nothing()
+        return sums
 
-    def _row(self, *key: int) -> list[Any]:
-        return self.rows.setdefault(key, [0] * len(SUMS) + [0, 0.0])  # type: ignore[arg-type]
+    def rows(self) -> tuple[dict[Key, list[Any]], dict[int, Series]]:
+        """Return the sums by row of the timeline, and what the series of these rows are about, by their id."""
+        rows: dict[Key, list[Any]] = {}
+        about: dict[int, Series] = {}
+        for (host, service, type_, bucket), sums in self._shortest.items():
+            end_s = bucket + (COARSE[0] if host else STEPS[0])
+            for series in series_of(host, service, type_):
+                about[series[0]] = series
+                for step in COARSE if host or not series[2] else STEPS:
+                    wide = bucket // step * step
+                    key = (series[1], step, wide, series[0])
+                    if key not in rows:
+                        rows[key] = _nothing()
+                    _add(rows[key], sums, (wide + step - end_s) * SECOND_US)
+        for (host, service, type_, bucket), count in self._carried.items():
+            for id_, scope, *_ in series_of(host, service, type_):
+                rows.setdefault((scope, LONGEST, bucket, id_), _nothing())[CARRIED] += count
+        return rows, about
+
+
+def series_of(host: str, service: str, type_: str) -> tuple[Series, Series]:
+    """Return what is counted for a service, and for all of them, on a host or on all; of a type in any case."""
+    return (
+        (number(host, service, type_), scope_of(host, single=True), service, type_),
+        (number(host, "", type_), scope_of(host, single=False), "", type_),
+    )
+
+
+def _is_counted(row: Mapping[str, Any]) -> bool:
+    return bool(
+        row["host"] and row["type"]
+    )  # no alert is without them; what another program has written may be
+
+
+def _nothing() -> list[Any]:
+    return [0] * len(SUMS) + [0, 0.0]
+
+
+def _add(row: list[Any], sums: list[Any], longer_us: int) -> None:
+    """Add the sums of a step to those of one that contains it, and ends so much later."""
+    for place in range(FILL):
+        row[place] += sums[place]
+    row[OPENED_US] += sums[OPENED] * longer_us
+    row[CLOSED_US] += sums[CLOSED] * longer_us
+    row[FILL] = max(row[FILL], sums[FILL])
+    row[RATIO] = max(row[RATIO], sums[RATIO])
 
 
 def span_us(row: Mapping[str, Any]) -> tuple[int, int]:

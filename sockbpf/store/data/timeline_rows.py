@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
+from sockbpf.store.data import bulk
 from sockbpf.store.data.digest import is_sound
 from sockbpf.store.data.schema import ENTRY, EPISODE
 from sockbpf.store.data.sound import entry_of_body, is_sound_entry
@@ -132,43 +132,35 @@ def restart(connection: Connection) -> None:
 
 def apply(connection: Connection, tally: Tally) -> None:
     """Add these sums to the rows of the timeline; rows in which nothing is left are deleted."""
-    rows = [(key, sums) for key, sums in sorted(tally.rows.items()) if any(sums)]
+    made, about = tally.rows()
+    rows = [(key, sums) for key, sums in sorted(made.items()) if any(sums)]
     if not rows:
         return
     named = {key[3] for key, _ in rows}
-    dialect: Any = postgresql if connection.dialect.name == "postgresql" else sqlite
-    series = [
-        {"id": id_, "scope": scope, "service": service, "type": type_}
-        for id_, scope, service, type_ in tally.series.values()
-        if id_ in named
-    ]
-    connection.execute(dialect.insert(SERIES).on_conflict_do_nothing(), series)
-    connection.execute(
-        _adding(dialect), [dict(zip(TIMELINE.c.keys(), (*key, *sums), strict=True)) for key, sums in rows]
-    )
-    lessened = [_keys(key) for key, sums in rows if any(value < 0 for value in sums)]
+    series = [each for id_, each in about.items() if id_ in named]
+    bulk.merge(connection, SERIES, series, "on conflict do nothing")
+    bulk.merge(connection, TIMELINE, [(*key, *sums) for key, sums in rows], _adding(connection))
+    # Where a sum grows the row is not empty, since no sum is ever below 0.
+    lessened = [_keys(key) for key, sums in rows if min(sums) < 0 and max(sums) <= 0]
     if lessened:
         connection.execute(delete(TIMELINE).where(*_is_row(), _is_empty()), lessened)
 
 
-def _adding(dialect: Any) -> Any:
-    statement = dialect.insert(TIMELINE)
-    added = {name: TIMELINE.c[name] + statement.excluded[name] for name in SUMS}
-    greatest = func.greatest if dialect is postgresql else func.max
-    highest = {name: greatest(TIMELINE.c[name], statement.excluded[name]) for name in WORST}
-    return statement.on_conflict_do_update(
-        index_elements=[TIMELINE.c[name] for name in KEYS], set_={**added, **highest}
-    )
+def _adding(connection: Connection) -> str:
+    """Return what becomes of a row of the timeline to which sums are added."""
+    greatest = "greatest" if connection.dialect.name == "postgresql" else "max"
+    added = [f'"{name}" = timeline."{name}" + excluded."{name}"' for name in SUMS]
+    highest = [f'"{name}" = {greatest}(timeline."{name}", excluded."{name}")' for name in WORST]
+    return f"on conflict ({', '.join(KEYS)}) do update set {', '.join(added + highest)}"
 
 
 def _find_worst(connection: Connection, tally: Tally) -> None:
     """Find the worst of steps anew, from the steps within them, after alerts were subtracted."""
     within = TIMELINE.alias("within")
-    finest = {key[3] for key in tally.rows if key[1] == STEPS[0]}
+    rows, _ = tally.rows()
+    finest = {key[3] for key in rows if key[1] == STEPS[0]}
     for shorter, step in pairwise(STEPS):
-        of_step = [
-            _keys(key) for key in tally.rows if key[1] == step and (key[3] in finest or shorter in COARSE)
-        ]
+        of_step = [_keys(key) for key in rows if key[1] == step and (key[3] in finest or shorter in COARSE)]
         where = and_(
             within.c.scope == bindparam("of_scope"),
             within.c.step == shorter,

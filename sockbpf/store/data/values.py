@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import socket
 from datetime import datetime, timezone
+from functools import lru_cache
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,10 @@ class EntryError(ValueError):
 
 def read_whole(name: str, text: str) -> int:
     """Return a whole number from 0 to MOST_INTEGER; raise EntryError."""
-    if not _is_whole(text):
+    whole = _whole_or_none(text)
+    if whole is None:
         raise EntryError(f"{name}: expected a whole number")
-    return int(text)
+    return whole
 
 
 def read_seconds(name: str, text: str) -> float:
@@ -80,6 +82,7 @@ def read_time(name: str, text: str) -> float:
     return number
 
 
+@lru_cache(4096)
 def packed_ip(text: str) -> bytes | None:
     """Return an IP address as 16 bytes, None if the text is no address.
 
@@ -98,7 +101,10 @@ def packed_ip(text: str) -> bytes | None:
 
 def searchable(text: str, most: int = MOST_TEXT) -> str:
     """Return a text as a column keeps it: shortened, and with what no database takes replaced."""
-    return text[:most].replace("\0", "\ufffd").encode(errors="replace").decode()
+    text = text[:most]
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def seconds_or_none(value: object) -> float | None:
@@ -112,13 +118,10 @@ def seconds_or_none(value: object) -> float | None:
     return seconds if is_time else None
 
 
-def _is_whole(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS and int(text) <= MOST_INTEGER
-
-
 def _whole_or_none(value: object) -> int | None:
     if isinstance(value, str):
-        return int(value) if _is_whole(value) else None
+        is_number = value.isascii() and value.isdecimal() and len(value) <= MOST_DIGITS
+        value = int(value) if is_number else None
     is_whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_INTEGER
     return value if is_whole else None  # type: ignore[return-value]
 

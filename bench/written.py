@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""How many alerts of a fleet one store takes in a second, in batches, and with what processor time.
+
+The batches are made and compressed beforehand; each is sent once the one before it on its connection is on disk.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import requests
+
+from bench.figure import Figure
+from bench.resident import cpu_s
+from sockbpf.counters import NAMES
+from tests.store.serving import TOKEN, Store, new_database, postgresql, start_store
+from tests.store.talking import memory_mib
+
+Fields = dict[str, str]
+
+BATCH = 1000
+CONNECTIONS = 4
+"""Each sends of hosts of its own, so that the alerts of an episode come in their order."""
+FEW, MANY = 3, 250
+"""Hosts of a connection; of few, each sends batches of its own, of many, each batch has some alerts of each."""
+OPEN = 1500
+"""Episodes of a connection that are open at the same time."""
+HEARTBEAT_EACH = 8
+"""Of so many, one is a heartbeat."""
+BATCHES, QUICK_BATCHES = 100, 2
+"""Of each connection."""
+GOAL = 20_000
+SERVICES = ("nginx", "postgres", "redis-server", "haproxy", "java", "envoy", "kafka", "memcached")
+
+
+def alerts(count: int, hosts: int, connection: int = 0) -> Iterator[Fields]:
+    """Yield what monitors send, batch after batch: episodes that begin, go on and end, and heartbeats."""
+    now_s = time.time()
+    in_a_row = BATCH if hosts == FEW else 1
+    for number in range(count):
+        turn, place = divmod(number, in_a_row)
+        host = f"host{connection}-{turn % hosts}.example.com"
+        of_host = turn // hosts * in_a_row + place
+        at_s = now_s - CONNECTIONS * (count - number) / GOAL
+        if of_host % HEARTBEAT_EACH == 0:
+            yield _heartbeat(of_host, host, at_s)
+        else:
+            yield _alert(of_host, host, at_s, OPEN // hosts)
+
+
+def _heartbeat(seq: int, host: str, at_s: float) -> Fields:
+    told = {"event": "heartbeat", "timestamp": f"{at_s:.6f}", "host": host, "seq": str(seq)}
+    told |= {
+        "run": "5f3c0a1b9d2e4f60",
+        "heartbeat": "30.0",
+        "version": "1",
+        "kernel": "6.1.0",
+        "mode": "ebpf",
+    }
+    return told | {"unseen": "", "repeat": "60.0", "open_episodes": "3"} | dict.fromkeys(NAMES, "12")
+
+
+def _alert(seq: int, host: str, at_s: float, open_episodes: int) -> Fields:
+    begun, rest = divmod(seq - seq // HEARTBEAT_EACH - 1, 3 * open_episodes)
+    step, which = divmod(rest, open_episodes)
+    episode = begun * open_episodes + which
+    chance = random.Random(f"{host} {episode}")
+    comm, size = chance.choice(SERVICES), chance.randrange(1_048_577, 64_000_000)
+    told = {
+        "timestamp": f"{at_s:.6f}",
+        "event": ("exceeded", "ongoing", "cleared")[step],
+        "protocol": "tcp",
+        "local_ip": f"10.0.{chance.randrange(256)}.{chance.randrange(256)}",
+        "local_port": chance.choice((443, 8443, 5432, 6379, 9092)),
+        "remote_ip": f"10.1.{chance.randrange(256)}.{chance.randrange(256)}",
+        "remote_port": chance.randrange(1024, 60_000),
+        "type": chance.choice(("SEND", "RECV")),
+        "condition": "size",
+        "severity": "warning",
+        "size": 4096 if step == 2 else size,
+        "threshold": 1_048_576,
+        "peak": size,
+        "limit": 6_291_456,
+        "fill": chance.randrange(20, 100),
+        "state": "ESTAB",
+        "cause": "reader-not-reading",
+        "confidence": "high",
+        "reason": f"{comm} has not read for {step * 30 + 4.2:.1f} s: {size} bytes wait, 0 bytes left the queue",
+        "evidence": f"unread={size};read_bytes=0;since={step * 30 + 4.2:.1f};window=0",
+        "duration": f"{step * 30}.000000",
+        "id": f"{chance.getrandbits(64):016x}",
+        "seq": seq,
+        "host": host,
+        "run": "5f3c0a1b9d2e4f60",
+        "netns": 4_026_531_833,
+        "mode": "ebpf",
+        "pid": chance.randrange(300, 30_000),
+        "comm": comm,
+        "user": comm,
+        "unit": f"{comm}.service",
+        "cgroup": f"/system.slice/{comm}.service",
+    }
+    return {name: str(value) for name, value in told.items()}
+
+
+def _bodies(count: int, hosts: int, connection: int) -> list[bytes]:
+    """Return the bodies of so many batches."""
+    lines = [json.dumps(each) for each in alerts(count * BATCH, hosts, connection)]
+    some = ("\n".join(lines[begin : begin + BATCH]) for begin in range(0, len(lines), BATCH))
+    return [gzip.compress(each.encode(), 1) for each in some]
+
+
+def _send(store: Store, bodies: list[bytes]) -> None:
+    connection = HTTPConnection(urlsplit(store.url).netloc, timeout=60)
+    for body in bodies:
+        connection.request("POST", "/alerts", body, {**store.headers, "Content-Encoding": "gzip"})
+        answer = connection.getresponse()
+        said = json.loads(answer.read())
+        assert said == {"new": BATCH, "known": 0, "refused": []}, (answer.status, said)
+    connection.close()
+
+
+def take(folder: Path, database: str, bodies: list[list[bytes]]) -> tuple[float, float, float]:
+    """Return how long a store took for these batches, how long its processor, seconds, and its memory, MiB."""
+    store = start_store(folder, database, token=TOKEN)
+    try:
+        begun_s, used_s = time.monotonic(), cpu_s(store.process.pid)
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            list(threads.map(lambda some: _send(store, some), bodies))
+        took_s, used_s = time.monotonic() - begun_s, cpu_s(store.process.pid) - used_s
+        metrics = requests.get(f"{store.url}/metrics", headers=store.headers, timeout=9).text
+        kept = BATCH * sum(map(len, bodies))
+        assert f"sockbpf_store_kept_total {float(kept)}" in metrics, metrics
+        return took_s, used_s, memory_mib(store.process.pid)
+    finally:
+        store.stop()
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Return the rates of both databases, of batches of one host each and of batches of many."""
+    figures = []
+    of_each = QUICK_BATCHES if quick else BATCHES
+    count = CONNECTIONS * of_each * BATCH
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp"))))
+        server = stack.enter_context(postgresql())
+        for hosts, of in ((FEW, "one host"), (MANY, f"{MANY} hosts")):
+            bodies = [_bodies(of_each, hosts, connection) for connection in range(CONNECTIONS)]
+            for name in ("SQLite", "PostgreSQL"):
+                database = f"sqlite:///{folder}/{hosts}.sqlite" if name == "SQLite" else new_database(server)
+                took_s, used_s, memory = take(folder / f"{name}{hosts}", database, bodies)
+                figures.append(
+                    Figure(
+                        f"alerts into the store, {name}, {count} in batches of {BATCH}, of {of} each",
+                        "per second",
+                        (count / took_s,),
+                        goal=f"at least {GOAL}",
+                        met=None if quick else count / took_s >= GOAL,
+                        note=f"{1e6 * used_s / count:.0f} µs of a core each, {memory:.0f} MiB",
+                    )
+                )
+    return figures
