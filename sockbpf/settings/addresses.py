@@ -77,6 +77,13 @@ def base_url(text: str) -> str:
     return text
 
 
+def store_url(text: str) -> str:
+    """Check a url for one of a store, to which /alerts is appended."""
+    if base_url(text).rstrip("/").endswith(("/alert", "/alerts")):
+        raise ValueError("expected the url that stands before /alerts, such as https://store.example:8080")
+    return text
+
+
 def host_port(text: str) -> HostPort:
     try:
         parts = urlsplit(f"//{text}")

@@ -19,6 +19,7 @@ from sockbpf.settings.addresses import (
     SyslogAddress,
     base_url,
     host_port,
+    store_url,
     syslog_address,
     web_url,
 )
@@ -209,6 +210,22 @@ class PagerDutySettings(DestinationSettings):
     )
 
 
+class BatchStoreSettings(HttpOptions, DestinationSettings):
+    """A store of ours, which gets many alerts by one request; `url` is what stands before /alerts."""
+
+    type: Literal["store"] = "store"
+    name: Name = "store"
+    url: Annotated[str, PlainValidator(unless_plain(store_url))] = Field(
+        repr=False, description="where a store listens, such as https://store.example:8080"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _one_login(cls, url: str, info: ValidationInfo) -> str:
+        one_login(url, info.data.get("token"), info.data.get("headers", ()))
+        return url
+
+
 class OtlpSettings(OtlpOptions, DestinationSettings):
     """A receiver of OTLP over HTTP; `url` is what stands before /v1/logs."""
 
@@ -241,6 +258,7 @@ AnyDestination = (
     | ZabbixSettings
     | WebhookSettings
     | PagerDutySettings
+    | BatchStoreSettings
     | OtlpSettings
     | KafkaSettings
 )
@@ -253,6 +271,7 @@ MODELS: Mapping[str, type[AnyDestination]] = {
     "zabbix": ZabbixSettings,
     "webhook": WebhookSettings,
     "pagerduty": PagerDutySettings,
+    "store": BatchStoreSettings,
     "otlp": OtlpSettings,
     "kafka": KafkaSettings,
 }

@@ -19,6 +19,7 @@ from sockbpf.settings.destinations import (
     LABELS,
     MODELS,
     AlertmanagerSettings,
+    BatchStoreSettings,
     FileSettings,
     HttpSettings,
     KafkaSettings,
@@ -95,6 +96,7 @@ destinations:
   - {{type: alertmanager, url: http://127.0.0.1:9093/under, labels: {{team: net, site: 'a b'}}}}
   - {{type: webhook, url: 'http://h/x', headers: {{X-Key: k}}, body: {{a: '{{size}}', b: ['{{{{x}}}}', '{{3}}']}}}}
   - {{type: pagerduty, routing_key: {"k" * 32}}}
+  - {{type: store, url: 'http://h:1/', token: t, headers: {{X-Key: k}}}}
   - {{type: otlp, url: 'http://h:4318', token: t, resource: {{a.b: c}}, compression: none}}
   - {{type: kafka, brokers: ['k1:9092', '[2001:DB8::1]:9093'], topic: a.b-c_d, tls: true, user: u, password: p,
      mechanism: PLAIN, compression: zstd}}
@@ -141,6 +143,7 @@ destinations:
             **limits,
         ),
         PagerDutySettings(name="pagerduty", routing_key="k" * 32, **limits),
+        BatchStoreSettings(name="store", url="http://h:1/", token="t", headers={"X-Key": "k"}, **limits),
         OtlpSettings(
             name="otlp", url="http://h:4318", token="t", resource={"a.b": "c"}, compression="none", **limits
         ),
@@ -192,7 +195,7 @@ def test_every_type_can_be_made(file: Path) -> None:
         "http": "name: second, url: 'http://h/'", "file": "path: /x", "syslog": "name: s",
         "slack": "url: 'http://h/'", "alertmanager": "url: 'http://h'", "zabbix": "address: 'h:10051'",
         "webhook": "url: 'http://h/'", "pagerduty": f"routing_key: {'k' * 32}",
-        "otlp": "url: 'http://h:4318'", "kafka": "brokers: ['h:9092'], topic: t",
+        "otlp": "url: 'http://h:4318'", "store": "url: 'http://h:1'", "kafka": "brokers: ['h:9092'], topic: t",
     }  # fmt: skip
     items = "".join(f"  - {{type: {kind}, {keys}}}\n" for kind, keys in needed.items())
     assert MODELS.keys() == MAKERS.keys()
@@ -364,6 +367,10 @@ BAD_ITEMS = {
     "kafka-no-user": (
         "- {type: kafka, brokers: ['h:9092'], topic: t, password: s3cret}",
         " > password: expected both a user and a password, or neither",
+    ),
+    "store-url-of-alerts": (
+        "- {type: store, url: 'http://h:1/alert'}",
+        " > url: expected the url that stands before /alerts, such as https://store.example:8080, got 'http://h:1/alert'",
     ),
     "otlp-no-url": (
         "- {type: otlp}",

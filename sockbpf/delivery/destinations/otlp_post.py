@@ -7,13 +7,11 @@ import gzip
 import logging
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
-from sockbpf.delivery.destinations.values import cut
+from sockbpf.delivery.destinations.said import Said
 from sockbpf.delivery.transport import TransportError, UnusableError
-from sockbpf.record.text import printable
 from sockbpf.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -32,9 +30,6 @@ OF_CONTENT = frozenset({400, 413, 422, 500})
 
 ANSWER_BYTES = 4 * 2**20
 """The longest answer that is read, as the protocol recommends."""
-
-SAID_CHARACTERS = 300
-"""So much of what the receiver says of a failure is shown."""
 
 WARNED_S = 30.0
 
@@ -81,8 +76,7 @@ class OtlpPost:
         url = str(settings.url).rstrip("/") + path
         self._shown = redacted(url, path=not isinstance(settings.url, Secret))
         self._post = HttpPost(url, settings.timeout, shown=self._shown, options=settings)
-        secrets = (settings.token, *settings.headers.values(), unquote(urlsplit(url).password or ""))
-        self._secrets = [str(secret) for secret in secrets if secret]
+        self._said = Said(url, settings)
         self._gzip = settings.compression == "gzip"
         # Answers are short: encoded ones would only have to be bounded twice.
         self._headers = {"Content-Type": self._wire.PROTOBUF, "Accept-Encoding": "identity"}
@@ -105,7 +99,7 @@ class OtlpPost:
         self._post.close()
 
     def _failed(self, answer: Answer) -> TransportError:
-        said = self._plain(self._wire.status_message(answer.kind, answer.body or b""))
+        said = self._said.plain(self._wire.status_message(answer.kind, answer.body or b""))
         return RefusedError(
             f"POST {self._shown}: answered {answer.status}{f': {said}' if said else ''}",
             permanent=answer.status not in RETRIED,
@@ -130,7 +124,7 @@ class OtlpPost:
         except ValueError:
             self._warn("its answers are no messages of OTLP")
             return 0, ""
-        said = self._plain(said)
+        said = self._said.plain(said)
         if rejected <= 0 and said:
             self._warn(f"it took all and says: {said}")
         return max(rejected, 0), said
@@ -140,9 +134,3 @@ class OtlpPost:
         if now_s - self._warned_s >= WARNED_S:
             self._warned_s = now_s
             log.warning("POST %s: %s", self._shown, what)
-
-    def _plain(self, said: str) -> str:
-        """Return a text of the receiver for a line of the log; a secret that it repeats is not shown."""
-        for secret in self._secrets:
-            said = said.replace(secret, "***")
-        return cut(printable(said.strip()), SAID_CHARACTERS)

@@ -12,6 +12,7 @@ from sockbpf.delivery.destinations.kafka import Kafka
 from sockbpf.delivery.destinations.otlp import Otlp
 from sockbpf.delivery.destinations.pagerduty import PagerDuty
 from sockbpf.delivery.destinations.slack import Slack
+from sockbpf.delivery.destinations.store import Store
 from sockbpf.delivery.destinations.syslog import Syslog
 from sockbpf.delivery.destinations.webhook import Webhook
 from sockbpf.delivery.destinations.zabbix import Zabbix
@@ -34,6 +35,7 @@ MAKERS: Mapping[str, Callable[[Any], Destination | BatchDestination]] = {
     "zabbix": lambda its: Zabbix(address=its.address, host=its.host, timeout_s=its.timeout),
     "webhook": Webhook,
     "pagerduty": PagerDuty,
+    "store": Store,
     "otlp": Otlp,
     "kafka": Kafka,
 }
