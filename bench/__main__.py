@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import (
+    batches,
     bursts,
     causes,
     cost,
@@ -53,6 +54,7 @@ MEASURES = {
         *fleet.measure(quick=quick),
         *fleet_now.measure(quick=quick),
         *written.measure(quick=quick),
+        *batches.measure(quick=quick),
     ],
     "now": now.measure,
     "timeline": timeline.measure,
