@@ -72,7 +72,7 @@ def incidents_of(rows: list[Row]) -> list[Row]:
     for each in rows:
         by_host[each["host"]].append(each)
     found = queue_incidents([each for its in by_host.values() for each in ranked(its)])
-    return [each.make() for each in worst_first(found)]
+    return [each.incident() for each in worst_first(found)]
 
 
 @st.composite

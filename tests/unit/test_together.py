@@ -107,7 +107,7 @@ def test_each_episode_is_in_exactly_one_trouble(given_rows: list[dict[str, Any]]
 
 
 def incidents_of(given_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [each.make() for each in queue_incidents(ranked(given_rows))]
+    return [each.incident() for each in queue_incidents(ranked(given_rows))]
 
 
 def told(incidents: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

@@ -63,10 +63,17 @@ ACROSS = frozenset({REMOTE_SERVICE, SILENT_HOSTS})
 
 @dataclass(slots=True, eq=False)
 class Found:
-    """An incident: where it comes among others, and how its answer is made, which only the first ones need."""
+    """An incident: where it comes among others, and how it is made, which only the first ones need, once."""
 
     place: tuple[Any, ...]
     make: Callable[[], dict[str, Any]]
+    made: dict[str, Any] | None = None
+
+    def incident(self) -> dict[str, Any]:
+        """Return the incident, which nobody may change."""
+        if self.made is None:
+            self.made = self.make()
+        return self.made
 
 
 @dataclass(slots=True, eq=False)
@@ -194,7 +201,7 @@ def silent_incident(group: Group, named: Sequence[Row], labels: Sequence[str], c
     within = f" within {last - first} s" if last > first else ""
     which = f", nearly all of them {', '.join(labels)}" if labels else ""
     were_over = f"{count or 'none'} of their queues were over"
-    reason = f"nothing was heard of {group.count} hosts since{within}{which}; {were_over}"
+    reason = f"{group.count} hosts fell silent{within}{which}; {were_over}"
     return hosts_incident(SILENT_HOSTS, named, group.count, count, reason=reason, labels=labels, since_s=last)
 
 

@@ -80,9 +80,7 @@ def find_now(
     troubles = (ranked(heard_of) if host else known.of_each_host(heard_of, ranked)) if heard_of else []
     hosts, has_more_hosts = _of_hosts(connection, known, now_s, kinds, episodes)
     found = worst_first([*queue_incidents(troubles), *hosts])
-    open_now = [{name: row[name] for name in ("host", "id", "state")} for row in episodes[:MOST_OPEN]]
-    is_part = has_more_episodes or len(episodes) > MOST_OPEN
-    return {
+    answer = {
         "at": now_s,
         "episodes": {"over": states[OVER], "not_heard": states[NOT_HEARD], "silent": states[SILENT]},
         "hosts": {
@@ -90,10 +88,14 @@ def find_now(
             "all_heard_since": kinds.all_heard_since_s,
         },
         "count": len(found),
-        "incidents": [each.make() for each in found[:limit]],
+        "incidents": [each.incident() for each in found[:limit]],
         "truncated": has_more_episodes or has_more_hosts or len(found) > limit,
-        **({"open": open_now, "open_truncated": is_part} if with_open else {}),
     }
+    if with_open:
+        some = episodes[:MOST_OPEN]
+        answer["open"] = [{name: row[name] for name in ("host", "id", "state")} for row in some]
+        answer["open_truncated"] = has_more_episodes or len(episodes) > MOST_OPEN
+    return answer
 
 
 def _open_episodes(
