@@ -102,10 +102,10 @@ deb: manual
 
 # A virtual environment of its own, which needs no checkout any more.
 install: setup user tree manual
-	$(PINNED) $(VENV)/bin/pip wheel -q --disable-pip-version-check -w build/wheel './build/tree[top]'
+	$(PINNED) $(VENV)/bin/pip wheel -q --disable-pip-version-check -w build/wheel './build/tree[otlp,top]'
 	$(SUDO) $(PYTHON) -m venv --system-site-packages $(PLACE)
 	for how in --upgrade '--no-deps --force-reinstall'; do $(SUDO) $(PLACE)/bin/pip install -q $$how \
-		--disable-pip-version-check --no-index --find-links=build/wheel 'sockbpf[top]' || exit; done
+		--disable-pip-version-check --no-index --find-links=build/wheel 'sockbpf[otlp,top]' || exit; done
 	$(SUDO) ln -sf $(PLACE)/bin/sockbpf $(PLACE)/bin/check_sockbpf $(PREFIX)/bin/
 	for page in build/manual/*.[58]; do \
 		$(SUDO) install -D -m 644 -t $(PREFIX)/share/man/man$${page##*.} $$page; done
@@ -224,7 +224,7 @@ constraints:
 # What a package brings along of Python, of these versions, each with its hashes.
 package/requirements.txt: constraints.txt pyproject.toml
 	[ -x .cache/uv/bin/uv ] || { $(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install -q uv; }
-	.cache/uv/bin/uv pip compile -q --universal --python-version 3.11 --extra top --constraints constraints.txt \
+	.cache/uv/bin/uv pip compile -q --universal --python-version 3.11 --extra otlp --extra top --constraints constraints.txt \
 		--generate-hashes --no-annotate --custom-compile-command 'make constraints' -o $@ pyproject.toml
 
 # Stock kernels under emulation: all, or one by its name, as in `make vm KERNEL=6.1`.

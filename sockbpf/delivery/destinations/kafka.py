@@ -46,7 +46,8 @@ def _library() -> Any:
         import confluent_kafka
     except ImportError:
         raise UnusableError(
-            "the Python package confluent-kafka is missing. Remedy: pip install 'sockbpf[kafka]'"
+            "the Python package confluent-kafka is missing. "
+            "Remedy: apt install python3-confluent-kafka, or pip install 'sockbpf[kafka]'"
         ) from None
     return confluent_kafka
 
