@@ -81,6 +81,19 @@ def settings(receivers: Receivers, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 "headers": {"X-Key": HEADER},
                 "body": {"key": BODY, "text": "{summary}"},
             },
+            {
+                "type": "otlp",
+                "url": f"http://watch:{PASSWORD}@{here}/otlp",
+                "headers": {"X-Key": HEADER},
+                "metrics": "1s",
+            },
+            {
+                "type": "kafka",
+                "brokers": [f"127.0.0.1:{free_port()}"],
+                "topic": "t",
+                "user": "watch",
+                "password": PASSWORD,
+            },
             # Never taken: not TLS, nobody there, no such name.
             {"type": "http", "name": "tls", "url": f"https://{login}@{here}/tls?key={QUERY}"},
             {
@@ -128,7 +141,7 @@ def test_the_monitor_tells_no_secret(
     monitor = start_monitor(**settings)
     staying = stand_over(stack)
     cross(37)
-    names = {"main", "filed", "env", "hidden", "slack", "am"}
+    names = {"main", "filed", "env", "hidden", "slack", "am", "otlp"}
     until(
         lambda: all(receivers.seen.get(name, 0) > len(WAYS) for name in names),
         lambda: f"every way to fail: {receivers.seen}",
