@@ -26,7 +26,7 @@ const SLIDE_MS = 5_000;
 const AROUND_S = 60;
 
 /** How long further requests wait for what is wrong now, and for the stream, which must bring the alerts that come after them. */
-const STREAM_MS = 300;
+const STREAM_MS = 1000;
 
 const byId = (id) => document.getElementById(id);
 const is = { paused: false, typing: false, busy: true, failed: "", time: "" };

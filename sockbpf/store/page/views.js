@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 import { makeAsked } from "./asked.js";
 import { Before, conditionOf } from "./before.js";
 import { fits, range, wanted } from "./filter.js";
-import { askNow, first } from "./first.js";
+import { afterFirst, askNow, first } from "./first.js";
 import { hostParameters, labelCondition, toggled } from "./host_filter.js";
 import { Hosts } from "./hosts.js";
 import { OF_EPISODES } from "./loaded.js";
@@ -113,7 +113,7 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     /** Show what was wrong when the page was opened. */
     first: () => tried(first.answer.then((found) => held.now || showNow(found, first.askedAt))),
     /** Ask for all of them that do not depend on the filter. */
-    load: () => [asks.now, asks.hosts].forEach((each) => tried(each.load())),
+    load: () => [asks.now, asks.hosts].forEach((each) => tried(afterFirst.then(each.load))),
     /** Ask again for what depends on the filter. */
     filtered: () => tried(asks.before.load()),
     /** Ask for other hosts. */
