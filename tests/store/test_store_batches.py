@@ -8,6 +8,7 @@ import json
 import sqlite3
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import requests
+from backports import zstd
 
 from tests.live.waiting import DEADLINE_S, until
 from tests.store.asking import is_problem
@@ -33,6 +35,12 @@ REFUSED: tuple[dict[str, object], ...] = (
 NO_ALERTS = (
     b"", b"[]", b"7", b"{", b"null", b"{}", b'{"size": NaN}', b"\xff\xfe", b"[" * 20_000, b'"' + b"x" * 40_000,
 )  # fmt: skip
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda body: gzip.compress(body, 1),
+    "zstd": zstd.compress,
+}
 
 
 def lines(*alerts: object) -> bytes:
@@ -60,9 +68,9 @@ def test_a_batch_is_kept_as_its_alerts_would_be_one_by_one(emptied: Store) -> No
     assert answer.json() == {"new": 51, "known": 50, "refused": []}
     assert kept(emptied)[:50] == singly
     assert [alert["seq"] for alert in kept(emptied)] == list(range(1, 102))
-    assert send(emptied, gzip.compress(lines(*alerts)), "gzip").json() == {
-        "new": 0, "known": 101, "refused": [],
-    }  # fmt: skip
+    for encoding, compress in COMPRESS.items():
+        again = send(emptied, compress(lines(*alerts)), encoding)
+        assert again.json() == {"new": 0, "known": 101, "refused": []}
     assert sum(episode["alerts"] for episode in find(emptied, "/episodes")) == 101
 
 
@@ -93,11 +101,12 @@ def test_what_is_refused_keeps_no_other_out_and_is_what_a_get_refuses(emptied: S
     assert "sockbpf_store_refused_rows_total" in counted
 
 
-def test_a_bomb_costs_nothing(one: Store) -> None:
-    bomb = gzip.compress(b" " * (1 << 28), 1)
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_bomb_costs_nothing(one: Store, encoding: str) -> None:
+    bomb = COMPRESS[encoding](b" " * (1 << 28))
     for _ in range(7):
         begun = time.monotonic()
-        assert is_problem(send(one, bomb, "gzip"), 413)
+        assert is_problem(send(one, bomb, encoding), 413)
         print(f"{len(bomb)} bytes, {time.monotonic() - begun:.3f} s")
     peak = next(
         line for line in Path(f"/proc/{one.process.pid}/status").read_text().splitlines() if "VmHWM" in line
@@ -115,6 +124,15 @@ def test_a_bomb_costs_nothing(one: Store) -> None:
         (lines(told(1)), "gzip", 400),
         (gzip.compress(lines(told(1)))[:-3], "gzip", 400),
         (gzip.compress(lines(told(1))) * 2, "gzip", 400),
+        (b"", "zstd", 400),
+        (lines(told(1)), "zstd", 400),
+        (zstd.compress(lines(told(1)))[:-3], "zstd", 400),
+        (zstd.compress(lines(told(1))) * 2, "zstd", 400),
+        (
+            zstd.compress(lines(told(1)) * 90_000, options={zstd.CompressionParameter.window_log: 25}),
+            "zstd",
+            400,
+        ),
         (zlib.compress(lines(told(1))), "deflate", 415),
         (gzip.compress(gzip.compress(lines(told(1)))), "gzip, gzip", 415),
         (b"\n" * (MOST_LINES + 1), "", 413),

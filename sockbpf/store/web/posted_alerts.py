@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -13,15 +14,22 @@ from sockbpf.store.data.values import EntryError
 from sockbpf.store.web.problem import Problem
 from sockbpf.store.web.query import MOST_PARAMETERS
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 if TYPE_CHECKING:
     from sockbpf.store.data.entry import Entry
 
 MOST_LINES = 1000
 MOST_BYTES = 8 * 2**20
 """Of a body once it is decompressed; a shorter one that claims to be longer is not decompressed beyond that."""
+WINDOW: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
+"""Of zstd: so much of what was decompressed, a power of 2 bytes, it may refer back to, and so keep in memory."""
 MOST_OF_LINE = 32 * 1024
 """Bytes of one line: a monitor makes no longer alert."""
-ENCODINGS = ("gzip", "identity")
+ENCODINGS = ("gzip", "zstd", "identity")
 """How a body may be compressed, as Content-Encoding has it."""
 
 
@@ -36,7 +44,8 @@ class Batch:
 
 def batch_of(body: bytes, encoding: str, *, is_trusted: bool) -> Batch:
     """Return the alerts of a body that is compressed by one of ENCODINGS; raise Problem for one that is too large."""
-    body = _inflated(body) if encoding == "gzip" else body
+    if encoding != "identity":
+        body = _decompressed(body, encoding)
     if len(body) > MOST_BYTES:
         raise Problem(413, f"expected at most {MOST_BYTES} bytes once decompressed")
     lines = body.split(b"\n", MOST_LINES + 1)
@@ -57,16 +66,17 @@ def batch_of(body: bytes, encoding: str, *, is_trusted: bool) -> Batch:
     return batch
 
 
-def _inflated(body: bytes) -> bytes:
-    """Return what gzip compressed, no more than one byte more than is allowed; raise Problem."""
+def _decompressed(body: bytes, encoding: str) -> bytes:
+    """Return what a body was before, no more than one byte more than is allowed; raise Problem."""
+    gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    decompressing = gzip if encoding == "gzip" else zstd.ZstdDecompressor(options=WINDOW)
     try:
-        inflating = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        inflated = inflating.decompress(body, MOST_BYTES + 1)
-    except zlib.error:
-        raise Problem(400, "expected gzip, as Content-Encoding says") from None
-    if len(inflated) <= MOST_BYTES and (not inflating.eof or inflating.unused_data):
-        raise Problem(400, "expected gzip, one stream from its beginning to its end")
-    return inflated
+        found = decompressing.decompress(body, MOST_BYTES + 1)
+    except (zlib.error, zstd.ZstdError):
+        raise Problem(400, f"expected {encoding}, as Content-Encoding says") from None
+    if len(found) <= MOST_BYTES and (not decompressing.eof or decompressing.unused_data):
+        raise Problem(400, f"expected {encoding}, one stream from its beginning to its end")
+    return found
 
 
 def _refuse(_: str) -> str:
