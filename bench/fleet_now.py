@@ -144,7 +144,7 @@ def _painted(url: str, of: str, paints: int) -> list[Figure]:
             with opened(browser, store) as page:
                 begun_ms = page.evaluate("performance.timeOrigin")
                 first.append(page.evaluate("window.seen.first") - begun_ms)
-                expect(page.locator("#hosts tbody tr").first).to_be_visible()
+                expect(page.locator("#hosts tbody tr").first).to_be_visible(timeout=60_000)
                 painted += [page.evaluate(PAINTED)] if page.evaluate(PAINTED) else []
         browser.close()
     return [

@@ -108,7 +108,7 @@ def services(rows: list[Row]) -> dict[Any, list[Row]]:
     return {key: some for key, some in found.items() if len({each["host"] for each in some}) >= 3}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(many(), st.randoms(use_true_random=False))
 def test_by_a_model(rows: list[Row], chance: Any) -> None:
     expected = {
