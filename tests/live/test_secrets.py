@@ -87,6 +87,7 @@ def settings(receivers: Receivers, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 "headers": {"X-Key": HEADER},
                 "metrics": "1s",
             },
+            {"type": "store", "url": f"http://{here}/store", "token": {"file": str(token)}},
             {
                 "type": "kafka",
                 "brokers": [f"127.0.0.1:{free_port()}"],
@@ -141,7 +142,7 @@ def test_the_monitor_tells_no_secret(
     monitor = start_monitor(**settings)
     staying = stand_over(stack)
     cross(37)
-    names = {"main", "filed", "env", "hidden", "slack", "am", "otlp"}
+    names = {"main", "filed", "env", "hidden", "slack", "am", "otlp", "store"}
     until(
         lambda: all(receivers.seen.get(name, 0) > len(WAYS) for name in names),
         lambda: f"every way to fail: {receivers.seen}",

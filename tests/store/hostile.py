@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes, urlencode
@@ -35,7 +37,17 @@ RAW = (
 )  # fmt: skip
 """Values that are no UTF-8, or are not encoded at all."""
 
-PATHS = ("/alert", "/store.json", "/episodes", "/stream", "/healthz", "/metrics", "/openapi.json", "/")
+PATHS = (
+    "/alert",
+    "/alerts",
+    "/store.json",
+    "/episodes",
+    "/stream",
+    "/healthz",
+    "/metrics",
+    "/openapi.json",
+    "/",
+)
 OTHER_PATHS = (
     "//", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/%00", "/index.html%00.js", "/" + "a" * 3000,
     "/" + "a/" * 1000, "/store.json/", "/alert/../store.json", "/%ff", "/\\", "/page/", "/.", "/%2f%2f",
@@ -142,6 +154,19 @@ def post(chance: Chance) -> bytes:
     return request(b"/store.json", ("Content-Type", chance.choice(TYPES)), method="POST", body=body(chance))
 
 
+def batch(chance: Chance) -> bytes:
+    """Return a batch of lines, compressed, or said to be."""
+    lines = b"\n".join(body(chance) for _ in range(chance.choice((1, 2, 9))))
+    coded = chance.choice(
+        (lines, gzip.compress(lines, 1), zlib.compress(lines), lines[:9] + gzip.compress(lines, 1))
+    )
+    encoding = (
+        "Content-Encoding",
+        chance.choice(("gzip", "gzip", "zstd", "identity", "br", "gzip, gzip", "\x7f")),
+    )
+    return request(b"/alerts", encoding, method="POST", body=coded)
+
+
 def chunked(chance: Chance) -> bytes:
     """Return a body in chunks, most of them broken."""
     chunks = chance.choice(
@@ -225,7 +250,8 @@ def noise(chance: Chance) -> bytes:
 
 
 KINDS: dict[Callable[[Chance], bytes], int] = {
-    alert: 30, search: 25, post: 15, odd_header: 10, odd_line: 8, chunked: 4, pipelined: 4, delete: 2, noise: 2,
+    alert: 27, search: 24, post: 13, batch: 6, odd_header: 10, odd_line: 8, chunked: 4, pipelined: 4, delete: 2,
+    noise: 2,
 }  # fmt: skip
 """What is sent, and how often of a hundred times."""
 

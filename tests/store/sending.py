@@ -16,7 +16,7 @@ from tests.store.serving import Store
 from tests.store.talking import Answer, Talk
 
 CLIENTS = 24
-MEANT = {200, 201, 400, 401, 403, 404, 405, 408, 413, 414, 416, 421, 422, 431}
+MEANT = {200, 201, 400, 401, 403, 404, 405, 408, 413, 414, 415, 416, 421, 422, 431}
 """What a hostile request may be answered. Not 500; nor 503, for the store is well."""
 
 

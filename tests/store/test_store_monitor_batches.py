@@ -25,7 +25,7 @@ from tests.store.conftest import StartStore
 from tests.store.serving import TOKEN
 
 SEED = 4_177
-ROUNDS = 3
+ROUNDS = 2
 HUNG, MOVING = 7, 11
 CROSSINGS = 211
 UNREAD = 30_011
