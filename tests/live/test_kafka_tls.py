@@ -47,8 +47,8 @@ def test_kafka_over_tls(tmp_path: Path, stack: ExitStack) -> None:
 
     cert = tmp_path / "cert.pem"
     with pytest.raises(TransportError, match="certificate verify failed"):
-        send("1s", ca_file=tmp_path / "other.pem", client_cert=cert)
-    with pytest.raises(TransportError, match="not acknowledged within 1 s, "):
+        send("2s", ca_file=tmp_path / "other.pem", client_cert=cert)
+    with pytest.raises(TransportError, match="not acknowledged within 1 s"):
         send("1s", ca_file=tmp_path / "ca.pem")
     send("20s", ca_file=tmp_path / "ca.pem", client_cert=cert)
     how = {"security.protocol": "SSL", "ssl.ca.location": str(tmp_path / "ca.pem")}

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError
 from sockbpf.delivery.destinations.kafka import Kafka
 from sockbpf.delivery.transport import TransportError, UnusableError
 from sockbpf.settings.destinations import KafkaSettings
+from tests.live.turns import today
 from tests.unit.mock_kafka import Cluster, cluster
 from tests.unit.told_alerts import HEARTBEAT, TOLD, told
 
@@ -75,7 +76,7 @@ def assert_in_order(found: list[int], number: int) -> None:
     assert first == list(range(number))
 
 
-@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+@pytest.mark.parametrize("compression", ["none", "lz4"])
 def test_a_message_is_the_alert(compression: str) -> None:
     with cluster(TOPIC) as at:
         with closing(destination(at.addresses, compression=compression)) as its:
@@ -103,7 +104,7 @@ def test_a_broker_that_goes_and_comes_back_within_the_timeout_is_waited_for() ->
         with closing(destination(at.addresses)) as its:
             its.send_all(numbered(0))
             at.down(1)
-            back = threading.Timer(1.0, at.up, [1])
+            back = threading.Timer(0.3, at.up, [1])
             back.start()
             assert its.send_all(numbered(1, 2)) == {}
             back.join()
@@ -147,10 +148,9 @@ UNKNOWN, LEADER, SLOW, FENCED, SEQUENCE, TOO_LARGE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_nothing_is_lost_and_order_is_kept_whatever_fails(seed: int) -> None:
-    """Brokers that answer by errors, die and are slow; each batch is tried until it has worked."""
-    chance = random.Random(seed)
+def test_nothing_is_lost_and_order_is_kept_whatever_fails() -> None:
+    """Brokers answer by errors, die and are slow, otherwise each day; each batch is tried until it has worked."""
+    chance = random.Random(today())
     backs: list[threading.Timer] = []
     with cluster(TOPIC, 2) as at:
         with closing(destination(at.addresses, timeout="1s")) as its:
@@ -172,7 +172,7 @@ def test_nothing_is_lost_and_order_is_kept_whatever_fails(seed: int) -> None:
                 sent = batch.stop
         for back in backs:
             back.join()
-        print(f"{tries} tries")
+        print(f"{tries} tries, day {today()}")
         assert_in_order(numbers(at), 30)
 
 
@@ -187,13 +187,6 @@ def test_what_a_broker_will_never_take_is_permanent() -> None:
         assert numbers(at) == [0]
 
 
-def test_nobody_listens_there() -> None:
-    its = destination(["127.0.0.1:9"], timeout="1s")
-    with closing(its), pytest.raises(TransportError, match="Connection refused") as failed:
-        its.send_all([TOLD])
-    assert not failed.value.permanent
-
-
 def test_settings_that_the_library_refuses_are_a_fault(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("")
     its = KafkaSettings.model_validate({"brokers": ["h:9092"], "topic": "t", "tls": True})
@@ -202,12 +195,13 @@ def test_settings_that_the_library_refuses_are_a_fault(tmp_path: Path) -> None:
         Kafka(broken)
 
 
-def test_a_password_is_shown_nowhere() -> None:
+def test_where_nobody_listens_it_says_so_without_the_password() -> None:
     keys = {"user": "monitor", "password": "s3cret", "mechanism": "PLAIN"}
     its = KafkaSettings.model_validate({"brokers": ["127.0.0.1:9"], "topic": "t", "timeout": "1s", **keys})
     assert "s3cret" not in repr(its) + str(its)
-    with closing(Kafka(its)) as made, pytest.raises(TransportError) as failed:
+    with closing(Kafka(its)) as made, pytest.raises(TransportError, match="Connection refused") as failed:
         made.send_all([TOLD])
+    assert not failed.value.permanent
     assert "s3cret" not in str(failed.value)
 
 
