@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import random
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from confluent_kafka import KafkaError
 
 from sockbpf.delivery.destinations.kafka import Kafka
@@ -193,6 +197,39 @@ def test_settings_that_the_library_refuses_are_a_fault(tmp_path: Path) -> None:
     broken = its.model_copy(update={"ca_file": tmp_path / "ca.pem"})
     with pytest.raises(UnusableError, match=r"ssl\.ca\.location"):
         Kafka(broken)
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Collect no garbage meanwhile."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_producer_that_is_given_up_leaves_no_thread() -> None:
+    """Else each try that fails would leave some until whichever thread collects garbage, and waits for them."""
+    too_large = told(reason="x" * 1_100_000)
+    with closing(destination(["127.0.0.1:9"], timeout="1ms")) as its:
+        before = len(os.listdir("/proc/self/task"))
+        for alert in [TOLD, too_large] * 3:
+            with suppress(TransportError):
+                its.send_all([alert])
+        assert len(os.listdir("/proc/self/task")) < before
+
+
+def test_certificates_that_are_missing_for_a_moment_cost_no_alert(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(ca))
+    with closing(destination(["127.0.0.1:9"], timeout="1ms", tls=True, ca_file=str(ca))) as its:
+        for _ in range(2):
+            with pytest.raises(TransportError) as failed:
+                its.send_all([TOLD])
+            assert not failed.value.permanent
+            ca.write_text("")
+    assert "ssl.ca.location" in str(failed.value)
 
 
 def test_where_nobody_listens_it_says_so_without_the_password() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -120,18 +121,20 @@ class Kafka:
 
     def _send(self, messages: Sequence[_Message], end_s: float) -> None:
         """Send messages as one set, of which the broker takes all or nothing, until `end_s`, monotonic."""
-        producer = self._producer = self._producer or self._made()
         failed: dict[int, KafkaError | None] = dict.fromkeys(range(len(messages)))
         try:
+            # In no variable of this function, which the error that is raised keeps alive: a producer that is given up
+            # ends here, and not whenever and in whatever thread the garbage is collected.
+            self._producer = self._producer or self._made()
             for place, each in enumerate(messages):
-                producer.produce(
+                self._producer.produce(
                     self._settings.topic,
                     value=each.value,
                     key=each.key,
                     headers=each.headers,
                     on_delivery=partial(_reported, failed, place),
                 )
-            producer.flush(max(0.0, end_s - time.monotonic()))
+            self._producer.flush(max(0.0, end_s - time.monotonic()))
         except (self._library.KafkaException, BufferError, SystemError) as error:
             self._give_up()
             # A fatal error is raised out of a callback: if another callback follows, as the cause of a SystemError.
@@ -180,6 +183,10 @@ class Kafka:
                 "sasl.username": its.user,
                 "sasl.password": str(its.password),
             }
+        if its.tls:
+            made["ssl.endpoint.identification.algorithm"] = (
+                "https"  # librdkafka 1 asks for no name unless it is told to
+            )
         if its.ca_file:
             made["ssl.ca.location"] = str(its.ca_file)
         if its.client_cert:
@@ -196,7 +203,9 @@ class Kafka:
         producer, self._producer = self._producer, None
         if producer:
             producer.purge()
-            producer.flush(ENDS_S)
+            # A fatal error that is told only now says nothing new of a producer that is given up.
+            with suppress(self._library.KafkaException, SystemError):
+                producer.flush(ENDS_S)
 
     def _failed(self, error: KafkaError | str | None) -> TransportError:
         """Return what is to be raised; no error: the time was up."""
