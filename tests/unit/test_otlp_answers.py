@@ -127,7 +127,12 @@ def test_a_message_without_refusals_is_a_warning(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize(
     ("body", "kind"),
-    [(b"ok", "text/plain"), (b"\xff\xff", "application/x-protobuf"), (b"{", "application/json")],
+    [
+        (b"ok", "text/plain"),
+        (b"\xff\xff", "application/x-protobuf"),
+        (b"{", "application/json"),
+        (b'{"partialSuccess": {"rejectedLogRecords": 1e999}}', "application/json"),
+    ],
 )
 def test_an_answer_that_is_no_message_is_delivered_and_warned_of(
     body: bytes, kind: str, caplog: pytest.LogCaptureFixture
@@ -182,6 +187,18 @@ def test_a_redirect_that_repeats_the_request_is_followed(number: int) -> None:
         *range(5),
         *range(5),
     ]
+
+
+def test_a_redirect_to_a_whole_url_of_the_host_has_the_login_too() -> None:
+    with receiver(
+        lambda which: Answered(308, headers={"Location": moved}) if not which else Answered()
+    ) as to:
+        moved = f"{to.url}/moved/v1/logs"
+        its = OtlpSettings.model_validate({"url": to.url.replace("://", "://mon:s3cret@"), "timeout": "5s"})
+        with closing(Otlp(its)) as destination:
+            assert destination.send_all(ALERTS) == {}
+    assert to.paths == ["/v1/logs", "/moved/v1/logs"]
+    assert [each["Authorization"] for each in to.headers] == ["Basic bW9uOnMzY3JldA=="] * 2
 
 
 def test_no_redirect_leads_to_another_host_or_round_and_round() -> None:

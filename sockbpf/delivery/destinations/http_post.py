@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 import urllib3
-from requests.utils import get_environ_proxies
+from requests.utils import get_auth_from_url, get_environ_proxies
 
 from sockbpf import __version__
 from sockbpf.delivery.destinations.deadline import Deadline
@@ -82,6 +82,8 @@ class HttpPost:
         # With trust_env requests would send the login that ~/.netrc has for the host. The rest of it is done below.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = f"sockbpf/{__version__}"
+        if any(login := get_auth_from_url(url)):
+            self._session.auth = login  # else only the url itself has it, not a place that a redirect names
         ca_file = self._use(options) if options else None
         self._session.prepare_request(requests.Request("POST", url, json={}))
         self._verify = ca_file or bundle() or True

@@ -76,7 +76,7 @@ class OtlpPost:
         url = str(settings.url).rstrip("/") + path
         self._shown = redacted(url, path=not isinstance(settings.url, Secret))
         self._post = HttpPost(url, settings.timeout, shown=self._shown, options=settings)
-        self._said = Said(url, settings)
+        self._said = Said(settings.url, settings)
         self._gzip = settings.compression == "gzip"
         # Answers are short: encoded ones would only have to be bounded twice.
         self._headers = {"Content-Type": self._wire.PROTOBUF, "Accept-Encoding": "identity"}

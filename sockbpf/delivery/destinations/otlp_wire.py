@@ -106,7 +106,7 @@ def _of_json(content: bytes) -> tuple[int, str]:
         said = json.loads(content).get("partialSuccess") or {}
         rejected = said.get("rejectedLogRecords") or said.get("rejectedDataPoints") or 0
         return int(rejected), str(said.get("errorMessage") or "")
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, OverflowError, TypeError, AttributeError, RecursionError):
         raise ValueError("no message of OTLP") from None
 
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from sockbpf.delivery.destinations.values import cut
 from sockbpf.record.text import printable
+from sockbpf.settings.secret import Secret
 
 if TYPE_CHECKING:
     from sockbpf.settings.http import HttpOptions
@@ -17,11 +19,19 @@ CHARACTERS = 300
 
 
 class Said:
-    """Makes texts of one receiver fit for the log."""
+    """Makes texts of one receiver, that of `url`, fit for the log."""
 
     def __init__(self, url: str, options: HttpOptions) -> None:
-        secrets = (options.token, *options.headers.values(), unquote(urlsplit(url).password or ""))
-        self._secrets = [str(secret) for secret in secrets if secret]
+        parts = urlsplit(url)
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        path = parts.path.strip("/") if isinstance(url, Secret) else ""
+        headers = [str(value) for value in options.headers.values()]
+        secrets = {str(options.token or ""), user, password, path, unquote(path), *headers}
+        secrets |= {value.partition(" ")[2] for value in headers}  # as of `Basic bW9uOnMzY3JldA==`
+        if user or password:
+            secrets.add(b64encode(f"{user}:{password}".encode("latin-1")).decode())
+        # The longer first: one may be a part of another.
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
 
     def plain(self, text: str) -> str:
         """Return a text of the receiver; a secret of ours that it repeats is not shown."""

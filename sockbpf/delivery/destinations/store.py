@@ -49,7 +49,7 @@ class Store:
         url = str(settings.url).rstrip("/") + "/alerts"
         self._shown = redacted(url, path=not isinstance(settings.url, Secret))
         self._post = HttpPost(url, settings.timeout, shown=self._shown, options=settings)
-        self._said = Said(url, settings)
+        self._said = Said(settings.url, settings)
 
     def send_all(self, alerts: Sequence[Mapping[str, str]]) -> Mapping[int, str]:
         """Post the alerts; return of those that the store refused the place and the reason. Raise TransportError."""
