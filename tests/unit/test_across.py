@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -157,8 +158,11 @@ def test_a_listener_leads_where_its_host_has_the_address(at: str) -> None:
     other = row(99, host="db1", comm="cron", cause="device-queue", local_ip="10.0.0.5", remote_ip="10.9.9.9")
     found = incidents_of([*waiting(5), listener, other])
     assert [(each["kind"], each["host"]) for each in found] == [("remote-service", "db1"), ("queues", "db1")]
-    found = incidents_of([*waiting(5), listener])
-    assert len(found) == (1 if at == "10.0.0.5" else 2), "whose address it is, is not known otherwise"
+    not_known = 1 if at == "10.0.0.5" else 2
+    assert len(incidents_of([*waiting(5), listener])) == not_known, "whose address it is, nobody says"
+    other["ours"] = False
+    found = incidents_of([*waiting(5), listener, other])
+    assert len(found) == not_known + 1, "whose address it is, nobody says that is trusted"
 
 
 @pytest.mark.parametrize(
@@ -180,6 +184,21 @@ def test_what_says_nothing_of_it_does_not_lead(changed: Row) -> None:
     assert [(each["kind"], each["host"], each["hosts"]) for each in found] == [
         ("remote-service", "web0", 5), ("queues", "db1", 1),
     ]  # fmt: skip
+
+
+def test_thousands_of_queues_at_one_port_are_looked_at_once() -> None:
+    """Of each of a hundred services at that port each queue would be compared with all of them: for minutes."""
+    lost = [
+        row(3 * n + web, host=f"web{web}", remote_ip=f"10.3.0.{n}", cause="path-limited")
+        for n in range(100)
+        for web in range(3)
+    ]
+    at = {"host": "db1", "type": "RECV", "cause": "reader-stopped", "local_ip": "10.0.0.5"}
+    serving = [row(1000 + n, **at, local_port=5432, remote_port=n + 1) for n in range(3000)]
+    begun_s = time.process_time()
+    found = incidents_of([*lost, *serving])
+    assert time.process_time() - begun_s < 10
+    assert sorted(each["kind"] for each in found) == ["queues", *["remote-service"] * 100]
 
 
 def test_a_client_with_the_same_port_at_several_hosts_is_no_service() -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     """Protocol, address and port."""
     Key = tuple[str, bool, Service]
     """State and trust, which all queues of an incident share, and what they are to reach."""
+    Place = tuple[str, bool, str, int]
+    """The same, and protocol and port there."""
 
 LEAST_HOSTS = 3
 """Two hosts may have the same trouble by chance."""
@@ -140,49 +142,63 @@ def _without(each: OfHost, moved: set[int]) -> OfHost | None:
 
 def _causes(found: Iterable[OfHost], common: Mapping[Key, list[OfHost]]) -> dict[Key, OfHost]:
     """Return what is wrong at these services by their own hosts, where these tell it."""
-    wanted = {(state, ours, protocol, port) for state, ours, (protocol, _, port) in common}
-    at_port: dict[tuple[Any, ...], list[OfHost]] = defaultdict(list)
-    for each in found:
-        row = each.worst
-        if row["type"] in SERVING and rank(row) >= OF_THIS_END:
-            for queue in each.trouble.queues:
-                own = queue.rows[0]
-                place = row["state"], row["ours"], own["protocol"], own["local_port"]
-                if place in wanted:
-                    at_port[place].append(each)
+    wanted: dict[Place, set[str]] = defaultdict(set)
+    for state, ours, (protocol, address, port) in common:
+        wanted[state, ours, protocol, port].add(address)
+    serving = [(each, places) for each in found if (places := _places(each, wanted))]
+    addresses = _addresses(found, {_whose(each) for each, _ in serving}) if serving else {}
+    there: dict[Key, list[OfHost]] = defaultdict(list)
+    for each, places in serving:
+        for key in _served(places, wanted, addresses[_whose(each)]):
+            there[key].append(each)
     causes: dict[Key, OfHost] = {}
     taken: set[int] = set()
-    hosts = {each.worst["host"] for some in at_port.values() for each in some}
-    addresses = _addresses(found, hosts) if hosts else {}
-    for key in sorted(common, key=lambda key: (-len(common[key]), key[-1])):
-        state, ours, (protocol, address, port) = key
-        there = [
-            each
-            for each in at_port.get((state, ours, protocol, port), ())
-            if id(each) not in taken and _serves(each, address, port, addresses[each.worst["host"]])
-        ]
-        if there:
+    for key in sorted(there, key=lambda key: (-len(common[key]), key[-1])):
+        free = [each for each in there[key] if id(each) not in taken]
+        if free:
             causes[key] = max(
-                there, key=lambda each: (rank(each.worst), badness(each.worst), each.worst["id"])
+                free, key=lambda each: (rank(each.worst), badness(each.worst), each.worst["id"])
             )
             taken.add(id(causes[key]))
     return causes
 
 
-def _addresses(found: Iterable[OfHost], hosts: set[str]) -> dict[str, set[str]]:
-    """Return the addresses that these hosts have, as far as their queues show them."""
-    addresses: dict[str, set[str]] = {host: set() for host in hosts}
+def _places(each: OfHost, wanted: Mapping[Place, set[str]]) -> set[tuple[Place, str | None]]:
+    """Return at which of the wanted ports it is that something is wrong, each with the address there."""
+    worst = each.worst
+    if worst["type"] not in SERVING or rank(worst) < OF_THIS_END:
+        return set()
+    rows = (queue.rows[0] for queue in each.trouble.queues)
+    places = (
+        ((worst["state"], worst["ours"], row["protocol"], row["local_port"]), row["local_ip"]) for row in rows
+    )
+    return {(place, ip) for place, ip in places if place in wanted}
+
+
+def _served(
+    places: Iterable[tuple[Place, str | None]], wanted: Mapping[Place, set[str]], own: set[str]
+) -> set[Key]:
+    """Return which of the wanted services are at these places of a host that has its `own` addresses."""
+    served: set[Key] = set()
+    for place, ip in places:
+        state, ours, protocol, port = place
+        here = _address(ip)[0]
+        served |= {
+            (state, ours, (protocol, address, port))
+            for address in wanted[place] & (own if here in ANY else {here})
+        }
+    return served
+
+
+def _whose(each: OfHost) -> tuple[str, bool]:
+    return each.worst["host"], each.worst["ours"]
+
+
+def _addresses(found: Iterable[OfHost], hosts: set[tuple[str, bool]]) -> dict[tuple[str, bool], set[str]]:
+    """Return the addresses that these hosts have, as far as their queues show them, by who tells it."""
+    addresses: dict[tuple[str, bool], set[str]] = {host: set() for host in hosts}
     for each in found:
-        if each.worst["host"] in hosts:
+        if _whose(each) in hosts:
             rows = (row for queue in each.trouble.queues for row in queue.rows)
-            addresses[each.worst["host"]] |= {_address(row["local_ip"])[0] for row in rows}
+            addresses[_whose(each)] |= {_address(row["local_ip"])[0] for row in rows}
     return addresses
-
-
-def _serves(each: OfHost, address: str, port: int, own: set[str]) -> bool:
-    for queue in each.trouble.queues:
-        row = queue.rows[0]
-        here = _address(row["local_ip"])[0]
-        if row["local_port"] == port and (here == address or (here in ANY and address in own)):
-            return True
-    return False
