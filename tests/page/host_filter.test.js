@@ -17,6 +17,7 @@ test("what is typed becomes parameters of the store", () => {
     ["dc=fra1 role=db", [["label", "dc=fra1"], ["label", "role=db"]]],
     ["dc=fra1 dc=fra1", [["label", "dc=fra1"]]],
     ["dc=", []],
+    ["toString=a __proto__=b", [["label", "toString=a"], ["label", "__proto__=b"]]],
     ['dc="fra 1"', [["label", "dc=fra 1"]]],
     ["label=state=up", [["label", "state=up"]]],
     ["label=state", []],

@@ -53,6 +53,10 @@ class Blind:
     names: tuple[str, ...]
     """All of them if they are one or two, else two."""
 
+    @property
+    def trusted(self) -> bool:
+        return bool(self.reasons[-1])
+
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
@@ -149,5 +153,5 @@ def _hosts(now_s: float) -> Select[Any]:
 def _are_of(now_s: float, group: Group) -> tuple[ColumnElement[bool], ...]:
     first, last = group.parts[0].second, group.parts[-1].second
     around = HOST.c.heard.between(first - 1.0, last + 1.0)  # for the index: databases round in their own ways
-    is_trusted = HOST.c.trusted == int(group.parts[0].trusted)
+    is_trusted = HOST.c.trusted == int(group.trusted)
     return around, SECOND.between(first, last), is_trusted, state_of_host(now_s) == SILENT

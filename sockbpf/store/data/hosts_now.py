@@ -53,7 +53,7 @@ def find_hosts(
     """Return the hosts that are asked for, as they are at this time, and the place behind which further ones follow.
 
     Silent ones come first, then those whose monitor may not see all, then those that stopped, then those that have
-    silences; hosts of one kind by name. What counts hosts counts all of them.
+    silences; hosts of one kind by name. What is not trusted comes after all that is. What counts hosts counts all.
     """
     rank, name = _rank(now_s), _name(connection)
     statement = select(HOST, state_of_host(now_s).label("state"), rank.label("rank"))
@@ -85,7 +85,8 @@ def is_blind(now_s: float) -> ColumnElement[bool]:
 def _rank(now_s: float) -> ColumnElement[int]:
     state = state_of_host(now_s)
     kinds = (state == SILENT, is_blind(now_s), state == STOPPED, HOST.c.silences.is_not(None))
-    return case(*((kind, place) for place, kind in enumerate(kinds)), else_=len(kinds))
+    of_kind = case(*((kind, place) for place, kind in enumerate(kinds)), else_=len(kinds))
+    return of_kind + case((HOST.c.trusted == 1, 0), else_=len(kinds) + 1)
 
 
 def _name(connection: Connection) -> ColumnElement[str]:

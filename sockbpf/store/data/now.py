@@ -29,6 +29,7 @@ from sockbpf.store.data.incidents import (
     worst_first,
 )
 from sockbpf.store.data.joining import is_ours
+from sockbpf.store.data.runs import TRUST_OF_EPISODE
 from sockbpf.store.data.schema import EPISODE, HEARD
 from sockbpf.store.data.silent import fell_silent
 from sockbpf.store.data.states import (
@@ -45,13 +46,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from sockbpf.store.data.host_kinds import Kinds
+    from sockbpf.store.data.host_kinds import Blind, Kinds
     from sockbpf.store.data.incidents import Found
     from sockbpf.store.data.known_rows import KnownRows
     from sockbpf.store.data.silent import Group
 
 MOST_EPISODES = 20_000
-"""So many open episodes are looked at, those that were heard of last."""
+"""So many open episodes are looked at, those that are trusted, and of these those that were heard of last, first."""
 MOST_OPEN = 5000
 """So many of them are listed."""
 MOST_HOSTS = 1000
@@ -107,6 +108,10 @@ def _open_episodes(
         statement = statement.where(EPISODE.c.host == host)
     statement = statement.order_by(HEARD.desc()).limit(MOST_EPISODES + 1)
     rows = known.find(connection, statement, EPISODE, _with_trust, "" if host else "open episodes")
+    if len(rows) > MOST_EPISODES and not all(row["ours"] for row in rows):
+        wanted, name = statement.where(TRUST_OF_EPISODE == 1), "" if host else "trusted open episodes"
+        trusted = known.find(connection, wanted, EPISODE, _with_trust, name)
+        rows = [*trusted, *(row for row in rows if not row["ours"])]
     return rows[:MOST_EPISODES], len(rows) > MOST_EPISODES
 
 
@@ -118,11 +123,14 @@ def _with_trust(row: dict[str, Any]) -> dict[str, Any]:
 def _of_hosts(
     connection: Connection, known: KnownRows, now_s: float, kinds: Kinds, episodes: Sequence[dict[str, Any]]
 ) -> tuple[list[Found], bool]:
-    """Return the incidents of hosts that are silent, or whose monitors may not see all; whether there are more."""
-    groups = sorted(fell_silent(kinds.silent), key=lambda group: group.count, reverse=True)
-    blind = sorted(kinds.blind, key=lambda each: each.count, reverse=True)
-    together = [group for group in groups[:MOST_GROUPS] if group.count >= LEAST_HOSTS]
-    alike = [each for each in blind[:MOST_GROUPS] if each.count >= LEAST_HOSTS]
+    """Return the incidents of hosts that are silent, or whose monitors may not see all; whether there are more.
+
+    Where not all are looked at, those that are trusted are.
+    """
+    groups = sorted(fell_silent(kinds.silent), key=lambda group: (not group.trusted, -group.count))
+    blind = sorted(kinds.blind, key=lambda each: (not each.trusted, -each.count))
+    together = [group for group in groups if group.count >= LEAST_HOSTS][:MOST_GROUPS]
+    alike = [each for each in blind if each.count >= LEAST_HOSTS][:MOST_GROUPS]
     found = [
         incident
         for group in together
@@ -132,16 +140,20 @@ def _of_hosts(
         if some := of_reasons(connection, known, now_s, each):
             reason = "; ".join(some[0]["blind"])
             found.append(hosts_incident(BLIND_MONITORS, some, each.count, 0, reason=reason))
-    rest = groups[len(together) :]
-    newest = sorted(rest, key=lambda group: group.parts[-1].second, reverse=True)
-    names = [name for group in newest for name in group.names]
-    names += [name for each in blind[len(alike) :] for name in each.names]
-    of_silent = Counter(row["host"] for row in episodes if row["state"] == SILENT)
+    taken = {id(each) for each in (*together, *alike)}
+    newest = sorted(groups, key=lambda group: group.parts[-1].second, reverse=True)
+    single: list[Group | Blind] = [each for each in newest if id(each) not in taken]
+    single += [each for each in blind if id(each) not in taken]
+    single.sort(key=lambda each: not each.trusted)
+    names = [name for each in single for name in each.names]
+    of_silent = Counter((row["host"], row["ours"]) for row in episodes if row["state"] == SILENT)
     for row in named(connection, known, now_s, names[:MOST_HOSTS]) if names else ():
         is_silent = row["state"] == SILENT
-        kind, count = (SILENT_HOST, of_silent[row["host"]]) if is_silent else (BLIND_MONITOR, 0)
+        kind, count = (
+            (SILENT_HOST, of_silent[row["host"], row["trusted"]]) if is_silent else (BLIND_MONITOR, 0)
+        )
         found.append(host_incident(kind, row, count))
-    in_all = sum(group.count for group in rest) + sum(each.count for each in blind[len(alike) :])
+    in_all = sum(each.count for each in single)
     return found, in_all > min(len(names), MOST_HOSTS)
 
 
@@ -157,7 +169,7 @@ def _silent_together(
 
 def _queues_of(group: Group, episodes: Sequence[dict[str, Any]]) -> int:
     """Return how many queues of these hosts were over."""
-    first, last, trusted = group.parts[0].second, group.parts[-1].second, group.parts[0].trusted
+    first, last, trusted = group.parts[0].second, group.parts[-1].second, group.trusted
     return sum(
         row["silent_since"] is not None and first <= row["silent_since"] <= last and row["ours"] == trusted
         for row in episodes

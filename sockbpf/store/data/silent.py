@@ -44,6 +44,10 @@ class Group:
         return sum(part.count for part in self.parts)
 
     @property
+    def trusted(self) -> bool:
+        return self.parts[0].trusted
+
+    @property
     def names(self) -> list[str]:
         return list(chain.from_iterable(part.names for part in self.parts))
 

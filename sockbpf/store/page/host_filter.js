@@ -23,7 +23,7 @@ export function hostParameters(text) {
   for (const [name, value] of conditions(text)) {
     const label = name === "label" ? value : `${name}=${value}`;
     if (!name) words.push(["q", value]);
-    else if (name !== "label" && name in OWN) {
+    else if (name !== "label" && Object.hasOwn(OWN, name)) {
       if (OWN[name].test(value) && !asked.has(name)) asked.set(name, value);
     } else if (OWN.label.test(label) && labels.size < MOST_LABELS) labels.add(label);
   }
@@ -46,7 +46,7 @@ export function toggled(text, name, value) {
 
 /** Return how a label is asked for: by its own name, unless the store has a parameter of this name. */
 export function labelCondition(name, value) {
-  return name in OWN ? ["label", `${name}=${value}`] : [name, value];
+  return Object.hasOwn(OWN, name) ? ["label", `${name}=${value}`] : [name, value];
 }
 
 function nameOf(label) {

@@ -26,8 +26,8 @@ const NAMED = 6;
 
 /** What names an incident in answers that follow one another. */
 export function incidentKey(each) {
-  if (each.kind === "silent-hosts") return [each.kind, each.since].join("\n");
-  return [each.kind, each.remote ?? each.host, each.service_kind, each.service, each.type, each.cause, each.state].join("\n");
+  if (each.kind === "silent-hosts") return [each.kind, each.since, each.trusted].join("\n");
+  return [each.kind, each.remote ?? each.host, each.service_kind, each.service, each.type, each.cause, each.state, each.trusted].join("\n");
 }
 
 /**
