@@ -171,6 +171,11 @@ class Queue:
                 wake_s = min(self._closes_s, float("inf") if due_s is None else due_s)
                 self._changed.wait(min(REST_S, wake_s - now_s))
 
+    def due_s(self) -> float | None:
+        """Return when the next alert may be tried, on the clock; None if none may be until something changes."""
+        with self._changed:
+            return self._due_s(self._clock())
+
     def _goes(self, most: int, wait_s: float, now_s: float) -> bool:
         """Whether a batch is given out now: because it is full, because it has waited or because the end is near."""
         self._goes_s = min(self._goes_s, now_s + wait_s)

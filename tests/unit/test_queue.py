@@ -88,6 +88,19 @@ def test_what_comes_for_a_dead_destination_wakes_nobody() -> None:
     assert wakes == [1]
 
 
+def test_it_says_when_something_is_due() -> None:
+    clock = Clock()
+    asked = queue(clock)
+    assert asked.due_s() is None
+    asked.offer([owed(1)])
+    assert asked.due_s() == clock.now_s
+    one = ready(asked, clock)
+    assert one is not None
+    assert asked.due_s() is None, "it is under way"
+    asked.failed(one, 60)
+    assert asked.due_s() == clock.now_s + 60
+
+
 def test_too_many_are_given_up_oldest_first_but_not_what_is_under_way() -> None:
     clock = Clock()
     asked = queue(clock, capacity=3)
