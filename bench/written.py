@@ -23,11 +23,9 @@ import requests
 
 from bench.figure import Figure
 from bench.resident import cpu_s
-from sockbpf.counters import NAMES
+from bench.told import Fields, episode, of_monitor
 from tests.store.serving import TOKEN, Store, new_database, postgresql, start_store
 from tests.store.talking import memory_mib
-
-Fields = dict[str, str]
 
 BATCH = 1000
 CONNECTIONS = 4
@@ -41,7 +39,6 @@ HEARTBEAT_EACH = 8
 BATCHES, QUICK_BATCHES = 100, 2
 """Of each connection."""
 GOAL = 20_000
-SERVICES = ("nginx", "postgres", "redis-server", "haproxy", "java", "envoy", "kafka", "memcached")
 
 
 def alerts(count: int, hosts: int, connection: int = 0) -> Iterator[Fields]:
@@ -54,64 +51,16 @@ def alerts(count: int, hosts: int, connection: int = 0) -> Iterator[Fields]:
         of_host = turn // hosts * in_a_row + place
         at_s = now_s - CONNECTIONS * (count - number) / GOAL
         if of_host % HEARTBEAT_EACH == 0:
-            yield _heartbeat(of_host, host, at_s)
+            yield of_monitor("heartbeat", host, of_host, at_s)
         else:
             yield _alert(of_host, host, at_s, OPEN // hosts)
-
-
-def _heartbeat(seq: int, host: str, at_s: float) -> Fields:
-    told = {"event": "heartbeat", "timestamp": f"{at_s:.6f}", "host": host, "seq": str(seq)}
-    told |= {
-        "run": "5f3c0a1b9d2e4f60",
-        "heartbeat": "30.0",
-        "version": "1",
-        "kernel": "6.1.0",
-        "mode": "ebpf",
-    }
-    return told | {"unseen": "", "repeat": "60.0", "open_episodes": "3"} | dict.fromkeys(NAMES, "12")
 
 
 def _alert(seq: int, host: str, at_s: float, open_episodes: int) -> Fields:
     begun, rest = divmod(seq - seq // HEARTBEAT_EACH - 1, 3 * open_episodes)
     step, which = divmod(rest, open_episodes)
-    episode = begun * open_episodes + which
-    chance = random.Random(f"{host} {episode}")
-    comm, size = chance.choice(SERVICES), chance.randrange(1_048_577, 64_000_000)
-    told = {
-        "timestamp": f"{at_s:.6f}",
-        "event": ("exceeded", "ongoing", "cleared")[step],
-        "protocol": "tcp",
-        "local_ip": f"10.0.{chance.randrange(256)}.{chance.randrange(256)}",
-        "local_port": chance.choice((443, 8443, 5432, 6379, 9092)),
-        "remote_ip": f"10.1.{chance.randrange(256)}.{chance.randrange(256)}",
-        "remote_port": chance.randrange(1024, 60_000),
-        "type": chance.choice(("SEND", "RECV")),
-        "condition": "size",
-        "severity": "warning",
-        "size": 4096 if step == 2 else size,
-        "threshold": 1_048_576,
-        "peak": size,
-        "limit": 6_291_456,
-        "fill": chance.randrange(20, 100),
-        "state": "ESTAB",
-        "cause": "reader-not-reading",
-        "confidence": "high",
-        "reason": f"{comm} has not read for {step * 30 + 4.2:.1f} s: {size} bytes wait, 0 bytes left the queue",
-        "evidence": f"unread={size};read_bytes=0;since={step * 30 + 4.2:.1f};window=0",
-        "duration": f"{step * 30}.000000",
-        "id": f"{chance.getrandbits(64):016x}",
-        "seq": seq,
-        "host": host,
-        "run": "5f3c0a1b9d2e4f60",
-        "netns": 4_026_531_833,
-        "mode": "ebpf",
-        "pid": chance.randrange(300, 30_000),
-        "comm": comm,
-        "user": comm,
-        "unit": f"{comm}.service",
-        "cgroup": f"/system.slice/{comm}.service",
-    }
-    return {name: str(value) for name, value in told.items()}
+    of = episode(host, random.Random(f"{host} {begun * open_episodes + which}"))
+    return of.alert(("exceeded", "ongoing", "cleared")[step], seq, at_s, step * 30)
 
 
 def _bodies(count: int, hosts: int, connection: int) -> list[bytes]:
