@@ -122,6 +122,7 @@ def collector(folder: Path, stack: ExitStack, to: Broker) -> Collector:
         "--kafka-exporter-format",
         "json",
     ]
+    command += ["--kafka-exporter-max-message-bytes", "100000000"]  # a message has thousands of records
     command += ["--kafka-exporter-logs-topic", LOGS, "--kafka-exporter-metrics-topic", METRICS]
     return Collector(command, port, folder / "collector.log", stack)
 
