@@ -34,6 +34,7 @@ from bench import (
     written,
 )
 from bench.figure import table
+from bench.simulated import measure as simulated
 
 MEASURES = {
     "cost": cost.measure,
@@ -55,6 +56,7 @@ MEASURES = {
         *fleet_now.measure(quick=quick),
         *written.measure(quick=quick),
         *batches.measure(quick=quick),
+        *simulated.measure(quick=quick),
     ],
     "now": now.measure,
     "timeline": timeline.measure,

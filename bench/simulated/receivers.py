@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""To whom a simulated fleet tells: a store on a database, a collector of OTLP; what they have, and what it takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from sqlalchemy import text
+
+from bench.simulated.tally import Identity, identity
+from sockbpf.record.alert import EVENTS, HEARTBEAT, OF_RUN
+from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.filters import MOST_ROWS
+from tests.live.collectors import LOGS, attributes, broker, collector, records
+from tests.live.waiting import until
+from tests.store.serving import Store, database_of_store, start_store
+
+ANSWER_S = 60.0
+SIZES = {
+    "sqlite": "select page_count * page_size from pragma_page_count(), pragma_page_size()",
+    "postgresql": "select pg_database_size(current_database())",
+}
+"""Asks a database how many bytes it has."""
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """A running receiver."""
+
+    name: str
+    url: str
+    pid: int
+    kept: Callable[[int], Iterator[Identity]]
+    """Yields all alerts that it has, but heartbeats, each as often as it has it; it waits until there are so many."""
+    size: Callable[[], float | None]
+    """Returns the bytes of its database, None if it has none."""
+
+
+@contextmanager
+def store_on(name: str, database: str, folder: Path) -> Iterator[Receiver]:
+    """Run a store on a database of its own."""
+    store = start_store(folder, database)
+    try:
+        yield Receiver(name, store.url, store.process.pid, lambda _: _kept(store), lambda: _size(store))
+    finally:
+        store.stop()
+
+
+def _kept(store: Store) -> Iterator[Identity]:
+    for event in (*EVENTS, *OF_RUN):
+        path: str | None = f"/store.json?event={event}&limit={MOST_ROWS}"
+        while path:
+            answer = requests.get(store.url + path, timeout=ANSWER_S)
+            assert answer.status_code == 200, answer.text
+            yield from map(identity, answer.json())
+            path = answer.links.get("next", {}).get("url")
+
+
+def _size(store: Store) -> float:
+    engine = open_engine(database_of_store(store), connections=1)
+    try:
+        with engine.connect() as connection:
+            return float(connection.execute(text(SIZES[engine.dialect.name])).scalar_one())
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def collecting(folder: Path) -> Iterator[Receiver]:
+    """Run a collector of OTLP that hands on to a broker, which tells what arrived there."""
+    folder.mkdir()
+    with ExitStack() as stack:
+        to = broker(folder, stack)
+        to.start()
+        rotel = collector(folder, stack, to)
+        rotel.start()
+
+        def kept(number: int) -> Iterator[Identity]:
+            found: list[Identity] = []
+
+            def all_are_there() -> bool:
+                found[:] = (_identity(*of) for of in records(to.kept(LOGS)) if not _is_beat(of[1]))
+                return len(found) >= number
+
+            until(all_are_there, lambda: f"{number} are in the topic, not {len(found)}", ANSWER_S)
+            yield from found
+
+        yield Receiver("Rotel", rotel.url, rotel.processes[-1].pid, kept, lambda: None)
+
+
+def _is_beat(record: dict[str, Any]) -> bool:
+    return bool(attributes(record)["sockbpf.event"] == HEARTBEAT)
+
+
+def _identity(resource: dict[str, Any], record: dict[str, Any]) -> Identity:
+    found = attributes(record)
+    fields = {name: found[f"sockbpf.{name}"] for name in ("id", "event", "seq")}
+    return identity({**fields, "host": resource["host.name"]})
+
+
+def peak_mib(pid: int) -> float:
+    """Return the most memory that a process has had resident."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) / 1024
