@@ -8,15 +8,24 @@ import io
 import ipaddress
 import json
 import sys
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from sockbpf.counters import NAMES as COUNTERS
+from sockbpf.store.data.digest import is_sound
+from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.entry import IN_BODY, MOST_PAIRS, Entry, alert_entry, posted_entry, spelled_in_alert
+from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.posted_text import text_entries
+from sockbpf.store.data.rows import write
+from sockbpf.store.data.schema import ENTRY, EPISODE, HOST
+from sockbpf.store.data.sound import is_sound_entry
 from sockbpf.store.data.values import MOST_INTEGER, MOST_TEXT, EntryError, packed_ip, searchable
 
 NOW_S = 1_795_343_123.5
@@ -156,6 +165,36 @@ def test_what_is_no_address_is_none(text: str) -> None:
 )
 def test_these_are_no_addresses(text: str) -> None:
     assert packed_ip(text) is None
+
+
+def test_what_is_no_address_is_not_remembered() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            assert (
+                posted_entry({"local_ip": f"{number}" + "x" * 10**6}, NOW_S).columns["local_packed"] is None
+            )
+        assert tracemalloc.get_traced_memory()[0] < 5 * 10**6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("text", ["-0", "-0.0", "5e-324", "0.1", "253402300799.9999"])
+def test_a_time_is_read_as_it_was_written(text: str, tmp_path: Path) -> None:
+    """Else the row would be taken for one that was altered."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'alerts.sqlite'}", connections=1)
+    migrate(engine)
+    told = alert_entry(TOLD | {"timestamp": text})
+    beats = alert_entry(
+        {"event": "heartbeat", "host": "web1", "timestamp": text, "version": "1", "repeat": text}
+    )
+    with engine.begin() as connection:
+        assert write(connection, [told, beats]) == [True, True]
+        entries = connection.execute(select(ENTRY)).mappings().all()
+        assert [is_sound_entry(row) for row in entries] == [True, True]
+        for table in (EPISODE, HOST):
+            assert [is_sound(row, table) for row in connection.execute(select(table)).mappings()] == [True]
+    engine.dispose()
 
 
 CELL = st.text() if sys.version_info >= (3, 11) else st.text(st.characters(exclude_characters="\0"))

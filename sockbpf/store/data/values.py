@@ -28,6 +28,8 @@ MOST_TEXT = 256
 """Characters of a text in a column; of a longer text the beginning is kept there, and the whole in the body."""
 MAPPED = b"\0" * 10 + b"\xff\xff"
 """The first 12 bytes of an IPv4 address that is written as an IPv6 address."""
+MOST_ADDRESS = 45 + 1 + 32
+"""Characters of an IP address with its scope."""
 SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}").fullmatch
 
 
@@ -82,12 +84,16 @@ def read_time(name: str, text: str) -> float:
     return number
 
 
-@lru_cache(4096)
 def packed_ip(text: str) -> bytes | None:
     """Return an IP address as 16 bytes, None if the text is no address.
 
     IPv4 addresses become v4-mapped IPv6 addresses, so that all of them sort together. A scope (`%eth0`) is left out.
     """
+    return _packed(text) if len(text) <= MOST_ADDRESS else None  # what is remembered must not be long
+
+
+@lru_cache(4096)
+def _packed(text: str) -> bytes | None:
     try:
         if ":" not in text:
             return MAPPED + socket.inet_pton(socket.AF_INET, text)
@@ -115,7 +121,7 @@ def seconds_or_none(value: object) -> float | None:
     except ValueError:
         return None
     is_time = 0 <= seconds < MOST_SECONDS and "_" not in text and not isinstance(value, bool)
-    return seconds if is_time else None
+    return seconds + 0.0 if is_time else None  # SQLite gives 0 back for -0
 
 
 def _whole_or_none(value: object) -> int | None:
