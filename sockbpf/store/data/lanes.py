@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 10_000
 """Entries that may wait in each lane; what comes when a lane is full is refused."""
-BEHIND = 5000
-"""While more entries wait in a lane, it takes no batch: there is room for those who send one alert at a time."""
+BEHIND, BEHIND_BYTES = 5000, 8 * 2**20
+"""While more entries wait in a lane, or more bytes of their bodies, it takes no batch: there is room for those who
+send one alert at a time. A batch of few bytes may have many once it is decompressed."""
 BATCH = 5000
 """Entries of one transaction, unless a single piece of work has more."""
 
@@ -46,6 +47,11 @@ class Work:
     done: Future[Any] = field(default_factory=Future)
     answer: Any = None
     """What `done` will return once the transaction is committed."""
+    size: int = field(init=False)
+    """Bytes of the bodies of its entries."""
+
+    def __post_init__(self) -> None:
+        self.size = sum(len(entry.body) for entry in self.entries)
 
 
 class Lanes:
@@ -54,6 +60,7 @@ class Lanes:
     def __init__(self) -> None:
         self._waiting: dict[Lane, deque[Work]] = {lane: deque() for lane in Lane}
         self._entries = dict.fromkeys(Lane, 0)
+        self._bytes = dict.fromkeys(Lane, 0)
         self._is_bulks_turn = False
 
     def __bool__(self) -> bool:
@@ -69,11 +76,12 @@ class Lanes:
         return self._entries[lane] + len(work.entries) <= MOST_WAITING
 
     def is_behind(self, lane: Lane) -> bool:
-        return self._entries[lane] > BEHIND
+        return self._entries[lane] > BEHIND or self._bytes[lane] > BEHIND_BYTES
 
     def add(self, work: Work, lane: Lane) -> None:
         self._waiting[lane].append(work)
         self._entries[lane] += len(work.entries)
+        self._bytes[lane] += work.size
 
     def take(self) -> list[Work]:
         """Remove and return the work of the next transaction.
@@ -90,5 +98,6 @@ class Lanes:
                 work = waiting.popleft()
                 entries += len(work.entries)
                 self._entries[lane] -= len(work.entries)
+                self._bytes[lane] -= work.size
                 batch.append(work)
         return batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
@@ -17,7 +18,7 @@ from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.search import find_page
 from sockbpf.store.web.guard import PEER, TRUSTED
 from sockbpf.store.web.posted_alerts import ENCODINGS, batch_of
-from sockbpf.store.web.problem import FULL, Problem
+from sockbpf.store.web.problem import Problem, full
 from sockbpf.store.web.query import link_to_next, parameters
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def post_alerts(store: RunningStore, request: Request) -> Response:
     is_trusted = bool(request.scope.get(TRUSTED))
     lane = Lane.OURS if is_trusted else Lane.ANYBODY
     if store.writer.is_behind(lane):
-        raise FULL
+        raise full()
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ENCODINGS:
         raise Problem(
@@ -65,10 +66,11 @@ async def post_alerts(store: RunningStore, request: Request) -> Response:
     body = await request.body()
     async with store.reading_alerts[is_trusted]:  # one at a time: what waits here is compressed still
         if store.writer.is_behind(lane):
-            raise FULL
-        batch = await asyncio.to_thread(batch_of, body, encoding, is_trusted=is_trusted)
-    store.refused_rows += len(batch.refused)
+            raise full()
+        read = partial(batch_of, body, encoding, is_trusted=is_trusted)
+        batch = await asyncio.get_running_loop().run_in_executor(store.readers_of_alerts, read)
     new = sum(await store.keep(batch.entries, lane)) if batch.entries else 0
+    store.refused_rows += len(batch.refused)  # now: a batch that was not kept comes again
     refused = [{"row": row, "why": why} for row, why in batch.refused]
     return JSONResponse({"new": new, "known": len(batch.entries) - new, "refused": refused})
 

@@ -32,7 +32,7 @@ MOST_QUERY = 16 * 1024
 """Bytes of a query string."""
 
 BODIES = 2
-"""How many bodies of the greatest size may be in memory at once; of smaller ones more."""
+"""How many bodies of the greatest size may be in memory at once, of smaller ones more; likewise of those trusted."""
 SLOW_S = 30.0
 """How long a listener may take to receive what a stream sends to it."""
 
@@ -80,7 +80,8 @@ class Guard:
         self._body_s = body_s
         self._hosts = hosts
         self._open_paths = frozenset(open_paths)
-        self._held = 0
+        self._held = {False: 0, True: 0}
+        """Bytes of bodies in memory, of clients that are not trusted and of those that are."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,8 +101,9 @@ class Guard:
             if scope["path"] == HOT:
                 await self._app(scope, receive, answer)
                 return
-            with self._counted() as taken:
-                await self._bounded(scope, self._body(scope, receive, taken), answer)
+            is_trusted = bool(scope.get(TRUSTED))
+            with self._counted(is_trusted=is_trusted) as taken:
+                await self._bounded(scope, self._body(scope, receive, taken, is_trusted=is_trusted), answer)
         except Problem as error:
             await self._refuse(error, answer, begun=begun)
         except asyncio.TimeoutError:
@@ -156,15 +158,15 @@ class Guard:
             raise Problem(413, f"expected at most {self._max_body} bytes")
 
     @contextmanager
-    def _counted(self) -> Iterator[list[int]]:
+    def _counted(self, *, is_trusted: bool) -> Iterator[list[int]]:
         """Count the bytes that bodies take in memory, each until its request is answered."""
         taken = [0]
         try:
             yield taken
         finally:
-            self._held -= taken[0]
+            self._held[is_trusted] -= taken[0]
 
-    def _body(self, scope: Message, receive: Receive, taken: list[int]) -> Receive:
+    def _body(self, scope: Message, receive: Receive, taken: list[int], *, is_trusted: bool) -> Receive:
         end_s = asyncio.get_running_loop().time() + self._body_s
         over = scope["method"] in {"GET", "HEAD"}
 
@@ -179,12 +181,13 @@ class Guard:
                 raise Problem(408, f"expected the body within {self._body_s:g} s") from None
             size = len(message.get("body", b""))
             taken[0] += size
-            self._held += size
+            self._held[is_trusted] += size
             over = not message.get("more_body", False)
             if taken[0] > self._max_body:
                 raise Problem(413, f"expected at most {self._max_body} bytes")
-            if self._held > self._max_body * BODIES:
-                self._held -= taken[0]  # at once: else the next requests would be refused because of this one
+            if self._held[is_trusted] > self._max_body * BODIES:
+                # At once: else the next requests would be refused because of this one.
+                self._held[is_trusted] -= taken[0]
                 taken[0] = 0
                 raise Problem(503, "too many bodies are being sent at once", retry_after="2")
             return message

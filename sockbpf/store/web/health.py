@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sockbpf.store.data.probe import probe
 from sockbpf.store.data.search import read_something
 from sockbpf.store.data.writing import Broken, BusyError
-from sockbpf.store.web.problem import BUSY, Problem
+from sockbpf.store.web.problem import Problem, busy
 
 if TYPE_CHECKING:
     from sockbpf.store.web.running_store import RunningStore
@@ -54,7 +54,7 @@ class Health:
             await asyncio.wait_for(asyncio.wrap_future(self._store.writer.call(probe)), MOST_S)
             await asyncio.wait_for(self._store.search(read_something, is_trusted=True), MOST_S)
         except BusyError:
-            return self._store.writer.broken.why if self._store.writer.broken else BUSY.detail
+            return self._store.writer.broken.why if self._store.writer.broken else busy().detail
         except asyncio.TimeoutError:
             return "the database takes too long"
         except Problem as problem:

@@ -37,8 +37,14 @@ class Problem(Exception):  # noqa: N818  the name of RFC 9457
         return json.dumps(said).encode()
 
 
-BUSY = Problem(503, "the database is busy or away", retry_after="1")
-FULL = Problem(429, "too many entries wait to be written", retry_after="1")
+def busy() -> Problem:
+    """Return what is answered while nothing can be written: a new one, since a traceback holds what was sent."""
+    return Problem(503, "the database is busy or away", retry_after="1")
+
+
+def full() -> Problem:
+    """Return what is answered while too much waits, likewise."""
+    return Problem(429, "too many entries wait to be written", retry_after="1")
 
 
 def last_answer(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:

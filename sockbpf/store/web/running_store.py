@@ -21,7 +21,7 @@ from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.search import AlteredError, since
 from sockbpf.store.data.writing import BusyError, FullError, Writer
 from sockbpf.store.web.feed import Feed
-from sockbpf.store.web.problem import BUSY, FULL, Problem
+from sockbpf.store.web.problem import Problem, busy, full
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,8 @@ class RunningStore:
         self.reading_body = asyncio.Lock()
         self.reading_alerts = {False: asyncio.Lock(), True: asyncio.Lock()}
         """Held while a body of alerts is read, of clients that are not trusted or of those that are."""
+        self.readers_of_alerts = ThreadPoolExecutor(len(self.reading_alerts), "batches")
+        """The threads that do it: for those of asyncio anybody's long answers may be waiting."""
         self.refused_rows = 0
         """Alerts of such bodies that were refused, because they make no sense."""
         self._places = {False: asyncio.Semaphore(SEARCHES), True: asyncio.Semaphore(TRUSTED_SEARCHES)}
@@ -88,9 +90,9 @@ class RunningStore:
         try:
             return await asyncio.wrap_future(self.writer.keep(entries, lane))
         except FullError:
-            raise FULL from None
+            raise full() from None
         except BusyError:
-            raise BUSY from None
+            raise busy() from None
 
     async def search(self, query: Callable[[Connection], Any], *, is_trusted: bool) -> Any:
         """Return the result of a query, in a thread of its own; raise Problem."""
@@ -114,7 +116,7 @@ class RunningStore:
                 if is_damage(error, certain=True):
                     self.writer.report(error, generation)
                 raise Problem(503, described(error), retry_after="1") from None
-        raise BUSY
+        raise busy()
 
     def _delete_altered(self, altered: AlteredError) -> None:
         """Delete rows that are not as they were written: no client is shown them."""

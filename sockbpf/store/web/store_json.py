@@ -18,7 +18,7 @@ from sockbpf.store.data.values import read_time
 from sockbpf.store.data.writing import BusyError
 from sockbpf.store.web.guard import AUTHORIZED, TRUSTED
 from sockbpf.store.web.posted import posted_entries
-from sockbpf.store.web.problem import BUSY, Problem
+from sockbpf.store.web.problem import Problem, busy
 from sockbpf.store.web.query import link_to_next, parameters
 from sockbpf.store.web.table import table_of
 
@@ -60,7 +60,7 @@ async def _delete(store: RunningStore, request: Request) -> Response:
             delete_before, store.writer, _before(by_name), time.monotonic() + DELETING_S
         )
     except BusyError:
-        raise BUSY from None
+        raise busy() from None
     return JSONResponse({"deleted": deleted} if is_all else {"deleted": deleted, "more": True})
 
 
