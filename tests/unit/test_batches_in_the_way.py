@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from starlette.requests import Request
 
+from sockbpf.store.data import kept
 from sockbpf.store.data.database import Database
+from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.lanes import BEHIND_BYTES, Lane, Lanes, Work
+from sockbpf.store.data.migration import migrate
+from sockbpf.store.data.rows import write
+from sockbpf.store.data.schema import EPISODE
 from sockbpf.store.web.alerts import post_alerts
 from sockbpf.store.web.crowd import Crowd
 from sockbpf.store.web.guard import BODIES, TRUSTED, Guard
@@ -58,6 +64,35 @@ def long_lines(count: int) -> bytes:
     return b"\n".join(
         json.dumps(each | {"note": "x" * (MOST_OF_LINE - len(json.dumps(each)))}).encode() for each in alerts
     )
+
+
+def test_an_id_that_many_hosts_use_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'alerts.sqlite'}", connections=1)
+    migrate(engine)
+    looked_at: list[object] = []
+    real = kept.is_sound_entry
+
+    def watched(row: Any) -> bool:
+        looked_at.append(row)
+        return real(row)
+
+    monkeypatch.setattr(kept, "is_sound_entry", watched)
+    number = 101
+    for event in ("ongoing", "cleared"):
+        alerts = [told(n, host=f"h{n}", id="0a", event=event, duration="1") for n in range(number)]
+        batch = batch_of("\n".join(map(json.dumps, alerts)).encode(), "identity", is_trusted=False)
+        with engine.begin() as connection:
+            connection.execute(EPISODE.delete())  # as if they were lost
+            assert all(write(connection, batch.entries))
+            found = connection.execute(select(EPISODE.c.host, EPISODE.c.alerts, EPISODE.c.end)).all()
+        assert len({host for host, *_ in found}) == len(found) == number
+        assert {(count, end is not None) for _, count, end in found} == {
+            (2, True) if event == "cleared" else (1, False)
+        }
+    assert len(looked_at) == number + 2 * number
+    engine.dispose()
 
 
 def test_a_lane_takes_no_batch_while_many_bytes_wait() -> None:

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.store.data import bulk
 from sockbpf.store.data.digest import digest_of, is_sound
 from sockbpf.store.data.joining import joined, one_for_each, without_run
-from sockbpf.store.data.kept import entries_of_episode
+from sockbpf.store.data.kept import entries_of_episodes
 from sockbpf.store.data.runs import ended_by_run
 from sockbpf.store.data.schema import EPISODE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     Key = tuple[str, str]
 
-NOTHING: Row = MappingProxyType({})
 KEY = ("host", "id")
+_key_of: Callable[[Row], Key] = itemgetter(*KEY)
 NAMES = tuple(EPISODE.c.keys())
 
 
@@ -41,13 +41,18 @@ def tell_episodes(
     if not reports:
         return [], []
     rows = one_for_each(reports)
-    begun = {(each["host"], each["id"]) for each in reports if each["start"] == each["last"]}
-    stored = _stored(connection, rows)
+    keys = [_key_of(row) for row in rows]
+    begun = {_key_of(each) for each in reports if each["start"] == each["last"]}
+    stored = _stored(connection, keys)
+    # Of what is damaged or missing, and has not just begun, all alerts that are kept count.
+    unknown = [key for key in keys if not stored.get(key) and (key in stored or key not in begun)]
+    told = one_for_each(_reports(entries_of_episodes(connection, unknown), arrived_s))
+    of_alerts = {_key_of(row): row for row in told}
     made: list[dict[str, Any]] = []
-    for row in rows:
-        key = row["host"], row["id"]
-        known = stored.get(key, NOTHING if key in begun else None)
-        made.append(ended_by_run(connection, _joined(connection, row, known, arrived_s), hosts))
+    for key, row in zip(keys, rows, strict=True):
+        known = stored.get(key)
+        whole = joined(without_run(known), row) if known else of_alerts.get(key, row)
+        made.append(ended_by_run(connection, dict(whole), hosts))
     for row in made:
         row["digest"] = digest_of(row, NAMES)
     bulk.put(connection, EPISODE, made, stored)
@@ -61,16 +66,7 @@ def _reports(entries: Iterable[Entry], arrived_s: float) -> Iterator[dict[str, A
             yield {**entry.episode, "trusted": int(entry.trusted), "arrived": came_s}
 
 
-def _joined(connection: Connection, row: Row, known: Row | None, arrived_s: float) -> dict[str, Any]:
-    """Return what is known of an episode: of its row, or if that is damaged or missing, of its alerts."""
-    if known is not None:
-        return joined(without_run(known), row) if known else dict(row)
-    made = one_for_each(_reports(entries_of_episode(connection, row["host"], row["id"]), arrived_s))
-    return made[0] if made else dict(row)
-
-
-def _stored(connection: Connection, rows: Sequence[Row]) -> dict[Key, Row | None]:
+def _stored(connection: Connection, keys: Sequence[Key]) -> dict[Key, Row | None]:
     """Return those of these episodes that are in the table; None for one that is damaged."""
-    keys = [(row["host"], row["id"]) for row in rows]
     found = (dict(zip(NAMES, row, strict=True)) for row in bulk.find(connection, EPISODE, KEY, keys, NAMES))
-    return {(row["host"], row["id"]): row if is_sound(row, EPISODE) else None for row in found}
+    return {_key_of(row): row if is_sound(row, EPISODE) else None for row in found}

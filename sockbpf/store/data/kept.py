@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,25 +14,32 @@ from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.sound import entry_of_body, is_sound_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection, Select
 
     from sockbpf.store.data.entry import Entry
 
-MOST_OF_EPISODE = 10_000
-"""So many alerts of an episode are read again, the newest: those of a week with one a minute."""
+MOST_OF_ID = 10_000
+"""So many alerts of an episode's id are looked through, the newest: those of a week with one a minute."""
+AT_ONCE = 500
 MOST_OF_HOST = 200
 
 
-def entries_of_episode(connection: Connection, host: str, id_: str) -> list[Entry]:
-    """Return the alerts of an episode that are kept and intact."""
-    its = select(ENTRY).where(ENTRY.c.id == id_).order_by(ENTRY.c.at.desc()).limit(MOST_OF_EPISODE)
-    return [
-        entry
-        for entry in _intact(connection, its)
-        if entry.episode and (entry.episode["host"], entry.episode["id"]) == (host, id_)
-    ]
+def entries_of_episodes(connection: Connection, episodes: Iterable[tuple[str, str]]) -> Iterator[Entry]:
+    """Yield the alerts of these episodes, each a host and an id, that are kept and intact.
+
+    Any number of hosts may have used one id: its alerts are looked through once for all of them.
+    """
+    hosts_of: dict[str, set[str]] = defaultdict(set)
+    for host, id_ in episodes:
+        hosts_of[id_].add(host)
+    for id_, hosts in hosts_of.items():
+        newest = select(ENTRY.c.n, ENTRY.c.host).where(ENTRY.c.id == id_).order_by(ENTRY.c.n.desc())
+        its = [n for n, host in connection.execute(newest.limit(MOST_OF_ID)) if host in hosts]
+        for begin in range(0, len(its), AT_ONCE):
+            some = select(ENTRY).where(ENTRY.c.n.in_(its[begin : begin + AT_ONCE]))
+            yield from (entry for entry in _intact(connection, some) if entry.episode)
 
 
 def entries_of_host(connection: Connection, host: str) -> list[Entry]:

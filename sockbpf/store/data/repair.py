@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from sockbpf.store.data.episodes import tell_episodes
 from sockbpf.store.data.hosts import tell_hosts
-from sockbpf.store.data.kept import entries_of_episode, entries_of_host
+from sockbpf.store.data.kept import entries_of_episodes, entries_of_host
 from sockbpf.store.data.schema import ENTRY, EPISODE, HOST
 from sockbpf.store.data.timeline_rows import restart
 from sockbpf.store.data.turn import take_turn
@@ -25,8 +25,8 @@ def repair(connection: Connection, table: Table, which: ColumnElement[bool]) -> 
     """Delete these rows, within the transaction of the one thread that writes."""
     told: list[Entry] = []
     if table is EPISODE:
-        for row in connection.execute(select(EPISODE.c.host, EPISODE.c.id).where(which)).all():
-            told += entries_of_episode(connection, row.host, row.id)
+        episodes = connection.execute(select(EPISODE.c.host, EPISODE.c.id).where(which)).all()
+        told += entries_of_episodes(connection, [(row.host, row.id) for row in episodes])
     elif table is HOST:
         for host in set(connection.execute(select(HOST.c.host).where(which)).scalars()):
             told += entries_of_host(connection, host)
