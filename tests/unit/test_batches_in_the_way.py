@@ -110,6 +110,23 @@ def test_a_lane_takes_no_batch_while_many_bytes_wait() -> None:
     assert not lanes.is_behind(Lane.ANYBODY), "what was taken does not count any more"
 
 
+def test_a_transaction_has_few_alerts_of_long_episodes() -> None:
+    """Each of them changes hundreds of rows of the timeline."""
+    lines = [json.dumps(told(n, event="ongoing", duration="1e7")).encode() for n in range(100)]
+    entries = batch_of(b"\n".join(lines), "identity", is_trusted=False).entries
+    lanes = Lanes()
+    for _ in range(10):
+        lanes.add(Work(entries), Lane.ANYBODY)
+    assert lanes.is_behind(Lane.ANYBODY)
+    lanes.add(Work(entries[:1]), Lane.OURS)
+    taken = []
+    while lanes:
+        taken.append([len(work.entries) for work in lanes.take()])
+    assert taken[0][0] == 1, "what is trusted comes first"
+    assert max(map(sum, taken)) <= 300
+    assert sum(map(sum, taken)) == 1001
+
+
 @pytest.mark.parametrize("waits", ["much", "too much", "the end"])
 def test_a_refusal_keeps_nothing_of_what_was_refused(store: RunningStore, waits: str) -> None:
     """An exception that is raised again and again would hold the frames of each time, and what they have read."""

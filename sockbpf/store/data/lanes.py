@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from sockbpf.store.data.tally import LONGEST, LONGEST_US, SECOND_US
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 MOST_WAITING = 10_000
 """Entries that may wait in each lane; what comes when a lane is full is refused."""
 BEHIND, BEHIND_BYTES = 5000, 8 * 2**20
-"""While more entries wait in a lane, or more bytes of their bodies, it takes no batch: there is room for those who
-send one alert at a time. A batch of few bytes may have many once it is decompressed."""
-BATCH = 5000
-"""Entries of one transaction, unless a single piece of work has more."""
+"""While more entries wait in a lane, or what takes more memory, it takes no batch: there is room for those who send
+one alert at a time. A batch of few bytes may take much once it is decompressed, and more when it is written."""
+BATCH, BATCH_BYTES = 5000, 16 * 2**20
+"""Entries of one transaction, unless a single piece of work has more; and the memory after which none is added."""
+STEP_BYTES = 1000
+"""What the timeline takes for each of its longest steps in which an episode was over."""
 
 
 class Lane(IntEnum):
@@ -48,10 +52,16 @@ class Work:
     answer: Any = None
     """What `done` will return once the transaction is committed."""
     size: int = field(init=False)
-    """Bytes of the bodies of its entries."""
+    """About how many bytes of memory its entries take, at least."""
 
     def __post_init__(self) -> None:
-        self.size = sum(len(entry.body) for entry in self.entries)
+        self.size = sum(map(_size, self.entries))
+
+
+def _size(entry: Entry) -> int:
+    episode = entry.episode
+    seconds = min(episode["last"] - episode["start"], LONGEST_US // SECOND_US) if episode else 0
+    return len(entry.body) + STEP_BYTES * int(seconds // LONGEST)
 
 
 class Lanes:
@@ -91,11 +101,14 @@ class Lanes:
         others = [lane for lane in Lane if lane is not Lane.BULK and self._waiting[lane]]
         self._is_bulks_turn = bool(self._waiting[Lane.BULK]) and (not self._is_bulks_turn or not others)
         batch: list[Work] = []
-        entries = 0
+        entries = size = 0
         for lane in (Lane.BULK,) if self._is_bulks_turn else others:
             waiting = self._waiting[lane]
-            while waiting and (not batch or entries + len(waiting[0].entries) <= BATCH):
+            while waiting and (
+                not batch or (entries + len(waiting[0].entries) <= BATCH and size <= BATCH_BYTES)
+            ):
                 work = waiting.popleft()
+                size += work.size
                 entries += len(work.entries)
                 self._entries[lane] -= len(work.entries)
                 self._bytes[lane] -= work.size
