@@ -23,7 +23,7 @@ from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.lanes import BEHIND_BYTES, Lane, Lanes, Work
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
-from sockbpf.store.data.schema import EPISODE
+from sockbpf.store.data.schema import ENTRY, EPISODE
 from sockbpf.store.web.alerts import post_alerts
 from sockbpf.store.web.crowd import Crowd
 from sockbpf.store.web.guard import BODIES, TRUSTED, Guard
@@ -64,6 +64,19 @@ def long_lines(count: int) -> bytes:
     return b"\n".join(
         json.dumps(each | {"note": "x" * (MOST_OF_LINE - len(json.dumps(each)))}).encode() for each in alerts
     )
+
+
+def test_who_guesses_an_alert_does_not_keep_it_out(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'alerts.sqlite'}", connections=1)
+    migrate(engine)
+    body = json.dumps(told(1, event="cleared")).encode()
+    with engine.begin() as connection:
+        for is_trusted in (False, True):
+            entries = batch_of(body, "identity", is_trusted=is_trusted).entries
+            assert write(connection, [*entries, *entries]) == [True, False]
+        assert connection.execute(select(ENTRY.c.trusted).order_by(ENTRY.c.n)).scalars().all() == [0, 1]
+        assert connection.execute(select(EPISODE.c.trusted, EPISODE.c.alerts)).all() == [(1, 1)]
+    engine.dispose()
 
 
 def test_an_id_that_many_hosts_use_is_looked_through_once(

@@ -107,6 +107,8 @@ def test_duplicates_are_told_by_host_id_event_and_seq_alone() -> None:
         "more": "z",
     }.items():
         assert alert_entry(TOLD | {name: value}).key == key
+    of_anybody = alert_entry(TOLD, is_trusted=False)
+    assert of_anybody.key == alert_entry(TOLD | {"size": "9"}, is_trusted=False).key != key
     for name, value in {"host": "web2", "id": "0b", "event": "cleared", "seq": "8"}.items():
         assert alert_entry(TOLD | {name: value}).key != key
 

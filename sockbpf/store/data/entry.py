@@ -65,8 +65,11 @@ class Entry:
     """Unix time of its arrival in an older file; None if it arrives now."""
 
 
-def alert_entry(fields: Mapping[str, str]) -> Entry:
-    """Return the entry of an alert from the parameters of its request; raise EntryError if they make no sense."""
+def alert_entry(fields: Mapping[str, str], *, is_trusted: bool = True) -> Entry:
+    """Return the entry of an alert from the parameters of its request; raise EntryError if they make no sense.
+
+    One that is not trusted is no copy of one that is: who guesses an alert's id and number does not keep it out.
+    """
     event = fields.get("event", "")
     if event not in CHOICES["event"]:
         raise EntryError(f"event: expected one of {', '.join(CHOICES['event'])}")
@@ -91,7 +94,8 @@ def alert_entry(fields: Mapping[str, str]) -> Entry:
                 raise EntryError(f"{name}: expected, and not there")
         identity = (fields["host"], fields["id"], event, fields["seq"])
         episode = _episode(body, columns)
-    key = blake2s(json.dumps(identity).encode(), digest_size=16).digest()
+    of_whom = () if is_trusted else ("anybody",)
+    key = blake2s(json.dumps((*identity, *of_whom)).encode(), digest_size=16).digest()
     return Entry(
         body["timestamp"],
         json.dumps(body),
@@ -100,6 +104,7 @@ def alert_entry(fields: Mapping[str, str]) -> Entry:
         key,
         episode,
         word_of(body, columns),
+        is_trusted,
         fill=body.get("fill"),
     )
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,7 @@ class AlertRoute:
         if scope["method"] != "GET":
             raise Problem(405, "expected GET", allow="GET")
         is_trusted = bool(scope.get(TRUSTED))
-        entry = replace(alert_entry(dict(parameters(scope))), trusted=is_trusted)
+        entry = alert_entry(dict(parameters(scope)), is_trusted=is_trusted)
         (is_new,) = await self._store.keep([entry], Lane.OURS if is_trusted else Lane.ANYBODY)
         body = self.NEW if is_new else self.KNOWN
         headers = [*self.HEADERS, (b"content-length", b"%d" % len(body))]

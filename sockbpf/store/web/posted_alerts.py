@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sockbpf.store.data.entry import alert_entry
@@ -58,11 +58,9 @@ def batch_of(body: bytes, encoding: str, *, is_trusted: bool) -> Batch:
     batch = Batch()
     for number, line in enumerate(lines, 1):
         try:
-            entry = alert_entry(_fields(line))
+            batch.entries.append(alert_entry(_fields(line), is_trusted=is_trusted))
         except EntryError as error:
             batch.refused.append((number, str(error)))
-        else:
-            batch.entries.append(entry if is_trusted else replace(entry, trusted=False))
     return batch
 
 
