@@ -7,7 +7,7 @@ import asyncio
 import json
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -17,13 +17,13 @@ import pytest
 from sqlalchemy import select
 from starlette.requests import Request
 
-from sockbpf.store.data import kept
 from sockbpf.store.data.database import Database
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.lanes import BEHIND_BYTES, Lane, Lanes, Work
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import ENTRY, EPISODE
+from sockbpf.store.data.sound import is_sound_entry
 from sockbpf.store.web.alerts import post_alerts
 from sockbpf.store.web.crowd import Crowd
 from sockbpf.store.web.guard import BODIES, TRUSTED, Guard
@@ -33,7 +33,7 @@ from sockbpf.store.web.running_store import RunningStore
 from tests.store.serving import told
 
 MAX_BODY = 1000
-Message = dict[str, Any]
+Message = MutableMapping[str, Any]
 
 
 def asked(*, is_trusted: bool, **headers: str) -> Message:
@@ -85,13 +85,12 @@ def test_an_id_that_many_hosts_use_is_looked_through_once(
     engine = open_engine(f"sqlite:///{tmp_path / 'alerts.sqlite'}", connections=1)
     migrate(engine)
     looked_at: list[object] = []
-    real = kept.is_sound_entry
 
     def watched(row: Any) -> bool:
         looked_at.append(row)
-        return real(row)
+        return is_sound_entry(row)
 
-    monkeypatch.setattr(kept, "is_sound_entry", watched)
+    monkeypatch.setattr("sockbpf.store.data.kept.is_sound_entry", watched)
     number = 101
     for event in ("ongoing", "cleared"):
         alerts = [told(n, host=f"h{n}", id="0a", event=event, duration="1") for n in range(number)]
@@ -152,7 +151,7 @@ def test_a_refusal_keeps_nothing_of_what_was_refused(store: RunningStore, waits:
     for _ in range(3):
         sent = post_alerts(store, batch(b"{}")) if waits == "much" else store.keep([entry], Lane.OURS)
         with pytest.raises(Problem) as refused:
-            asyncio.run(sent)  # type: ignore[arg-type]
+            asyncio.run(sent)
         depths.append(len(list(traceback.walk_tb(refused.value.__traceback__))))
     assert len(set(depths)) == 1
 
@@ -192,7 +191,8 @@ def test_bodies_of_others_take_no_room_of_who_is_trusted() -> None:
 
     async def post(guard: Guard, *messages: Message, is_trusted: bool) -> int:
         """Post; behind these messages nothing comes."""
-        coming, statuses = iter(messages), []
+        coming = iter(messages)
+        statuses: list[int] = []
 
         async def receive() -> Message:
             message = next(coming, None)
@@ -202,10 +202,10 @@ def test_bodies_of_others_take_no_room_of_who_is_trusted() -> None:
             return message or {}
 
         async def send(message: Message) -> None:
-            statuses.append(message.get("status"))
+            statuses.append(message.get("status", 0))
 
         await guard(asked(is_trusted=is_trusted), receive, send)
-        return int(statuses[0])
+        return statuses[0]
 
     reached = asyncio.Semaphore(0)
 
@@ -215,7 +215,7 @@ def test_bodies_of_others_take_no_room_of_who_is_trusted() -> None:
         slow = [asyncio.create_task(post(guard, part, is_trusted=False)) for _ in range(BODIES)]
         for _ in slow:
             await reached.acquire()
-        whole = part | {"more_body": False}
+        whole = {**part, "more_body": False}
         found = [await post(guard, whole, is_trusted=is_trusted) for is_trusted in (False, True)]
         for task in slow:
             task.cancel()
