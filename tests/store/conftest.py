@@ -7,17 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 import trustme
 
+from tests.live.turns import today
 from tests.store.both import folder, start_both
 from tests.store.browsing import browser, open_page
 from tests.store.guarded import authority, locked, plain, trusted
-from tests.store.serving import TOKEN, Store, empty, new_database, postgresql, start_store
+from tests.store.serving import TOKEN, Store, clickhouse, empty, new_database, postgresql, start_store
 
 __all__ = ["authority", "browser", "folder", "locked", "open_page", "plain", "start_both", "trusted"]
 
+KINDS = ("sqlite", "postgresql", "clickhouse")
+SERVERS = KINDS[1:]
+"""Of these a test is done with one today, with the other tomorrow."""
 StartStore = Callable[..., Store]
 """`start(database=…, **settings)`, the fixture."""
 
@@ -28,6 +33,12 @@ def postgresql_server() -> Iterator[str]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def clickhouse_server() -> Iterator[str]:
+    with clickhouse() as server:
+        yield server
+
+
 @pytest.fixture
 def database_of(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Return what makes a new database of a kind and gives its URL."""
@@ -35,15 +46,37 @@ def database_of(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str
     def made(kind: str) -> str:
         if kind == "sqlite":
             return f"sqlite:///{tmp_path / 'alerts.sqlite'}"
-        return new_database(request.getfixturevalue("postgresql_server"))
+        return new_database(request.getfixturevalue(f"{kind}_server"))
 
     return made
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, database_of: Callable[[str], str]) -> str:
+@pytest.fixture(params=KINDS)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Return each kind of database: SQLite, and of the servers the one whose turn it is.
+
+    A test that is `not_clickhouse` is done with all others.
+    """
+    kind: str = request.param
+    if request.node.get_closest_marker("not_clickhouse"):
+        if kind == "clickhouse":
+            pytest.skip("not with ClickHouse")
+    elif kind in SERVERS and kind != server_of_today(request):
+        pytest.skip(f"today it is done with {server_of_today(request)}")
+    return kind
+
+
+def server_of_today(request: pytest.FixtureRequest) -> str:
+    """Return with which server this test is done today; with `--every-choice` with the one that is tried."""
+    if request.config.getoption("--every-choice"):
+        return str(request.param)
+    return SERVERS[(crc32(request.function.__name__.encode()) + today()) % len(SERVERS)]
+
+
+@pytest.fixture
+def database(database_kind: str, database_of: Callable[[str], str]) -> str:
     """Make a new database, of each kind."""
-    return database_of(request.param)
+    return database_of(database_kind)
 
 
 @pytest.fixture
@@ -88,7 +121,7 @@ def lasting(
             database = (
                 f"sqlite:///{folder / 'alerts.sqlite'}"
                 if is_sqlite
-                else new_database(request.getfixturevalue("postgresql_server"))
+                else new_database(request.getfixturevalue(f"{kind}_server"))
             )
             running[kind, token] = start_store(folder / "store", database, token=token)
         return running[kind, token]
@@ -105,16 +138,16 @@ def _emptied(store: Store) -> Iterator[Store]:
     print(f"--- log of the store ---\n{store.log()[begin:][-10000:]}")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def emptied(lasting: Callable[..., Store], request: pytest.FixtureRequest) -> Iterator[Store]:
+@pytest.fixture
+def emptied(lasting: Callable[..., Store], database_kind: str) -> Iterator[Store]:
     """Empty a store that other tests have used, on each kind of database."""
-    yield from _emptied(lasting(request.param))
+    yield from _emptied(lasting(database_kind))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def erasable(lasting: Callable[..., Store], request: pytest.FixtureRequest) -> Iterator[Store]:
+@pytest.fixture
+def erasable(lasting: Callable[..., Store], database_kind: str) -> Iterator[Store]:
     """Empty a store with a token, which alone deletes what it is asked to."""
-    yield from _emptied(lasting(request.param, TOKEN))
+    yield from _emptied(lasting(database_kind, TOKEN))
 
 
 @pytest.fixture

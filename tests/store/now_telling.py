@@ -9,9 +9,9 @@ from typing import Any
 import requests
 
 from sockbpf.store.data.digest import digest_of
-from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.engine import is_clickhouse, open_engine
 from sockbpf.store.data.schema import HOST
-from tests.store.serving import Store, database_of_store, tell, told
+from tests.store.serving import Store, database_of_store, make_host_older, tell, told
 
 NOW_S = time.time() // 1
 ABOUT = {
@@ -43,6 +43,9 @@ def age(store: Store, seconds: float, host: str) -> None:
     """Have the last word of a host have come so long ago."""
     engine = open_engine(database_of_store(store), connections=1)
     with engine.begin() as connection:
+        if is_clickhouse(connection):
+            make_host_older(connection, seconds, host)
+            return
         for row in connection.execute(HOST.select().where(HOST.c.host == host)).mappings().all():
             made = {**row, "heard": row["heard"] - seconds}
             made["digest"] = digest_of(made, HOST.c.keys())

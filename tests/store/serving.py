@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 
 from sockbpf.settings.store import StoreSettings as Settings
+from sockbpf.store.data.clickhouse_schema import KEPT
 from sockbpf.store.data.columns import LATER, LATER_COLUMNS, LATER_OF_EPISODES
 from sockbpf.store.data.digest import digest_of
-from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.engine import is_clickhouse, open_engine
 from sockbpf.store.data.schema import ENTRY, EPISODE, HOST, PAIR
 from sockbpf.store.data.timeline_tables import TIMELINE
 from tests.live.ports import free_port
@@ -135,34 +136,106 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def clickhouse() -> Iterator[str]:
+    """Run ClickHouse's engine as a server; yield its URL, without a database's name."""
+    folder = Path(mkdtemp(prefix="sockbpf-clickhouse-"))
+    server = start_clickhouse(folder, free_port())
+    try:
+        yield server.url
+    finally:
+        server.process.kill()
+        server.process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class ClickHouse:
+    url: str
+    process: subprocess.Popen[bytes]
+
+
+def start_clickhouse(folder: Path, port: int) -> ClickHouse:
+    """Start a server with its files in `folder`."""
+    program = Path(__file__).with_name("clickhouse_server.py")
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(program), str(folder / "data"), str(port)], stdout=log, stderr=log
+        )
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    until(answers, "ClickHouse answers")
+    return ClickHouse(f"clickhouse://127.0.0.1:{port}", process)
+
+
 def new_database(server: str) -> str:
     """Make a database on this server; return its URL."""
     import psycopg
 
     name = f"t{time.monotonic_ns()}"
+    if server.startswith("clickhouse"):
+        requests.post(
+            server.replace("clickhouse", "http"), f"create database {name}", timeout=60
+        ).raise_for_status()
+        return f"{server}/{name}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(f'create database "{name}"')  # type: ignore[arg-type,unused-ignore]
     return f"{server}/{name}"
 
 
+def engine_url(database: str) -> str:
+    """Return the URL of a database as an engine takes it."""
+    return Settings(database=database).database
+
+
 def database_of_store(store: Store) -> str:
     """Return the URL of its database, as an engine takes it."""
-    return Settings(database=yaml.safe_load(store.config.read_text())["store"]["database"]).database
+    return engine_url(yaml.safe_load(store.config.read_text())["store"]["database"])
 
 
 def empty(store: Store) -> None:
     """Have its database hold nothing, as nobody can who only asks the store."""
     engine = open_engine(database_of_store(store), connections=1)
     with engine.begin() as connection:
-        for table in (ENTRY, PAIR, EPISODE, HOST, TIMELINE):
-            connection.execute(table.delete())
+        empty_tables(connection)
     engine.dispose()
+
+
+def empty_tables(connection: Connection) -> None:
+    if is_clickhouse(connection):
+        for name in KEPT:
+            connection.exec_driver_sql(f"truncate table {name}")
+        return
+    for table in (ENTRY, PAIR, EPISODE, HOST, TIMELINE):
+        connection.execute(table.delete())
+
+
+def make_host_older(connection: Connection, seconds: float, host: str) -> None:
+    """Have the last word of a host have come so long ago, in ClickHouse."""
+    change(connection, f"alter table host_states update heard = heard - {seconds} where host = '{host}'")
+
+
+def change(connection: Connection, statement: str) -> None:
+    """Have ClickHouse change rows, and wait for it."""
+    connection.exec_driver_sql(f"{statement} settings mutations_sync = 1")
 
 
 def make_older(database: str, seconds: float, **values: object) -> None:
     """Have what has these values of its columns have come so long ago, and its episode."""
     engine = open_engine(Settings(database=database).database, connections=1)
     with engine.begin() as connection:
+        if is_clickhouse(connection):
+            its = " and ".join(f"{name} = '{value}'" for name, value in values.items())
+            change(connection, f"alter table entry_rows update arrived = arrived - {seconds} where {its}")
+            if values.keys() <= {"host", "id"}:
+                change(connection, f"alter table open_sums update came = came - {seconds} where {its}")
+            return
         for table in (ENTRY, EPISODE):
             which = [table.c[name] == value for name, value in values.items() if name in table.c]
             if which:

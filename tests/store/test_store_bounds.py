@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.live.waiting import until
@@ -39,6 +40,7 @@ def test_what_is_older_is_deleted_with_its_episodes(erasable: Store) -> None:
     assert len(find(store, limit=1000)) == 20
 
 
+@pytest.mark.not_clickhouse
 def test_what_is_too_old_goes_by_itself(start: StartStore, database: str) -> None:
     store = start(database)
     post(store, [{"n": number, "host": "old"} for number in range(2011)])

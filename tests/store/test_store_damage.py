@@ -173,6 +173,7 @@ def test_damage_while_it_runs_is_set_aside_at_once(start: StartStore, tmp_path: 
     assert "Traceback" not in store.log()
 
 
+@pytest.mark.not_clickhouse
 def test_a_row_that_was_altered_is_not_shown(
     start: StartStore, database_of: Callable[[str], str], database: str
 ) -> None:

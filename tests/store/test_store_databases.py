@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import psycopg
+import pytest
 import requests
 from sqlalchemy import text
 
@@ -49,6 +50,7 @@ def test_what_was_answered_is_there_after_sigkill(start: StartStore, database: s
     assert all(tell(again, **told(number)).json() == {"new": False} for number in range(53))
 
 
+@pytest.mark.not_clickhouse
 def test_a_newer_edition_is_left_alone(start: StartStore, database: str, tmp_path: Path) -> None:
     store = start(database)
     assert tell(store, **told(1)).ok

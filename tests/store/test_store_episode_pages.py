@@ -15,7 +15,7 @@ from sockbpf.store.data.filters import parse
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.search import episodes_statement
 from tests.store.asking import Object, is_problem
-from tests.store.serving import Store, find, tell, told
+from tests.store.serving import Store, engine_url, find, tell, told
 
 SEED = 20_261_129
 EPISODES = 83
@@ -101,11 +101,12 @@ def test_a_place_survives_its_way_through_a_cursor() -> None:
         assert (float(read), host, id_) == (value, row["host"], row["id"])
 
 
+@pytest.mark.not_clickhouse
 @pytest.mark.parametrize(("open_", "index"), [({}, "episode_by"), ({"open": "true"}, "episode_open_by")])
 @pytest.mark.parametrize("sort", SORTS)
 def test_each_order_goes_by_its_index(database: str, sort: str, open_: dict[str, str], index: str) -> None:
     """A page needs no sorting, also where all episodes have the same value."""
-    engine = open_engine(database.replace("postgresql://", "postgresql+psycopg://"), connections=1)
+    engine = open_engine(engine_url(database), connections=1)
     migrate(engine)
     wanted = parse([("sort", sort), ("cursor", "5~61~62"), *open_.items()], episodes=True)
     with engine.begin() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from sockbpf.store.data.engine import open_engine
@@ -90,6 +91,7 @@ def test_monitors_that_do_not_see_the_same_are_one_incident(emptied: Store) -> N
     assert "polling" in found[0]["reason"]
 
 
+@pytest.mark.not_clickhouse
 def test_no_host_is_named_whose_row_was_altered(emptied: Store) -> None:
     for number in range(5):
         say(emptied, number, event="heartbeat", host=f"web{number}", **ABOUT)

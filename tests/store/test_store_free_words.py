@@ -18,7 +18,7 @@ from sockbpf.store.data.free_words import MOST_WORDS, SEARCHED
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from tests.store.asking import Object, is_problem
-from tests.store.serving import Store, find, tell, told
+from tests.store.serving import Store, engine_url, find, tell, told
 
 SEED = 20_261_129
 EPISODES = 211
@@ -57,6 +57,7 @@ def has(episode: Object, text: str) -> bool:
     return all(any(low(word).replace("\0", "\ufffd") in each for each in texts) for word in words)
 
 
+@pytest.mark.not_clickhouse
 def test_words_find_what_a_plain_look_finds(emptied: Store) -> None:
     dice = random.Random(SEED)
     for number in range(EPISODES):
@@ -88,13 +89,13 @@ def wanted(**given: object) -> Filter:
 
 
 @pytest.mark.parametrize("sort", ["start", "peak"])
-@pytest.mark.parametrize("looked_at", [1, 13, EPISODES])
+@pytest.mark.parametrize("looked_at", [pytest.param(1, marks=pytest.mark.not_clickhouse), 13, EPISODES])
 def test_pages_that_look_at_few_are_together_all_once(
     database: str, monkeypatch: pytest.MonkeyPatch, sort: str, looked_at: int
 ) -> None:
     monkeypatch.setattr(search, "LOOKED_AT", looked_at)
     dice = random.Random(SEED)
-    engine = open_engine(database.replace("postgresql://", "postgresql+psycopg://"), connections=1)
+    engine = open_engine(engine_url(database), connections=1)
     migrate(engine)
     alerts = [hostile(dice, number) for number in range(EPISODES)]
     with engine.begin() as connection:

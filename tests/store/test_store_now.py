@@ -167,6 +167,7 @@ def test_a_host_says_what_its_monitor_told(emptied: Store) -> None:
     assert "lost" in host["blind"][0]
 
 
+@pytest.mark.not_clickhouse
 def test_a_damaged_host_is_made_again_of_what_it_told(emptied: Store) -> None:
     say(emptied, 1, event="heartbeat", **ABOUT)
     was = ask(emptied, "/hosts")["hosts"]
@@ -187,6 +188,7 @@ def test_what_makes_no_sense_is_refused(emptied: Store) -> None:
         assert is_problem(answer, 422), query
 
 
+@pytest.mark.not_clickhouse
 def test_an_answer_is_of_the_latest_commit_also_of_another_process(emptied: Store) -> None:
     """Answers are kept, and what has not changed is not made again: nobody may notice."""
 

@@ -20,7 +20,7 @@ from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.partitions import make_partitions
 from sockbpf.store.data.rows import write
 from tests.store.now_telling import ABOUT
-from tests.store.serving import told
+from tests.store.serving import engine_url, told
 
 NOW_S = 10_000.0
 OURS, THEIRS = "own", "fake"
@@ -28,7 +28,7 @@ OURS, THEIRS = "own", "fake"
 
 @pytest.fixture
 def connection(database: str) -> Iterator[Connection]:
-    engine = open_engine(database.replace("postgresql://", "postgresql+psycopg://"), connections=1)
+    engine = open_engine(engine_url(database), connections=1)
     migrate(engine)
     with engine.begin() as made:
         make_partitions(made, 0.0)

@@ -87,6 +87,7 @@ def test_nothing_is_deleted_by_what_makes_no_sense(erasable: Store) -> None:
     assert get(erasable) == [{"timestamp": 1}]
 
 
+@pytest.mark.not_clickhouse
 def test_all_old_episodes_go_however_many(start: StartStore, database: str) -> None:
     store = start(database, token=TOKEN)
     engine = open_engine(url_of(database), connections=1)
@@ -111,6 +112,7 @@ def test_all_old_episodes_go_however_many(start: StartStore, database: str) -> N
     assert [each["id"] for each in episodes] == ["2502", "2501", "2500"]
 
 
+@pytest.mark.not_clickhouse
 def test_what_came_too_long_ago_goes_by_itself_soon_after_the_start(start: StartStore, database: str) -> None:
     for_ever = start(database, keep=0)
     post(for_ever, [{"n": 1}, {"n": 2}, {"n": 3, "timestamp": 4e9}])
@@ -125,6 +127,7 @@ def test_what_came_too_long_ago_goes_by_itself_soon_after_the_start(start: Start
     assert [each["id"] for each in requests.get(f"{store.url}/episodes", timeout=9).json()] == [told(1)["id"]]
 
 
+@pytest.mark.not_clickhouse
 def test_old_heartbeats_go_and_what_they_said_of_the_host_stays(start: StartStore, database: str) -> None:
     first = start(database, keep=0)
     count = 1203  # more than are deleted at once
@@ -149,6 +152,7 @@ def test_old_heartbeats_go_and_what_they_said_of_the_host_stays(start: StartStor
     }
 
 
+@pytest.mark.not_clickhouse
 @pytest.mark.parametrize("edition", [1, 2])
 def test_what_came_late_is_kept_as_long_as_everything_else(
     start: StartStore, database: str, edition: int
@@ -181,6 +185,7 @@ def test_what_came_late_is_kept_as_long_as_everything_else(
     assert len(episodes) == len(dates_s)
 
 
+@pytest.mark.not_clickhouse
 def test_a_database_of_the_first_edition_loses_nothing(start: StartStore, database: str) -> None:
     first = start(database)
     for number in range(53):
@@ -287,6 +292,7 @@ def test_writers_go_on_while_much_is_deleted(erasable: Store) -> None:
     assert slowest_s < 5
 
 
+@pytest.mark.not_clickhouse
 def test_a_database_of_a_newer_store_is_left_alone(start: StartStore, database: str) -> None:
     store = start(database)
     post(store, {"n": 1})

@@ -16,7 +16,7 @@ from sockbpf.store.data.engine import open_engine
 from tests.live.waiting import until
 from tests.store.asking import delete, get, is_problem
 from tests.store.conftest import StartStore
-from tests.store.serving import TOKEN, Store, find, new_database, tell, told
+from tests.store.serving import TOKEN, Store, engine_url, find, new_database, tell, told
 from tests.store.timeline_model import differences
 
 SEED = 20_261_129
@@ -168,11 +168,12 @@ def test_any_window_is_answered(emptied: Store) -> None:
         assert (nothing["times"], nothing["open_s"], nothing["partial"]) == ([], [], False)  # type: ignore[call-overload]
 
 
+@pytest.mark.not_clickhouse
 def test_an_altered_row_is_counted_no_more(start: StartStore, database: str) -> None:
     store = start(database, token=TOKEN)
     for number in range(7):
         assert tell(store, **told(number, timestamp=f"{BEGIN_S + 5 + number}", id=f"e{number}")).ok
-    engine = open_engine(database.replace("postgresql://", "postgresql+psycopg://"), connections=1)
+    engine = open_engine(engine_url(database), connections=1)
     with engine.begin() as connection:
         connection.execute(text("update entry set size = 7 where id = 'e3'"))
         connection.execute(text("update episode set peak = 7 where id = 'e3'"))

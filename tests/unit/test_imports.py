@@ -77,6 +77,7 @@ LATE = {
     "monitor.metrics_out": {"monitor.metrics", "monitor.metrics_push"},
     "monitor.build": {"monitor.dispatch"},
     "kernel.build.clang": {"bcc"},
+    "store.data.clickhouse_rows": {"clickhouse_connect"},
 }
 """Module -> what it imports when it is wanted; everything else is imported at the top."""
 

@@ -13,7 +13,7 @@ from sockbpf.settings.config import load
 from sockbpf.settings.store import StoreSettings, leads_to
 
 URL = "url: http://127.0.0.1:8080/alert\n"
-FORMS = "expected sqlite:////absolute/path or postgresql://user@host/name"
+FORMS = "expected sqlite:////absolute/path, postgresql://user@host/name or clickhouse://user@host/name"
 
 
 def store_of(folder: Path, text: str) -> StoreSettings:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from sockbpf.store.data.engine import is_clickhouse
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -22,6 +24,10 @@ MOST = 4
 MOST_BYTES = 2 * 1024 * 1024
 """Answers that a connection keeps, and the longest of them."""
 KEY = "answers"
+ROWS_OF_CLICKHOUSE = (
+    "select sum(total_rows), sum(total_bytes) from system.tables where database = currentDatabase()"
+)
+"""What changes with each insert, also of another store; now and then without one."""
 
 
 def answer_of(connection: Connection, question: Hashable, make: Callable[[], Answer]) -> Answer:
@@ -42,6 +48,8 @@ def answer_of(connection: Connection, question: Hashable, make: Callable[[], Ans
 
 def _version(connection: Connection) -> object:
     """Return what is the same on this connection only while nobody, also of another process, has committed."""
+    if is_clickhouse(connection):
+        return connection.execute(text(ROWS_OF_CLICKHOUSE)).one()
     if connection.dialect.name == "postgresql":
         return connection.execute(text("select cast(txid_current_snapshot() as text)")).scalar()
     return connection.exec_driver_sql("pragma data_version").scalar()

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from sockbpf.errors import SockbpfError
 from sockbpf.store.data.engine import open_engine
-from sockbpf.store.data.faults import DAMAGED, is_damage
+from sockbpf.store.data.faults import DAMAGED, described, is_damage, is_of_clickhouse
 from sockbpf.store.data.files import SIDES, keep_private
 from sockbpf.store.data.migration import DamagedError, migrate
 from sockbpf.store.data.partitions import make_partitions
@@ -120,6 +120,10 @@ class Database:
         """Whether other stores may write into the same database."""
         return self._path is None
 
+    @property
+    def is_clickhouse(self) -> bool:
+        return self.writing.dialect.name == "clickhousedb"
+
     def prepare(self, probe: Callable[[Connection], None]) -> None:
         """Bring the database to this edition and try it with `probe`; set a damaged file aside and begin a new one.
 
@@ -196,6 +200,8 @@ class Database:
 
 
 def _message(error: BaseException) -> str:
+    if is_of_clickhouse(error):
+        return described(error)  # its own text names the server
     message = str(getattr(error, "orig", None) or error).split("\n")[0]
     return message or type(error).__name__
 

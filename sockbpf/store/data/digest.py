@@ -26,6 +26,9 @@ COUNTED_WHERE_THERE = (
 )
 SIZE = 8
 """Bytes."""
+DATABASES_OWN = 16
+"""Bytes of the digest of a row that a database makes which checks what it reads itself, as ClickHouse does: it tells
+only whether the row is still the same."""
 
 
 def digest_of(row: Mapping[Any, Any], names: Iterable[str]) -> bytes:
@@ -48,6 +51,8 @@ def _counted(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def is_sound(row: Mapping[Any, Any], table: Table) -> bool:
     """Whether a row is as it was written. A row of the first edition has no digest: its types are checked."""
+    if is_checked(row):
+        return True
     if row["digest"] is None:
         return all(_is_of_kind(row[column.name], column) for column in table.columns)
     return bool(row["digest"] == digest_of(row, _names(table)))
@@ -56,6 +61,11 @@ def is_sound(row: Mapping[Any, Any], table: Table) -> bool:
 @lru_cache(8)
 def _names(table: Table) -> tuple[str, ...]:
     return tuple(table.c.keys())
+
+
+def is_checked(row: Mapping[Any, Any]) -> bool:
+    """Whether the database has checked this row."""
+    return isinstance(row["digest"], bytes) and len(row["digest"]) == DATABASES_OWN
 
 
 def _is_of_kind(value: object, column: Column[Any]) -> bool:

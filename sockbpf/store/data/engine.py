@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Connections to the database: how SQLite and PostgreSQL are opened, and how long they may take."""
+"""Connections to the database: how each kind is opened, and how long it may take."""
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event, func, text
 from sqlalchemy.engine import create_engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from sockbpf.errors import SockbpfError
+from sockbpf.store.data.clickhouse_open_episodes import ask_view_of_open
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import URL, Engine
+
+CLICKHOUSE = "clickhouse"
 
 BUSY_MS = 5000
 """How long SQLite waits for another process that has locked the file."""
@@ -27,6 +33,14 @@ PATIENCE = {
     "options": "-c lock_timeout=15000 -c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000",
 }
 """Options of a connection to PostgreSQL, unless the URL sets them: nobody waits without end for a silent server."""
+
+OF_CLICKHOUSE = {
+    "connect_timeout": 5,
+    "send_receive_timeout": 30,
+    "autogenerate_session_id": False,  # a session takes one query at a time, and keeps a state
+    "join_use_nulls": 1,  # as SQL has it
+}
+"""Options of a connection to ClickHouse."""
 
 PAGE_BYTES = 4096
 """Size of a page of SQLite's file."""
@@ -56,10 +70,39 @@ def open_engine(url: str, *, connections: int, read_only: bool = False, most_byt
     except ArgumentError:
         raise SchemaError("store > database: expected postgresql://user@host/name") from None
     except ImportError:
-        raise SchemaError("store > database: for PostgreSQL, pip install 'sockbpf[postgresql]'") from None
+        name, extra = (
+            ("ClickHouse", CLICKHOUSE) if url.startswith(CLICKHOUSE) else ("PostgreSQL", "postgresql")
+        )
+        raise SchemaError(f"store > database: for {name}, pip install 'sockbpf[{extra}]'") from None
+    except NoSuchModuleError:  # the client brings its dialect along
+        raise SchemaError(f"store > database: for ClickHouse, pip install 'sockbpf[{CLICKHOUSE}]'") from None
+
+
+def is_clickhouse(connection: Connection) -> bool:
+    """Whether this is a connection to ClickHouse: there is no transaction, and each row that is written stays."""
+    return connection.dialect.name == "clickhousedb"
+
+
+def contains(connection: Connection, texts: ColumnElement[str], word: str) -> ColumnElement[bool]:
+    """Return the condition that a word stands in these texts."""
+    if is_clickhouse(connection):
+        return func.position(texts, word) > 0
+    return texts.contains(word, autoescape=True)
 
 
 def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) -> Engine:
+    if parsed.get_backend_name() == "clickhousedb":
+        engine = create_engine(
+            parsed,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=5,
+            hide_parameters=True,
+            connect_args={name: value for name, value in OF_CLICKHOUSE.items() if name not in parsed.query},
+        )
+        ask_view_of_open(engine)
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it would name the server
+        return engine
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
             parsed,
@@ -101,7 +144,9 @@ def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) 
 
 def bound(connection: Connection, seconds: float) -> None:
     """Set a time limit for the next statements on this connection: one that takes longer ends with an error."""
-    if connection.dialect.name == "postgresql":
+    if is_clickhouse(connection):
+        connection.execution_options(settings={"max_execution_time": math.ceil(seconds)})
+    elif connection.dialect.name == "postgresql":
         connection.execute(text(f"set statement_timeout = {seconds * 1000:.0f}"))
     else:
         end_s = time.monotonic() + seconds

@@ -26,6 +26,7 @@ CERTAIN_TEXTS = ("malformed", "not a database", "Could not decode")
 SHORT = frozenset({522, 8458})
 """SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_CORRUPTFS: the file is shorter than it should be."""
 FULL = 13
+AWAY = "the database is busy or away"
 DAMAGED = "the database's file makes no sense"
 STATES = {
     "25006": "the database is read-only", "53100": "the disk of the database is full",
@@ -33,6 +34,21 @@ STATES = {
     "57014": "this took too long",
 }  # fmt: skip
 """What PostgreSQL's SQLSTATE means."""
+
+
+CLICKHOUSE = "clickhouse_connect"
+OF_CLICKHOUSE = {
+    159: "this took too long", 160: "this took too long", 241: "there is too little memory",
+    243: "the disk of the database is full", 242: "the database is read-only",
+    164: "the database is read-only", 497: "the database's user may not do this",
+    516: "the database refuses user or password", 81: "there is no such database",
+    60: "a table of the database is missing",
+}  # fmt: skip
+"""What ClickHouse's error codes mean."""
+
+
+def is_of_clickhouse(error: BaseException) -> bool:
+    return type(getattr(error, "orig", None) or error).__module__.startswith(CLICKHOUSE)
 
 
 def is_damage(error: BaseException, *, certain: bool = False) -> bool:
@@ -61,10 +77,13 @@ def described(error: BaseException) -> str:
         return DAMAGED
     if isinstance(original, sqlite3.Error):
         return CODES.get(_code(original) & 0xFF, DAMAGED)
+    if is_of_clickhouse(error):
+        code = getattr(original, "code", None)
+        return OF_CLICKHOUSE.get(code, f"the database refuses it, code {code}") if code else AWAY
     state = getattr(original, "sqlstate", None)
     if state:
         return STATES.get(state, f"the database refuses it, SQLSTATE {state}")
-    return "the database is busy or away"
+    return AWAY
 
 
 def _code(error: sqlite3.Error) -> int:

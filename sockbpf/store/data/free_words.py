@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, func, literal
 
+from sockbpf.store.data.engine import contains
 from sockbpf.store.data.schema import EPISODE
 from sockbpf.store.data.values import EntryError, searchable
 
@@ -53,4 +54,4 @@ def has_words(connection: Connection, words: Iterable[str]) -> ColumnElement[boo
         texts = texts.concat(func.coalesce(EPISODE.c[name], "")).concat("\n")
     if connection.dialect.name == "postgresql":
         texts = texts.collate("C")
-    return and_(*(func.lower(texts).contains(word, autoescape=True) for word in words))
+    return and_(*(contains(connection, func.lower(texts), word) for word in words))

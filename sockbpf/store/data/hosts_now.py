@@ -11,6 +11,8 @@ from sqlalchemy import ColumnElement, and_, case, exists, false, func, literal, 
 from sockbpf.counters import LOSSES
 from sockbpf.record.alert import STOPPED
 from sockbpf.record.labels import label_text, labels_of
+from sockbpf.store.data.clickhouse_open_episodes import of_open
+from sockbpf.store.data.engine import contains
 from sockbpf.store.data.host_counts import counts_of, counts_of_labels
 from sockbpf.store.data.runs import TRUST_OF_EPISODE
 from sockbpf.store.data.schema import EPISODE, HOST
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 RECENT_S = 900.0
 """A monitor that has lost something so lately is called blind."""
 POLL = "poll"
-_TRUSTED = HOST.alias("trusted_host")
-IS_SHOWN = or_(HOST.c.trusted == 1, ~exists().where(_TRUSTED.c.host == HOST.c.host, _TRUSTED.c.trusted == 1))
+_TRUSTED = select(HOST.c.host.label("its_host")).where(HOST.c.trusted == 1).subquery("trusted_host")
+_HAS_TRUSTED = exists().where(_TRUSTED.c.its_host == HOST.c.host)
+IS_SHOWN = or_(HOST.c.trusted == 1, ~func.coalesce(_HAS_TRUSTED, false()))  # in ClickHouse null, not false
 """SQL: of the two rows of a host the one that is trusted, if there is one."""
 SHOWN = (
     "host",
@@ -106,7 +109,7 @@ def _conditions(connection: Connection, now_s: float, wanted: HostFilter) -> Ite
     for label in wanted.labels:
         yield has_label(*label)
     for word in wanted.words:
-        yield func.lower(_name(connection)).contains(word, autoescape=True)
+        yield contains(connection, func.lower(_name(connection)), word)
 
 
 def has_label(name: str, value: str) -> ColumnElement[bool]:
@@ -140,7 +143,7 @@ def _over(connection: Connection, now_s: float, hosts: list[str]) -> dict[str, i
         .where(EPISODE.c.end.is_(None), EPISODE.c.host.in_(hosts), state_of_episode(now_s) == OVER)
         .group_by(EPISODE.c.host)
     )
-    return {host: count for host, count in connection.execute(counted)}  # noqa: C416
+    return {host: count for host, count in connection.execute(of_open(counted))}  # noqa: C416
 
 
 def _placed(row: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:

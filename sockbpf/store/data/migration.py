@@ -20,8 +20,9 @@ from sqlalchemy import (
     text,
 )
 
+from sockbpf.store.data.clickhouse_schema import make_tables
 from sockbpf.store.data.columns import COLUMNS, LATER, column_of
-from sockbpf.store.data.engine import SchemaError
+from sockbpf.store.data.engine import SchemaError, is_clickhouse
 from sockbpf.store.data.episode_order import make_indexes
 from sockbpf.store.data.schema import (
     EDITION,
@@ -64,6 +65,9 @@ def migrate(engine: Engine) -> None:
     Raise SchemaError if a newer store has made them.
     """
     with engine.begin() as connection:
+        if is_clickhouse(connection):
+            make_tables(connection)
+            return
         if connection.dialect.name == "postgresql":
             connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
         edition = _edition(connection)

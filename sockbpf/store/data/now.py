@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case
 
 from sockbpf.store.data.across import LEAST_HOSTS
+from sockbpf.store.data.clickhouse_open_episodes import of_open
 from sockbpf.store.data.host_kinds import (
     SECOND,
     find_kinds,
@@ -103,10 +104,11 @@ def _open_episodes(
     connection: Connection, known: KnownRows, now_s: float, host: str
 ) -> tuple[list[dict[str, Any]], bool]:
     since = case((state_of_episode(now_s) == SILENT, SECOND)).label("silent_since")
-    statement = episodes_with_state(now_s).add_columns(since).where(EPISODE.c.end.is_(None))
+    statement = episodes_with_state(connection, now_s).add_columns(since).where(EPISODE.c.end.is_(None))
     if host:
         statement = statement.where(EPISODE.c.host == host)
     statement = statement.order_by(HEARD.desc()).limit(MOST_EPISODES + 1)
+    statement = of_open(statement)
     rows = known.find(connection, statement, EPISODE, _with_trust, "" if host else "open episodes")
     if len(rows) > MOST_EPISODES and not all(row["ours"] for row in rows):
         wanted, name = statement.where(TRUST_OF_EPISODE == 1), "" if host else "trusted open episodes"

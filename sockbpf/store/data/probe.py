@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 
+from sockbpf.store.data.clickhouse_upkeep import try_out
 from sockbpf.store.data.digest import is_sound
+from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import EDITIONS, ENTRY, EPISODE
@@ -30,6 +32,9 @@ def probe(connection: Connection) -> None:
 
     Raise DatabaseError where any of this fails, or where what is read is not what was written.
     """
+    if is_clickhouse(connection):
+        try_out(connection)
+        return
     id_ = f"probe-{time.time_ns()}"
     entry = alert_entry({**PARAMETERS, "id": id_, "timestamp": f"{time.time():.6f}"})
     with connection.begin_nested() as tried:

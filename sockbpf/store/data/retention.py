@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, select, text
 
 from sockbpf.process import life
+from sockbpf.store.data.clickhouse_upkeep import delete_older, forget_closed, keep_for
+from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.partitions import drop_partitions, make_partitions
 from sockbpf.store.data.room import SLICE, delete_entries, delete_episodes
@@ -82,6 +84,9 @@ def delete_heartbeats(writer: Writer, before_s: float) -> int:
 
 
 def _drop(connection: Connection, before_s: float, age: Age) -> int:
+    """Delete what can be deleted at once."""
+    if is_clickhouse(connection):
+        return delete_older(connection, before_s)
     dropped = drop_partitions(connection, before_s, age.entry)
     make_partitions(connection, time.time())
     return dropped
@@ -89,6 +94,8 @@ def _drop(connection: Connection, before_s: float, age: Age) -> int:
 
 def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]:
     """Delete some of the oldest; return how many entries, and how many episodes and hosts."""
+    if is_clickhouse(connection):
+        return 0, 0
     oldest = select(ENTRY.c.n, ENTRY.c.at).where(age.entry < before_s).order_by(age.entry).limit(SLICE)
     entries = delete_entries(connection, oldest)
     quiet = connection.execute(select(EPISODE).where(age.episode < before_s).limit(SLICE)).mappings().all()
@@ -170,6 +177,12 @@ class Upkeep:
             pass
 
     def _delete(self) -> None:
+        if self._database.is_clickhouse:
+            self._writer.call(lambda connection: keep_for(connection, self._keep_s, HEARTBEATS_S)).result()
+            self._writer.call(
+                lambda connection: forget_closed(connection, time.time(), self._keep_s)
+            ).result()
+            return
         self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
         self.deleted += delete_heartbeats(self._writer, time.time() - HEARTBEATS_S)
         if self._keep_s:

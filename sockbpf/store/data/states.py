@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Float, and_, case, func, literal, select
 
 from sockbpf.record.alert import STOPPED
+from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.joining import BY_RUN
 from sockbpf.store.data.runs import TRUST_OF_EPISODE, end_of_episode
 from sockbpf.store.data.schema import EPISODE, HEARD, HOST
 
 if TYPE_CHECKING:
-    from sqlalchemy import Select
+    from sqlalchemy import Connection, Select
 
 MISSED = 3
 """After so many intervals without a word something is not heard of any more."""
@@ -62,10 +63,12 @@ def state_of_episode(now_s: float) -> ColumnElement[str]:
     )
 
 
-def episodes_with_state(now_s: float) -> Select[Any]:
+def episodes_with_state(connection: Connection, now_s: float) -> Select[Any]:
     """Return a query for episodes with their `state`, and with `end_now`, their end."""
     its_host = and_(HOST.c.host == EPISODE.c.host, HOST.c.trusted == TRUST_OF_EPISODE)
-    first_start = case((EPISODE.c.ended_by == BY_RUN, end_of_episode()))
+    # In ClickHouse it is the first start in any case, whenever that came.
+    by_run = EPISODE.c.end if is_clickhouse(connection) else end_of_episode()
+    first_start = case((EPISODE.c.ended_by == BY_RUN, by_run))
     return select(
         EPISODE,
         state_of_episode(now_s).label("state"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from sockbpf.store.data.clickhouse_rows import settled
 from sockbpf.store.data.engine import bound
 from sockbpf.store.data.faults import described, is_damage
 from sockbpf.store.data.known_rows import KnownRows
@@ -39,6 +40,8 @@ MOST_TRIES = 9
 """How often one search is done at most: it is done again after it has found rows that were altered."""
 SEARCH_S = 10.0
 """How long one search may take."""
+TOO_LONG = ("interrupted", "statement timeout", "TIMEOUT_EXCEEDED")
+"""What SQLite, PostgreSQL and ClickHouse say then."""
 SEARCHES, TRUSTED_SEARCHES = 4, 2
 """Searches at the same time of clients that are not trusted, and of those that are; further ones wait."""
 
@@ -111,7 +114,7 @@ class RunningStore:
             except (SQLAlchemyError, UnicodeDecodeError) as error:
                 if generation != self.database.generation:
                     continue  # the error is of a file that has been replaced since
-                if "interrupted" in str(error) or "statement timeout" in str(error):
+                if any(sign in str(error) for sign in TOO_LONG):
                     raise Problem(503, "this search took too long: narrow it down by time") from None
                 if is_damage(error, certain=True):
                     self.writer.report(error, generation)
@@ -129,4 +132,6 @@ class RunningStore:
         return self._search(lambda connection: since(connection, n, limit))  # type: ignore[no-any-return]
 
     def _newest(self) -> int:
+        if self.database.is_clickhouse:
+            return settled()
         return self._search(lambda connection: connection.execute(select(func.max(ENTRY.c.n))).scalar()) or 0

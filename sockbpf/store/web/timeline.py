@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
+from sockbpf.store.data.clickhouse_timeline import find_timeline
+from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.timeline import Timeline, window_of
 from sockbpf.store.data.timeline_find import Asked, from_sums
@@ -57,7 +59,12 @@ def query_of(pairs: list[tuple[str, str]], now_s: float) -> Callable[[Connection
     def find(connection: Connection) -> Timeline:
         if _is_of_sums(filters, window) and Coverage(connection).is_whole:
             host, type_ = (str(filters.columns.get(name, "")) for name in ("host", "type"))
-            return from_sums(connection, window, Asked(host, own["service"], type_, own["top"]))
+            asked = Asked(host, own["service"], type_, own["top"])
+            return (
+                find_timeline(connection, window, asked)
+                if is_clickhouse(connection)
+                else from_sums(connection, window, asked)
+            )
         return from_rows(connection, window, filters, own["service"], own["top"])
 
     return find

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The tables in ClickHouse, which are no tables of episodes and hosts: their rows are made of the alerts by views.
+
+Everything is written into one table, `incoming`, which keeps nothing. Materialised views hand each row on to tables
+that keep it: as an entry, as what it says of its host, of a run that starts, of an episode that may be open. In these
+tables rows with the same key are merged in the background: whatever comes twice, late, in another order or by
+another store makes the same row. So any number of stores write at the same time, and none of them has a state. The
+views `entry`, `pair`, `episode` and `host` have the columns of the tables of `store/data/schema.py`, and the same
+queries are asked of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sockbpf.store.data.clickhouse_episodes import episodes
+from sockbpf.store.data.clickhouse_hosts import hosts
+from sockbpf.store.data.clickhouse_tables import INCOMING, columns_of_incoming, entries, listed, pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+KEPT = ("entry_rows", "pair_rows", "open_said", "open_sums", "start_rows", "host_states")
+"""The tables that keep rows."""
+
+
+def make_tables(connection: Connection) -> None:
+    """Make what is missing. Several stores may do so at the same time."""
+    for statement in statements():
+        connection.exec_driver_sql(statement)
+
+
+def statements() -> Iterator[str]:
+    """Yield what makes all tables and views that are missing."""
+    columns = listed(f"`{name}` {type_}" for name, type_ in columns_of_incoming())
+    yield f"create table if not exists {INCOMING} ({columns}) engine = Null"
+    yield from entries()
+    yield from pairs()
+    yield from episodes()
+    yield from hosts()
+    yield "create or replace view timeline_state as select 1 as one, 0. as filled_s, 0. as until_s"
+    yield "create table if not exists probe (one UInt8, at Int64) engine = ReplacingMergeTree(at) order by one"

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What only ClickHouse does: two stores without a state on one server, stores and server killed; what it forgets."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+import requests
+from sqlalchemy import Connection, select, text
+from sqlalchemy.engine import Engine
+
+from sockbpf.settings.store import StoreSettings as Settings
+from sockbpf.store.data.clickhouse_upkeep import CLOSED_S, forget_closed, keep_for
+from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.entry import alert_entry
+from sockbpf.store.data.filters import parse
+from sockbpf.store.data.migration import migrate
+from sockbpf.store.data.rows import write
+from sockbpf.store.data.schema import ENTRY
+from sockbpf.store.data.search import find_episodes
+from tests.live.ports import free_port
+from tests.live.waiting import until
+from tests.store.asking import everything
+from tests.store.conftest import StartStore
+from tests.store.serving import new_database, start_clickhouse, told
+
+SEED = 20_261_130
+SENDERS = 2
+ROWS = 50
+"""Alerts of one request."""
+NOW_S = time.time()
+ALL = parse([("limit", "1000")], episodes=True)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(mkdtemp(prefix="sockbpf-clickhouse-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+class Sender:
+    """Sends batches to one store after another until each is answered, as a monitor with two of them does."""
+
+    def __init__(self, urls: list[str], numbers: Iterator[int], ended: threading.Event) -> None:
+        self.urls = urls
+        self.numbers = numbers
+        self.ended = ended
+        self.answered: list[int] = []
+        self.again = 0
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        dice = random.Random(SEED)
+        while not self.ended.is_set():
+            batch = [next(self.numbers) for _ in range(ROWS)]
+            body = "\n".join(json.dumps(told(number, id=f"{number // 2:x}")) for number in batch)
+            while not self.send(dice.choice(self.urls), body):
+                self.again += 1
+                time.sleep(0.02)
+            self.answered += batch
+
+    def send(self, url: str, body: str) -> bool:
+        with suppress(requests.RequestException):
+            answer = requests.post(f"{url}/alerts", data=body, timeout=20)
+            assert answer.status_code in {200, 429, 503}, answer.text
+            return answer.status_code == 200
+        return False
+
+
+@pytest.mark.timeout(200)
+def test_of_two_stores_and_their_server_each_may_be_killed(start: StartStore, folder: Path) -> None:
+    server = start_clickhouse(folder, free_port())
+    database = new_database(server.url)
+    stores = [start(database), start(database)]
+    ports = [int(store.url.rpartition(":")[2]) for store in stores]
+    ended, numbers = threading.Event(), count()
+    senders = [Sender([store.url for store in stores], numbers, ended) for _ in range(SENDERS)]
+
+    def goes_on() -> None:
+        before = [len(sender.answered) for sender in senders]
+        until(
+            lambda: all(len(sender.answered) > was for sender, was in zip(senders, before, strict=True)),
+            "alerts are answered",
+        )
+
+    for sender in senders:
+        sender.thread.start()
+    try:
+        goes_on()
+        assert stores[0].stop(signal.SIGKILL) == -signal.SIGKILL
+        goes_on()
+        stores[0] = start(database, port=ports[0])
+        goes_on()
+        server.process.kill()
+        server.process.wait()
+        answer = requests.get(f"{stores[1].url}/healthz", timeout=30)
+        assert answer.status_code == 503, answer.text
+        server = start_clickhouse(folder, int(server.url.rpartition(":")[2]))
+        goes_on()
+    finally:
+        ended.set()
+        for sender in senders:
+            sender.thread.join(60)
+    answered = {number for sender in senders for number in sender.answered}
+    for store in stores:
+        kept = Counter(alert["seq"] for alert in everything(store))
+        assert set(kept) == answered
+        assert kept.total() == len(kept), "none is there twice"
+        assert "Traceback" not in store.log()
+    for store in stores:
+        store.stop()
+    server.process.kill()
+    server.process.wait()
+    print(f"{len(answered)} answered, {sum(sender.again for sender in senders)} requests sent again")
+
+
+@pytest.fixture
+def engine(clickhouse_server: str) -> Iterator[Engine]:
+    made = open_engine(Settings(database=new_database(clickhouse_server)).database, connections=1)
+    migrate(made)
+    yield made
+    made.dispose()
+
+
+def put(connection: Connection, number: int, id_: str, event: str, *ago_s: float) -> None:
+    """Write an alert of so many seconds ago, which came so many seconds ago."""
+    alert = told(number, id=id_, event=event, timestamp=f"{NOW_S - ago_s[0]:.6f}")
+    write(connection, [alert_entry(alert)], NOW_S - ago_s[-1])
+
+
+def test_what_has_ended_is_forgotten_among_the_open_and_does_not_come_back(engine: Engine) -> None:
+    def known() -> dict[str, bool]:
+        """Return the episodes among the open ones, and whether they are open."""
+        rows = connection.execute(text("select id, `end` is null from open_episode"))
+        return {id_: bool(is_open) for id_, is_open in rows}
+
+    with engine.begin() as connection:
+        put(connection, 1, "open", "exceeded", 9000)
+        put(connection, 2, "long-over", "exceeded", 9000)
+        put(connection, 3, "long-over", "cleared", 8000)
+        put(connection, 4, "just-over", "exceeded", 9000)
+        put(connection, 5, "just-over", "cleared", 1)
+        forget_closed(connection, NOW_S, 0.0)
+        assert known() == {"open": True, "just-over": False}
+        shown = find_episodes(connection, ALL, NOW_S)
+        assert {row["id"]: row["end"] is None for row in shown} == {
+            "open": True, "long-over": False, "just-over": False,
+        }  # fmt: skip
+        put(connection, 1, "long-over", "exceeded", 9000, 0)
+        assert known()["long-over"], "it came late, when the rest was forgotten"
+        forget_closed(connection, NOW_S, 0.0)
+        assert known() == {"open": True, "just-over": False}
+        forget_closed(connection, NOW_S, CLOSED_S)
+        assert known() == {"just-over": False}, "nothing was heard of the other for longer than is kept"
+
+
+def test_what_is_kept_for_how_long_is_said_to_clickhouse(engine: Engine) -> None:
+    def rules(table: str) -> str:
+        made = connection.execute(
+            text(
+                f"select create_table_query from system.tables where name = '{table}' "
+                "and database = currentDatabase()"
+            )
+        ).scalar()
+        return str(made).partition(" TTL ")[2].partition(" SETTINGS")[0]
+
+    with engine.begin() as connection:
+        put(connection, 1, "old", "exceeded", 90_000)
+        put(connection, 2, "young", "exceeded", 9000)
+        for number, ago_s in ((3, 4000), (4, 10)):
+            put(connection, number, f"beat{number}", "heartbeat", ago_s)
+        keep_for(connection, 86_400.0, 3600.0)
+        connection.exec_driver_sql("optimize table entry_rows final")
+        assert set(connection.execute(select(ENTRY.c.id)).scalars()) == {"young", "beat4"}
+        assert "toIntervalSecond(86400)" in rules("entry_rows")
+        assert "toIntervalSecond(3600) WHERE event = 'heartbeat'" in rules("entry_rows")
+        assert "heard" in rules("host_states")
+        keep_for(connection, 0.0, 3600.0)
+        assert "86400" not in rules("entry_rows")
+        assert rules("host_states") == ""
