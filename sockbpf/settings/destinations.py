@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from sockbpf.record.alert import EVENTS, OF_MONITOR
 from sockbpf.record.event import Direction
@@ -25,7 +25,7 @@ from sockbpf.settings.addresses import (
 )
 from sockbpf.settings.body import json_template
 from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
-from sockbpf.settings.http import HttpOptions, one_login
+from sockbpf.settings.http import HttpOptions
 from sockbpf.settings.kafka import KafkaOptions
 from sockbpf.settings.naming import Name
 from sockbpf.settings.otlp import OtlpOptions, endpoint
@@ -131,12 +131,6 @@ class HttpSettings(HttpOptions, DestinationSettings):
     name: Name = "http"
     url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False, description=WHERE)
 
-    @field_validator("url")
-    @classmethod
-    def _one_login(cls, url: str, info: ValidationInfo) -> str:
-        one_login(url, info.data.get("token"), info.data.get("headers", ()))
-        return url
-
 
 class FileSettings(DestinationSettings):
     """A file that gets one line of JSON for each alert."""
@@ -192,12 +186,6 @@ class WebhookSettings(HttpOptions, DestinationSettings):
     events: Events = frozenset(EVENTS)
     body: Annotated[dict[str, Any] | None, PlainValidator(json_template)] = Field(default=None, repr=False)
 
-    @field_validator("url")
-    @classmethod
-    def _one_login(cls, url: str, info: ValidationInfo) -> str:
-        one_login(url, info.data.get("token"), info.data.get("headers", ()))
-        return url
-
 
 class PagerDutySettings(DestinationSettings):
     """A service of PagerDuty, by its integration key; `url` is where the Events API v2 is."""
@@ -219,12 +207,6 @@ class BatchStoreSettings(HttpOptions, DestinationSettings):
         repr=False, description="where a store listens, such as https://store.example:8080"
     )
 
-    @field_validator("url")
-    @classmethod
-    def _one_login(cls, url: str, info: ValidationInfo) -> str:
-        one_login(url, info.data.get("token"), info.data.get("headers", ()))
-        return url
-
 
 class OtlpSettings(OtlpOptions, DestinationSettings):
     """A receiver of OTLP over HTTP; `url` is what stands before /v1/logs."""
@@ -234,12 +216,6 @@ class OtlpSettings(OtlpOptions, DestinationSettings):
     url: Annotated[str, PlainValidator(unless_plain(endpoint))] = Field(
         repr=False, description="where OTLP is received over HTTP, such as http://127.0.0.1:4318"
     )
-
-    @field_validator("url")
-    @classmethod
-    def _one_login(cls, url: str, info: ValidationInfo) -> str:
-        one_login(url, info.data.get("token"), info.data.get("headers", ()))
-        return url
 
 
 class KafkaSettings(KafkaOptions, DestinationSettings):

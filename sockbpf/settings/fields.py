@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
 from sockbpf.record.facts import Fill
 
@@ -149,6 +149,15 @@ def one_of(choices: tuple[str, ...]) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def few(most: int, what: str) -> AfterValidator:
+    def check(given: dict[str, str]) -> dict[str, str]:
+        if len(given) > most:
+            raise ValueError(f"expected at most {most} {what}")
+        return given
+
+    return AfterValidator(check)
 
 
 def power_of_two(value: int) -> int:

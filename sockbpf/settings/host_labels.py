@@ -3,9 +3,10 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 
 from sockbpf.record.labels import IS_NAME, MOST_LABELS, MOST_NAME, MOST_VALUE, is_label
+from sockbpf.settings.fields import few
 
 
 def _name(value: object) -> str:
@@ -22,12 +23,6 @@ def _value(value: object) -> str:
     return value
 
 
-def _few(labels: dict[str, str]) -> dict[str, str]:
-    if len(labels) > MOST_LABELS:
-        raise ValueError(f"expected at most {MOST_LABELS} labels")
-    return labels
-
-
 Name = Annotated[str, BeforeValidator(_name)]
 Value = Annotated[str, BeforeValidator(_value)]
-HostLabels = Annotated[dict[Name, Value], AfterValidator(_few)]
+HostLabels = Annotated[dict[Name, Value], few(MOST_LABELS, "labels")]

@@ -135,6 +135,12 @@ class HttpOptions(TlsOptions):
             raise hidden("expected either a token or a header Authorization")
         return token
 
+    @field_validator("url", check_fields=False)  # where these are the options of one url
+    @classmethod
+    def _one_login(cls, url: str, info: ValidationInfo) -> str:
+        one_login(url, info.data.get("token"), info.data.get("headers", ()))
+        return url
+
 
 def one_login(url: str, token: str | None, headers: Iterable[str]) -> None:
     """Raise an error when both the url and the options have a login."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sockbpf.settings.addresses import base_url
-from sockbpf.settings.fields import duration, none_or_a_second
+from sockbpf.settings.fields import duration, few, none_or_a_second
 from sockbpf.settings.http import HttpOptions
 
 MOST_ATTRIBUTES = 32
@@ -32,12 +32,6 @@ def _attribute_value(value: object) -> str:
     return value
 
 
-def _few(attributes: dict[str, str]) -> dict[str, str]:
-    if len(attributes) > MOST_ATTRIBUTES:
-        raise ValueError(f"expected at most {MOST_ATTRIBUTES} attributes")
-    return attributes
-
-
 AttributeName = Annotated[str, BeforeValidator(_attribute_name)]
 AttributeValue = Annotated[str, BeforeValidator(_attribute_value)]
 
@@ -48,6 +42,8 @@ class OtlpOptions(HttpOptions):
     `metrics` is the seconds from one sending of the metrics to the next; 0: they are not sent.
     """
 
-    resource: Annotated[dict[AttributeName, AttributeValue], AfterValidator(_few)] = Field(default={})
+    resource: Annotated[dict[AttributeName, AttributeValue], few(MOST_ATTRIBUTES, "attributes")] = Field(
+        default={}
+    )
     compression: Literal["gzip", "none"] = "gzip"
     metrics: Annotated[float, duration("0s"), AfterValidator(none_or_a_second)] = 0.0

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 GATHERED = {"async_insert": 1, "wait_for_async_insert": 1}
 """Have the server gather what several stores insert at the same time, and answer once it is in the tables."""
+NAMES, TYPES = zip(*columns_of_incoming(), strict=True)
 MOST_ASKED = 1000
 """Alerts of one query: the length of a query is bounded."""
 STORES = 256
@@ -77,10 +78,9 @@ def insert_incoming(connection: Connection, entries: Sequence[Entry], arrived_s:
             are_new.append(entry.key is None or entry.key not in known)
             n = new_n if entry.key is None else known.setdefault(entry.key, new_n)
             rows.append(_row(entry, n, arrived_s))
-        names, types = zip(*columns_of_incoming(), strict=True)
         values = list(zip(*rows, strict=True))
         client.insert(
-            INCOMING, values, names, column_type_names=types, column_oriented=True, settings=GATHERED
+            INCOMING, values, NAMES, column_type_names=TYPES, column_oriented=True, settings=GATHERED
         )
     except Error as error:
         raise OperationalError("insert", None, error) from None
