@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, select, text
 
 from sockbpf.process import life
-from sockbpf.store.data.clickhouse_upkeep import delete_older, forget_closed, keep_for
-from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.partitions import drop_partitions, make_partitions
 from sockbpf.store.data.room import SLICE, delete_entries, delete_episodes
@@ -57,22 +55,6 @@ BY_ARRIVAL = Age(ARRIVED, HEARD, HOST.c.heard)
 """So an alert that was delivered late, or comes from a host with a wrong clock, is kept as long as any other."""
 
 
-def delete_before(
-    writer: Writer, before_s: float, until_s: float = math.inf, *, age: Age = BY_THEIR_OWN_TIME
-) -> tuple[int, bool]:
-    """Delete what is older than `before_s`, Unix time; return how many entries, and whether that was all.
-
-    It gives up at `until_s` of the monotonic clock. Raise BusyError.
-    """
-    deleted = writer.call(lambda connection: _drop(connection, before_s, age)).result()
-    while time.monotonic() < until_s:
-        entries, others = writer.call(lambda connection: _slice(connection, before_s, age)).result()
-        deleted += entries
-        if not entries and not others:
-            return deleted, True
-    return deleted, False
-
-
 def delete_heartbeats(writer: Writer, before_s: float) -> int:
     """Delete the heartbeats that came before this, Unix time; return how many. Raise BusyError."""
     old = select(ENTRY.c.n, ENTRY.c.at).where(text(HEARTBEATS), before_s > ARRIVED).order_by(ARRIVED)
@@ -85,8 +67,6 @@ def delete_heartbeats(writer: Writer, before_s: float) -> int:
 
 def _drop(connection: Connection, before_s: float, age: Age) -> int:
     """Delete what can be deleted at once."""
-    if is_clickhouse(connection):
-        return delete_older(connection, before_s)
     dropped = drop_partitions(connection, before_s, age.entry)
     make_partitions(connection, time.time())
     return dropped
@@ -94,8 +74,6 @@ def _drop(connection: Connection, before_s: float, age: Age) -> int:
 
 def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]:
     """Delete some of the oldest; return how many entries, and how many episodes and hosts."""
-    if is_clickhouse(connection):
-        return 0, 0
     oldest = select(ENTRY.c.n, ENTRY.c.at).where(age.entry < before_s).order_by(age.entry).limit(SLICE)
     entries = delete_entries(connection, oldest)
     quiet = connection.execute(select(EPISODE).where(age.episode < before_s).limit(SLICE)).mappings().all()
@@ -135,6 +113,22 @@ class Upkeep:
     def stop(self) -> None:
         self._ended.set()
         self._woken.set()
+
+    def delete_before(self, before_s: float, until_s: float) -> tuple[int, bool]:
+        """Delete what is of before `before_s`, Unix time; return how many entries, and whether that was all.
+
+        It gives up at `until_s` of the monotonic clock. Raise BusyError.
+        """
+        return self._delete_by(BY_THEIR_OWN_TIME, before_s, until_s)
+
+    def _delete_by(self, age: Age, before_s: float, until_s: float) -> tuple[int, bool]:
+        deleted = self._writer.call(lambda connection: _drop(connection, before_s, age)).result()
+        while time.monotonic() < until_s:
+            entries, others = self._writer.call(lambda connection: _slice(connection, before_s, age)).result()
+            deleted += entries
+            if not entries and not others:
+                return deleted, True
+        return deleted, False
 
     def _run(self, pulse: life.Pulse) -> None:
         next_s = time.monotonic() + FIRST_S
@@ -177,16 +171,10 @@ class Upkeep:
             pass
 
     def _delete(self) -> None:
-        if self._database.is_clickhouse:
-            self._writer.call(lambda connection: keep_for(connection, self._keep_s, HEARTBEATS_S)).result()
-            self._writer.call(
-                lambda connection: forget_closed(connection, time.time(), self._keep_s)
-            ).result()
-            return
         self._writer.call(lambda connection: make_partitions(connection, time.time())).result()
         self.deleted += delete_heartbeats(self._writer, time.time() - HEARTBEATS_S)
         if self._keep_s:
-            deleted, _ = delete_before(self._writer, time.time() - self._keep_s, age=BY_ARRIVAL)
+            deleted, _ = self._delete_by(BY_ARRIVAL, time.time() - self._keep_s, math.inf)
             self.deleted += deleted
             if deleted:
                 self._writer.call(prune).result()

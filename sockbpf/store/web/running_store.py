@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from sockbpf.store.data.clickhouse_retention import ClickHouseUpkeep
 from sockbpf.store.data.clickhouse_rows import settled
 from sockbpf.store.data.engine import bound
 from sockbpf.store.data.faults import described, is_damage
@@ -54,7 +55,8 @@ class RunningStore:
         self.crowd = crowd
         self.feed: Feed | None = None
         self.writer = Writer(database, self._kick)
-        self.upkeep = Upkeep(database, self.writer, keep_s)
+        upkeep = ClickHouseUpkeep if database.is_clickhouse else Upkeep
+        self.upkeep = upkeep(database, self.writer, keep_s)
         self.known = KnownRows()
         self.altered = 0
         """Rows that were not as they were written, and were deleted."""

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from sockbpf.settings.fields import DURATIONS, quantity
 from sockbpf.store.data.filters import cursor, parse
 from sockbpf.store.data.lanes import Lane
-from sockbpf.store.data.retention import delete_before
 from sockbpf.store.data.search import find
 from sockbpf.store.data.values import read_time
 from sockbpf.store.data.writing import BusyError
@@ -57,7 +56,7 @@ async def _delete(store: RunningStore, request: Request) -> Response:
         raise Problem(422, "expected either before, a time, or older_than, such as 30d")
     try:
         deleted, is_all = await asyncio.to_thread(
-            delete_before, store.writer, _before(by_name), time.monotonic() + DELETING_S
+            store.upkeep.delete_before, _before(by_name), time.monotonic() + DELETING_S
         )
     except BusyError:
         raise busy() from None

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Has ClickHouse delete what is too old: it does so itself, when it merges."""
+
+from __future__ import annotations
+
+import time
+
+from sockbpf.store.data.clickhouse_upkeep import delete_older, forget_closed, keep_for
+from sockbpf.store.data.retention import HEARTBEATS_S, Upkeep
+
+
+class ClickHouseUpkeep(Upkeep):
+    """What it is asked for is deleted by statements; what is deleted when it merges is not counted."""
+
+    def delete_before(self, before_s: float, until_s: float) -> tuple[int, bool]:  # noqa: ARG002
+        """Delete what has an own time before this, in one go, however long that takes."""
+        return self._writer.call(lambda connection: delete_older(connection, before_s)).result(), True
+
+    def _delete(self) -> None:
+        self._writer.call(lambda connection: keep_for(connection, self._keep_s, HEARTBEATS_S)).result()
+        self._writer.call(lambda connection: forget_closed(connection, time.time(), self._keep_s)).result()
