@@ -25,7 +25,8 @@ from sockbpf.store.data.hosts import tell_hosts
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from tests.store.browsing import FLAGS
-from tests.store.serving import Store, new_database, postgresql, told
+from tests.store.servers import new_database, postgresql
+from tests.store.serving import Store, told
 from tests.store.talking import memory_mib
 
 HOSTS, OPEN, WAITING, SILENT, BLIND = 100_000, 10_000, 4000, 500, 2000

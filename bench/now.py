@@ -25,7 +25,8 @@ from sockbpf.store.data.entry import Entry, alert_entry
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import ENTRY, EPISODE, HOST, PAIR
-from tests.store.serving import Store, new_database, postgresql, told
+from tests.store.servers import new_database, postgresql
+from tests.store.serving import Store, told
 
 OPEN = 1000
 """Hosts that tell heartbeats, each with one queue that is over."""

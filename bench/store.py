@@ -26,7 +26,8 @@ from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import EDITION, ENTRY
-from tests.store.serving import Store, new_database, postgresql, start_store
+from tests.store.servers import new_database, postgresql
+from tests.store.serving import Store, start_store
 from tests.store.talking import memory_mib
 
 CONNECTIONS = 64

@@ -20,7 +20,8 @@ from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.schema import ENTRY, EPISODE
 from sockbpf.store.data.timeline_tables import SERIES, STATE, TIMELINE
-from tests.store.serving import Store, new_database, postgresql
+from tests.store.servers import new_database, postgresql
+from tests.store.serving import Store
 
 ASKED = 100
 GOAL_MS = 50.0

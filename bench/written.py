@@ -24,7 +24,8 @@ import requests
 from bench.figure import Figure
 from bench.resident import cpu_s
 from bench.told import Fields, episode, of_monitor
-from tests.store.serving import TOKEN, Store, new_database, postgresql, start_store
+from tests.store.servers import new_database, postgresql
+from tests.store.serving import TOKEN, Store, start_store
 from tests.store.talking import memory_mib
 
 BATCH = 1000

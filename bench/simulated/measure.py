@@ -16,7 +16,7 @@ from bench.simulated.outcome import Outcome, outcome
 from bench.simulated.protocols import BATCHES, GET, OTLP, Protocol
 from bench.simulated.receivers import Receiver, collecting, store_on
 from bench.simulated.scenes import AWAY_S, BACK_S, PARTITION, QUIET, SCENES, Scene
-from tests.store.serving import new_database, postgresql
+from tests.store.servers import new_database, postgresql
 
 HOSTS, CUT_HOSTS = 5000, 10_000
 QUICK_HOSTS = 60

@@ -27,7 +27,7 @@ from tests.live.zabbix.api import Api
 from tests.live.zabbix.packages import command, unpacked
 from tests.live.zabbix.server import Server, said_by_agent2, start_agent, start_server
 from tests.live.zabbix.templates import AGENT, TRAPPER, names_in
-from tests.store.serving import new_database, postgresql
+from tests.store.servers import new_database, postgresql
 from tests.vm.packages import PackagesError
 
 GIVEN = Path(__file__).parents[2] / "zabbix"

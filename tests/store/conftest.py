@@ -13,10 +13,12 @@ import pytest
 import trustme
 
 from tests.live.turns import today
+from tests.store.altering import empty
 from tests.store.both import folder, start_both
 from tests.store.browsing import browser, open_page
 from tests.store.guarded import authority, locked, plain, trusted
-from tests.store.serving import TOKEN, Store, clickhouse, empty, new_database, postgresql, start_store
+from tests.store.servers import clickhouse, new_database, postgresql
+from tests.store.serving import TOKEN, Store, start_store
 
 __all__ = ["authority", "browser", "folder", "locked", "open_page", "plain", "start_both", "trusted"]
 

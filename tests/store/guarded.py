@@ -12,7 +12,8 @@ import pytest
 import requests
 import trustme
 
-from tests.store.serving import Store, empty, start_store
+from tests.store.altering import empty
+from tests.store.serving import Store, start_store
 
 TOKEN = "correct-horse-battery-staple"
 MAX_BODY = 50_000

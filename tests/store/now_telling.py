@@ -11,7 +11,8 @@ import requests
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import is_clickhouse, open_engine
 from sockbpf.store.data.schema import HOST
-from tests.store.serving import Store, database_of_store, make_host_older, tell, told
+from tests.store.altering import make_host_older
+from tests.store.serving import Store, database_of_store, tell, told
 
 NOW_S = time.time() // 1
 ABOUT = {

@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from tests.live.waiting import until
+from tests.store.altering import make_older
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, find, make_older, post, start_store, tell, told
+from tests.store.serving import Store, find, post, start_store, tell, told
 
 
 def test_what_is_older_is_deleted_with_its_episodes(erasable: Store) -> None:

@@ -34,7 +34,8 @@ from tests.live.ports import free_port
 from tests.live.waiting import until
 from tests.store.asking import everything
 from tests.store.conftest import StartStore
-from tests.store.serving import new_database, start_clickhouse, told
+from tests.store.servers import new_database, start_clickhouse
+from tests.store.serving import told
 
 SEED = 20_261_130
 SENDERS = 2

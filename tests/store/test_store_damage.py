@@ -25,10 +25,11 @@ from sqlalchemy import text
 from sockbpf.settings.store import StoreSettings as Settings
 from sockbpf.store.data.engine import open_engine
 from tests.live.waiting import until
+from tests.store.altering import first_edition
 from tests.store.asking import pages
 from tests.store.conftest import StartStore
 from tests.store.damaging import ALERTS, NAME, POSTS, damage, everything, settled, write_all
-from tests.store.serving import first_edition, start_store, tell, told
+from tests.store.serving import start_store, tell, told
 
 SEED = 4_711
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = :n and pid != pg_backend_pid()"

@@ -21,9 +21,10 @@ from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.partitions import make_partitions
 from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, EPISODE
 from tests.live.waiting import until
+from tests.store.altering import first_edition, make_older
 from tests.store.asking import Object, delete, get, is_problem, post
 from tests.store.conftest import StartStore
-from tests.store.serving import TOKEN, Store, first_edition, make_older, told
+from tests.store.serving import TOKEN, Store, told
 
 DAY_S = 86400
 

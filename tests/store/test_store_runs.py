@@ -13,18 +13,10 @@ from sqlalchemy import text
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import is_clickhouse, open_engine
 from sockbpf.store.data.schema import EDITION, HOST
+from tests.store.altering import make_host_older, make_older, third_edition
 from tests.store.asking import delete, get
 from tests.store.conftest import StartStore
-from tests.store.serving import (
-    Store,
-    database_of_store,
-    find,
-    make_host_older,
-    make_older,
-    tell,
-    third_edition,
-    told,
-)
+from tests.store.serving import Store, database_of_store, find, tell, told
 
 NOW_S = time.time() // 1
 

@@ -24,8 +24,8 @@ from sockbpf.store.data.repair import repair
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import EPISODE, HOST
 from sockbpf.store.data.search import AlteredError, find_episodes
+from tests.store.altering import empty_tables
 from tests.store.now_model import Alert, changes, is_of_episode, states
-from tests.store.serving import empty_tables
 
 NOW_S = 20
 EVENTS = ("exceeded", "ongoing", "ongoing", "cleared", "started", "started", "stopped", "heartbeat")

@@ -15,9 +15,10 @@ import psycopg
 import requests
 
 from tests.live.waiting import until
+from tests.store.altering import empty
 from tests.store.asking import is_problem, post
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, empty, told
+from tests.store.serving import Store, told
 from tests.store.talking import Talk, as_user
 
 MOST_LISTENERS, SHARE = 50, 10

@@ -16,7 +16,8 @@ from sockbpf.store.data.engine import open_engine
 from tests.live.waiting import until
 from tests.store.asking import delete, get, is_problem
 from tests.store.conftest import StartStore
-from tests.store.serving import TOKEN, Store, engine_url, find, new_database, tell, told
+from tests.store.servers import new_database
+from tests.store.serving import TOKEN, Store, engine_url, find, tell, told
 from tests.store.timeline_model import differences
 
 SEED = 20_261_129

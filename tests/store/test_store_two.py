@@ -22,7 +22,8 @@ from tests.live.monitoring import launch
 from tests.live.waiting import until
 from tests.store.asking import everything
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, new_database
+from tests.store.servers import new_database
+from tests.store.serving import Store
 
 SOCKETS = 1_009
 ROUNDS = 3

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import requests
 
+from tests.store.altering import third_edition
 from tests.store.asking import get, is_problem, post
 from tests.store.conftest import StartStore
-from tests.store.serving import Store, find, tell, third_edition, told
+from tests.store.serving import Store, find, tell, told
 
 WHY = {"cause": "reader-stopped", "confidence": "high", "reason": "nginx (pid 4711) is stopped"}
 WHOSE = {"unit": "nginx.service", "container": "0123456789ab", "user": "www-data"}
