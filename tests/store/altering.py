@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What nobody who only asks a store can do to its database: empty it, have rows be older, or all of another edition."""
+"""What nobody can do who only asks a store: empty its database, make rows older, or all of it of another edition."""
 
 from __future__ import annotations
 
