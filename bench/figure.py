@@ -3,8 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import pytest
+
+LIMIT_S = 300
+"""What takes longer hangs: one figure, or a few that are measured together."""
+WHY_CHARACTERS = 300
+"""So much is shown of why a measurement failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,25 @@ class Figure:
         """The figure over its rival's, None without a rival or if its figure is 0."""
         rival = median(self.rival_values) if self.rival_values else 0
         return self.median / rival if rival else None
+
+
+def attempted(what: str, measure: Callable[[], list[Figure]], limit_s: float = LIMIT_S) -> list[Figure]:
+    """Return what is measured, or, if that fails or hangs, a figure without a value that says why."""
+
+    def too_long(*_: object) -> None:
+        raise TimeoutError(f"not done within {limit_s:g} s")
+
+    begun_s, usual = time.monotonic(), signal.signal(signal.SIGALRM, too_long)
+    rest_s, _ = signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        return measure()
+    except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001  whatever it is, the others are measured
+        why = " ".join(f"{type(error).__name__}: {error}".replace("|", "/").split())
+        return [Figure(what, "", (), note=f"failed: {why[:WHY_CHARACTERS]}")]
+    finally:
+        signal.signal(signal.SIGALRM, usual)
+        signal.setitimer(signal.ITIMER_REAL, rest_s)
+        print(f"{time.monotonic() - begun_s:6.1f} s: {what}", file=sys.stderr, flush=True)
 
 
 def median(values: Sequence[float]) -> float:

@@ -3,57 +3,80 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.figure import Figure, percentile
+from bench.databases import databases
+from bench.figure import Figure, attempted, percentile
 from bench.simulated.outcome import Outcome, outcome
 from bench.simulated.protocols import BATCHES, GET, OTLP, Protocol
 from bench.simulated.receivers import Receiver, collecting, store_on
-from bench.simulated.scenes import AWAY_S, BACK_S, PARTITION, QUIET, SCENES, Scene
-from tests.store.servers import new_database, postgresql
+from bench.simulated.scenes import AWAY_S, BACK_S, FLAPPING_QUEUES, PARTITION, QUIET, RESTART, STORM, Scene
 
 HOSTS, CUT_HOSTS = 5000, 10_000
-QUICK_HOSTS = 60
-QUICK_SECONDS = 0.7
-"""Real ones of each scene."""
-LADDER = (12_500, 25_000, 50_000, 75_000, 100_000, 150_000, 200_000)
-QUICK_LADDER = (100,)
-STEP_S, QUICK_STEP_S = 8.0, 0.5
+LADDER = (1000, 3000, 6000, 10_000, 15_000, 20_000, 30_000, 50_000, 75_000, 100_000)
+"""Numbers of hosts of a fleet that is looked for."""
+STEP_S = 6.0
 BENT_S = 1.0
 """A fleet is too large if of 100 heartbeats one is answered later than this."""
 MEMORY_MIB = 300.0
 
-Start = Callable[[], AbstractContextManager[Receiver]]
-"""Starts a receiver that has nothing yet."""
+QUICK_HOSTS, QUICK_LADDER = 60, (100,)
+QUICK_SECONDS = 0.5
+"""Real ones of each scene."""
 
 
-def pairs(stack: ExitStack) -> Iterator[tuple[Protocol, str, Start]]:
-    """Yield each protocol with each receiver that speaks it, its name and how it is started."""
+@dataclass(frozen=True)
+class Pair:
+    """A protocol and a receiver that speaks it."""
+
+    protocol: Protocol
+    to: str
+    start: Callable[[], AbstractContextManager[Receiver]]
+    """Starts a receiver that has nothing yet."""
+
+    def __str__(self) -> str:
+        return f"{self.protocol.name} to {self.to}"
+
+
+QUICK = {"GET to SQLite": QUIET, "batches to PostgreSQL": RESTART, "batches to ClickHouse": FLAPPING_QUEUES}
+QUICK |= {"OTLP to Rotel": STORM}
+"""What is played quickly; the partition is in a test of its own."""
+
+
+def pairs(stack: ExitStack) -> Iterator[Pair]:
+    """Yield each protocol with each receiver that speaks it."""
     folder = Path(stack.enter_context(TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp"))))
-    server = stack.enter_context(postgresql())
     numbers = count()
+    for name, made in stack.enter_context(databases(folder)).items():
 
-    def sqlite() -> AbstractContextManager[Receiver]:
-        number = next(numbers)
-        return store_on("SQLite", f"sqlite:///{folder}/{number}/alerts.sqlite", folder / str(number))
+        def start(name: str = name, made: Callable[[], str] = made) -> AbstractContextManager[Receiver]:
+            return store_on(name, made(), folder / f"store{next(numbers)}")
 
-    def on_postgresql() -> AbstractContextManager[Receiver]:
-        return store_on("PostgreSQL", new_database(server), folder / str(next(numbers)))
-
-    for protocol in (GET, BATCHES):
-        yield protocol, "SQLite", sqlite
-        yield protocol, "PostgreSQL", on_postgresql
-    yield OTLP, "Rotel", lambda: collecting(folder / str(next(numbers)))
+        for protocol in (GET, BATCHES):
+            yield Pair(protocol, name, start)
+    yield Pair(OTLP, "Rotel", lambda: collecting(folder / f"collector{next(numbers)}"))
 
 
-def figures_of(scene: Scene, hosts: int, protocol: Protocol, to: str, of: Outcome) -> Iterator[Figure]:
-    """Yield what a scene shows."""
+def play(scene: Scene, hosts: int, pair: Pair) -> list[Figure]:
+    """Return what a scene shows, played against a receiver of its own."""
+    with pair.start() as receiver:
+        of = outcome(scene, hosts, pair.protocol, receiver)
+    name = f"{scene.name}, {hosts} hosts, {pair}"
+    figures = [_lag(name, of)]
+    if scene.name == PARTITION.name:
+        figures.append(_caught_up(name, of))
+    return figures
+
+
+def _lag(name: str, of: Outcome) -> Figure:
     tally = of.tally
     lags_s = tally.lags_s or tally.beat_lags_s
     told = tally.answered or 1
@@ -66,8 +89,8 @@ def figures_of(scene: Scene, hosts: int, protocol: Protocol, to: str, of: Outcom
         f"{tally.sent / told:.0f} sent, {tally.received / told:.0f} received{room}; "
         f"{of.memory_mib:.0f} MiB, {_loads(of)}"
     )
-    yield Figure(
-        f"{scene.name}, {hosts} hosts, {protocol.name} to {to}: from an alert to its answer, p99",
+    return Figure(
+        f"{name}: from an alert to its answer, p99",
         "s",
         (percentile(lags_s, 0.99),),
         goal="none lost, in order",
@@ -77,70 +100,79 @@ def figures_of(scene: Scene, hosts: int, protocol: Protocol, to: str, of: Outcom
 
 
 def _loads(of: Outcome) -> str:
-    """Return what is at its limit: the receiver, or what simulates the hosts."""
+    """Return what each takes, and what is at its limit: the receiver, what is behind it, or the simulated hosts."""
+    each_us = 1e6 / (of.tally.answered or 1)
     return (
-        f"{100 * of.cpu_s / of.took_s:.0f} % of a core, the simulation {100 * of.own_cpu_s / of.took_s:.0f} % "
-        f"and {percentile(of.tally.late_s, 0.99):.2g} s late"
+        f"{100 * of.cpu_s / of.took_s:.0f} % of a core ({each_us * of.cpu_s:.0f} µs each), behind it "
+        f"{100 * of.behind_cpu_s / of.took_s:.0f} % ({each_us * of.behind_cpu_s:.0f} µs), the simulation "
+        f"{100 * of.own_cpu_s / of.took_s:.0f} % and {percentile(of.tally.late_s, 0.99):.2g} s late"
     )
 
 
-def partition(hosts: int, protocol: Protocol, to: str, of: Outcome) -> Iterator[Figure]:
-    """Yield what a partition shows: how long after its end the last alert is answered."""
+def _caught_up(name: str, of: Outcome) -> Figure:
+    """Return how long after the end of a partition the last alert is answered."""
     late_s = max(0.0, of.tally.caught_up_s(of.clock.ends_s - BACK_S))
-    within = of.is_right and late_s <= AWAY_S and of.memory_mib < MEMORY_MIB
-    yield Figure(
-        f"{PARTITION.name}, {hosts} hosts, {protocol.name} to {to}: all that was owed is there, after its end",
+    return Figure(
+        f"{name}: all that was owed is there, after its end",
         "s",
         (late_s,),
         goal=f"at most {AWAY_S:g} s, none lost, in order, below {MEMORY_MIB:g} MiB",
-        met=within,
+        met=of.is_right and late_s <= AWAY_S and of.memory_mib < MEMORY_MIB,
         note=f"a host owed {of.tally.most_owed} at most; {of.tally.unsent_beats} heartbeats not sent meanwhile",
     )
 
 
-def bend(protocol: Protocol, to: str, start: Start, ladder: tuple[int, ...], seconds: float) -> Figure:
-    """Return how large a quiet fleet may be, in the time that it really takes."""
-    held, steps = 0, []
-    for hosts in ladder:
-        with start() as receiver:
-            of = outcome(replace(QUIET, seconds=seconds, factor=1.0), hosts, protocol, receiver)
-        lag_s = percentile(of.tally.beat_lags_s, 0.99)
-        steps.append(
-            f"{hosts}: {of.tally.answered / of.took_s:.0f} a second, {1000 * lag_s:.0f} ms, {_loads(of)}"
+def bend(pair: Pair, ladder: tuple[int, ...], seconds: float) -> list[Figure]:
+    """Return how large a quiet fleet may be, in the time that it really takes: by halves of a ladder."""
+    step = replace(QUIET, seconds=seconds, factor=1.0, drain_s=seconds)
+    low, high = 0, len(ladder)
+    steps: dict[int, str] = {}
+    while low < high:
+        middle = (low + high) // 2
+        hosts = ladder[middle]
+        with pair.start() as receiver:
+            of = outcome(step, hosts, pair.protocol, receiver)
+        lag_s = percentile(of.tally.beat_lags_s, 0.99) if of.tally.beat_lags_s else math.inf
+        steps[hosts] = f"{of.tally.answered / of.took_s:.0f} a second, {1000 * lag_s:.0f} ms, {_loads(of)}"
+        if lag_s <= BENT_S and of.is_right:
+            low = middle + 1
+        else:
+            high = middle
+    return [
+        Figure(
+            f"hosts with a heartbeat each 30 s, {pair}: the most for which 99 of 100 are answered in {BENT_S:g} s",
+            "hosts",
+            (ladder[low - 1] if low else 0,),
+            note="; ".join(f"{hosts}: {steps[hosts]}" for hosts in sorted(steps)),
         )
-        if lag_s > BENT_S or not of.is_right:
-            break
-        held = hosts
-    return Figure(
-        f"hosts with a heartbeat each 30 s, {protocol.name} to {to}: the most for which 99 of 100 are answered in "
-        f"{BENT_S:g} s",
-        "hosts",
-        (held,),
-        note="; ".join(steps),
+    ]
+
+
+def _measured(pair: Pair) -> list[Figure]:
+    figures: list[Figure] = []
+    for scene in (QUIET, FLAPPING_QUEUES, STORM, RESTART, PARTITION):
+        hosts = CUT_HOSTS if scene is PARTITION else HOSTS
+        figures += attempted(f"{scene.name}, {hosts} hosts, {pair}", partial(play, scene, hosts, pair))
+    return figures + attempted(
+        f"hosts with a heartbeat each 30 s, {pair}", partial(bend, pair, LADDER, STEP_S)
     )
 
 
-def measure(*, quick: bool) -> list[Figure]:
-    """Return the figures of all scenes, of a partition, and where it bends.
+def _quickly(pair: Pair) -> list[Figure]:
+    scene = QUICK.get(str(pair))
+    if not scene:
+        return []
+    played = replace(scene, factor=scene.seconds / QUICK_SECONDS)
+    figures = attempted(f"{scene.name}, {pair}", partial(play, played, QUICK_HOSTS, pair))
+    return figures + (bend(pair, QUICK_LADDER, QUICK_SECONDS) if scene is QUIET else [])
 
-    Quick ones are not to be believed, and each pair of protocol and receiver plays one scene only.
-    """
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Return the figures of all scenes, and where it bends; quick ones, of a few pairs, are not to be believed."""
     figures: list[Figure] = []
-    scenes = (*SCENES, PARTITION)
     with ExitStack() as stack:
-        for place, (protocol, to, start) in enumerate(pairs(stack)):
-            for scene in (scenes[place % len(scenes)],) if quick else scenes:
-                hosts = QUICK_HOSTS if quick else CUT_HOSTS if scene is PARTITION else HOSTS
-                played = replace(scene, factor=scene.seconds / QUICK_SECONDS) if quick else scene
-                with start() as receiver:
-                    of = outcome(played, hosts, protocol, receiver)
-                figures += figures_of(scene, hosts, protocol, to, of)
-                if scene is PARTITION:
-                    figures += partition(hosts, protocol, to, of)
-            if not quick:
-                figures.append(bend(protocol, to, start, LADDER, STEP_S))
-            elif not place:
-                figures.append(bend(protocol, to, start, QUICK_LADDER, QUICK_STEP_S))
+        for pair in pairs(stack):
+            figures += _quickly(pair) if quick else _measured(pair)
     return sorted(figures, key=_scene_of)
 
 

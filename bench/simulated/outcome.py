@@ -31,6 +31,8 @@ class Outcome:
     memory_mib: float
     """The most that the receiver had."""
     cpu_s: float
+    behind_cpu_s: float
+    """Of the server behind the receiver."""
     own_cpu_s: float
     database_bytes: float | None
     """None if it has no database."""
@@ -46,10 +48,11 @@ class Outcome:
 
 def outcome(scene: Scene, hosts: int, protocol: Protocol, to: Receiver) -> Outcome:
     """Play a scene, then ask the receiver what it has: nothing else may have told it anything."""
-    size, used_s, own_s, begun_s = to.size(), cpu_s(to.pid), time.process_time(), time.monotonic()
+    size, used_s, behind_s = to.size(), cpu_s(to.pid), to.behind_cpu_s()
+    own_s, begun_s = time.process_time(), time.monotonic()
     tally, clock = asyncio.run(play(scene, hosts, to.url, protocol))
     took_s, own_s = time.monotonic() - begun_s, time.process_time() - own_s
-    used_s, memory_mib = cpu_s(to.pid) - used_s, peak_mib(to.pid)
+    used_s, behind_s, memory_mib = cpu_s(to.pid) - used_s, to.behind_cpu_s() - behind_s, peak_mib(to.pid)
     grown = None if size is None else (to.size() or 0.0) - size
     kept = Counter(to.kept(len(tally.told - tally.owed)))
     return Outcome(
@@ -60,6 +63,7 @@ def outcome(scene: Scene, hosts: int, protocol: Protocol, to: Receiver) -> Outco
         twice=sum(number > 1 for number in kept.values()),
         memory_mib=memory_mib,
         cpu_s=used_s,
+        behind_cpu_s=behind_s,
         own_cpu_s=own_s,
         database_bytes=grown,
     )

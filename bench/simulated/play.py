@@ -14,9 +14,6 @@ from bench.simulated.protocols import Protocol
 from bench.simulated.scenes import Monitor, Scene
 from bench.simulated.tally import Tally
 
-DRAIN_S = 120.0
-"""Real seconds after a scene in which what is owed may still arrive."""
-
 
 async def play(scene: Scene, hosts: int, url: str, protocol: Protocol) -> tuple[Tally, Clock]:
     """Play a scene, and go on until nothing is owed."""
@@ -38,7 +35,7 @@ async def play(scene: Scene, hosts: int, url: str, protocol: Protocol) -> tuple[
     try:
         for task in asyncio.as_completed(telling):
             await task
-        ends_s = time.monotonic() + DRAIN_S
+        ends_s = time.monotonic() + scene.drain_s
         # an event of each host would cost more
         while any(host.owes for host in made) and time.monotonic() < ends_s:  # noqa: ASYNC110
             await asyncio.sleep(0.1)

@@ -11,22 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from sqlalchemy import text
 
+from bench.databases import listening, server_cpu_s, size, tree_cpu_s
 from bench.simulated.tally import Identity, identity
 from sockbpf.record.alert import EVENTS, HEARTBEAT, OF_RUN
-from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.filters import MOST_ROWS
 from tests.live.collectors import LOGS, attributes, broker, collector, records
 from tests.live.waiting import until
-from tests.store.serving import Store, database_of_store, start_store
+from tests.store.serving import Store, start_store
 
 ANSWER_S = 60.0
-SIZES = {
-    "sqlite": "select page_count * page_size from pragma_page_count(), pragma_page_size()",
-    "postgresql": "select pg_database_size(current_database())",
-}
-"""Asks a database how many bytes it has."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,8 @@ class Receiver:
     """Yields all alerts that it has, but heartbeats, each as often as it has it; it waits until there are so many."""
     size: Callable[[], float | None]
     """Returns the bytes of its database, None if it has none."""
+    behind_cpu_s: Callable[[], float]
+    """Returns the CPU seconds of the server to which it hands on: of its database, of a broker."""
 
 
 @contextmanager
@@ -47,7 +43,14 @@ def store_on(name: str, database: str, folder: Path) -> Iterator[Receiver]:
     """Run a store on a database of its own."""
     store = start_store(folder, database)
     try:
-        yield Receiver(name, store.url, store.process.pid, lambda _: _kept(store), lambda: _size(store))
+        yield Receiver(
+            name,
+            store.url,
+            store.process.pid,
+            kept=lambda _: _kept(store),
+            size=lambda: size(database),
+            behind_cpu_s=lambda: server_cpu_s(database),
+        )
     finally:
         store.stop()
 
@@ -60,15 +63,6 @@ def _kept(store: Store) -> Iterator[Identity]:
             assert answer.status_code == 200, answer.text
             yield from map(identity, answer.json())
             path = answer.links.get("next", {}).get("url")
-
-
-def _size(store: Store) -> float:
-    engine = open_engine(database_of_store(store), connections=1)
-    try:
-        with engine.connect() as connection:
-            return float(connection.execute(text(SIZES[engine.dialect.name])).scalar_one())
-    finally:
-        engine.dispose()
 
 
 @contextmanager
@@ -91,7 +85,15 @@ def collecting(folder: Path) -> Iterator[Receiver]:
             until(all_are_there, lambda: f"{number} are in the topic, not {len(found)}", ANSWER_S)
             yield from found
 
-        yield Receiver("Rotel", rotel.url, rotel.processes[-1].pid, kept, lambda: None)
+        behind = listening(to.port)
+        yield Receiver(
+            "Rotel",
+            rotel.url,
+            rotel.processes[-1].pid,
+            kept,
+            size=lambda: None,
+            behind_cpu_s=lambda: tree_cpu_s(behind),
+        )
 
 
 def _is_beat(record: dict[str, Any]) -> bool:

@@ -26,7 +26,7 @@ STRUCK = 0.8
 DEAD = {"type": "SEND", "cause": "peer-not-answering", "remote_ip": "10.0.0.5", "remote_port": 5432}
 CUT = 0.5
 """Share of the hosts that a partition of the network cuts off."""
-CUT_AFTER_S, AWAY_S, BACK_S = 60.0, 600.0, 120.0
+CUT_AFTER_S, AWAY_S, BACK_S = 30.0, 600.0, 90.0
 """When the partition begins, how long it lasts, and how long the scene goes on then."""
 
 Away = tuple[float, float] | None
@@ -65,6 +65,8 @@ class Scene:
     """What a monitor tells, in the order of time."""
     away: Callable[[Monitor], Away] = field(default=lambda _: None)
     """From when to when it cannot reach the receiver."""
+    drain_s: float = 60.0
+    """Real seconds after it in which what is owed may still arrive."""
 
 
 def beats(of: Monitor, first_s: float, ends_s: float, run: str) -> Iterator[Telling]:
@@ -157,13 +159,10 @@ def restart(of: Monitor, chance: random.Random) -> Iterator[Telling]:
     yield from heapq.merge(before, after, runs, _episodes(of, chance), key=_at)
 
 
-QUIET = Scene("quiet", 120.0, 6.0, quiet)
+QUIET = Scene("quiet", 60.0, 6.0, quiet)
+FLAPPING_QUEUES = Scene("flapping", 60.0, 6.0, flapping)
+STORM = Scene("storm", 24.0, 1.0, storm)
+RESTART = Scene("all restart", 24.0, 1.0, restart)
 PARTITION = Scene(
-    f"a partition of {AWAY_S / 60:g} minutes", CUT_AFTER_S + AWAY_S + BACK_S, 5.0, quiet, cut_off
-)
-SCENES = (
-    QUIET,
-    Scene("flapping", 120.0, 6.0, flapping),
-    Scene("storm", 45.0, 1.0, storm),
-    Scene("all restart", 45.0, 1.0, restart),
+    f"a partition of {AWAY_S / 60:g} minutes", CUT_AFTER_S + AWAY_S + BACK_S, 10.0, quiet, cut_off
 )

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The databases that a store is measured on, each with what it takes: room, and the processor time of its server."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import text
+
+from bench.resident import TICKS, cpu_s
+from sockbpf.store.data.engine import open_engine
+from tests.store.servers import clickhouse, new_database, postgresql
+from tests.store.serving import engine_url
+
+SIZES = {
+    "sqlite": "select page_count * page_size from pragma_page_count(), pragma_page_size()",
+    "postgresql": "select pg_database_size(current_database())",
+    "clickhouse": "select sum(bytes_on_disk) from system.parts where active and database = currentDatabase()",
+}
+"""Asks a database how many bytes it has."""
+
+
+@contextmanager
+def databases(folder: Path) -> Iterator[dict[str, Callable[[], str]]]:
+    """Run the servers; yield by name what makes a new database of a kind and returns its URL."""
+    with ExitStack() as stack:
+        numbers = count()
+        yield {
+            "SQLite": lambda: f"sqlite:///{folder}/{next(numbers)}.sqlite",
+            "PostgreSQL": partial(new_database, stack.enter_context(postgresql())),
+            "ClickHouse": partial(new_database, stack.enter_context(clickhouse())),
+        }
+
+
+def size(database: str) -> float:
+    """Return the bytes of a database."""
+    engine = open_engine(engine_url(database), connections=1)
+    try:
+        with engine.connect() as connection:
+            return float(connection.execute(text(SIZES[engine.dialect.name.removesuffix("db")])).scalar_one())
+    finally:
+        engine.dispose()
+
+
+def server_cpu_s(database: str) -> float:
+    """Return the CPU seconds that the server of a database has used, with all its processes; 0 without a server."""
+    port = urlsplit(database).port
+    return tree_cpu_s(listening(port)) if port else 0.0
+
+
+def listening(port: int) -> int:
+    """Return the process that listens at a port."""
+    said = subprocess.run(["ss", "-Hltnp", f"sport = :{port}"], check=True, capture_output=True, text=True)
+    pids = [int(pid) for pid in re.findall(r"pid=(\d+)", said.stdout)]
+    return min(pids)
+
+
+def tree_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process, of its children and of those that have ended."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
+    return cpu_s(pid) + sum(map(cpu_s, map(int, children))) + sum(map(int, ended)) / TICKS
