@@ -29,6 +29,7 @@ from sockbpf.store.web.guard import Guard
 from sockbpf.store.web.metrics import StoreMetrics
 from sockbpf.store.web.page_files import page_routes
 from sockbpf.store.web.patience import ImpatientProtocol, impatient
+from sockbpf.store.web.reader import Reader
 from sockbpf.store.web.running_store import RunningStore
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def serve(
     os.umask(0o077)  # files that are made, also by SQLite, are the store's user's alone
     if settings.listen is None:
         raise StoreError("no address to listen on: store > listen is empty in the configuration")
+    is_alone = listener is None
     listener = listener or _listener(settings)
     context = _tls(settings)
     # All modules are imported and all files are read before root is given up: the code may lie in root's own folder.
@@ -91,6 +93,8 @@ def serve(
     app = _guarded(settings, make_app(store, StoreMetrics(store, counters, logs.dropped)))
     server = _Server(_server_config(app, impatient(settings.patience, crowd, context)), store.end_streams)
     _become(settings)
+    if is_alone and len(os.sched_getaffinity(0)) > 1:
+        store.reader = Reader()
     when_confined()
     life.begin(counters, (log.critical,))
     database.prepare(probe)

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -106,6 +107,12 @@ class Talk:
         except OSError:
             pass
         return True
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of the processes that this one has started."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def memory_mib(pid: int) -> float:

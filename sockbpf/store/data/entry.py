@@ -63,6 +63,8 @@ class Entry:
     """The number that it had in an older file; None if the database is to give it one."""
     arrived_s: float | None = None
     """Unix time of its arrival in an older file; None if it arrives now."""
+    digest: bytes | None = None
+    """That of its row, where it was made beforehand."""
 
 
 def alert_entry(fields: Mapping[str, str], *, is_trusted: bool = True) -> Entry:

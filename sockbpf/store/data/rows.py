@@ -84,9 +84,17 @@ def _numbers(connection: Connection, entries: Sequence[Entry]) -> list[int]:
     return [next(made) if entry.n is None else entry.n for entry in entries]
 
 
+def digest_of_entry(entry: Entry) -> bytes:
+    """Return the digest of an entry's row, whatever number it gets and whenever it arrives."""
+    return digest_of(_told(entry), NAMES)
+
+
+def _told(entry: Entry) -> dict[str, Any]:
+    return {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
+
+
 def _row_of(entry: Entry, n: int, arrived_s: float) -> tuple[Any, ...]:
-    row = {**entry.columns, "n": n, "at": entry.at_s, "key": entry.key, "body": entry.body}
+    row = {**_told(entry), "n": n, "trusted": int(entry.trusted)}
     row["arrived"] = arrived_s if entry.arrived_s is None else entry.arrived_s
-    row["trusted"] = int(entry.trusted)
-    row["digest"] = digest_of(row, NAMES)
+    row["digest"] = entry.digest or digest_of(row, NAMES)
     return tuple(map(row.__getitem__, NAMES))

@@ -66,7 +66,8 @@ async def post_alerts(store: RunningStore, request: Request) -> Response:
     async with store.reading_alerts[is_trusted]:  # one at a time: what waits here is compressed still
         if store.writer.is_behind(lane):
             raise full()
-        read = partial(batch_of, body, encoding, is_trusted=is_trusted)
+        reader = store.reader.batch_of if store.reader and is_trusted else batch_of
+        read = partial(reader, body, encoding, is_trusted=is_trusted)
         batch = await asyncio.get_running_loop().run_in_executor(store.readers_of_alerts, read)
     new = sum(await store.keep(batch.entries, lane)) if batch.entries else 0
     store.refused_rows += len(batch.refused)  # now: a batch that was not kept comes again

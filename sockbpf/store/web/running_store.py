@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sockbpf.store.data.entry import Entry
     from sockbpf.store.data.lanes import Lane
     from sockbpf.store.web.crowd import Crowd
+    from sockbpf.store.web.reader import Reader
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class RunningStore:
         """Held while a body of alerts is read, of clients that are not trusted or of those that are."""
         self.readers_of_alerts = ThreadPoolExecutor(len(self.reading_alerts), "batches")
         """The threads that do it: for those of asyncio anybody's long answers may be waiting."""
+        self.reader: Reader | None = None
+        """The process that reads those of clients that are trusted, where there is one."""
         self.refused_rows = 0
         """Alerts of such bodies that were refused, because they make no sense."""
         self._places = {False: asyncio.Semaphore(SEARCHES), True: asyncio.Semaphore(TRUSTED_SEARCHES)}
