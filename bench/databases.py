@@ -18,6 +18,7 @@ from bench.resident import TICKS, cpu_s
 from sockbpf.store.data.engine import open_engine
 from tests.store.servers import clickhouse, new_database, postgresql
 from tests.store.serving import engine_url
+from tests.store.talking import children
 
 SIZES = {
     "sqlite": "select page_count * page_size from pragma_page_count(), pragma_page_size()",
@@ -64,6 +65,5 @@ def listening(port: int) -> int:
 
 def tree_cpu_s(pid: int) -> float:
     """Return the CPU seconds of a process, of its children and of those that have ended."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
-    return cpu_s(pid) + sum(map(cpu_s, map(int, children))) + sum(map(int, ended)) / TICKS
+    return cpu_s(pid) + sum(map(cpu_s, children(pid))) + sum(map(int, ended)) / TICKS

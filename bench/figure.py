@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -56,6 +57,7 @@ def attempted(what: str, measure: Callable[[], list[Figure]], limit_s: float = L
     try:
         return measure()
     except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001  whatever it is, the others are measured
+        traceback.print_exc()
         why = " ".join(f"{type(error).__name__}: {error}".replace("|", "/").split())
         return [Figure(what, "", (), note=f"failed: {why[:WHY_CHARACTERS]}")]
     finally:

@@ -61,6 +61,7 @@ class Host:
         self._timer: asyncio.TimerHandle | None = None
         self._goes_s: float | None = None
         """When a batch that waits for more is sent."""
+        self._closed = False
         self._tries: set[asyncio.Task[None]] = set()
         self._idle: list[Link] = []
 
@@ -81,6 +82,8 @@ class Host:
                 yield identity(owed.fields)
 
     def close(self) -> None:
+        """Begin no further try."""
+        self._closed = True
         if self._timer:
             self._timer.cancel()
         for link in self._idle:
@@ -108,7 +111,11 @@ class Host:
         if self._timer:
             self._timer.cancel()
         clock, protocol = self._fleet.clock, self._fleet.protocol
-        while len(self._tries) < USUAL.workers and (due_s := self._queue.due_s()) is not None:
+        while (
+            not self._closed
+            and len(self._tries) < USUAL.workers
+            and (due_s := self._queue.due_s()) is not None
+        ):
             if due_s > (now_s := clock.now_s()):
                 self._timer = clock.call_at(due_s, self._send_due)
                 return

@@ -20,10 +20,12 @@ from bench.simulated.protocols import BATCHES, GET, OTLP, Protocol
 from bench.simulated.receivers import Receiver, collecting, store_on
 from bench.simulated.scenes import AWAY_S, BACK_S, FLAPPING_QUEUES, PARTITION, QUIET, RESTART, STORM, Scene
 
-HOSTS, CUT_HOSTS = 5000, 10_000
-LADDER = (1000, 3000, 6000, 10_000, 15_000, 20_000, 30_000, 50_000, 75_000, 100_000)
+HOSTS = 5000
+CUT_HOSTS = {BATCHES: (10_000, 10.0), GET: (1000, 60.0), OTLP: (1000, 60.0)}
+"""Of a partition: the hosts, and how many times faster than time it is played."""
+LADDER = (1000, 5000, 10_000, 20_000, 35_000, 60_000, 100_000)
 """Numbers of hosts of a fleet that is looked for."""
-STEP_S = 6.0
+STEP_S = 5.0
 BENT_S = 1.0
 """A fleet is too large if of 100 heartbeats one is answered later than this."""
 MEMORY_MIB = 300.0
@@ -78,7 +80,7 @@ def play(scene: Scene, hosts: int, pair: Pair) -> list[Figure]:
 
 def _lag(name: str, of: Outcome) -> Figure:
     tally = of.tally
-    lags_s = tally.lags_s or tally.beat_lags_s
+    lags_s = tally.lags_s or tally.beat_lags_s or (math.inf,)  # nothing was answered at all
     told = tally.answered or 1
     room = "" if of.database_bytes is None else f", {of.database_bytes / told:.0f} in the database"
     note = (
@@ -150,8 +152,10 @@ def bend(pair: Pair, ladder: tuple[int, ...], seconds: float) -> list[Figure]:
 
 def _measured(pair: Pair) -> list[Figure]:
     figures: list[Figure] = []
-    for scene in (QUIET, FLAPPING_QUEUES, STORM, RESTART, PARTITION):
-        hosts = CUT_HOSTS if scene is PARTITION else HOSTS
+    cut_hosts, factor = CUT_HOSTS[pair.protocol]
+    partition = replace(PARTITION, factor=factor)
+    for scene in (QUIET, FLAPPING_QUEUES, STORM, RESTART, partition):
+        hosts = cut_hosts if scene is partition else HOSTS
         figures += attempted(f"{scene.name}, {hosts} hosts, {pair}", partial(play, scene, hosts, pair))
     return figures + attempted(
         f"hosts with a heartbeat each 30 s, {pair}", partial(bend, pair, LADDER, STEP_S)

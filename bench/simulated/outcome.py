@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.resident import cpu_s
+from bench.databases import tree_cpu_s
 from bench.simulated.clock import Clock
 from bench.simulated.play import play
 from bench.simulated.protocols import Protocol
@@ -48,11 +48,11 @@ class Outcome:
 
 def outcome(scene: Scene, hosts: int, protocol: Protocol, to: Receiver) -> Outcome:
     """Play a scene, then ask the receiver what it has: nothing else may have told it anything."""
-    size, used_s, behind_s = to.size(), cpu_s(to.pid), to.behind_cpu_s()
+    size, used_s, behind_s = to.size(), tree_cpu_s(to.pid), to.behind_cpu_s()
     own_s, begun_s = time.process_time(), time.monotonic()
     tally, clock = asyncio.run(play(scene, hosts, to.url, protocol))
     took_s, own_s = time.monotonic() - begun_s, time.process_time() - own_s
-    used_s, behind_s, memory_mib = cpu_s(to.pid) - used_s, to.behind_cpu_s() - behind_s, peak_mib(to.pid)
+    used_s, behind_s, memory_mib = tree_cpu_s(to.pid) - used_s, to.behind_cpu_s() - behind_s, peak_mib(to.pid)
     grown = None if size is None else (to.size() or 0.0) - size
     kept = Counter(to.kept(len(tally.told - tally.owed)))
     return Outcome(

@@ -19,6 +19,7 @@ from sockbpf.store.data.filters import MOST_ROWS
 from tests.live.collectors import LOGS, attributes, broker, collector, records
 from tests.live.waiting import until
 from tests.store.serving import Store, start_store
+from tests.store.talking import children
 
 ANSWER_S = 60.0
 
@@ -107,7 +108,6 @@ def _identity(resource: dict[str, Any], record: dict[str, Any]) -> Identity:
 
 
 def peak_mib(pid: int) -> float:
-    """Return the most memory that a process has had resident."""
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) / 1024
+    """Return the most memory that a process has had resident, and its children; what they share counts twice."""
+    statuses = (Path(f"/proc/{each}/status").read_text() for each in (pid, *children(pid)))
+    return sum(int(kib) for kib in re.findall(r"^VmHWM:\s+(\d+) kB", "".join(statuses), re.MULTILINE)) / 1024

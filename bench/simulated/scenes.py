@@ -159,10 +159,10 @@ def restart(of: Monitor, chance: random.Random) -> Iterator[Telling]:
     yield from heapq.merge(before, after, runs, _episodes(of, chance), key=_at)
 
 
-QUIET = Scene("quiet", 60.0, 6.0, quiet)
-FLAPPING_QUEUES = Scene("flapping", 60.0, 6.0, flapping)
-STORM = Scene("storm", 24.0, 1.0, storm)
-RESTART = Scene("all restart", 24.0, 1.0, restart)
+QUIET = Scene("quiet", 36.0, 6.0, quiet)
+FLAPPING_QUEUES = Scene("flapping", 36.0, 6.0, flapping)
+STORM = Scene("storm", 12.0, 1.0, storm)
+RESTART = Scene("all restart", 9.0, 1.0, restart)
 PARTITION = Scene(
     f"a partition of {AWAY_S / 60:g} minutes", CUT_AFTER_S + AWAY_S + BACK_S, 10.0, quiet, cut_off
 )
