@@ -94,6 +94,8 @@ def http_server(
                 served.peers.append([*peer.get("subjectAltName", ())])
             answer(self)
 
+        do_POST = do_GET  # noqa: N815
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -120,6 +122,11 @@ def http_server(
         for connection in accepted:
             with suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def body_of(handler: BaseHTTPRequestHandler) -> bytes:
+    """Read what is posted: an answer to it must do so once."""
+    return handler.rfile.read(int(handler.headers["Content-Length"]))
 
 
 @contextmanager

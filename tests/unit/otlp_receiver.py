@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import gzip
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -17,6 +16,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 )
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
+from tests.unit.http_servers import body_of, http_server, say
 
 PROTOBUF = "application/x-protobuf"
 MESSAGES: dict[str, Any] = {"/v1/logs": ExportLogsServiceRequest, "/v1/metrics": ExportMetricsServiceRequest}
@@ -57,40 +58,21 @@ def receiver(answer: Callable[[int], Answered] = lambda _: Answered()) -> Iterat
     """Run the server; `answer` is called with the number of each request, from 0."""
     made = Received()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+    def receive(handler: BaseHTTPRequestHandler) -> None:
+        raw = body_of(handler)
+        number = len(made.paths)
+        made.paths.append(handler.path)
+        made.headers.append(dict(handler.headers))
+        if handler.headers["Content-Encoding"] == "gzip":
+            raw = gzip.decompress(raw)
+        made.messages.append(MESSAGES[handler.path.removeprefix("/moved")].FromString(raw))
+        said = answer(number)
+        kind = {"Content-Type": said.kind} if said.kind else {}
+        say(said.status, said.body, **kind, **said.headers)(handler)
 
-        def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
-            number = len(made.paths)
-            made.paths.append(self.path)
-            made.headers.append(dict(self.headers))
-            if self.headers["Content-Encoding"] == "gzip":
-                raw = gzip.decompress(raw)
-            made.messages.append(MESSAGES[self.path.removeprefix("/moved")].FromString(raw))
-            said = answer(number)
-            self.send_response(said.status)
-            sent = {"Content-Type": said.kind} if said.kind else {}
-            for name, value in {"Content-Length": str(len(said.body)), **sent, **said.headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(said.body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            pass
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        made.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with http_server(receive) as served:
+        made.url = f"http://127.0.0.1:{served.port}"
         yield made
-        server.shutdown()
 
 
 def rejected(number: int, message: str) -> Answered:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""A queue with a clock that is moved by hand."""
+"""A queue with a clock that is moved by hand, and steps that can be taken with it."""
 
 from __future__ import annotations
+
+from hypothesis import strategies as st
 
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.owed import Owed
@@ -35,3 +37,17 @@ def ready_all(asked: Queue, clock: Clock, most: int) -> list[Owed]:
     with asked._changed:
         due_s = asked._due_s(clock.now_s)
         return asked._begin(most, clock.now_s) if due_s is not None and due_s <= clock.now_s else []
+
+
+def steps(most: st.SearchStrategy[int], *ended: str) -> st.SearchStrategy[list[tuple[str, int]]]:
+    """Return histories of a queue; `most` is how many are taken, `ended` how what was taken can end."""
+    return st.lists(
+        st.one_of(
+            st.tuples(st.just("offer"), st.integers(0, 4)),
+            st.tuples(st.just("take"), most),
+            st.tuples(st.sampled_from(ended), st.integers(0, 3)),
+            st.tuples(st.just("wait"), st.integers(1, 9)),
+            st.tuples(st.just("expire"), st.integers(0, 40)),
+        ),
+        max_size=200,
+    )

@@ -12,36 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf.store.data.incidents import queue_incidents, ranked, worst_first
+from tests.unit.open_rows import open_row
 
 Row = dict[str, Any]
-COLUMNS = (
-    *(
-        "unit",
-        "container",
-        "name",
-        "comm",
-        "netns",
-        "cause",
-        "peer_id",
-        "peer_pid",
-        "peer_comm",
-        "pid",
-        "severity",
-    ),
-    *(
-        "user",
-        "condition",
-        "peak",
-        "limit",
-        "fill",
-        "run",
-        "confidence",
-        "reason",
-        "drops",
-        "count",
-        "before",
-    ),
-)
 FAR = (
     "peer-not-reading",
     "peer-slow",
@@ -57,15 +30,14 @@ EVERYWHERE = ADDRESSES[3:]
 
 
 def row(number: int, **changed: Any) -> Row:
-    times = {"start": float(number), "last": 100.0 + number, "heard": 100.0 + number}
-    usual = {"state": "over", "ours": True, "type": "SEND", "protocol": "tcp", "threshold": 1, "size": 5}
+    usual = {"state": "over", "ours": True, "type": "SEND", "threshold": 1, "size": 5, "host": "web1"}
     ends = {
         "local_ip": "10.1.0.1",
         "local_port": 40000 + number,
         "remote_ip": "10.0.0.5",
         "remote_port": 5432,
     }
-    return dict.fromkeys(COLUMNS) | times | usual | ends | {"id": f"{number:x}", "host": "web1"} | changed
+    return open_row(number) | usual | ends | changed
 
 
 def incidents_of(rows: list[Row]) -> list[Row]:

@@ -21,7 +21,7 @@ from sockbpf.delivery.queue import Queue
 from sockbpf.delivery.transport import TransportError
 from sockbpf.delivery.worker import TRIES
 from tests.unit.offices import Fields, Scripted, ScriptedBatches, alert, office, rows, until
-from tests.unit.queues import Clock, owed, queue, ready_all
+from tests.unit.queues import Clock, owed, queue, ready_all, steps
 
 LONG_S = 3600.0
 
@@ -70,16 +70,7 @@ def test_alerts_beyond_the_rate_are_in_no_batch() -> None:
     assert 5 + 18 <= sent <= 5 + 20
 
 
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("offer"), st.integers(0, 4)),
-        st.tuples(st.just("take"), st.integers(1, 7)),
-        st.tuples(st.sampled_from(["worked", "half", "failed", "asked"]), st.integers(0, 3)),
-        st.tuples(st.just("wait"), st.integers(1, 9)),
-        st.tuples(st.just("expire"), st.integers(0, 40)),
-    ),
-    max_size=200,
-)
+STEPS = steps(st.integers(1, 7), "worked", "half", "failed", "asked")
 
 
 @given(STEPS, st.integers(1, 12))

@@ -9,18 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf.delivery.owed import Owed
-from tests.unit.queues import Clock, owed, queue, ready
+from tests.unit.queues import Clock, owed, queue, ready, steps
 
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("offer"), st.integers(0, 4)),
-        st.tuples(st.just("take"), st.just(0)),
-        st.tuples(st.sampled_from(["worked", "failed", "asked"]), st.integers(0, 3)),
-        st.tuples(st.just("wait"), st.integers(1, 9)),
-        st.tuples(st.just("expire"), st.integers(0, 40)),
-    ),
-    max_size=200,
-)
+STEPS = steps(st.just(0), "worked", "failed", "asked")
 
 
 @given(STEPS, st.integers(1, 12))

@@ -13,8 +13,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from sockbpf import __version__
 from sockbpf.delivery.destinations.slack import Slack, text_of
 from sockbpf.delivery.transport import TransportError
 from sockbpf.record.text import printable, without_markup
+from tests.unit.http_servers import Served, body_of, http_server, say
 
 TOLD = {
     "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",
@@ -59,18 +60,17 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 class Webhook:
     """A server that records what is posted to it."""
 
-    port: int
-    posted: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
+    served: Served
+    posted: list[tuple[str, dict[str, str], str]]
     """Path, headers and body of each request."""
-    connections: set[tuple[str, int]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
-        return f"http://user:s3cret@127.0.0.1:{self.port}{PATH}?s3cret"
+        return f"http://user:s3cret@127.0.0.1:{self.served.port}{PATH}?s3cret"
 
     @property
     def shown(self) -> str:
-        return f"POST http://127.0.0.1:{self.port}/..."
+        return f"POST http://127.0.0.1:{self.served.port}/..."
 
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -78,47 +78,15 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 @contextmanager
 def webhook(answer: Answer) -> Iterator[Webhook]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    posted = []
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            made.posted.append((self.path, dict(self.headers), body))
-            made.connections.add(self.client_address)
-            answer(self)
+    def record(handler: BaseHTTPRequestHandler) -> None:
+        body = body_of(handler).decode() if handler.command == "POST" else ""
+        posted.append((handler.path, dict(handler.headers), body))
+        answer(handler)
 
-        def do_GET(self) -> None:
-            made.posted.append((self.path, dict(self.headers), ""))
-            say(200)(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            pass
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        made = Webhook(server.server_port)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield made
-        server.shutdown()
-
-
-def say(status: int, body: bytes = b"ok", **headers: str) -> Answer:
-    """Answer so; underscores in names of headers stand for dashes."""
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
+    with http_server(record) as served:
+        yield Webhook(served, posted)
 
 
 def failure(url: str, timeout_s: float = HANGS_S) -> TransportError:
@@ -200,7 +168,7 @@ def test_alerts_are_posted_on_one_connection_and_heartbeats_are_not() -> None:
         for fields in (TOLD, HEARTBEAT, TOLD | {"event": "cleared"}):
             slack.send(fields)
     assert [path for path, _, _ in served.posted] == [f"{PATH}?s3cret"] * 2
-    assert len(served.connections) == 1
+    assert len(served.served.connections) == 1
     _, headers, body = served.posted[0]
     assert json.loads(body) == {"text": TEXT}
     assert headers["Content-Type"] == "application/json"

@@ -10,36 +10,8 @@ from hypothesis import strategies as st
 
 from sockbpf.store.data.incidents import queue_incidents, ranked
 from sockbpf.store.data.together import troubles_of
+from tests.unit.open_rows import open_row
 
-COLUMNS = (
-    *(
-        "unit",
-        "container",
-        "name",
-        "comm",
-        "protocol",
-        "netns",
-        "cause",
-        "peer_id",
-        "peer_pid",
-        "peer_comm",
-        "pid",
-    ),
-    *(
-        "severity",
-        "user",
-        "condition",
-        "peak",
-        "limit",
-        "fill",
-        "run",
-        "confidence",
-        "reason",
-        "drops",
-        "count",
-        "before",
-    ),
-)
 CAUSES = (
     None,
     "unknown",
@@ -52,9 +24,7 @@ CAUSES = (
 
 
 def row(number: int, chosen: dict[str, Any]) -> dict[str, Any]:
-    times = {"start": float(number), "last": 100.0 + number, "heard": 100.0 + number}
-    base = dict.fromkeys(COLUMNS) | {"protocol": "tcp", "netns": 1, "threshold": 1024, "id": f"{number:x}"}
-    return base | times | chosen
+    return open_row(number, netns=1, threshold=1024) | chosen
 
 
 SERVER, CLIENT = ("127.0.0.1", 5432), ("127.0.0.1", 40000)
