@@ -42,9 +42,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_FILES = 8192
+MOST_FILES = 16_384
 STOP_S = 5
 """How long requests under way may take when the store is to end."""
+ACCEPTED = 16
+"""Connections accepted in each turn of the event loop: libuv accepts one of each socket that listens, so there are as
+many of the same one. In a long turn thousands would come."""
 COLLECTED_AFTER = (20_000, 20, 20)
 """When Python looks for garbage in circles. Alerts make none; by the defaults a fifth of the time is spent on it."""
 IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.uvloop", "uvloop")
@@ -107,7 +110,7 @@ def serve(
     signal.signal(signal.SIGTERM, on_sigterm)
     gc.freeze()  # modules stay: a collection that looked at them would hold an answer up for 40 ms
     gc.set_threshold(*COLLECTED_AFTER)
-    server.run(sockets=[listener])
+    server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED - 1))])
     crowd.close()
     log.info("the store has ended")
     return 0

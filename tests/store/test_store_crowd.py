@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import resource
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ import pytest
 import requests
 
 from bench.figure import percentile
+from sockbpf.store.web.crowd import MOST_OTHERS
 from tests.live.waiting import until
 from tests.store.conftest import StartStore
 from tests.store.hostile import honest
@@ -31,11 +34,13 @@ from tests.store.talking import Talk, as_user
 HOSTILE = pwd.getpwnam("daemon")
 LIMITED = """if True:
     import os, resource, sys
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]),) * 2)
     os.execv(sys.executable, [sys.executable, '-m', 'sockbpf', 'store', '-c', sys.argv[1]])
 """
 LEAST = 150
 """Alerts that are sent while it is crowded."""
+FEW_FILES, AT_ONCE = 1009, 397
+"""So few descriptors are 303 places for root, and a line of 101."""
 
 
 @contextmanager
@@ -68,6 +73,21 @@ def crowd(store: Store, count: int, kind: str, tmp_path: Path) -> Iterator[None]
 def counter(store: Store, name: str) -> int:
     lines = requests.get(f"{store.url}/metrics", timeout=9, verify=store.trusted).text.splitlines()
     return int(float(next(line for line in lines if line.startswith(f"sockbpf_store_{name}")).split()[1]))
+
+
+def is_crowded(store: Store) -> bool:
+    """Whether all places of other users are taken, or were."""
+    return counter(store, "connections") > MOST_OTHERS or counter(store, "shed_total") > 100
+
+
+def limited(store: Store, files: int) -> None:
+    """Start a store again, with so few descriptors."""
+    assert store.stop() == 0
+    with store.log_file.open("ab") as sink:
+        store.process = subprocess.Popen(
+            [sys.executable, "-c", LIMITED, str(store.config), str(files)], stdout=sink, stderr=sink
+        )
+    store.wait_healthy()
 
 
 def files(store: Store) -> int:
@@ -110,7 +130,7 @@ def test_no_alert_is_kept_out(
                     with Talk(store.url) as new:
                         send(new)
                 most_files = max(most_files, files(store))
-                is_full = kind in {"stream", "slow"} or counter(store, "shed_total") > 100
+                is_full = kind in {"stream", "slow"} or is_crowded(store)
                 return is_full and len(took_s) > LEAST
 
             until(crowded, lambda: f"{len(took_s)} sent, {files(store)} files", 200)
@@ -141,11 +161,7 @@ def test_few_descriptors_are_enough(
     """Far more connections than descriptors, none of which asks, or with TLS even ends its handshake."""
     count = int(pytestconfig.getoption("--store-crowd"))
     store = start(database_of("sqlite"), **(tls if speaks_tls else {}))
-    assert store.stop() == 0
-    limited = [sys.executable, "-c", LIMITED, str(store.config)]
-    with store.log_file.open("ab") as sink:
-        store.process = subprocess.Popen(limited, stdout=sink, stderr=sink)
-    store.wait_healthy()
+    limited(store, 256)
     sent = most_files = 0
 
     def send(talk: Talk) -> None:
@@ -157,16 +173,19 @@ def test_few_descriptors_are_enough(
         sent += 1
         most_files = max(most_files, files(store))
 
-    def is_crowded() -> bool:
+    def are_too_many() -> bool:
         send(old)
         with Talk(store.url, trusted=store.trusted) as new:
             send(new)
-        return sent > LEAST and counter(store, "shed_total") > count // 2
+        return sent > LEAST and closed() > count // 2
+
+    def closed() -> int:
+        return counter(store, "shed_total") + counter(store, "turned_away_total")
 
     with Talk(store.url, trusted=store.trusted) as old, crowd(store, count, kind, tmp_path):
-        until(is_crowded, lambda: f"{sent} sent, {most_files} files", 120)
+        until(are_too_many, lambda: f"{sent} sent, {most_files} files", 120)
         assert len(find(store, host="honest", limit=1000)) == min(sent, 1000)
-    print(f"{count} {kind}: {sent} sent, {most_files} files at most, {counter(store, 'shed_total')} shed")
+    print(f"{count} {kind}: {sent} sent, {most_files} files at most, {closed()} closed")
     assert most_files < 256
     assert "Too many open files" not in store.log()
     assert "Traceback" not in store.log()
@@ -204,8 +223,33 @@ def test_one_user_does_not_push_out_another(
     with as_user(pwd.getpwnam("nobody").pw_uid):
         quiet = Talk(store.url)
     with quiet, crowd(store, 1100, "idle", tmp_path):
-        until(lambda: counter(store, "shed_total") > 1000, "it is crowded")
+        until(lambda: is_crowded(store), "it is crowded")
         quiet.send(honest(1))
         answer = quiet.answer()
         assert answer
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("speaks_tls", [False, True])
+def test_who_comes_at_once_is_answered_once(
+    start: StartStore, database_of: Callable[[str], str], tls: dict[str, str], *, speaks_tls: bool
+) -> None:
+    """More clients than places, each with one alert: none is refused or broken off, so that it had to come again."""
+    store = start(database_of("sqlite"), **(tls if speaks_tls else {}))
+    limited(store, FEW_FILES)
+    trusted = str(store.trusted)
+    context = ssl.create_default_context(cafile=trusted) if speaks_tls else None
+    at = urlsplit(store.url)
+
+    async def tell(number: int) -> bytes:
+        reader, writer = await asyncio.open_connection(at.hostname, at.port, ssl=context)
+        writer.write(honest(number))
+        answer = await reader.readuntil(b'{"new":true}')
+        writer.transport.abort()
+        return answer
+
+    async def all_at_once() -> list[bytes]:
+        return await asyncio.wait_for(asyncio.gather(*map(tell, range(AT_ONCE))), 60)
+
+    assert all(b" 200 OK\r\n" in answer for answer in asyncio.run(all_at_once()))
+    assert counter(store, "turned_away_total") == 0

@@ -62,6 +62,9 @@ class StoreMetrics(Collector):
             yield CounterMetricFamily(f"sockbpf_store_{name}", text, value)
         yield GaugeMetricFamily("sockbpf_store_waiting", "Entries that wait to be written.", writer.waiting)
         yield GaugeMetricFamily("sockbpf_store_connections", "Open connections.", len(store.crowd))
+        yield GaugeMetricFamily(
+            "sockbpf_store_connections_in_line", "Those that wait for a place.", store.crowd.in_line
+        )
         yield GaugeMetricFamily("sockbpf_store_listeners", "Open streams.", feed.listeners if feed else 0)
         broken = writer.broken
         since_s = time.time() - broken.since_s if broken else 0.0

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sockbpf.store.web.crowd import Crowd, Standing
+from sockbpf.store.web.crowd import MOST_EARLY_BYTES, Crowd
 from sockbpf.store.web.guard import AUTHORIZED, ENDLESS, HEADERS, PEER, TRUSTED
 from sockbpf.store.web.handshake import begin_tls
+from sockbpf.store.web.places import Standing
 from sockbpf.store.web.problem import Problem, last_answer
 
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ MOST_MUTE = 64 * 1024
 """The most bytes of a request line with its headers; one read may add more."""
 MOST_AHEAD = 32
 """Requests that may wait on one connection for the answer of one before them."""
+CLOSING_S = 1.0
+"""How long a client may take to agree, with TLS, that its connection ends."""
 GRACE_S = 2.0
 """Added to the time for a body: the guard, where it waits for the body, answers 408 before that."""
+TCP_ESTABLISHED = 1  # linux/tcp.h
 TOO_MUCH = Problem(431, f"expected a head of at most {MOST_MUTE} bytes")
 MALFORMED = Problem(400, "expected HTTP/1.1")
 CROWDED = Problem(503, "there are too many connections", retry_after="2")
@@ -51,18 +55,58 @@ class ImpatientProtocol(HttpToolsProtocol):
     _in_head = _in_body = False
     _mute_bytes = 0
     _answering: Any = None
+    _waits = False
+    _early = b""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._peer = self.crowd.peer_of(self.client, self.server)
-        if not self.crowd.enter(self, self._peer):
+        standing = self.crowd.enter(self, self._peer)
+        if standing is None:
             if self.tls is None:
                 self._refuse(CROWDED)
             self.transport.close()
+        elif standing is Standing.WAITING:
+            self._waits = True
+            self._reading_alarm = self.loop.call_later(self.patience_s, self._give_up)
+        else:
+            self._begin()
+
+    def admit(self) -> None:
+        self._waits = False
+        self._disarm()
+        if self._is_left():
+            self._give_up()
             return
+        early, self._early = self._early, b""
+        self.crowd.early_bytes -= len(early)
+        self._begin(early)
+        self.transport.resume_reading()
+
+    def _is_left(self) -> bool:
+        """Whether the client has gone while nothing was read: nobody is there to be answered."""
+        made = self.transport.get_extra_info("socket")
+        return made is None or made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED
+
+    def _begin(self, early: bytes = b"") -> None:
         self._set_alarm()
         if self.tls is not None:
-            begin_tls(self.loop, transport, self.tls, self.patience_s, self._on_handshake_end)
+            begin_tls(
+                self.loop, self.transport, self.tls, self.patience_s, self._on_handshake_end, early=early
+            )
+        elif early:
+            self.data_received(early)
+
+    def _keep(self, early: bytes) -> None:
+        """Keep the first of what is sent on a connection that has no place, and read no more; but not of too many."""
+        self.transport.pause_reading()
+        self._early += early
+        self.crowd.early_bytes += len(early)
+        if self.crowd.early_bytes > MOST_EARLY_BYTES:
+            self.crowd.turned_away += 1
+            self.drop()
+        else:
+            self.crowd.ask(self)
 
     def _on_handshake_end(self, transport: asyncio.Transport | None) -> None:
         if transport is not None:
@@ -79,6 +123,9 @@ class ImpatientProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._waits:
+            self._keep(data)
+            return
         self._mute_bytes += len(data)
         if self._mute_bytes > MOST_MUTE + len(data):
             if self._is_idle():
@@ -102,6 +149,8 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
+        if self.crowd.is_wanted(self):
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -110,6 +159,15 @@ class ImpatientProtocol(HttpToolsProtocol):
             self.crowd.trust(self)
         super().on_response_complete()
         self._place()
+        if self.crowd.is_wanted(self) and self._is_idle() and not (self._in_head or self._in_body):
+            self._give_place_up()
+
+    def _give_place_up(self) -> None:
+        """End the connection, which is idle, once its answer is sent: others wait for its place."""
+        self.transport.close()
+        self.crowd.leave(self)
+        self._disarm()
+        self._reading_alarm = self.loop.call_later(CLOSING_S, self._give_up)
 
     def _end_answer(self) -> None:
         """End the answer under way as if the client had disconnected.
@@ -189,6 +247,8 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.crowd.leave(self)
+        self.crowd.early_bytes -= len(self._early)
+        self._early = b""
         self._disarm()
         self.resume_writing()
         self._end_answer()
