@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 from sqlalchemy import text
 
 from bench.resident import TICKS, cpu_s
@@ -20,6 +21,7 @@ from tests.store.servers import clickhouse, new_database, postgresql
 from tests.store.serving import engine_url
 from tests.store.talking import children
 
+SERVERS = {"PostgreSQL": postgresql, "ClickHouse": clickhouse}
 SIZES = {
     "sqlite": "select page_count * page_size from pragma_page_count(), pragma_page_size()",
     "postgresql": "select pg_database_size(current_database())",
@@ -30,13 +32,24 @@ SIZES = {
 
 @contextmanager
 def databases(folder: Path) -> Iterator[dict[str, Callable[[], str]]]:
-    """Run the servers; yield by name what makes a new database of a kind and returns its URL."""
+    """Yield by name what makes a new database of a kind and returns its URL.
+
+    Its server is run once it is needed, and another if that has ended.
+    """
     with ExitStack() as stack:
         numbers = count()
+        running: dict[str, str] = {}
+
+        def new(kind: str) -> str:
+            try:
+                return new_database(running[kind])
+            except (KeyError, OSError, psycopg.OperationalError):
+                running[kind] = stack.enter_context(SERVERS[kind]())
+                return new_database(running[kind])
+
         yield {
             "SQLite": lambda: f"sqlite:///{folder}/{next(numbers)}.sqlite",
-            "PostgreSQL": partial(new_database, stack.enter_context(postgresql())),
-            "ClickHouse": partial(new_database, stack.enter_context(clickhouse())),
+            **{kind: partial(new, kind) for kind in SERVERS},
         }
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -51,7 +51,8 @@ def postgresql() -> Iterator[str]:
         run("pg_ctl", "-o", options, "-l", str(folder / "log"), "-w", "start")
         yield f"postgresql://postgres@127.0.0.1:{port}"
     finally:
-        run("pg_ctl", "-m", "immediate", "stop")
+        with suppress(subprocess.CalledProcessError):  # it may have ended
+            run("pg_ctl", "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
 
 
