@@ -18,9 +18,21 @@ from bench.figure import Figure, attempted, percentile
 from bench.simulated.outcome import Outcome, outcome
 from bench.simulated.protocols import BATCHES, GET, OTLP, Protocol
 from bench.simulated.receivers import Receiver, collecting, store_on
-from bench.simulated.scenes import AWAY_S, BACK_S, FLAPPING_QUEUES, PARTITION, QUIET, RESTART, STORM, Scene
+from bench.simulated.scenes import (
+    AWAY_S,
+    BACK_S,
+    BALANCED,
+    FLAPPING_QUEUES,
+    PARTITION,
+    QUIET,
+    RESTART,
+    STORM,
+    Scene,
+)
 
 HOSTS = 5000
+BALANCED_HOSTS = 450
+"""A store keeps so many connections."""
 CUT_HOSTS = {BATCHES: (10_000, 10.0), GET: (1000, 60.0), OTLP: (1000, 60.0)}
 """Of a partition: the hosts, and how many times faster than time it is played."""
 LADDER = (1000, 5000, 10_000, 20_000, 35_000, 60_000, 100_000)
@@ -154,8 +166,9 @@ def _measured(pair: Pair) -> list[Figure]:
     figures: list[Figure] = []
     cut_hosts, factor = CUT_HOSTS[pair.protocol]
     partition = replace(PARTITION, factor=factor)
-    for scene in (QUIET, FLAPPING_QUEUES, STORM, RESTART, partition):
-        hosts = cut_hosts if scene is partition else HOSTS
+    fleets = dict.fromkeys((QUIET, FLAPPING_QUEUES, STORM, RESTART), HOSTS)
+    fleets |= {BALANCED: BALANCED_HOSTS, partition: cut_hosts}
+    for scene, hosts in fleets.items():
         figures += attempted(f"{scene.name}, {hosts} hosts, {pair}", partial(play, scene, hosts, pair))
     return figures + attempted(
         f"hosts with a heartbeat each 30 s, {pair}", partial(bend, pair, LADDER, STEP_S)

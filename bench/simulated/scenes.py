@@ -160,6 +160,7 @@ def restart(of: Monitor, chance: random.Random) -> Iterator[Telling]:
 
 
 QUIET = Scene("quiet", 36.0, 6.0, quiet)
+BALANCED = Scene("quiet, by connections that stay, as a balancer's", 480.0, 60.0, quiet)
 FLAPPING_QUEUES = Scene("flapping", 36.0, 6.0, flapping)
 STORM = Scene("storm", 12.0, 1.0, storm)
 RESTART = Scene("all restart", 9.0, 1.0, restart)
