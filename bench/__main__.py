@@ -34,6 +34,7 @@ from bench import (
     throughput,
     timeline,
     top,
+    upgrade,
     written,
 )
 from bench.figure import Figure, attempted, table
@@ -54,7 +55,7 @@ MEASURES: dict[str, tuple[ModuleType, ...]] = {
     "scrape": (scrape,),
     "top": (top,),
     "store": (store,),
-    "fleet": (fleet, fleet_now, written, batches, simulated, crowd),
+    "fleet": (fleet, fleet_now, written, batches, simulated, crowd, upgrade),
     "now": (now,),
     "timeline": (timeline,),
     "page": (page,),

@@ -23,6 +23,7 @@ from sockbpf.store.data.database import Database
 from sockbpf.store.data.files import give_away, keep_private
 from sockbpf.store.data.probe import probe
 from sockbpf.store.listener import BACKLOG, listen
+from sockbpf.store.preparing import Preparing
 from sockbpf.store.web.app import OPEN_PATHS, make_app
 from sockbpf.store.web.crowd import Crowd
 from sockbpf.store.web.guard import Guard
@@ -50,6 +51,7 @@ ACCEPTED = 16
 many of the same one. In a long turn thousands would come."""
 COLLECTED_AFTER = (20_000, 20, 20)
 """When Python looks for garbage in circles. Alerts make none; by the defaults a fifth of the time is spent on it."""
+PAGE_PATHS = tuple(route.path for route in page_routes())
 IMPORTED_LATE = ("anyio._backends._asyncio", "uvicorn.loops.uvloop", "uvloop")
 """Modules that our libraries import only when they first need them."""
 
@@ -83,7 +85,7 @@ def serve(
     os.umask(0o077)  # files that are made, also by SQLite, are the store's user's alone
     if settings.listen is None:
         raise StoreError("no address to listen on: store > listen is empty in the configuration")
-    is_alone = listener is None
+    is_alone, listens_at = listener is None, settings.listen
     listener = listener or _listener(settings)
     context = _tls(settings)
     # All modules are imported and all files are read before root is given up: the code may lie in root's own folder.
@@ -93,25 +95,31 @@ def serve(
     crowd = Crowd(_allow_files())
     counters = Counters()
     store = RunningStore(database, crowd, keep_s=settings.keep)
-    app = _guarded(settings, make_app(store, StoreMetrics(store, counters, logs.dropped)))
+
+    def ready() -> None:
+        store.start()
+        log.info("the store listens: %s://%s:%d", "https" if context else "http", *listens_at)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    preparing = Preparing(lambda: database.prepare(probe), ready, end, store.stop)
+    routes = make_app(store, StoreMetrics(store, counters, logs.dropped), preparing.running)
+    app = _guarded(settings, preparing.before(routes, [*PAGE_PATHS, "/metrics"]))
     server = _Server(_server_config(app, impatient(settings.patience, crowd, context)), store.end_streams)
     _become(settings)
     if is_alone and len(os.sched_getaffinity(0)) > 1:
         store.reader = Reader()
     when_confined()
     life.begin(counters, (log.critical,))
-    database.prepare(probe)
-    log.info("the store listens: %s://%s:%d", "https" if context else "http", *settings.listen)
-
-    def on_sigterm(*_: object) -> None:
-        server.should_exit = True
-
     # For a SIGTERM before uvicorn has its own handler, and for the one that uvicorn raises again when it has ended.
-    signal.signal(signal.SIGTERM, on_sigterm)
+    signal.signal(signal.SIGTERM, end)
     gc.freeze()  # modules stay: a collection that looked at them would hold an answer up for 40 ms
     gc.set_threshold(*COLLECTED_AFTER)
     server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED - 1))])
     crowd.close()
+    if preparing.fault:
+        raise preparing.fault
     log.info("the store has ended")
     return 0
 
@@ -143,7 +151,7 @@ def _guarded(settings: StoreSettings, app: ASGIApp) -> ASGIApp:
         max_body=settings.max_body,
         body_s=settings.patience,
         hosts=names_of(settings.listen),
-        open_paths=(*OPEN_PATHS, *(route.path for route in page_routes())),
+        open_paths=(*OPEN_PATHS, *PAGE_PATHS),
     )
 
 

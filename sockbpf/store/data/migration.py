@@ -69,6 +69,8 @@ def migrate(engine: Engine) -> None:
             make_tables(connection)
             return
         if connection.dialect.name == "postgresql":
+            for limit in ("statement_timeout", "lock_timeout"):  # millions of rows, or another store is at it
+                connection.execute(text(f"set local {limit} = 0"))
             connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
         edition = _edition(connection)
         for step in STEPS[edition:] if edition else (_make_all,):

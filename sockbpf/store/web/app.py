@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +21,8 @@ from sockbpf.store.web.store_json import METHODS, store_json
 from sockbpf.store.web.timeline import timeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from prometheus_client.registry import Collector
     from starlette.requests import Request
@@ -35,17 +34,12 @@ OPEN_PATHS = ("/healthz",)
 """The paths, besides those of the page, that need no token."""
 
 
-def make_app(store: RunningStore, metrics: Collector) -> ASGIApp:
-    """Return the application of a store; the guard goes in front of it."""
-
-    @asynccontextmanager
-    async def life(_: Starlette) -> AsyncIterator[None]:
-        store.start()
-        yield
-        await asyncio.to_thread(store.stop)
-
+def make_app(
+    store: RunningStore, metrics: Collector, running: Callable[[], AbstractAsyncContextManager[None]]
+) -> ASGIApp:
+    """Return the application of a store, which is `running` as long as it is asked; the guard goes in front of it."""
     app = Starlette(
-        lifespan=life,
+        lifespan=lambda _: running(),
         routes=[
             Route("/alert", AlertRoute(store)),
             Route("/alerts", partial(post_alerts, store), methods=["POST"]),
