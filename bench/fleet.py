@@ -30,7 +30,7 @@ from tests.live.ports import free_port
 from tests.store.serving import TOKEN, Store, start_store
 from tests.store.talking import memory_mib
 
-HOSTS, BEAT_S, SECONDS = 5000, 60.0, 180.0
+HOSTS, BEAT_S, SECONDS = 5000, 60.0, 90.0
 QUICK_HOSTS, QUICK_BEAT_S, QUICK_SECONDS = 50, 1.0, 2.0
 ANSWER_S = 15.0
 NEAR, FAR, NETWORK = "198.18.0.1", "198.18.0.2", "198.19.0.0/16"

@@ -33,7 +33,7 @@ from tests.store.talking import memory_mib
 HOSTS, OPEN, WAITING, SILENT, BLIND = 100_000, 10_000, 4000, 500, 2000
 QUICK_HOSTS, QUICK_OPEN, QUICK_WAITING = 600, 100, 40
 AT_ONCE = 2000
-COLD, ASKED, PAINTS = 5, 50, 9
+COLD, ASKED, PAINTS = 3, 20, 5
 NOW_GOAL_MS, PAINT_GOAL_MS = 300.0, 1000.0
 NOW = "/now?limit=200&open=true"
 """As the page asks."""

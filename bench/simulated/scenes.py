@@ -165,5 +165,5 @@ FLAPPING_QUEUES = Scene("flapping", 36.0, 6.0, flapping)
 STORM = Scene("storm", 12.0, 1.0, storm)
 RESTART = Scene("all restart", 9.0, 1.0, restart)
 PARTITION = Scene(
-    f"a partition of {AWAY_S / 60:g} minutes", CUT_AFTER_S + AWAY_S + BACK_S, 10.0, quiet, cut_off
+    f"a partition of {AWAY_S / 60:g} minutes", CUT_AFTER_S + AWAY_S + BACK_S, 10.0, quiet, cut_off, 120.0
 )
