@@ -96,6 +96,10 @@ def serve(
     counters = Counters()
     store = RunningStore(database, crowd, keep_s=settings.keep)
 
+    def prepare() -> None:
+        database.prepare(probe)
+        store.warm()
+
     def ready() -> None:
         store.start()
         log.info("the store listens: %s://%s:%d", "https" if context else "http", *listens_at)
@@ -103,7 +107,7 @@ def serve(
     def end(*_: object) -> None:
         server.should_exit = True
 
-    preparing = Preparing(lambda: database.prepare(probe), ready, end, store.stop)
+    preparing = Preparing(prepare, ready, end, store.stop)
     routes = make_app(store, StoreMetrics(store, counters, logs.dropped), preparing.running)
     app = _guarded(settings, preparing.before(routes, [*PAGE_PATHS, "/metrics"]))
     server = _Server(_server_config(app, impatient(settings.patience, crowd, context)), store.end_streams)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from sockbpf.store.data.clickhouse_rows import settled
 from sockbpf.store.data.engine import bound
 from sockbpf.store.data.faults import described, is_damage
 from sockbpf.store.data.known_rows import KnownRows
+from sockbpf.store.data.now import find_now
 from sockbpf.store.data.repair import repair
 from sockbpf.store.data.retention import Upkeep
 from sockbpf.store.data.schema import ENTRY
@@ -42,6 +44,8 @@ MOST_TRIES = 9
 """How often one search is done at most: it is done again after it has found rows that were altered."""
 SEARCH_S = 10.0
 """How long one search may take."""
+WARM_S = 2.0
+"""How long the start may wait for what is read beforehand."""
 TOO_LONG = ("interrupted", "statement timeout", "TIMEOUT_EXCEEDED")
 """What SQLite, PostgreSQL and ClickHouse say then."""
 SEARCHES, TRUSTED_SEARCHES = 4, 2
@@ -76,6 +80,18 @@ class RunningStore:
     def _kick(self) -> None:
         if self.feed:
             self.feed.kick()
+
+    def warm(self) -> None:
+        """Read what is over now, as `GET /now` does: who asks first after a start waits no longer than others.
+
+        It is given up after WARM_S; what is wrong with the database is said to whoever asks.
+        """
+        try:
+            with self.database.reader() as connection:
+                bound(connection, WARM_S)
+                find_now(connection, self.known, time.time(), 1)
+        except Exception as error:  # noqa: BLE001  a row may be damaged in any way
+            log.info("what is over now was not read beforehand: %s", type(error).__name__)
 
     def start(self) -> None:
         """Begin to write, to stream and to delete what is too old; called in the event loop."""
