@@ -22,16 +22,25 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.engine import Engine
 
 from sockbpf.settings.store import StoreSettings as Settings
-from sockbpf.store.data.clickhouse_upkeep import CLOSED_S, forget_closed, keep_for
+from sockbpf.store.data import clickhouse_timeline
+from sockbpf.store.data.clickhouse_ended import CLOSED_S
+from sockbpf.store.data.clickhouse_schema import FILLED
+from sockbpf.store.data.clickhouse_sums import MARGIN_S, make_sums
+from sockbpf.store.data.clickhouse_timeline import find_timeline
+from sockbpf.store.data.clickhouse_upkeep import forget_ended, keep_for
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.entry import alert_entry
+from sockbpf.store.data.episode_order import cursor_behind
+from sockbpf.store.data.episode_search import find_episodes, find_page
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import ENTRY
-from sockbpf.store.data.search import find_episodes
+from sockbpf.store.data.timeline import window_of
+from sockbpf.store.data.timeline_find import Asked
 from tests.live.ports import free_port
 from tests.live.waiting import until
+from tests.store.altering import change
 from tests.store.asking import everything
 from tests.store.conftest import StartStore
 from tests.store.servers import new_database, start_clickhouse
@@ -142,30 +151,126 @@ def put(connection: Connection, number: int, id_: str, event: str, *ago_s: float
     write(connection, [alert_entry(alert)], NOW_S - ago_s[-1])
 
 
-def test_what_has_ended_is_forgotten_among_the_open_and_does_not_come_back(engine: Engine) -> None:
-    def known() -> dict[str, bool]:
+def test_what_has_ended_is_kept_as_a_row_which_one_replaces_that_has_what_came_late(engine: Engine) -> None:
+    def among_open() -> dict[str, bool]:
         """Return the episodes among the open ones, and whether they are open."""
         rows = connection.execute(text("select id, `end` is null from open_episode"))
         return {id_: bool(is_open) for id_, is_open in rows}
 
+    def ended() -> dict[str, int]:
+        """Return the rows of those that have ended, and of how many alerts each was made."""
+        return dict(connection.execute(text("select id, alerts from ended_episode")).all())
+
     with engine.begin() as connection:
         put(connection, 1, "open", "exceeded", 9000)
         put(connection, 2, "long-over", "exceeded", 9000)
-        put(connection, 3, "long-over", "cleared", 8000)
-        put(connection, 4, "just-over", "exceeded", 9000)
-        put(connection, 5, "just-over", "cleared", 1)
-        forget_closed(connection, NOW_S, 0.0)
-        assert known() == {"open": True, "just-over": False}
-        shown = find_episodes(connection, ALL, NOW_S)
-        assert {row["id"]: row["end"] is None for row in shown} == {
-            "open": True, "long-over": False, "just-over": False,
-        }  # fmt: skip
-        put(connection, 1, "long-over", "exceeded", 9000, 0)
-        assert known()["long-over"], "it came late, when the rest was forgotten"
-        forget_closed(connection, NOW_S, 0.0)
-        assert known() == {"open": True, "just-over": False}
-        forget_closed(connection, NOW_S, CLOSED_S)
-        assert known() == {"just-over": False}, "nothing was heard of the other for longer than is kept"
+        put(connection, 4, "long-over", "cleared", 8000)
+        put(connection, 5, "just-over", "exceeded", 9000)
+        put(connection, 6, "just-over", "cleared", 1)
+        before = find_episodes(connection, ALL, NOW_S)
+        forget_ended(connection, NOW_S, 0.0)
+        assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 2})
+        assert find_episodes(connection, ALL, NOW_S) == before
+        put(connection, 2, "long-over", "exceeded", 9000, 0)
+        put(connection, 3, "long-over", "ongoing", 8500, 0)
+        assert among_open()["long-over"], "it came late, and the rest is not there"
+        forget_ended(connection, NOW_S, 0.0)
+        assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 3})
+        connection.exec_driver_sql("optimize table episode_rows final")
+        assert connection.execute(text("select count() from episode_rows")).scalar() == 1
+        forget_ended(connection, NOW_S, CLOSED_S)
+        assert among_open() == {"just-over": False}, "nothing was heard of the other for longer than is kept"
+
+
+@pytest.mark.parametrize("sort", ["last", "start", "peak", "size"])
+def test_pages_of_episodes_from_many_hours_are_as_one_page(engine: Engine, sort: str) -> None:
+    dice = random.Random(SEED)
+    with engine.begin() as connection:
+        for number in range(40):
+            ago_s = 10 ** dice.uniform(2, 6)
+            put(connection, 2 * number, f"{number:x}", "exceeded", ago_s + dice.uniform(0, 1e5), ago_s)
+            if number % 4:
+                put(connection, 2 * number + 1, f"{number:x}", "cleared", ago_s)
+        forget_ended(connection, NOW_S, 0.0)
+        whole = find_episodes(connection, parse([("limit", "1000"), ("sort", sort)], episodes=True), NOW_S)
+        assert len(whole) == 40
+        pages: list[dict[str, object]] = []
+        cursor: list[tuple[str, str]] = []
+        while True:
+            wanted = parse([("limit", "7"), ("sort", sort), *cursor], episodes=True)
+            rows, place = find_page(connection, wanted, NOW_S)
+            pages += rows
+            if place is None:
+                break
+            cursor = [("cursor", cursor_behind(place))]
+        assert pages == whole
+
+
+def test_a_timeline_by_sums_of_hours_is_the_one_by_alerts(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(SEED)
+    window = window_of(NOW_S - 6 * 3600, NOW_S, 60)
+
+    def timelines() -> list[object]:
+        asked = (Asked(), Asked(type="SEND"), Asked(service="nginx"), Asked(top=1))
+        return [find_timeline(connection, window, each).shown() for each in asked]
+
+    def by_alerts() -> list[object]:
+        with monkeypatch.context() as patched:
+            patched.setattr(clickhouse_timeline, "SUMMED", ())
+            return timelines()
+
+    def summed() -> int:
+        """Let sums be made, and have what they are made of have come a while before; return of how many hours."""
+        forget_ended(connection, NOW_S, 0.0)
+        hours = make_sums(connection, 0.0)
+        change(connection, f"alter table hours_told update came = came - {2 * MARGIN_S} where true")
+        return hours
+
+    with engine.begin() as connection:
+        for number in range(60):
+            begun_s = dice.uniform(1000, 20_000)
+            for part, event in enumerate(("exceeded", "ongoing", "cleared")[: dice.randrange(1, 4)]):
+                put(
+                    connection,
+                    3 * number + part,
+                    f"{number:x}",
+                    event,
+                    begun_s - part * dice.choice((5, 400)),
+                )
+        told = by_alerts()
+        assert summed() >= 5
+        assert timelines() == told
+        assert summed() == 0, "nothing has come since"
+        put(connection, 998, "late", "exceeded", 9000, CLOSED_S + 1)
+        put(connection, 999, "late", "cleared", 8990, CLOSED_S + 1)
+        told_later = by_alerts()
+        assert told_later != told
+        assert timelines() == told_later, "an hour is read from its alerts, the others by their sums"
+        assert summed() >= 1
+        assert timelines() == told_later
+        change(connection, "alter table hour_sums update exceeded = 7 where exceeded > 0")
+        assert timelines() != told_later, "the sums are read"
+
+
+def test_a_store_before_ended_episodes_were_rows_gets_them(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for number in range(20):
+            put(connection, 2 * number, f"{number:x}", "exceeded", 9000 + number)
+            if number % 3:
+                put(connection, 2 * number + 1, f"{number:x}", "cleared", 8000)
+        before = find_episodes(connection, ALL, NOW_S)
+        forget_ended(connection, NOW_S, 0.0)
+        for name in ("episode_rows", "hours_told", "hours_made", "hour_sums"):
+            connection.exec_driver_sql(f"drop table {name}")
+        for name in ("hours_told_of", "hours_told_at_end", "ended_episode", "episode", FILLED):
+            connection.exec_driver_sql(f"drop view {name}")
+    for _ in range(2):
+        migrate(engine)
+        with engine.begin() as connection:
+            assert find_episodes(connection, ALL, NOW_S) == before
+            assert make_sums(connection, -1.0) >= 1
 
 
 def test_what_is_kept_for_how_long_is_said_to_clickhouse(engine: Engine) -> None:

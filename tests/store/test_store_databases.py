@@ -172,14 +172,14 @@ def test_a_search_by_time_and_port_goes_by_its_index(tmp_path: Path) -> None:
     from sockbpf.store.data.filters import parse
     from sockbpf.store.data.migration import migrate
     from sockbpf.store.data.schema import ENTRY
-    from sockbpf.store.data.search import LENGTH, _bounded, _sides
+    from sockbpf.store.data.search import LENGTH, _bounded, sides_of
 
     engine = open_engine(f"sqlite:///{tmp_path}/alerts.sqlite", connections=1)
     migrate(engine)
     asked = parse([("port", "8443"), ("from", "1795000000"), ("to", "1796000000")])
     plans = []
     with engine.begin() as connection:
-        for sides in _sides(asked):
+        for sides in sides_of(asked):
             wanted = _bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, asked, sides)
             compiled = str(wanted.compile(engine, compile_kwargs={"literal_binds": True}))
             plans.append(

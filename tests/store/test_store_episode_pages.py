@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.episode_order import SORTS, cursor_behind, place_of, read_cursor
+from sockbpf.store.data.episode_search import episodes_statement
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.migration import migrate
-from sockbpf.store.data.search import episodes_statement
 from tests.store.asking import Object, is_problem
 from tests.store.serving import Store, engine_url, find, tell, told
 

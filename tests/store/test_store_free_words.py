@@ -9,7 +9,7 @@ from string import ascii_letters
 import pytest
 import requests
 
-from sockbpf.store.data import search
+from sockbpf.store.data import episode_search as search
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.episode_order import cursor_behind

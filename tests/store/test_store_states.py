@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, select
 
 from sockbpf.settings.store import StoreSettings as Settings
 from sockbpf.store.data.engine import is_clickhouse, open_engine
+from sockbpf.store.data.episode_search import find_episodes
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.host_filters import HostFilter
 from sockbpf.store.data.hosts_now import find_hosts
@@ -23,7 +24,7 @@ from sockbpf.store.data.partitions import make_partitions
 from sockbpf.store.data.repair import repair
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import EPISODE, HOST
-from sockbpf.store.data.search import AlteredError, find_episodes
+from sockbpf.store.data.search import AlteredError
 from tests.store.altering import empty_tables
 from tests.store.now_model import Alert, changes, is_of_episode, states
 

@@ -60,7 +60,8 @@ from sockbpf.record.text import without_markup
 from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.migration import migrate
-from sockbpf.store.data.search import find, find_episodes
+from sockbpf.store.data.episode_search import find_episodes
+from sockbpf.store.data.search import find
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.probe import probe
 from sockbpf.store.data.rows import write

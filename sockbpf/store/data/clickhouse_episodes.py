@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Views of episodes in ClickHouse: of all, by their alerts, and of those that may be open, by tables of their own.
+"""Episodes in ClickHouse, as their alerts make them: of all alerts; those that may be open by tables of their own.
 
 What joins alerts is the SQL of `store/data/joining.py`, what ends them that of `store/data/runs.py`.
 """
@@ -30,6 +30,8 @@ VERSION = "bitShiftLeft(toUInt256(ifNull(seq, -1) + 1), 128) + toUInt256(at * 1e
 """The same as one number."""
 WHOSE = "ifNull(host, '') as host, ifNull(id, '') as id, trusted"
 LATEST = ("end", "last", "size", "threshold", "run", "seq")
+SAME = "reinterpretAsFixedString(sipHash128(tuple(host, id, trusted, came, alerts, ended)))"
+"""Digest of an open episode: it is the same as long as no alert of it came, and no run ended it."""
 TOLD = 4
 """So many of the latest alerts are remembered: two, and copies of them that came twice."""
 OF_TOLD = "Tuple(Int64, Float64, Int8, Int64)"
@@ -40,8 +42,7 @@ def episodes() -> Iterator[str]:
     """Yield what makes tables and views of episodes."""
     yield from _starts()
     yield from _open()
-    yield _view_of_episodes(EPISODE.name, _of_entries())
-    yield _view_of_episodes(OPEN_EPISODE, _of_open())
+    yield f"create or replace view {OPEN_EPISODE} as {_episodes_of(_of_open(), SAME)}"
 
 
 def _parts() -> Iterator[tuple[str, str, str]]:
@@ -60,12 +61,12 @@ def _joined(stamp: str) -> str:
     return listed([f"argMax(tuple({latest}), {stamp}) as latest", *parts])
 
 
-def _of_entries() -> str:
-    """Return the query of episodes by their alerts."""
-    return (
+def episodes_of_entries(which: str) -> str:
+    """Return the query of the episodes, with the columns of EPISODE, of which this is true of all their alerts."""
+    return _episodes_of(
         f"select host, id, trusted, {_joined(STAMP)}, min(start) as begun, max(peak) as highest, "
         f"max(arrived) as came, uniqExact(identity) as alerts, groupArraySorted({TOLD})({EARLIER}) as told "
-        "from entry_rows where is_report group by host, id, trusted"
+        f"from entry_rows where is_report and {which} group by host, id, trusted"
     )
 
 
@@ -120,9 +121,10 @@ def _of_open() -> str:
     )
 
 
-def _view_of_episodes(name: str, episodes: str) -> str:
-    """Return the view of episodes: what trusted alerts say, if there are any, and the end that a later run gave."""
+def _episodes_of(joined: str, digest: str = "") -> str:
+    """Return the query of episodes: what trusted alerts say, if there are any, and the end that a later run gave."""
     shown = {name: f"tupleElement(latest, {place})" for place, name in enumerate(LATEST, 1)}
+    shown |= {"digest": digest} if digest else {}
     shown |= {part: f"p_{part}" for part in ALONE}
     for part in TOGETHER:
         shown |= {each: f"tupleElement(p_{part}, {place})" for place, each in enumerate(PARTS[part], 1)}
@@ -141,10 +143,10 @@ def _view_of_episodes(name: str, episodes: str) -> str:
     later = "x.1 > tupleElement(latest, 2) and x.2 != ifNull(tupleElement(latest, 5), '') and x.3 >= trusted"
     ends = f"arrayMap(x -> x.1, arrayFilter(x -> {later}, starts))"
     return (
-        f"create or replace view {name} as select {shown_as(EPISODE, shown)} from (select *, "
+        f"select {shown_as(EPISODE, shown)} from (select *, "
         "tupleElement(latest, 1) is not null as is_told, arrayDistinct(told) as earlier, "
         f"if(empty({ends} as ends), null, arrayMin(ends)) as ended "
-        f"from (select * from ({episodes}) order by host, id, trusted desc limit 1 by host, id) as e "
+        f"from (select * from ({joined}) order by host, id, trusted desc limit 1 by host, id) as e "
         "left join (select host, groupArray((at, run, trusted)) as starts from start_rows final group by host) as s "
         "using (host))"
     )

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Has ClickHouse delete what is too old: it does so itself, when it merges."""
+"""Has ClickHouse delete what is too old, which it does when it merges, and make what searches and timelines read."""
 
 from __future__ import annotations
 
 import time
 
-from sockbpf.store.data.clickhouse_upkeep import delete_older, forget_closed, keep_for
+from sockbpf.store.data.clickhouse_sums import HOURS_AT_ONCE, make_sums
+from sockbpf.store.data.clickhouse_upkeep import delete_older, forget_ended, keep_for
 from sockbpf.store.data.retention import HEARTBEATS_S, Upkeep
 
 
@@ -18,4 +19,7 @@ class ClickHouseUpkeep(Upkeep):
 
     def _delete(self) -> None:
         self._writer.call(lambda connection: keep_for(connection, self._keep_s, HEARTBEATS_S)).result()
-        self._writer.call(lambda connection: forget_closed(connection, time.time(), self._keep_s)).result()
+        with self._database.reader() as connection:  # beside what is written: alerts need not wait
+            forget_ended(connection, time.time(), self._keep_s)
+            while make_sums(connection) == HOURS_AT_ONCE:
+                pass

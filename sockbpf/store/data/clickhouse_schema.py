@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sockbpf.store.data.clickhouse_ended import ended_episodes, ended_of_entries
 from sockbpf.store.data.clickhouse_episodes import episodes
 from sockbpf.store.data.clickhouse_hosts import hosts
+from sockbpf.store.data.clickhouse_sums import HOURS_OF_ENTRIES, hour_sums
 from sockbpf.store.data.clickhouse_tables import INCOMING, columns_of_incoming, entries, listed, pairs
 
 if TYPE_CHECKING:
@@ -22,14 +24,35 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-KEPT = ("entry_rows", "pair_rows", "open_said", "open_sums", "start_rows", "host_states")
+KEPT = (
+    "entry_rows",
+    "pair_rows",
+    "open_said",
+    "open_sums",
+    "episode_rows",
+    "start_rows",
+    "host_states",
+    "hour_sums",
+    "hours_told",
+    "hours_made",
+)
 """The tables that keep rows."""
+FILLED = "ended_are_there"
+"""A view that is made once there are rows of the episodes that ended before there were such rows."""
+NOT_FILLED = (
+    f"select 1 where '{FILLED}' not in (select name from system.tables where database = currentDatabase())"
+)
 
 
 def make_tables(connection: Connection) -> None:
     """Make what is missing. Several stores may do so at the same time."""
     for statement in statements():
         connection.exec_driver_sql(statement)
+    if connection.exec_driver_sql(NOT_FILLED).first():
+        if connection.exec_driver_sql("select 1 from entry_rows where is_report limit 1").first():
+            for statement in (*ended_of_entries(), HOURS_OF_ENTRIES):
+                connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(f"create or replace view {FILLED} as select 1 as one")
 
 
 def statements() -> Iterator[str]:
@@ -39,6 +62,8 @@ def statements() -> Iterator[str]:
     yield from entries()
     yield from pairs()
     yield from episodes()
+    yield from ended_episodes()
+    yield from hour_sums()
     yield from hosts()
     yield "create or replace view timeline_state as select 1 as one, 0. as filled_s, 0. as until_s"
     yield "create table if not exists probe (one UInt8, at Int64) engine = ReplacingMergeTree(at) order by one"

@@ -34,6 +34,8 @@ REPORTED = [
 """What an alert reports of its episode beyond the columns of its entry."""
 WORDS = [column for column in HOST.c if column.name not in {"trusted", "heard", "digest"}]
 """What an entry reports of its host; in `incoming` as w_<name>."""
+OF_EACH = frozenset({"id", "reason", "before", "stamps", "body"})
+"""Texts that are of a single row."""
 DAY = "toDate(toDateTime(arrived, 'UTC'))"
 """Of its arrival: a posted time may be anything, and would make a partition of its own."""
 
@@ -52,6 +54,13 @@ def columns_of_incoming() -> Iterator[tuple[str, str]]:
     yield from ((column.name, nullable(column)) for column in COLUMNS_OF_ENTRY)
     yield from ((column.name, type_of(column)) for column in REPORTED)
     yield from ((f"w_{column.name}", type_of(column)) for column in WORDS)
+
+
+def kept_type(column: Column[object]) -> str:
+    """Return the type with which a column is kept: many rows share few values of most texts."""
+    if not isinstance(column.type, Text) or column.name in OF_EACH:
+        return type_of(column)
+    return f"LowCardinality({type_of(column)})"
 
 
 def nullable(column: Column[object]) -> str:

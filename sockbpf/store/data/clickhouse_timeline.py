@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""A timeline from ClickHouse: it reads the alerts of the window itself, so nothing is counted beforehand."""
+"""A timeline from ClickHouse: of the sums of hours where there are some, else of the alerts themselves."""
 
 from __future__ import annotations
 
@@ -7,52 +7,57 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from sockbpf.record.event import Direction
-from sockbpf.store.data.tally import LONGEST_US
+from sockbpf.record.alert import EVENTS
+from sockbpf.store.data.clickhouse_ended import ENDED_EPISODE
+from sockbpf.store.data.clickhouse_episodes import OPEN_EPISODE
+from sockbpf.store.data.clickhouse_sums import (
+    BEGIN_US,
+    COUNTS,
+    HOUR,
+    SERVICE,
+    SUMMED,
+    VALID,
+    hours_without_sums,
+)
 from sockbpf.store.data.timeline import SECOND_US, Sums, Timeline, Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Connection
 
     from sockbpf.store.data.timeline_find import Asked
 
-SERVICE = (
-    f"if(type = '{Direction.RATE.name}', coalesce(nullIf(name, ''), '?'), coalesce(nullIf(unit, ''), "
-    "nullIf(container, ''), nullIf(comm, ''), "
-    "concat(ifNull(protocol, 'None'), ' ', ifNull(toString(local_port), 'None'))))"
-)
-"""SQL of `tally.service_of`."""
-EPISODES = """
-    select host, id, trusted, min(start) as begun, max(at) as last, argMax(type, stamp) as type,
-        argMax(name, stamp) as name, argMax(unit, stamp) as unit, argMax(container, stamp) as container,
-        argMax(comm, stamp) as comm, argMax(protocol, stamp) as protocol, argMax(local_port, stamp) as local_port
-    from (select *, (ifNull(seq, -1), at, `end` is not null) as stamp from entry_rows
-        where is_report and at >= :from and start < :to {of})
-    group by host, id, trusted order by host, id, trusted desc limit 1 by host, id
-"""
-"""What the alerts say of the episodes that were over in the window, or after it and before its end."""
 SPANS = f"""
-    select {SERVICE} as service, toInt64(round(last * 1e6)) as stop,
-        greatest(least(toInt64(round(begun * 1e6)), stop), stop - :longest) as begin,
+    select {SERVICE} as service, toInt64(round(last * 1e6)) as stop, {BEGIN_US} as begin,
         greatest(0, intDiv(begin - :from_us, :width)) as first,
         greatest(first - 1, least(:count - 1, intDiv(stop - :from_us, :width))) as final
-    from ({EPISODES}) where stop >= :from_us
+    from {{view}} where last >= :from and start < :to {{of}}
 """
-OPEN = f"""
-    select service, sumMap([bucket], [us]) as open, sum(us) as whole, grouping(service) as is_total from (
-        select service, arrayJoin(range(toUInt64(first), toUInt64(final + 1))) as bucket,
-            toInt64(bucket) * :width + :from_us as left,
-            least(stop, left + :width) - greatest(begin, left) as us
-        from ({SPANS}) {{of_service}}
-    ) group by rollup (service) order by is_total desc, whole desc, service limit :most
+"""The episodes that were over in the window, or after it and before its end."""
+LASTED = """
+    select service, arrayJoin(range(toUInt64(first), toUInt64(final + 1))) as bucket,
+        toInt64(bucket) * :width + :from_us as left, least(stop, left + :width) - greatest(begin, left) as us
+    from ({spans}) {of_service}
+"""
+SUMS = f"""
+    from (select *, toInt64(intDiv(bucket - :from, :seconds)) as place from hour_sums
+        where step = :step and bucket >= :from and bucket < :to and (hour, made) in ({VALID}) {{of}})
+"""
+OPEN = """
+    select service, sumMap([bucket], [us]) as open, sum(us) as whole, grouping(service) as is_total from ({lasted})
+    group by rollup (service) order by is_total desc, whole desc, service limit :most
 """
 """How long, by bucket: in all, then the services, the longest first."""
-ALERTS = """
-    select {service} as service, assumeNotNull(type) as type, assumeNotNull(event) as event,
-        toInt64(floor((at - :from) / :seconds)) as bucket, count() as number, max(ifNull(fill, 0)) as fill,
-        max(if(threshold > 0, size / threshold, 0)) as ratio
-    from entry_rows final where is_report and at >= :from and at < :to {of}
-    group by service, type, event, bucket
+TOLD = ", ".join(f"sum({event}) as {event}" for event in EVENTS)
+ALERTS = f"""
+    select service, type, bucket, {TOLD}, max(fill) as fill, max(ratio) as ratio from ({{told}})
+    group by service, type, bucket
+"""
+OF_ENTRIES = f"""
+    select {{service}} as service, assumeNotNull(type) as type, toInt64(floor((at - :from) / :seconds)) as bucket,
+        {COUNTS}, max(ifNull(fill, 0)) as fill, max(if(threshold > 0, size / threshold, 0)) as ratio
+    from entry_rows final where is_report and at >= :from and at < :to {{of}} group by service, type, bucket
 """
 
 
@@ -64,27 +69,88 @@ def find_timeline(connection: Connection, window: Window, asked: Asked) -> Timel
     values = {
         "from": window.begin_s, "to": window.end_s, "host": asked.host, "type": asked.type, "service": asked.service,
         "from_us": window.begin_s * SECOND_US, "width": window.width_s * SECOND_US, "seconds": window.width_s,
-        "longest": LONGEST_US, "count": window.count, "most": asked.top + 1,
+        "step": window.step_s, "count": window.count, "most": asked.top + 1,
     }  # fmt: skip
     of = "".join(f" and {name} = :{name}" for name in ("host", "type") if values[name])
-    of_service = f" and {SERVICE} = :service" if asked.service else ""
-    spans = " where service = :service" if asked.service else ""
+    query = _Query(connection, window, of, has_sums=window.step_s in SUMMED and not asked.host)
     services: dict[str, Sums] = {}
-    for row in connection.execute(text(OPEN.format(of=of, of_service=spans)), values):
+    for row in connection.execute(text(query.open(asked.service)), values):
         sums = total if row.is_total else services.setdefault(row.service, Sums(window))
         for bucket, open_us in zip(*row.open, strict=True):
             sums.open_us[bucket] += open_us
-    _add({"": total}, connection, ALERTS.format(service="''", of=of + of_service), values)
+    of_service = f" and {SERVICE} = :service" if asked.service else ""
+    _add(
+        {"": total},
+        connection,
+        query.alerts("''", of_service, "service = :service" if asked.service else ""),
+        values,
+    )
     if services:
         named = {f"service_{place}": name for place, name in enumerate(services)}
-        of_them = f" and {SERVICE} in ({', '.join(f':{name}' for name in named)})"
-        _add(services, connection, ALERTS.format(service=SERVICE, of=of + of_them), values | named)
+        of_them = f"in ({', '.join(f':{name}' for name in named)})"
+        alerts = query.alerts(SERVICE, f" and {SERVICE} {of_them}", f"service {of_them}")
+        _add(services, connection, alerts, values | named)
     return Timeline(total, services)
+
+
+class _Query:
+    """What is asked: of the sums, and of the hours that have none that count."""
+
+    def __init__(self, connection: Connection, window: Window, of: str, *, has_sums: bool) -> None:
+        self._has_sums = has_sums
+        self._of = of
+        self._entries = self._ended = ""
+        if has_sums:
+            stale = hours_without_sums(connection, window.begin_s)
+            self._entries, self._ended = (_within(stale, name) for name in ("at", "last"))
+
+    def open(self, service: str) -> str:
+        """Return the query of how long queues were over, of this service or of all."""
+        of_service = "where service = :service" if service else ""
+        spans = " union all ".join(
+            f"select * from ({SPANS.format(view=view, of=self._of + rest)})"
+            for view, rest in ((ENDED_EPISODE, self._ended), (OPEN_EPISODE, ""))
+        )
+        lasted = "select service, bucket, us from (" + LASTED.format(spans=spans, of_service=of_service) + ")"
+        if self._has_sums:
+            its = " and service = :service" if service else ""
+            lasted += (
+                " union all select service, toUInt64(place) as bucket, open_us as us "
+                f"{SUMS.format(of=f'{self._of}{its} and open_us > 0')}"
+            )
+        return OPEN.format(lasted=lasted)
+
+    def alerts(self, service: str, of_service: str, of_service_in_sums: str) -> str:
+        """Return the query of what was told, by this name of a service."""
+        told = OF_ENTRIES.format(service=service, of=self._of + of_service + self._entries)
+        if self._has_sums:
+            name = service if service == "''" else "service"
+            its = f" and {of_service_in_sums}" if of_service_in_sums else ""
+            told += (
+                f" union all select {name} as service, type, place as bucket, "
+                f"{', '.join(EVENTS)}, fill, ratio {SUMS.format(of=self._of + its)}"
+            )
+        return ALERTS.format(told=told)
+
+
+def _within(hours: Iterable[int], name: str) -> str:
+    """Return the condition that this column is in one of these hours, which are sorted."""
+    begins: list[int] = []
+    ends: list[int] = []
+    for hour in hours:
+        if ends and ends[-1] == hour:
+            ends[-1] += HOUR
+        else:
+            begins.append(hour)
+            ends.append(hour + HOUR)
+    ranges = (f"{name} >= {begin} and {name} < {end}" for begin, end in zip(begins, ends, strict=True))
+    return f" and ({' or '.join(ranges) or 'false'})"
 
 
 def _add(sums_of: dict[str, Sums], connection: Connection, query: str, values: dict[str, Any]) -> None:
     """Add what is told of alerts, to the sums of each service."""
     for row in connection.execute(text(query), values):
         sums = sums_of[row.service]
-        sums.told(row.bucket, row.type, row.event, row.number)
+        for event in EVENTS:
+            sums.told(row.bucket, row.type, event, getattr(row, event))
         sums.worst(row.bucket, row.fill, row.ratio)

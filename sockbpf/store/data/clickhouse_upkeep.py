@@ -11,24 +11,24 @@ from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
 from sockbpf.record.alert import HEARTBEAT
+from sockbpf.store.data.clickhouse_ended import AT_ONCE, settle
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-ARRIVALS = {"entry_rows": "arrived", "pair_rows": "arrived", "start_rows": "arrived", "host_states": "heard"}
+ARRIVALS = {
+    "entry_rows": "arrived",
+    "pair_rows": "arrived",
+    "start_rows": "arrived",
+    "episode_rows": "assumeNotNull(arrived)",
+    "host_states": "heard",
+    "hour_sums": "made",
+    "hours_told": "came",
+    "hours_made": "made",
+}
 """Tables whose rows go by their age, and when they arrived."""
 MADE = "select create_table_query from system.tables where database = currentDatabase() and name = :name"
-CLOSED_S = 600.0
-LATE_S = 300.0
-CLOSED = """
-    select host, id from open_episode where (`end` is not null and arrived < :closed) or arrived < :silent
-    union all
-    select host, id from episode where `end` is not null and (host, id) in (
-        select host, id from open_episode where `end` is null and arrived - last > :late and (host, id) in (
-            select host, id from open_sums group by host, id having min(first) > :recent))
-"""
-"""Episodes that are not open, and had their chance to be found so."""
-OLD_ENTRIES = ("entry_rows", "pair_rows", "start_rows")
+OWN_TIMES = {"entry_rows": "at", "pair_rows": "at", "start_rows": "at", "episode_rows": "last"}
 
 
 def try_out(connection: Connection) -> None:
@@ -61,30 +61,27 @@ def keep_for(connection: Connection, keep_s: float, heartbeats_s: float) -> None
             connection.exec_driver_sql(f"alter table {table} remove ttl")
 
 
-def forget_closed(connection: Connection, now_s: float, keep_s: float) -> None:
-    """Have the tables of open episodes hold those alone that are open, or ended less than CLOSED_S before `now_s`.
+def forget_ended(connection: Connection, now_s: float, keep_s: float) -> None:
+    """Have the tables of open episodes hold those alone that are open, or ended a while before `now_s`, Unix time.
 
-    One that is forgotten would be open again if an earlier alert of it came after all: what comes so late is compared
-    with all alerts. With `keep_s`, seconds, what was not heard of for so long goes too.
+    With `keep_s`, seconds, what was not heard of for so long goes too.
     """
-    times = {
-        "closed": now_s - CLOSED_S,
-        "late": CLOSED_S / 2,
-        "recent": now_s - LATE_S,
-        "silent": now_s - keep_s if keep_s else 0.0,
-    }
-    if connection.execute(text(f"select 1 from ({CLOSED}) limit 1"), times).first():
-        connection.execute(text(f"delete from open_said where (host, id) in ({CLOSED})"), times)
-        rest = "delete from open_sums where came < :closed and (host, id) not in (select host, id from open_said)"
-        connection.execute(text(rest), times)
+    while settle(connection, now_s, time.time_ns()) == AT_ONCE:
+        pass
+    silent = {"silent": now_s - keep_s if keep_s else 0.0}
+    quiet = "select host, id from open_sums group by host, id having max(came) < :silent"
+    for table in (
+        ("open_said", "open_sums") if connection.execute(text(f"{quiet} limit 1"), silent).first() else ()
+    ):
+        connection.execute(text(f"delete from {table} where (host, id) in ({quiet})"), silent)
 
 
 def delete_older(connection: Connection, before_s: float) -> int:
     """Delete entries, episodes and hosts whose own time is before this, Unix time; return how many entries."""
     old = {"before": before_s}
     count = connection.execute(text("select count() from entry where at < :before"), old).scalar() or 0
-    for table in OLD_ENTRIES:
-        connection.execute(text(f"delete from {table} where at < :before"), old)
+    for table, at in OWN_TIMES.items():
+        connection.execute(text(f"delete from {table} where {at} < :before"), old)
     for view, keys, tables in (
         ("open_episode", "host, id", ("open_said", "open_sums")),
         ("host", "host, trusted", ("host_states",)),
@@ -92,4 +89,5 @@ def delete_older(connection: Connection, before_s: float) -> int:
         for table in tables:
             quiet = f"select {keys} from {view} where last < :before"
             connection.execute(text(f"delete from {table} where ({keys}) in ({quiet})"), old)
+    connection.execute(text("delete from hours_made where hour < :before"), old)
     return int(count)

@@ -13,7 +13,7 @@ from sqlalchemy.engine import create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from sockbpf.errors import SockbpfError
-from sockbpf.store.data.clickhouse_open_episodes import ask_view_of_open
+from sockbpf.store.data.clickhouse_apart import ask_views
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -100,7 +100,7 @@ def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) 
             hide_parameters=True,
             connect_args={name: value for name, value in OF_CLICKHOUSE.items() if name not in parsed.query},
         )
-        ask_view_of_open(engine)
+        ask_views(engine)
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it would name the server
         return engine
     if parsed.get_backend_name() != "sqlite":

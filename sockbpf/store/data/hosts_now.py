@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, false, func, literal, 
 from sockbpf.counters import LOSSES
 from sockbpf.record.alert import STOPPED
 from sockbpf.record.labels import label_text, labels_of
-from sockbpf.store.data.clickhouse_open_episodes import of_open
+from sockbpf.store.data.clickhouse_apart import of_open
 from sockbpf.store.data.engine import contains
 from sockbpf.store.data.host_counts import counts_of, counts_of_labels
 from sockbpf.store.data.runs import TRUST_OF_EPISODE

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case
 
 from sockbpf.store.data.across import LEAST_HOSTS
-from sockbpf.store.data.clickhouse_open_episodes import of_open
+from sockbpf.store.data.clickhouse_apart import of_open
 from sockbpf.store.data.host_kinds import (
     SECOND,
     find_kinds,

@@ -1,27 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Searches for entries and episodes by the filters of a request, a page at a time."""
+"""Searches for entries by the filters of a request, a page at a time; and what such searches share."""
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, false, func, not_, or_, select
+from sqlalchemy import and_, exists, false, func, or_, select
 
-from sockbpf.store.data.clickhouse_open_episodes import of_open
 from sockbpf.store.data.clickhouse_rows import settled
 from sockbpf.store.data.columns import LATER, column_of
 from sockbpf.store.data.digest import is_sound
 from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.entry import IN_BODY, spelled_in_alert
-from sockbpf.store.data.episode_order import behind, not_behind, order, place_of, sort_key
-from sockbpf.store.data.filters import parse
-from sockbpf.store.data.free_words import LOOKED_AT, has_words
-from sockbpf.store.data.schema import ENTRY, EPISODE, PAIR
+from sockbpf.store.data.schema import ENTRY, PAIR
 from sockbpf.store.data.sound import is_sound_entry
-from sockbpf.store.data.states import OVER, episodes_with_state, shown_episode, state_of_episode
 from sockbpf.store.data.values import searchable
 
 if TYPE_CHECKING:
@@ -29,7 +23,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
-    from sockbpf.store.data.episode_order import Place
     from sockbpf.store.data.filters import Filter
 
 MOST_BYTES = 8 * 2**20
@@ -57,7 +50,7 @@ def find(connection: Connection, wanted: Filter) -> tuple[list[tuple[int, float,
     """
     places = [
         _bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, wanted, {**sides, **places})
-        for sides in _sides(wanted)
+        for sides in sides_of(wanted)
         for places in _places_of_later(wanted)
     ]
     rows = sorted(
@@ -102,76 +95,6 @@ def check_rows(rows: Iterable[Mapping[Any, Any]], table: Table) -> None:
         raise AlteredError(table, or_(false(), *altered), len(altered))
 
 
-def find_page(
-    connection: Connection, wanted: Filter, at_s: float | None = None
-) -> tuple[list[dict[str, Any]], Place | None]:
-    """Return the episodes on a page, as `find_episodes`, and the place behind which further ones may follow.
-
-    By words few or none may be found although further ones follow: of each page LOOKED_AT episodes are looked at.
-    """
-    now_s = time.time() if at_s is None else at_s
-    end = _last_looked_at(connection, wanted, now_s) if wanted.words else None
-    rows = find_episodes(connection, wanted, now_s, end)
-    return rows, place_of(rows[-1], wanted.sort) if len(rows) == wanted.limit else end
-
-
-def find_episodes(
-    connection: Connection, wanted: Filter, at_s: float | None = None, end: Place | None = None
-) -> list[dict[str, Any]]:
-    """Return the episodes that fit, the greatest by `sort` first, as they are at this time; None is the present.
-
-    None behind the place `end` is looked at.
-    """
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    now_s = time.time() if at_s is None else at_s
-    for sides in _sides(wanted):
-        statement = episodes_statement(connection, wanted, sides, now_s)
-        if wanted.words:
-            statement = statement.where(has_words(connection, wanted.words))
-        if end is not None:
-            statement = statement.where(not_behind(connection, wanted.sort, end))
-        rows = connection.execute(statement).mappings().all()
-        check_rows(rows, EPISODE)
-        for row in rows:
-            found[row["host"], row["id"]] = shown_episode(row)
-    return sorted(found.values(), key=lambda row: sort_key(row, wanted.sort), reverse=True)[: wanted.limit]
-
-
-def _last_looked_at(connection: Connection, wanted: Filter, now_s: float) -> Place | None:
-    """Return the place of the last episode that a search by words looks at; None if it looks at all that fit."""
-    ends: list[Mapping[Any, Any]] = []
-    for sides in _sides(wanted):
-        statement = episodes_statement(connection, wanted, sides, now_s).with_only_columns(*EPISODE.c)
-        ends += connection.execute(statement.offset(LOOKED_AT - 1).limit(1)).mappings().all()
-    check_rows(ends, EPISODE)
-    # Of two choices of ends, what follows the first place was not looked at by one of them.
-    return place_of(max(ends, key=lambda row: sort_key(row, wanted.sort)), wanted.sort) if ends else None
-
-
-def episodes_statement(
-    connection: Connection, wanted: Filter, sides: dict[str, str], now_s: float
-) -> Select[Any]:
-    """Return the query of a page of episodes, by one choice of ends; `now_s` is Unix time. Words are left out."""
-    statement = episodes_with_state(connection, now_s).where(*_conditions(EPISODE, wanted, sides))
-    if wanted.from_s is not None:  # an episode fits if it lasted into the range
-        statement = statement.where(or_(EPISODE.c.last >= wanted.from_s, EPISODE.c.end.is_(None)))
-    if wanted.to_s is not None:
-        statement = statement.where(EPISODE.c.start < wanted.to_s)
-    if wanted.open is not None:
-        is_over = and_(EPISODE.c.end.is_(None), state_of_episode(now_s) == OVER)
-        statement = statement.where(is_over if wanted.open else not_(is_over))
-    if wanted.behind is not None:
-        statement = statement.where(behind(connection, wanted.sort, wanted.behind))
-    statement = statement.order_by(*order(connection, wanted.sort)).limit(wanted.limit)
-    return of_open(statement) if wanted.open else statement
-
-
-def read_something(connection: Connection) -> None:
-    """Read the newest entry and the newest episode, to see whether reading works."""
-    find(connection, parse([("limit", "1")]))
-    find_episodes(connection, parse([("limit", "1"), ("sort", "last")], episodes=True))
-
-
 def since(connection: Connection, n: int, limit: int) -> list[tuple[int, float, str]]:
     """Return number, time and body of the entries after number `n`, lowest number first."""
     statement = select(ENTRY.c.n, ENTRY.c.at, LENGTH).where(ENTRY.c.n > n).order_by(ENTRY.c.n).limit(limit)
@@ -189,7 +112,7 @@ def _places(connection: Connection, statement: Select[Any]) -> list[tuple[int, f
     return rows
 
 
-def _sides(wanted: Filter) -> list[dict[str, str]]:
+def sides_of(wanted: Filter) -> list[dict[str, str]]:
     """Return all choices of an end for the filters of either end: {"port": "local"}, then {"port": "remote"}.
 
     Each choice is searched by a query of its own: a query with `or` would not use the index of either column.
@@ -211,7 +134,7 @@ def _places_of_later(wanted: Filter) -> list[dict[str, str]]:
 
 
 def _bounded(statement: Select[Any], table: Table, wanted: Filter, sides: dict[str, str]) -> Select[Any]:
-    statement = statement.where(*_conditions(table, wanted, sides))
+    statement = statement.where(*conditions(table, wanted, sides))
     if wanted.from_s is not None:
         statement = statement.where(table.c.at >= wanted.from_s)
     if wanted.to_s is not None:
@@ -224,7 +147,8 @@ def _bounded(statement: Select[Any], table: Table, wanted: Filter, sides: dict[s
     return statement.order_by(table.c.at.desc(), table.c.n.desc()).limit(wanted.limit)
 
 
-def _conditions(table: Table, wanted: Filter, sides: dict[str, str]) -> list[ColumnElement[bool]]:
+def conditions(table: Table, wanted: Filter, sides: dict[str, str]) -> list[ColumnElement[bool]]:
+    """Return what the filters by columns ask of a row of entries or episodes, by one choice of ends."""
     conditions = [_is(table, name, value, sides.get(name)) for name, value in wanted.columns.items()]
     if wanted.min_size is not None:
         conditions.append((table.c.size if table is ENTRY else table.c.peak) >= wanted.min_size)

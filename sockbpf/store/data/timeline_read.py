@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from sockbpf.record.alert import EVENTS
 from sockbpf.store.data.columns import columns_of
+from sockbpf.store.data.episode_search import find_episodes
 from sockbpf.store.data.schema import ENTRY
-from sockbpf.store.data.search import find, find_episodes
+from sockbpf.store.data.search import find
 from sockbpf.store.data.tally import service_of, span_us, worst_of
 from sockbpf.store.data.timeline import Sums, Timeline, Window
 

@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.episode_order import cursor_behind
+from sockbpf.store.data.episode_search import find_page
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.lanes import Lane
-from sockbpf.store.data.search import find_page
 from sockbpf.store.web.guard import PEER, TRUSTED
 from sockbpf.store.web.posted_alerts import ENCODINGS, batch_of
 from sockbpf.store.web.problem import Problem, full

@@ -9,8 +9,8 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from sockbpf.store.data.episode_search import read_something
 from sockbpf.store.data.probe import probe
-from sockbpf.store.data.search import read_something
 from sockbpf.store.data.writing import Broken, BusyError
 from sockbpf.store.web.problem import Problem, busy
 
