@@ -145,9 +145,11 @@ def engine(clickhouse_server: str) -> Iterator[Engine]:
     made.dispose()
 
 
-def put(connection: Connection, number: int, id_: str, event: str, *ago_s: float) -> None:
+def put(
+    connection: Connection, number: int, id_: str, event: str, *ago_s: float, lasted_s: float = 0.0
+) -> None:
     """Write an alert of so many seconds ago, which came so many seconds ago."""
-    alert = told(number, id=id_, event=event, timestamp=f"{NOW_S - ago_s[0]:.6f}")
+    alert = told(number, id=id_, event=event, timestamp=f"{NOW_S - ago_s[0]:.6f}", duration=lasted_s)
     write(connection, [alert_entry(alert)], NOW_S - ago_s[-1])
 
 
@@ -165,8 +167,8 @@ def test_what_has_ended_is_kept_as_a_row_which_one_replaces_that_has_what_came_l
         put(connection, 1, "open", "exceeded", 9000)
         put(connection, 2, "long-over", "exceeded", 9000)
         put(connection, 4, "long-over", "cleared", 8000)
-        put(connection, 5, "just-over", "exceeded", 9000)
-        put(connection, 6, "just-over", "cleared", 1)
+        put(connection, 6, "just-over", "exceeded", 9000)
+        put(connection, 7, "just-over", "cleared", 1)
         before = find_episodes(connection, ALL, NOW_S)
         forget_ended(connection, NOW_S, 0.0)
         assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 2})
@@ -176,6 +178,9 @@ def test_what_has_ended_is_kept_as_a_row_which_one_replaces_that_has_what_came_l
         assert among_open()["long-over"], "it came late, and the rest is not there"
         forget_ended(connection, NOW_S, 0.0)
         assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 3})
+        put(connection, 5, "long-over", "cleared", 7900, CLOSED_S + 1, lasted_s=1100)
+        forget_ended(connection, NOW_S, 0.0)
+        assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 4})
         connection.exec_driver_sql("optimize table episode_rows final")
         assert connection.execute(text("select count() from episode_rows")).scalar() == 1
         forget_ended(connection, NOW_S, CLOSED_S)

@@ -117,7 +117,9 @@ def settle(connection: Connection, now_s: float, turn: int) -> int:
 
 
 def _replace(connection: Connection, times: dict[str, float]) -> None:
-    """Delete the earlier rows of episodes of which rows were made now."""
-    earlier = f"last >= :begun and settled < :turn and (host, id) in ({ENDED_NOW})"
+    """Delete the earlier rows of episodes of which rows were made now, but for those with the same key."""
+    same = "select host, id, last from episode_rows where settled = :turn"
+    of_them = f"(host, id) in ({ENDED_NOW}) and (host, id, last) not in ({same})"
+    earlier = f"last >= :begun and settled < :turn and {of_them}"
     if connection.execute(text(f"select 1 from episode_rows where {earlier} limit 1"), times).first():
         connection.execute(text(f"delete from episode_rows where {earlier}"), times)
