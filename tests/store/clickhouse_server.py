@@ -42,7 +42,7 @@ def unpack_lz4(body: bytes) -> bytes:
 UNPACK: dict[str, Callable[[bytes], bytes]] = {"identity": bytes, "gzip": gzip.decompress, "lz4": unpack_lz4}
 FORMAT = re.compile(r"\s+format\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 QUERY = re.compile(r"\s*(select|with|insert)\s", re.IGNORECASE)
-SETTINGS = ("join_use_nulls", "max_execution_time")
+SETTINGS = ("join_use_nulls", "max_execution_time", "use_skip_indexes_if_final_exact_mode")
 """Those of a request that are handed on; the others are about HTTP or are the engine's own."""
 
 

@@ -58,7 +58,7 @@ OF_ALERTS = f"""
     select :hour, :made, step, bucket, {SERVICE} as service, assumeNotNull(type), {COUNTS},
         max(ifNull(fill, 0)), max(if(threshold > 0, size / threshold, 0))
     from (select *, arrayJoin({list(SUMMED)}) as step, intDiv(toInt64(floor(at)), step) * step as bucket
-        from entry_rows final where is_report and at >= :hour and at < :hour + {HOUR})
+        from entry_rows final where is_report and at >= :hour and at < :end)
     group by step, bucket, service, type
 """
 OF_EPISODES = f"""
@@ -69,7 +69,7 @@ OF_EPISODES = f"""
             {BEGIN_US} as begin, arrayJoin({list(SUMMED)}) as step, step * 1000000 as step_us,
             arrayJoin(range(toUInt64(intDiv(begin, step_us)), toUInt64(intDiv(stop, step_us) + 1))) as number,
             toInt64(number) * step as bucket
-        from ended_episode where last >= :hour and last < :hour + {HOUR})
+        from ended_episode where last >= :hour and last < :end)
     group by step, bucket, service, type
 """
 
@@ -106,7 +106,7 @@ def make_sums(connection: Connection, quiet_s: float = QUIET_S) -> int:
     hours = connection.execute(text(STALE), {"quiet": quiet_s}).scalars().all()
     for hour in hours:
         made = connection.execute(text(f"select {NOW}")).scalar()
-        values: dict[str, Any] = {"hour": hour, "made": made}
+        values: dict[str, Any] = {"hour": hour, "end": hour + HOUR, "made": made}
         connection.execute(text(OF_ALERTS), values)
         connection.execute(text(OF_EPISODES), values)
         connection.execute(text("insert into hours_made select :hour, :made"), values)

@@ -39,6 +39,7 @@ OF_CLICKHOUSE = {
     "send_receive_timeout": 30,
     "autogenerate_session_id": False,  # a session takes one query at a time, and keeps a state
     "join_use_nulls": 1,  # as SQL has it
+    "use_skip_indexes_if_final_exact_mode": 0,  # what is searched is the same in all copies of a row
 }
 """Options of a connection to ClickHouse."""
 

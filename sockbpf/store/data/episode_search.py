@@ -16,7 +16,7 @@ from sockbpf.store.data.episode_order import OF_TIME, behind, not_behind, order,
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.free_words import LOOKED_AT, has_words
 from sockbpf.store.data.schema import EPISODE
-from sockbpf.store.data.search import check_rows, conditions, find, sides_of
+from sockbpf.store.data.search import begins, check_rows, conditions, find, sides_of
 from sockbpf.store.data.states import OVER, episodes_with_state, shown_episode, state_of_episode
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from sockbpf.store.data.episode_order import Place
     from sockbpf.store.data.filters import Filter
 
-SPANS_S = (3600.0, 86_400.0, 8 * 86_400.0)
-"""ClickHouse has no index by which it finds the latest episodes: they are looked for in so long, then in longer."""
 PARTS: dict[bool, tuple[Callable[[Select[Any]], Select[Any]], ...]] = {
     True: (of_open,),
     False: (of_ended, of_open),
@@ -45,7 +43,9 @@ def find_page(
     may be found although further ones follow: of each page LOOKED_AT episodes are looked at.
     """
     now_s = time.time() if at_s is None else at_s
-    for from_s in _begins(connection, wanted, now_s):
+    newest_s = float(wanted.behind[0]) if wanted.behind and wanted.sort in OF_TIME else None
+    is_by_time = wanted.sort in OF_TIME and not wanted.open
+    for from_s in begins(connection, wanted, now_s, newest_s) if is_by_time else (None,):
         within = wanted if from_s is None else replace(wanted, from_s=from_s)
         end = _last_looked_at(connection, within, now_s) if wanted.words else None
         rows = _found(connection, within, now_s, end)
@@ -64,18 +64,6 @@ def read_something(connection: Connection) -> None:
     """Read the newest entry and the newest episode, to see whether reading works."""
     find(connection, parse([("limit", "1")]))
     find_episodes(connection, parse([("limit", "1"), ("sort", "last")], episodes=True))
-
-
-def _begins(connection: Connection, wanted: Filter, now_s: float) -> Iterator[float | None]:
-    """Yield from which times on to look for the page, each before the last one; None as it is asked for."""
-    if is_clickhouse(connection) and wanted.sort in OF_TIME and not wanted.open:
-        newest_s = min(each for each in (now_s, wanted.to_s, _value_behind(wanted)) if each is not None)
-        yield from (newest_s - span_s for span_s in SPANS_S if newest_s - span_s > (wanted.from_s or 0.0))
-    yield None
-
-
-def _value_behind(wanted: Filter) -> float | None:
-    return None if wanted.behind is None else float(wanted.behind[0])
 
 
 def _found(connection: Connection, wanted: Filter, now_s: float, end: Place | None) -> list[dict[str, Any]]:

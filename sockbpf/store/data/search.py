@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
+from dataclasses import replace
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from sockbpf.store.data.sound import is_sound_entry
 from sockbpf.store.data.values import searchable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
@@ -29,6 +31,7 @@ MOST_BYTES = 8 * 2**20
 """Bytes of the bodies on one page: posted objects may be large, and a page is held in memory."""
 COLUMN, PAIRS = "column", "pairs"
 """Where an entry may have the value of a later column."""
+SPANS_S = (3600.0, 86_400.0, 8 * 86_400.0)
 LENGTH = func.length(ENTRY.c.body).label("length")
 """Bytes of the body, which is ASCII."""
 
@@ -48,17 +51,39 @@ def find(connection: Connection, wanted: Filter) -> tuple[list[tuple[int, float,
 
     The newest entry comes first; of entries with the same time, the one that was stored last.
     """
+    newest_s = wanted.before[0] if wanted.before else None
+    for from_s in begins(connection, wanted, time.time(), newest_s):
+        within = wanted if from_s is None else replace(wanted, from_s=from_s)
+        rows = _newest(connection, within)
+        if len(rows) == wanted.limit:
+            break
+    page = _affordable(rows)
+    return _with_bodies(connection, page), len(rows) == wanted.limit or len(page) < len(rows)
+
+
+def begins(
+    connection: Connection, wanted: Filter, now_s: float, newest_s: float | None
+) -> Iterator[float | None]:
+    """Yield from which times on to look for a page, each before the last one; None as it is asked for.
+
+    ClickHouse has no index by which it finds the latest of all: they are looked for in a short time, then in longer
+    ones. Nothing that is looked for is after `newest_s`, if given; times are Unix time.
+    """
+    if is_clickhouse(connection):
+        last_s = min(each for each in (now_s, wanted.to_s, newest_s) if each is not None)
+        yield from (last_s - span_s for span_s in SPANS_S if last_s - span_s > (wanted.from_s or 0.0))
+    yield None
+
+
+def _newest(connection: Connection, wanted: Filter) -> list[tuple[int, float, int]]:
+    """Return number, time and length of the newest entries."""
     places = [
         _bounded(select(ENTRY.c.n, ENTRY.c.at, LENGTH), ENTRY, wanted, {**sides, **places})
         for sides in sides_of(wanted)
         for places in _places_of_later(wanted)
     ]
-    rows = sorted(
-        {place for each in places for place in _places(connection, each)},
-        key=lambda row: (-row[1], -row[0]),
-    )[: wanted.limit]
-    page = _affordable(rows)
-    return _with_bodies(connection, page), len(rows) == wanted.limit or len(page) < len(rows)
+    found = {place for each in places for place in _places(connection, each)}
+    return sorted(found, key=lambda row: (-row[1], -row[0]))[: wanted.limit]
 
 
 def _affordable(rows: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:
