@@ -79,7 +79,7 @@ class Preparing:
             if fault is None:
                 self._ready()
                 self.is_ready = True
-        except SockbpfError as error:
+        except BaseException as error:  # noqa: BLE001  likewise
             fault = error
         if fault is not None:
             self.fault = fault

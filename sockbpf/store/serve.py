@@ -112,20 +112,28 @@ def serve(
     app = _guarded(settings, preparing.before(routes, [*PAGE_PATHS, "/metrics"]))
     server = _Server(_server_config(app, impatient(settings.patience, crowd, context)), store.end_streams)
     _become(settings)
+    gc.freeze()  # modules stay: a collection that looked at them would hold an answer up for 40 ms
+    gc.set_threshold(*COLLECTED_AFTER)
     if is_alone and len(os.sched_getaffinity(0)) > 1:
-        store.reader = Reader()
+        store.reader = _reader()
     when_confined()
     life.begin(counters, (log.critical,))
     # For a SIGTERM before uvicorn has its own handler, and for the one that uvicorn raises again when it has ended.
     signal.signal(signal.SIGTERM, end)
-    gc.freeze()  # modules stay: a collection that looked at them would hold an answer up for 40 ms
-    gc.set_threshold(*COLLECTED_AFTER)
     server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED - 1))])
     crowd.close()
     if preparing.fault:
         raise preparing.fault
     log.info("the store has ended")
     return 0
+
+
+def _reader() -> Reader | None:
+    try:
+        return Reader()
+    except OSError as error:
+        log.warning("the store reads batches itself, it cannot start a process for that: %s", error)
+        return None
 
 
 def _server_config(app: ASGIApp, protocol: type[ImpatientProtocol]) -> uvicorn.Config:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
@@ -22,10 +23,10 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.engine import Engine
 
 from sockbpf.settings.store import StoreSettings as Settings
-from sockbpf.store.data import clickhouse_timeline
-from sockbpf.store.data.clickhouse_ended import CLOSED_S
+from sockbpf.store.data import clickhouse_sums, clickhouse_timeline
+from sockbpf.store.data.clickhouse_ended import CLOSED_S, LATE_S
 from sockbpf.store.data.clickhouse_schema import FILLED
-from sockbpf.store.data.clickhouse_sums import MARGIN_S, make_sums
+from sockbpf.store.data.clickhouse_sums import LONG_S, MARGIN_S, make_sums
 from sockbpf.store.data.clickhouse_timeline import find_timeline
 from sockbpf.store.data.clickhouse_upkeep import forget_ended, keep_for
 from sockbpf.store.data.engine import open_engine
@@ -146,11 +147,17 @@ def engine(clickhouse_server: str) -> Iterator[Engine]:
 
 
 def put(
-    connection: Connection, number: int, id_: str, event: str, *ago_s: float, lasted_s: float = 0.0
+    connection: Connection,
+    number: int,
+    id_: str,
+    event: str,
+    *ago_s: float,
+    lasted_s: float = 0.0,
+    trusted: bool = True,
 ) -> None:
     """Write an alert of so many seconds ago, which came so many seconds ago."""
     alert = told(number, id=id_, event=event, timestamp=f"{NOW_S - ago_s[0]:.6f}", duration=lasted_s)
-    write(connection, [alert_entry(alert)], NOW_S - ago_s[-1])
+    write(connection, [replace(alert_entry(alert), trusted=trusted)], NOW_S - ago_s[-1])
 
 
 def test_what_has_ended_is_kept_as_a_row_which_one_replaces_that_has_what_came_late(engine: Engine) -> None:
@@ -173,8 +180,8 @@ def test_what_has_ended_is_kept_as_a_row_which_one_replaces_that_has_what_came_l
         forget_ended(connection, NOW_S, 0.0)
         assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 2})
         assert find_episodes(connection, ALL, NOW_S) == before
-        put(connection, 2, "long-over", "exceeded", 9000, 0)
-        put(connection, 3, "long-over", "ongoing", 8500, 0)
+        put(connection, 2, "long-over", "exceeded", 9000, LATE_S + 1)
+        put(connection, 3, "long-over", "ongoing", 8500, LATE_S + 1)
         assert among_open()["long-over"], "it came late, and the rest is not there"
         forget_ended(connection, NOW_S, 0.0)
         assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 3})
@@ -185,6 +192,33 @@ def test_what_has_ended_is_kept_as_a_row_which_one_replaces_that_has_what_came_l
         assert connection.execute(text("select count() from episode_rows")).scalar() == 1
         forget_ended(connection, NOW_S, CLOSED_S)
         assert among_open() == {"just-over": False}, "nothing was heard of the other for longer than is kept"
+
+
+def test_what_is_not_trusted_changes_nothing_of_an_episode_that_has_ended(engine: Engine) -> None:
+    with engine.begin() as connection:
+        put(connection, 1, "ours", "exceeded", 9000)
+        put(connection, 2, "ours", "cleared", 8000, lasted_s=1000)
+        forget_ended(connection, NOW_S, 0.0)
+        before = find_episodes(connection, ALL, NOW_S)
+        for number, event in ((3, "exceeded"), (4, "cleared")):
+            put(connection, number, "ours", event, 0, CLOSED_S + 1, trusted=False)
+            assert find_episodes(connection, ALL, NOW_S) == before
+            forget_ended(connection, NOW_S, 0.0)
+            assert find_episodes(connection, ALL, NOW_S) == before
+            assert connection.execute(text("select count() from open_said")).scalar() == 0
+
+
+def test_a_store_that_ends_while_it_forgets_leaves_all_to_be_found(engine: Engine) -> None:
+    with engine.begin() as connection:
+        put(connection, 1, "over", "exceeded", 9000)
+        put(connection, 2, "over", "cleared", 8000, lasted_s=1000)
+        before = find_episodes(connection, ALL, NOW_S)
+        forget_ended(connection, NOW_S, 0.0)
+        put(connection, 2, "over", "cleared", 8000, 8000, lasted_s=1000)
+        connection.exec_driver_sql("delete from open_said where true")
+        assert find_episodes(connection, ALL, NOW_S) == before
+        forget_ended(connection, NOW_S, 0.0)
+        assert connection.execute(text("select count() from open_sums")).scalar() == 0
 
 
 @pytest.mark.parametrize("sort", ["last", "start", "peak", "size"])
@@ -244,6 +278,7 @@ def test_a_timeline_by_sums_of_hours_is_the_one_by_alerts(
                     event,
                     begun_s - part * dice.choice((5, 400)),
                 )
+        put(connection, 900, "long", "cleared", 3000, lasted_s=2 * LONG_S)
         told = by_alerts()
         assert summed() >= 5
         assert timelines() == told
@@ -253,6 +288,10 @@ def test_a_timeline_by_sums_of_hours_is_the_one_by_alerts(
         told_later = by_alerts()
         assert told_later != told
         assert timelines() == told_later, "an hour is read from its alerts, the others by their sums"
+        with monkeypatch.context() as patched:
+            for module in (clickhouse_sums, clickhouse_timeline):
+                patched.setattr(module, "MOST_HOURS", 1)
+            assert timelines() == told_later, "from that hour on all are"
         assert summed() >= 1
         assert timelines() == told_later
         change(connection, "alter table hour_sums update exceeded = 7 where exceeded > 0")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from sockbpf.store.data.clickhouse_sums import HOURS_AT_ONCE, make_sums
+from sockbpf.store.data.clickhouse_sums import make_sums
 from sockbpf.store.data.clickhouse_upkeep import delete_older, forget_ended, keep_for
 from sockbpf.store.data.retention import HEARTBEATS_S, Upkeep
 
@@ -21,5 +21,4 @@ class ClickHouseUpkeep(Upkeep):
         self._writer.call(lambda connection: keep_for(connection, self._keep_s, HEARTBEATS_S)).result()
         with self._database.reader() as connection:  # beside what is written: alerts need not wait
             forget_ended(connection, time.time(), self._keep_s)
-            while make_sums(connection) == HOURS_AT_ONCE:
-                pass
+            make_sums(connection)

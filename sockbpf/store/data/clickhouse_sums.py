@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from sockbpf.record.alert import EVENTS
 from sockbpf.record.event import Direction
@@ -30,6 +31,11 @@ QUIET_S = 120.0
 MARGIN_S = 10.0
 """So much before sums are made everything is there that has come: clocks of several servers differ, inserts last."""
 HOURS_AT_ONCE = 48
+"""Of which sums are made in one go; those before and after the present hour first: a posted time may be anything."""
+MOST_HOURS = 200
+"""So many hours without sums are read one by one."""
+LONG_S = 21_600
+"""Of an episode that lasted longer there are no sums: it would be in many, and there are few such."""
 NOW = "toFloat64(now64(6))"
 
 SERVICE = (
@@ -50,7 +56,7 @@ STALE = f"""
     select hour from (select hour, max(came) as came from hours_told group by hour) as t
     left join (select hour, max(made) as made from hours_made group by hour) as m using (hour)
     where came < {NOW} - :quiet and not coalesce(made > came + {MARGIN_S}, false)
-    order by hour desc limit {HOURS_AT_ONCE}
+    order by abs(hour - {NOW}) limit {HOURS_AT_ONCE}
 """
 COUNTS = listed(f"toInt64(countIf(event = '{event}')) as {event}" for event in EVENTS)
 OF_ALERTS = f"""
@@ -69,7 +75,7 @@ OF_EPISODES = f"""
             {BEGIN_US} as begin, arrayJoin({list(SUMMED)}) as step, step * 1000000 as step_us,
             arrayJoin(range(toUInt64(intDiv(begin, step_us)), toUInt64(intDiv(stop, step_us) + 1))) as number,
             toInt64(number) * step as bucket
-        from ended_episode where last >= :hour and last < :end)
+        from ended_episode where last >= :hour and last < :end and last - start <= {LONG_S})
     group by step, bucket, service, type
 """
 
@@ -98,25 +104,46 @@ def _hours(at: str, source: str) -> str:
     return f"intDiv(toInt64(floor({at})), {HOUR}) * {HOUR} as hour, {NOW} as came from {source} group by hour"
 
 
+HOURS_OF_ENDED = f"insert into hours_told select {_hours('last', 'episode_rows where {which}')}"
 HOURS_OF_ENTRIES = f"insert into hours_told select {_hours('at', 'entry_rows where is_report')}"
 
 
 def make_sums(connection: Connection, quiet_s: float = QUIET_S) -> int:
-    """Make the sums of some hours that have none that count; return of how many hours. Raise SQLAlchemyError."""
+    """Make the sums of some hours that have none that count; return of how many hours.
+
+    Raise SQLAlchemyError, once it has been tried for each of these hours.
+    """
     hours = connection.execute(text(STALE), {"quiet": quiet_s}).scalars().all()
+    fault: SQLAlchemyError | None = None
     for hour in hours:
-        made = connection.execute(text(f"select {NOW}")).scalar()
-        values: dict[str, Any] = {"hour": hour, "end": hour + HOUR, "made": made}
-        connection.execute(text(OF_ALERTS), values)
-        connection.execute(text(OF_EPISODES), values)
-        connection.execute(text("insert into hours_made select :hour, :made"), values)
-        earlier = "hour = :hour and made < :made"
-        if connection.execute(text(f"select 1 from hour_sums where {earlier} limit 1"), values).first():
-            connection.execute(text(f"delete from hour_sums where {earlier}"), values)
+        try:
+            _make_sums_of(connection, hour)
+        except SQLAlchemyError as error:
+            fault = error
+    if fault:
+        raise fault
     return len(hours)
 
 
-def hours_without_sums(connection: Connection, begin_s: int) -> list[int]:
-    """Return the hours from this Unix time on of which something was told, and whose sums do not count."""
-    told = f"select distinct hour from hours_told where hour >= :hour and hour not in (select hour from ({VALID}))"
-    return sorted(connection.execute(text(told), {"hour": begin_s // HOUR * HOUR}).scalars())
+def _make_sums_of(connection: Connection, hour: int) -> None:
+    made = connection.execute(text(f"select {NOW}")).scalar()
+    values: dict[str, Any] = {"hour": hour, "end": hour + HOUR, "made": made}
+    connection.execute(text(OF_ALERTS), values)
+    connection.execute(text(OF_EPISODES), values)
+    connection.execute(text("insert into hours_made select :hour, :made"), values)
+    earlier = "hour = :hour and made < :made"
+    if connection.execute(text(f"select 1 from hour_sums where {earlier} limit 1"), values).first():
+        connection.execute(text(f"delete from hour_sums where {earlier}"), values)
+
+
+def hours_without_sums(connection: Connection, begin_s: int) -> tuple[float, list[int]]:
+    """Return the time by the server, and the hours from this Unix time on that were told of and have no sums.
+
+    These are the first MOST_HOURS: after the last of them no sums are to be read either.
+    """
+    asked_s = float(connection.execute(text(f"select {NOW}")).scalar_one())
+    told = (
+        "select distinct hour from hours_told where hour >= :hour and hour not in "
+        f"(select hour from ({VALID})) order by hour limit {MOST_HOURS}"
+    )
+    return asked_s, list(connection.execute(text(told), {"hour": begin_s // HOUR * HOUR}).scalars())

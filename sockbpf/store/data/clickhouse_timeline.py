@@ -14,6 +14,8 @@ from sockbpf.store.data.clickhouse_sums import (
     BEGIN_US,
     COUNTS,
     HOUR,
+    LONG_S,
+    MOST_HOURS,
     SERVICE,
     SUMMED,
     VALID,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from sockbpf.store.data.timeline_find import Asked
 
+FAR_S = 10**12
 SPANS = f"""
     select {SERVICE} as service, toInt64(round(last * 1e6)) as stop, {BEGIN_US} as begin,
         greatest(0, intDiv(begin - :from_us, :width)) as first,
@@ -42,7 +45,8 @@ LASTED = """
 """
 SUMS = f"""
     from (select *, toInt64(intDiv(bucket - :from, :seconds)) as place from hour_sums
-        where step = :step and bucket >= :from and bucket < :to and (hour, made) in ({VALID}) {{of}})
+        where step = :step and bucket >= :from and bucket < :to
+            and hour < :cut and made <= :asked and (hour, made) in ({VALID}) {{of}})
 """
 OPEN = """
     select service, sumMap([bucket], [us]) as open, sum(us) as whole, grouping(service) as is_total from ({lasted})
@@ -73,6 +77,7 @@ def find_timeline(connection: Connection, window: Window, asked: Asked) -> Timel
     }  # fmt: skip
     of = "".join(f" and {name} = :{name}" for name in ("host", "type") if values[name])
     query = _Query(connection, window, of, has_sums=window.step_s in SUMMED and not asked.host)
+    values |= query.values
     services: dict[str, Sums] = {}
     for row in connection.execute(text(query.open(asked.service)), values):
         sums = total if row.is_total else services.setdefault(row.service, Sums(window))
@@ -100,9 +105,14 @@ class _Query:
         self._has_sums = has_sums
         self._of = of
         self._entries = self._ended = ""
+        self.values: dict[str, float] = {}
         if has_sums:
-            stale = hours_without_sums(connection, window.begin_s)
-            self._entries, self._ended = (_within(stale, name) for name in ("at", "last"))
+            asked_s, hours = hours_without_sums(connection, window.begin_s)
+            is_cut = len(hours) == MOST_HOURS
+            cut_s = hours[-1] if is_cut else FAR_S
+            self.values = {"asked": asked_s, "cut": cut_s}
+            self._entries = f" and ({_within(hours, 'at')} or at >= {cut_s})"
+            self._ended = f" and ({_within(hours, 'last')} or last >= {cut_s} or last - start > {LONG_S})"
 
     def open(self, service: str) -> str:
         """Return the query of how long queues were over, of this service or of all."""
@@ -144,7 +154,7 @@ def _within(hours: Iterable[int], name: str) -> str:
             begins.append(hour)
             ends.append(hour + HOUR)
     ranges = (f"{name} >= {begin} and {name} < {end}" for begin, end in zip(begins, ends, strict=True))
-    return f" and ({' or '.join(ranges) or 'false'})"
+    return " or ".join(ranges) or "false"
 
 
 def _add(sums_of: dict[str, Sums], connection: Connection, query: str, values: dict[str, Any]) -> None:

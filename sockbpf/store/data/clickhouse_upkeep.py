@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
 
 from sockbpf.record.alert import HEARTBEAT
-from sockbpf.store.data.clickhouse_ended import AT_ONCE, settle
+from sockbpf.store.data.clickhouse_ended import CLOSED_S, OF_OPEN, leave_out_untrusted, settle
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -28,6 +28,7 @@ ARRIVALS = {
 }
 """Tables whose rows go by their age, and when they arrived."""
 MADE = "select create_table_query from system.tables where database = currentDatabase() and name = :name"
+LEFT = "(host, id, trusted) not in (select host, id, trusted from open_said)"
 OWN_TIMES = {"entry_rows": "at", "pair_rows": "at", "start_rows": "at", "episode_rows": "last"}
 
 
@@ -66,13 +67,17 @@ def forget_ended(connection: Connection, now_s: float, keep_s: float) -> None:
 
     With `keep_s`, seconds, what was not heard of for so long goes too.
     """
-    while settle(connection, now_s, time.time_ns()) == AT_ONCE:
+    leave_out_untrusted(connection)
+    while settle(connection, now_s, time.time_ns()):
         pass
+    settle(connection, now_s, time.time_ns(), are_old=True)
+    times = {"closed": now_s - CLOSED_S}
+    left = f"came < :closed and {LEFT}"  # by a store that ended in the middle of this
+    if connection.execute(text(f"select 1 from open_sums where {left} limit 1"), times).first():
+        connection.execute(text(f"delete from open_sums where {left}"), times)
     silent = {"silent": now_s - keep_s if keep_s else 0.0}
     quiet = "select host, id from open_sums group by host, id having max(came) < :silent"
-    for table in (
-        ("open_said", "open_sums") if connection.execute(text(f"{quiet} limit 1"), silent).first() else ()
-    ):
+    for table in OF_OPEN if connection.execute(text(f"{quiet} limit 1"), silent).first() else ():
         connection.execute(text(f"delete from {table} where (host, id) in ({quiet})"), silent)
 
 
@@ -82,12 +87,12 @@ def delete_older(connection: Connection, before_s: float) -> int:
     count = connection.execute(text("select count() from entry where at < :before"), old).scalar() or 0
     for table, at in OWN_TIMES.items():
         connection.execute(text(f"delete from {table} where {at} < :before"), old)
-    for view, keys, tables in (
-        ("open_episode", "host, id", ("open_said", "open_sums")),
-        ("host", "host, trusted", ("host_states",)),
+    for table, view, keys in (
+        ("open_said", "open_episode", "host, id"),
+        ("host_states", "host", "host, trusted"),
     ):
-        for table in tables:
-            quiet = f"select {keys} from {view} where last < :before"
-            connection.execute(text(f"delete from {table} where ({keys}) in ({quiet})"), old)
+        quiet = f"select {keys} from {view} where last < :before"
+        connection.execute(text(f"delete from {table} where ({keys}) in ({quiet})"), old)
+    connection.execute(text(f"delete from open_sums where {LEFT}"))
     connection.execute(text("delete from hours_made where hour < :before"), old)
     return int(count)

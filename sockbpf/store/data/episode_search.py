@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PARTS: dict[bool, tuple[Callable[[Select[Any]], Select[Any]], ...]] = {
     True: (of_open,),
-    False: (of_ended, of_open),
+    False: (of_open, of_ended),
 }
 """Where the open episodes are, and all, in a database that has the ended ones apart."""
 

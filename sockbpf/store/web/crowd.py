@@ -36,8 +36,12 @@ LOOK_S = 0.1
 """While connections are in a line, so often the crowd looks for others that have become idle."""
 MOST_SHED = 50
 """So many connections are closed by one look at most: what takes their places keeps the event loop busy."""
+MOST_PASSED = 16
+"""So many peers that find none are passed by at most, to look for who finds one."""
 MOST_EARLY_BYTES = 16 * 2**20
 """What may be kept of all connections in the lines, of what their clients have sent."""
+FEW_BYTES = 4096
+"""Of each connection so much may be kept in any case."""
 
 
 def _later(seconds: float, call: Callable[[], None]) -> object:
@@ -170,13 +174,18 @@ class Crowd:
 
     def _go_on(self, places: Places, line: Line, most_shed: int = 1) -> None:
         """Give places to those in the line: what is free, and of so many connections that are idle."""
+        most_passed = MOST_PASSED
         while found := line.first():
             connection, peer, standing = found
             if not places.has_room:
                 asks = standing is Standing.ASKING
                 victim = (places.of_many(peer) or places.idle(peer)) if asks else None
-                if victim is None or not most_shed:
+                if not most_shed or (victim is None and not (most_passed and places.has_many(peer))):
                     return
+                if victim is None:  # all of its own are busy: others may find an idle one
+                    most_passed -= 1
+                    line.end_turn(peer, standing)
+                    continue
                 most_shed -= 1
                 self._shed(victim)
             self._admit(connection)
@@ -202,7 +211,5 @@ class Crowd:
         self._look_s = math.inf
         for places, line in (self._ours, self._others):
             self._go_on(places, line, MOST_SHED)
-            if (found := line.first()) and places.has_many(found[1]):  # others may find an idle one sooner
-                line.end_turn(*found[1:])
         if self.in_line:
             self._look_later()

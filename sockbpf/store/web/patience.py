@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sockbpf.store.web.crowd import MOST_EARLY_BYTES, Crowd
+from sockbpf.store.web.crowd import FEW_BYTES, MOST_EARLY_BYTES, Crowd
 from sockbpf.store.web.guard import AUTHORIZED, ENDLESS, HEADERS, PEER, TRUSTED
 from sockbpf.store.web.handshake import begin_tls
 from sockbpf.store.web.places import Standing
@@ -81,7 +81,8 @@ class ImpatientProtocol(HttpToolsProtocol):
         early, self._early = self._early, b""
         self.crowd.early_bytes -= len(early)
         self._begin(early)
-        self.transport.resume_reading()
+        if self.tls is None:  # the handshake resumes it itself, once it has what came early
+            self.transport.resume_reading()
 
     def _is_left(self) -> bool:
         """Whether the client has gone while nothing was read: nobody is there to be answered."""
@@ -102,11 +103,10 @@ class ImpatientProtocol(HttpToolsProtocol):
         self.transport.pause_reading()
         self._early += early
         self.crowd.early_bytes += len(early)
-        if self.crowd.early_bytes > MOST_EARLY_BYTES:
+        self.crowd.ask(self)
+        if self._waits and len(self._early) > FEW_BYTES and self.crowd.early_bytes > MOST_EARLY_BYTES:
             self.crowd.turned_away += 1
             self.drop()
-        else:
-            self.crowd.ask(self)
 
     def _on_handshake_end(self, transport: asyncio.Transport | None) -> None:
         if transport is not None:

@@ -11,6 +11,9 @@ import logging
 import marshal
 import os
 import signal
+import socket
+import struct
+import threading
 from dataclasses import fields
 from multiprocessing import Pipe
 from operator import attrgetter
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 30.0
-"""How long one batch may take."""
+PATIENCE_S = 10.0
+"""How long one batch may take: less than its request may."""
+NO_ANSWER = f"no answer for {PATIENCE_S:g} s"
 _values_of = attrgetter(*(field.name for field in fields(Entry)))
 """The values of an entry in their order; the last is its digest."""
 
@@ -38,6 +42,8 @@ class Reader:
         """Start the process: a copy of this one, which must not have opened a database yet."""
         self._pipe: Connection | None
         self._pipe, its_pipe = Pipe()
+        self._lock = threading.Lock()
+        """A request may end, and the next one come, while a thread waits for the answer to the first."""
         self._pid = os.fork()
         if not self._pid:
             try:
@@ -48,31 +54,43 @@ class Reader:
 
     def batch_of(self, body: bytes, encoding: str, *, is_trusted: bool) -> Batch:
         """Return what `batch_of` does, or raise Problem."""
-        if self._pipe:
-            try:
-                answer = _ask(self._pipe, marshal.dumps((body, encoding, is_trusted)))
-            except (OSError, EOFError) as error:
-                self._give_up(error)
-            else:
-                if answer:
-                    entries, refused = marshal.loads(answer)  # noqa: S302  our own process wrote it
-                    return Batch([Entry(*values) for values in entries], refused)
-        return batch_of(body, encoding, is_trusted=is_trusted)
+        answer = self._ask(marshal.dumps((body, encoding, is_trusted))) if self._pipe else b""
+        if not answer:
+            return batch_of(body, encoding, is_trusted=is_trusted)
+        entries, refused = marshal.loads(answer)  # noqa: S302  our own process wrote it
+        return Batch([Entry(*values) for values in entries], refused)
 
-    def _give_up(self, error: Exception) -> None:
+    def _ask(self, question: bytes) -> bytes:
+        """Return the answer to one question; nothing if there is none."""
+        with self._lock:
+            if self._pipe is None:
+                return b""
+            try:
+                _send(self._pipe, question)
+                if not self._pipe.poll(PATIENCE_S):
+                    raise TimeoutError(NO_ANSWER)
+                return self._pipe.recv_bytes()
+            except (OSError, EOFError) as error:
+                self._give_up(self._pipe, error)
+                return b""
+
+    def _give_up(self, pipe: Connection, error: Exception) -> None:
         log.error("the process that reads batches is gone, the store reads them itself: %s", error)
-        assert self._pipe  # noqa: S101  it was asked
-        self._pipe.close()
+        pipe.close()
         self._pipe = None
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
 
 
-def _ask(pipe: Connection, question: bytes) -> bytes:
-    pipe.send_bytes(question)
-    if not pipe.poll(PATIENCE_S):
-        raise TimeoutError(f"no answer for {PATIENCE_S:g} s")
-    return pipe.recv_bytes()
+def _send(pipe: Connection, question: bytes) -> None:
+    """Send a question; raise TimeoutError if nobody takes it."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as end:
+        seconds = struct.pack("ll", int(PATIENCE_S), 0)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+    try:
+        pipe.send_bytes(question)
+    except BlockingIOError:
+        raise TimeoutError(NO_ANSWER) from None
 
 
 def _serve(pipe: Connection) -> None:
