@@ -104,22 +104,26 @@ class _Query:
     def __init__(self, connection: Connection, window: Window, of: str, *, has_sums: bool) -> None:
         self._has_sums = has_sums
         self._of = of
-        self._entries = self._ended = ""
+        self._entries = ""
+        self._ended = [""]
+        """Conditions of the episodes that have ended: none is in two of them, and each goes by an index."""
         self.values: dict[str, float] = {}
         if has_sums:
             asked_s, hours = hours_without_sums(connection, window.begin_s)
-            is_cut = len(hours) == MOST_HOURS
-            cut_s = hours[-1] if is_cut else FAR_S
-            self.values = {"asked": asked_s, "cut": cut_s}
-            self._entries = f" and ({_within(hours, 'at')} or at >= {cut_s})"
-            self._ended = f" and ({_within(hours, 'last')} or last >= {cut_s} or last - start > {LONG_S})"
+            cut_s = hours[-1] if len(hours) == MOST_HOURS else None
+            self.values = {"asked": asked_s, "cut": FAR_S if cut_s is None else cut_s}
+            self._entries = f" and ({_within(hours, cut_s, 'at')})"
+            self._ended = [
+                f" and ({_within(hours, cut_s, 'last')}) and last - start <= {LONG_S}",
+                f" and last - start > {LONG_S}",
+            ]
 
     def open(self, service: str) -> str:
         """Return the query of how long queues were over, of this service or of all."""
         of_service = "where service = :service" if service else ""
         spans = " union all ".join(
             f"select * from ({SPANS.format(view=view, of=self._of + rest)})"
-            for view, rest in ((ENDED_EPISODE, self._ended), (OPEN_EPISODE, ""))
+            for view, rest in (*((ENDED_EPISODE, ended) for ended in self._ended), (OPEN_EPISODE, ""))
         )
         lasted = "select service, bucket, us from (" + LASTED.format(spans=spans, of_service=of_service) + ")"
         if self._has_sums:
@@ -143,8 +147,8 @@ class _Query:
         return ALERTS.format(told=told)
 
 
-def _within(hours: Iterable[int], name: str) -> str:
-    """Return the condition that this column is in one of these hours, which are sorted."""
+def _within(hours: Iterable[int], cut_s: int | None, name: str) -> str:
+    """Return the condition that this column is in one of these hours, which are sorted, or not before `cut_s`."""
     begins: list[int] = []
     ends: list[int] = []
     for hour in hours:
@@ -153,7 +157,8 @@ def _within(hours: Iterable[int], name: str) -> str:
         else:
             begins.append(hour)
             ends.append(hour + HOUR)
-    ranges = (f"{name} >= {begin} and {name} < {end}" for begin, end in zip(begins, ends, strict=True))
+    ranges = [f"{name} >= {begin} and {name} < {end}" for begin, end in zip(begins, ends, strict=True)]
+    ranges += [] if cut_s is None else [f"{name} >= {cut_s}"]
     return " or ".join(ranges) or "false"
 
 
