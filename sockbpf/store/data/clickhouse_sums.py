@@ -46,16 +46,14 @@ SERVICE = (
 """SQL of `tally.service_of`."""
 BEGIN_US = f"greatest(least(toInt64(round(start * 1e6)), stop), stop - {LONGEST_US})"
 """When the time of an episode begins that counts, `stop` being its end: as `tally.span_us` has it."""
-VALID = (
-    "select hour, made from (select hour, max(made) as made from hours_made group by hour) as m "
-    "inner join (select hour, max(came) as came from hours_told group by hour) as t using (hour) "
-    f"where made > came + {MARGIN_S}"
-)
+MADE = "(select hour, max(made) as made from hours_made group by hour) as m"
+TOLD = "(select hour, max(came) as came from hours_told group by hour) as t"
+COUNTS_STILL = f"made > came + {MARGIN_S}"
+VALID = f"select hour, made from {MADE} inner join {TOLD} using (hour) where {COUNTS_STILL}"
 """The hours whose sums count, and when these were made."""
 STALE = f"""
-    select hour from (select hour, max(came) as came from hours_told group by hour) as t
-    left join (select hour, max(made) as made from hours_made group by hour) as m using (hour)
-    where came < {NOW} - :quiet and not coalesce(made > came + {MARGIN_S}, false)
+    select hour from {TOLD} left join {MADE} using (hour)
+    where came < {NOW} - :quiet and not coalesce({COUNTS_STILL}, false)
     order by abs(hour - {NOW}) limit {HOURS_AT_ONCE}
 """
 COUNTS = listed(f"toInt64(countIf(event = '{event}')) as {event}" for event in EVENTS)
