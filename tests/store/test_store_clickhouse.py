@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What only ClickHouse does: two stores without a state on one server, stores and server killed; what it forgets."""
+"""What only ClickHouse does: two stores without a state on one server, stores and server killed."""
 
 from __future__ import annotations
 
@@ -12,36 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pytest
 import requests
-from sqlalchemy import Connection, select, text
-from sqlalchemy.engine import Engine
 
-from sockbpf.settings.store import StoreSettings as Settings
-from sockbpf.store.data import clickhouse_sums, clickhouse_timeline
-from sockbpf.store.data.clickhouse_ended import CLOSED_S, LATE_S
-from sockbpf.store.data.clickhouse_schema import FILLED
-from sockbpf.store.data.clickhouse_sums import LONG_S, MARGIN_S, make_sums
-from sockbpf.store.data.clickhouse_timeline import find_timeline
-from sockbpf.store.data.clickhouse_upkeep import forget_ended, keep_for
-from sockbpf.store.data.engine import open_engine
-from sockbpf.store.data.entry import alert_entry
-from sockbpf.store.data.episode_order import cursor_behind
-from sockbpf.store.data.episode_search import find_episodes, find_page
-from sockbpf.store.data.filters import parse
-from sockbpf.store.data.migration import migrate
-from sockbpf.store.data.rows import write
-from sockbpf.store.data.schema import ENTRY
-from sockbpf.store.data.timeline import window_of
-from sockbpf.store.data.timeline_find import Asked
 from tests.live.ports import free_port
 from tests.live.waiting import until
-from tests.store.altering import change
 from tests.store.asking import everything
 from tests.store.conftest import StartStore
 from tests.store.servers import new_database, start_clickhouse
@@ -51,8 +30,6 @@ SEED = 20_261_130
 SENDERS = 2
 ROWS = 50
 """Alerts of one request."""
-NOW_S = time.time()
-ALL = parse([("limit", "1000")], episodes=True)
 
 
 @pytest.fixture
@@ -136,208 +113,3 @@ def test_of_two_stores_and_their_server_each_may_be_killed(start: StartStore, fo
     server.process.kill()
     server.process.wait()
     print(f"{len(answered)} answered, {sum(sender.again for sender in senders)} requests sent again")
-
-
-@pytest.fixture
-def engine(clickhouse_server: str) -> Iterator[Engine]:
-    made = open_engine(Settings(database=new_database(clickhouse_server)).database, connections=1)
-    migrate(made)
-    yield made
-    made.dispose()
-
-
-def put(
-    connection: Connection,
-    number: int,
-    id_: str,
-    event: str,
-    *ago_s: float,
-    lasted_s: float = 0.0,
-    trusted: bool = True,
-) -> None:
-    """Write an alert of so many seconds ago, which came so many seconds ago."""
-    alert = told(number, id=id_, event=event, timestamp=f"{NOW_S - ago_s[0]:.6f}", duration=lasted_s)
-    write(connection, [replace(alert_entry(alert), trusted=trusted)], NOW_S - ago_s[-1])
-
-
-def test_what_has_ended_is_kept_as_a_row_which_one_replaces_that_has_what_came_late(engine: Engine) -> None:
-    def among_open() -> dict[str, bool]:
-        """Return the episodes among the open ones, and whether they are open."""
-        rows = connection.execute(text("select id, `end` is null from open_episode"))
-        return {id_: bool(is_open) for id_, is_open in rows}
-
-    def ended() -> dict[str, int]:
-        """Return the rows of those that have ended, and of how many alerts each was made."""
-        return dict(connection.execute(text("select id, alerts from ended_episode")).all())
-
-    with engine.begin() as connection:
-        put(connection, 1, "open", "exceeded", 9000)
-        put(connection, 2, "long-over", "exceeded", 9000)
-        put(connection, 4, "long-over", "cleared", 8000)
-        put(connection, 6, "just-over", "exceeded", 9000)
-        put(connection, 7, "just-over", "cleared", 1)
-        before = find_episodes(connection, ALL, NOW_S)
-        forget_ended(connection, NOW_S, 0.0)
-        assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 2})
-        assert find_episodes(connection, ALL, NOW_S) == before
-        put(connection, 2, "long-over", "exceeded", 9000, LATE_S + 1)
-        put(connection, 3, "long-over", "ongoing", 8500, LATE_S + 1)
-        assert among_open()["long-over"], "it came late, and the rest is not there"
-        forget_ended(connection, NOW_S, 0.0)
-        assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 3})
-        put(connection, 5, "long-over", "cleared", 7900, CLOSED_S + 1, lasted_s=1100)
-        forget_ended(connection, NOW_S, 0.0)
-        assert (among_open(), ended()) == ({"open": True, "just-over": False}, {"long-over": 4})
-        connection.exec_driver_sql("optimize table episode_rows final")
-        assert connection.execute(text("select count() from episode_rows")).scalar() == 1
-        forget_ended(connection, NOW_S, CLOSED_S)
-        assert among_open() == {"just-over": False}, "nothing was heard of the other for longer than is kept"
-
-
-def test_what_is_not_trusted_changes_nothing_of_an_episode_that_has_ended(engine: Engine) -> None:
-    with engine.begin() as connection:
-        put(connection, 1, "ours", "exceeded", 9000)
-        put(connection, 2, "ours", "cleared", 8000, lasted_s=1000)
-        forget_ended(connection, NOW_S, 0.0)
-        before = find_episodes(connection, ALL, NOW_S)
-        for number, event in ((3, "exceeded"), (4, "cleared")):
-            put(connection, number, "ours", event, 0, CLOSED_S + 1, trusted=False)
-            assert find_episodes(connection, ALL, NOW_S) == before
-            forget_ended(connection, NOW_S, 0.0)
-            assert find_episodes(connection, ALL, NOW_S) == before
-            assert connection.execute(text("select count() from open_said")).scalar() == 0
-
-
-def test_a_store_that_ends_while_it_forgets_leaves_all_to_be_found(engine: Engine) -> None:
-    with engine.begin() as connection:
-        put(connection, 1, "over", "exceeded", 9000)
-        put(connection, 2, "over", "cleared", 8000, lasted_s=1000)
-        before = find_episodes(connection, ALL, NOW_S)
-        forget_ended(connection, NOW_S, 0.0)
-        put(connection, 2, "over", "cleared", 8000, 8000, lasted_s=1000)
-        connection.exec_driver_sql("delete from open_said where true")
-        assert find_episodes(connection, ALL, NOW_S) == before
-        forget_ended(connection, NOW_S, 0.0)
-        assert connection.execute(text("select count() from open_sums")).scalar() == 0
-
-
-@pytest.mark.parametrize("sort", ["last", "start", "peak", "size"])
-def test_pages_of_episodes_from_many_hours_are_as_one_page(engine: Engine, sort: str) -> None:
-    dice = random.Random(SEED)
-    with engine.begin() as connection:
-        for number in range(40):
-            ago_s = 10 ** dice.uniform(2, 6)
-            put(connection, 2 * number, f"{number:x}", "exceeded", ago_s + dice.uniform(0, 1e5), ago_s)
-            if number % 4:
-                put(connection, 2 * number + 1, f"{number:x}", "cleared", ago_s)
-        forget_ended(connection, NOW_S, 0.0)
-        whole = find_episodes(connection, parse([("limit", "1000"), ("sort", sort)], episodes=True), NOW_S)
-        assert len(whole) == 40
-        pages: list[dict[str, object]] = []
-        cursor: list[tuple[str, str]] = []
-        while True:
-            wanted = parse([("limit", "7"), ("sort", sort), *cursor], episodes=True)
-            rows, place = find_page(connection, wanted, NOW_S)
-            pages += rows
-            if place is None:
-                break
-            cursor = [("cursor", cursor_behind(place))]
-        assert pages == whole
-
-
-def test_a_timeline_by_sums_of_hours_is_the_one_by_alerts(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dice = random.Random(SEED)
-    window = window_of(NOW_S - 6 * 3600, NOW_S, 60)
-
-    def timelines() -> list[object]:
-        asked = (Asked(), Asked(type="SEND"), Asked(service="nginx"), Asked(top=1))
-        return [find_timeline(connection, window, each).shown() for each in asked]
-
-    def by_alerts() -> list[object]:
-        with monkeypatch.context() as patched:
-            patched.setattr(clickhouse_timeline, "SUMMED", ())
-            return timelines()
-
-    def summed() -> int:
-        """Let sums be made, and have what they are made of have come a while before; return of how many hours."""
-        forget_ended(connection, NOW_S, 0.0)
-        hours = make_sums(connection, 0.0)
-        change(connection, f"alter table hours_told update came = came - {2 * MARGIN_S} where true")
-        return hours
-
-    with engine.begin() as connection:
-        for number in range(60):
-            begun_s = dice.uniform(1000, 20_000)
-            for part, event in enumerate(("exceeded", "ongoing", "cleared")[: dice.randrange(1, 4)]):
-                put(
-                    connection,
-                    3 * number + part,
-                    f"{number:x}",
-                    event,
-                    begun_s - part * dice.choice((5, 400)),
-                )
-        put(connection, 900, "long", "cleared", 3000, lasted_s=2 * LONG_S)
-        told = by_alerts()
-        assert summed() >= 5
-        assert timelines() == told
-        assert summed() == 0, "nothing has come since"
-        put(connection, 998, "late", "exceeded", 9000, CLOSED_S + 1)
-        put(connection, 999, "late", "cleared", 8990, CLOSED_S + 1)
-        told_later = by_alerts()
-        assert told_later != told
-        assert timelines() == told_later, "an hour is read from its alerts, the others by their sums"
-        with monkeypatch.context() as patched:
-            for module in (clickhouse_sums, clickhouse_timeline):
-                patched.setattr(module, "MOST_HOURS", 1)
-            assert timelines() == told_later, "from that hour on all are"
-        assert summed() >= 1
-        assert timelines() == told_later
-        change(connection, "alter table hour_sums update exceeded = 7 where exceeded > 0")
-        assert timelines() != told_later, "the sums are read"
-
-
-def test_a_store_before_ended_episodes_were_rows_gets_them(engine: Engine) -> None:
-    with engine.begin() as connection:
-        for number in range(20):
-            put(connection, 2 * number, f"{number:x}", "exceeded", 9000 + number)
-            if number % 3:
-                put(connection, 2 * number + 1, f"{number:x}", "cleared", 8000)
-        before = find_episodes(connection, ALL, NOW_S)
-        forget_ended(connection, NOW_S, 0.0)
-        for name in ("episode_rows", "hours_told", "hours_made", "hour_sums"):
-            connection.exec_driver_sql(f"drop table {name}")
-        for name in ("hours_told_of", "hours_told_at_end", "ended_episode", "episode", FILLED):
-            connection.exec_driver_sql(f"drop view {name}")
-    for _ in range(2):
-        migrate(engine)
-        with engine.begin() as connection:
-            assert find_episodes(connection, ALL, NOW_S) == before
-            assert make_sums(connection, -1.0) >= 1
-
-
-def test_what_is_kept_for_how_long_is_said_to_clickhouse(engine: Engine) -> None:
-    def rules(table: str) -> str:
-        made = connection.execute(
-            text(
-                f"select create_table_query from system.tables where name = '{table}' "
-                "and database = currentDatabase()"
-            )
-        ).scalar()
-        return str(made).partition(" TTL ")[2].partition(" SETTINGS")[0]
-
-    with engine.begin() as connection:
-        put(connection, 1, "old", "exceeded", 90_000)
-        put(connection, 2, "young", "exceeded", 9000)
-        for number, ago_s in ((3, 4000), (4, 10)):
-            put(connection, number, f"beat{number}", "heartbeat", ago_s)
-        keep_for(connection, 86_400.0, 3600.0)
-        connection.exec_driver_sql("optimize table entry_rows final")
-        assert set(connection.execute(select(ENTRY.c.id)).scalars()) == {"young", "beat4"}
-        assert "toIntervalSecond(86400)" in rules("entry_rows")
-        assert "toIntervalSecond(3600) WHERE event = 'heartbeat'" in rules("entry_rows")
-        assert "heard" in rules("host_states")
-        keep_for(connection, 0.0, 3600.0)
-        assert "86400" not in rules("entry_rows")
-        assert rules("host_states") == ""
