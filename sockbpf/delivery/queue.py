@@ -282,6 +282,11 @@ class Queue:
         with self._changed:
             return list(self._backlog.owed.values())
 
+    def has_room_for_first(self, episode: str) -> bool:
+        """Whether no alert of this episode is owed, and one more alert may be."""
+        with self._changed:
+            return episode not in self._backlog.episodes and len(self._backlog.owed) < self.capacity
+
     def depth(self) -> int:
         """Return how many alerts are owed."""
         with self._changed:

@@ -81,8 +81,10 @@ class Routes:
     def wanted(self, fields: Mapping[str, str]) -> list[str]:
         """Return the names of the destinations that are to get this alert."""
         wanted = [route for route in self._now if route.wants(fields)]
-        if fields["event"] == HEARTBEAT:  # a late heartbeat is of no use, nor is a second one
-            wanted = [route for route in wanted if not route.queue.depth()]
+        if (
+            fields["event"] == HEARTBEAT
+        ):  # of two that wait one says nothing, and no alert is given up for one
+            wanted = [route for route in wanted if route.queue.has_room_for_first(HEARTBEAT)]
         return [route.name for route in wanted]
 
     def offer(self, alerts: list[Owed], *, earlier: bool = False) -> None:

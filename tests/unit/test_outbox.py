@@ -201,6 +201,39 @@ def test_the_outbox_numbers_and_what_is_lost_leaves_a_gap(
     assert then.stop() == 0
 
 
+def test_a_heartbeat_is_sent_although_alerts_are_owed_but_no_second_one_and_none_for_an_alert(
+    path: Path,
+) -> None:
+    go = threading.Event()
+
+    def hang(each: Fields) -> None:
+        if each.get("id") == "e1":
+            assert go.wait(60)
+
+    def beat(number: int) -> NewAlert:
+        return NewAlert("heartbeat", 0, lambda _: {"event": "heartbeat", "seq": f"{number}"}, numbered=False)
+
+    def put(*alerts: NewAlert) -> None:
+        at.outbox.put(alerts)
+        assert at.outbox.flush(20)
+
+    destination = Scripted(hang)
+    at = office(path, {"http": destination}, capacity=3, workers=1)
+    put(numbered(1))
+    for n in range(3):
+        put(beat(n))
+    put(numbered(2))
+    go.set()
+    until(lambda: not at.outbox.routes.depth())
+    go.clear()
+    put(*(numbered(1) for _ in range(3)))
+    put(beat(4))
+    go.set()
+    assert at.stop() == 0
+    beats = [each["seq"] for each in destination.took if each["event"] == "heartbeat"]
+    assert (beats, len(destination.took)) == (["0"], 6)
+
+
 def test_an_alert_is_written_as_json_once_and_read_once_a_try(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
