@@ -97,7 +97,7 @@ def _statements(connection: Connection, wanted: Filter, now_s: float, count: int
     for sides, of_part in product(sides_of(wanted), parts):
         is_ended = of_part is of_ended
         statement = episodes_statement(connection, wanted, sides, now_s, is_ended=is_ended)
-        if is_ended and count and wanted.sort not in OF_TIME:
+        if is_ended and count:
             # Only this column is read of all episodes, not all columns.
             column, which = EPISODE.c[wanted.sort], _which(connection, wanted, sides, now_s, is_ended=True)
             values = select(column).where(*which).order_by(column.desc()).offset(count - 1).limit(1)

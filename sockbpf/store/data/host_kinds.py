@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, case, cast, func, or_, select
 
 from sockbpf.record.alert import STOPPED
+from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.hosts_now import IS_SHOWN, POLL, RECENT_S, has_label, is_blind, shown_host
 from sockbpf.store.data.schema import HOST
 from sockbpf.store.data.silent import Silent
-from sockbpf.store.data.states import BEAT_S, HEARD_OF, SILENT, state_of_host
+from sockbpf.store.data.states import BEAT_S, HEARD_OF, SILENT, STATES_OF_HOST, state_of_host
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Select
 
@@ -69,45 +70,92 @@ class Kinds:
     blind: list[Blind]
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Hosts in one state, that are an incident for the same reason, or none."""
+
+    state: str
+    second: int | None
+    """Of silent ones, see SECOND."""
+    reasons: tuple[Any, ...] | None
+    """Of blind ones."""
+    trusted: bool
+    count: int
+    beat_s: float
+    longest_ago_s: float
+    """When that one was last heard of that was heard of longest ago."""
+    names: tuple[str, ...]
+
+
 def find_kinds(connection: Connection, now_s: float, host: str = "") -> Kinds:
-    """Return all hosts by kind at this time; with `host` only the states are of all.
-
-    Each condition costs a look at all hosts: what can be told from others is not asked.
-    """
-    silent, blind = _incidents(connection, now_s)
-    is_stopped = func.sum(case((HOST.c.event == STOPPED, 1), else_=0))
-    in_all, stopped = connection.execute(select(func.count(), is_stopped).where(IS_SHOWN)).one()
-    longest_ago = (
-        select(HOST.c.heard).where(IS_SHOWN, state_of_host(now_s) == HEARD_OF).order_by(HOST.c.heard)
-    )
-    states = {SILENT: sum(each.count for each in silent), STOPPED: int(stopped or 0)}
-    states[HEARD_OF] = max(0, in_all - sum(states.values()))
+    """Return all hosts by kind at this time; with `host` only the states are of all."""
+    if is_clickhouse(connection):  # any condition makes it look at all hosts: one look tells everything
+        groups = _groups(connection, now_s)
+        states = _states_of(groups)
+        heard_of = (group.longest_ago_s for group in groups if group.state == HEARD_OF)
+        all_heard_since_s = min(heard_of, default=None)
+    else:
+        groups = _groups(connection, now_s, or_(is_blind(now_s), state_of_host(now_s) == SILENT))
+        is_stopped = func.sum(case((HOST.c.event == STOPPED, 1), else_=0))
+        in_all, stopped = connection.execute(select(func.count(), is_stopped).where(IS_SHOWN)).one()
+        states = {SILENT: _states_of(groups)[SILENT], STOPPED: int(stopped or 0)}
+        states[HEARD_OF] = max(0, in_all - sum(states.values()))
+        is_heard_of = state_of_host(now_s) == HEARD_OF
+        longest_ago = select(HOST.c.heard).where(IS_SHOWN, is_heard_of).order_by(HOST.c.heard).limit(1)
+        all_heard_since_s = connection.execute(longest_ago).scalar()
     if host:
-        silent, blind = _incidents(connection, now_s, HOST.c.host == host)
-    return Kinds(states, connection.execute(longest_ago.limit(1)).scalar(), silent, blind)
+        groups = _groups(connection, now_s, HOST.c.host == host)
+    silent = [
+        Silent(group.second, group.beat_s, group.count, group.names, group.trusted)
+        for group in groups
+        if group.second is not None
+    ]
+    blind = [Blind(group.reasons, group.count, group.names) for group in groups if group.reasons]
+    return Kinds(states, all_heard_since_s, silent, blind)
 
 
-def _incidents(
-    connection: Connection, now_s: float, *which: ColumnElement[bool]
-) -> tuple[list[Silent], list[Blind]]:
-    is_silent, blind = state_of_host(now_s) == SILENT, is_blind(now_s)
+def _states_of(groups: Iterable[_Group]) -> dict[str, int]:
+    states = dict.fromkeys(STATES_OF_HOST, 0)
+    for group in groups:
+        states[group.state] += group.count
+    return states
+
+
+def _groups(connection: Connection, now_s: float, *which: ColumnElement[bool]) -> list[_Group]:
+    """Return the hosts of which this is true."""
+    state, blind = state_of_host(now_s), is_blind(now_s)
     columns = [
-        case((is_silent, SECOND)).label("second"),
+        state.label("state"),
+        case((state == SILENT, SECOND)).label("second"),
+        case((blind, 1), else_=0).label("blind"),
         *(case((blind, each)).label(f"reason{place}") for place, each in enumerate(_REASONS[:-1])),
         HOST.c.trusted,
     ]
-    also = HOST.c.host, BEAT_S.label("beat")
-    found = select(*columns, *also).where(IS_SHOWN, or_(blind, is_silent), *which).subquery()
+    also = HOST.c.host, HOST.c.heard, BEAT_S.label("beat")
+    found = select(*columns, *also).where(IS_SHOWN, *which).subquery()
     by = [found.c[column.name] for column in columns]
-    sums = func.count(), func.max(found.c.beat), func.min(found.c.host), func.max(found.c.host)
-    silent_ones, blind_ones = [], []
-    for second, *reasons, count, beat_s, one, other in connection.execute(select(*by, *sums).group_by(*by)):
-        names = tuple(sorted({one, other}))
-        if second is None:
-            blind_ones.append(Blind(tuple(reasons), count, names))
-        else:
-            silent_ones.append(Silent(second, beat_s, count, names, bool(reasons[-1])))
-    return silent_ones, blind_ones
+    sums = (
+        func.count().label("count"),
+        func.max(found.c.beat).label("beat_s"),
+        func.min(found.c.heard).label("longest_ago_s"),
+        func.min(found.c.host).label("one"),
+        func.max(found.c.host).label("other"),
+    )
+    rows = connection.execute(select(*by, *sums).group_by(*by)).mappings().all()
+    reasons = [column.name for column in columns[-len(_REASONS) :]]
+    return [
+        _Group(
+            row["state"],
+            row["second"],
+            tuple(row[name] for name in reasons) if row["blind"] else None,
+            bool(row["trusted"]),
+            row["count"],
+            row["beat_s"],
+            row["longest_ago_s"],
+            tuple(sorted({row["one"], row["other"]})),
+        )
+        for row in rows
+    ]
 
 
 def named(connection: Connection, known: KnownRows, now_s: float, names: Sequence[str]) -> list[Row]:
