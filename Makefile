@@ -8,7 +8,7 @@ VENV := .venv
 PACKAGES := python3 python3-venv python3-bpfcc
 # msmtp-mta, which never listens, keeps nagios4-core from bringing a mail server.
 TEST_PACKAGES := bpftool chromium curl debhelper debootstrap dnsmasq-base dnsperf dpkg-dev e2fsprogs fish gcc \
-	groff-base iperf3 iproute2 kmod libc6-dev lintian logrotate msmtp-mta nagios-nrpe-plugin nagios-nrpe-server nagios4-core nginx-light nodejs \
+	groff-base iperf3 iproute2 kmod libc6-dev lintian logrotate mariadb-client-core mariadb-server-core msmtp-mta nagios-nrpe-plugin nagios-nrpe-server nagios4-core nginx-light nodejs \
 	openssh-client openssh-server podman postgresql procps prometheus prometheus-alertmanager redis-server redis-tools \
 	rsyslog runc shellcheck sudo systemd systemd-container tmux wrk xz-utils zsh zstd
 C := bpf/*.c bpf/*.h

@@ -13,17 +13,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
+import pymysql
 from sqlalchemy import text
 
 from bench.resident import TICKS, cpu_s
 from sockbpf.store.data.engine import open_engine
-from tests.store.servers import clickhouse, new_database, postgresql
+from tests.store.servers import clickhouse, mysql, new_database, postgresql
 from tests.store.serving import engine_url
 from tests.store.talking import children
 
-SERVERS = {"PostgreSQL": postgresql, "ClickHouse": clickhouse}
+SERVERS = {"PostgreSQL": postgresql, "MariaDB": mysql, "ClickHouse": clickhouse}
 SIZES = {
     "sqlite": "select page_count * page_size from pragma_page_count(), pragma_page_size()",
+    "mysql": "select sum(data_length + index_length) from information_schema.tables where table_schema = database()",
     "postgresql": "select pg_database_size(current_database())",
     "clickhouse": "select sum(bytes_on_disk) from system.parts where active and database = currentDatabase()",
 }
@@ -43,7 +45,7 @@ def databases(folder: Path) -> Iterator[dict[str, Callable[[], str]]]:
         def new(kind: str) -> str:
             try:
                 return new_database(running[kind])
-            except (KeyError, OSError, psycopg.OperationalError):
+            except (KeyError, OSError, psycopg.OperationalError, pymysql.OperationalError):
                 running[kind] = stack.enter_context(SERVERS[kind]())
                 return new_database(running[kind])
 

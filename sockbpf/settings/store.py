@@ -20,7 +20,7 @@ from sockbpf.settings.secret import hidden, secret
 DATABASE = "sqlite:////var/lib/sockbpf-store/alerts.sqlite"
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  compared, not bound
 """An address that means all addresses -> the address by which this host reaches a process that listens on it."""
-FORMS = "expected sqlite:////absolute/path, postgresql://user@host/name or clickhouse://user@host/name"
+FORMS = "expected sqlite:////absolute/path, or postgresql, mysql or clickhouse and ://user@host/name"
 
 
 def _listen(value: object) -> HostPort | None:
@@ -37,6 +37,8 @@ def _database(text: str) -> str:
         return text
     if scheme in {"postgresql", "postgresql+psycopg"} and _has_place_and_name(text):
         return f"postgresql+psycopg://{rest}"
+    if scheme in {"mysql", "mysql+pymysql"} and _has_place_and_name(text):
+        return f"mysql+pymysql://{rest}"
     if scheme in {"clickhouse", "clickhousedb"} and _has_place_and_name(text):
         return f"clickhousedb://{rest}"
     raise ValueError(FORMS)

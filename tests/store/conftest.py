@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from tests.store.altering import empty
 from tests.store.both import folder, start_both
 from tests.store.browsing import browser, open_page
 from tests.store.guarded import authority, locked, plain, trusted
-from tests.store.servers import clickhouse, new_database, postgresql
+from tests.store.servers import clickhouse, mysql, new_database, postgresql
 from tests.store.serving import TOKEN, Store, start_store
 
 __all__ = ["authority", "browser", "folder", "locked", "open_page", "plain", "start_both", "trusted"]
 
-KINDS = ("sqlite", "postgresql", "clickhouse")
+KINDS = ("sqlite", "postgresql", "mysql", "clickhouse")
 SERVERS = KINDS[1:]
 """Of these a test is done with one today, with the other tomorrow."""
 StartStore = Callable[..., Store]
@@ -32,6 +32,12 @@ StartStore = Callable[..., Store]
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[str]:
+    with mysql() as server:
         yield server
 
 
@@ -57,22 +63,29 @@ def database_of(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str
 def database_kind(request: pytest.FixtureRequest) -> str:
     """Return each kind of database: SQLite, and of the servers the one whose turn it is.
 
-    A test that is `not_clickhouse` is done with all others.
+    A test that is `not_clickhouse` or `not_mysql` is done with the others.
     """
     kind: str = request.param
-    if request.node.get_closest_marker("not_clickhouse"):
-        if kind == "clickhouse":
-            pytest.skip("not with ClickHouse")
-    elif kind in SERVERS and kind != server_of_today(request):
-        pytest.skip(f"today it is done with {server_of_today(request)}")
+    servers = [each for each in SERVERS if not request.node.get_closest_marker(f"not_{each}")]
+    if kind in SERVERS:
+        only_for_today(request, kind, servers)
     return kind
 
 
-def server_of_today(request: pytest.FixtureRequest) -> str:
-    """Return with which server this test is done today; with `--every-choice` with the one that is tried."""
-    if request.config.getoption("--every-choice"):
-        return str(request.param)
-    return SERVERS[(crc32(request.function.__name__.encode()) + today()) % len(SERVERS)]
+def only_for_today(request: pytest.FixtureRequest, kind: str, servers: Sequence[str]) -> None:
+    """Skip a test unless today, or with `--every-choice`, it is done with this one of the servers."""
+    if kind not in servers:
+        pytest.skip(f"not with {kind}")
+    turn = servers[(crc32(request.function.__name__.encode()) + today()) % len(servers)]
+    if kind != turn and not request.config.getoption("--every-choice"):
+        pytest.skip(f"today it is done with {turn}")
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def shared(request: pytest.FixtureRequest, database_of: Callable[[str], str]) -> str:
+    """Make a new database of several stores that take turns in it, of one of the two servers each day."""
+    only_for_today(request, request.param, ("postgresql", "mysql"))
+    return database_of(request.param)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Servers of databases for the tests: PostgreSQL, and ClickHouse's engine."""
+"""Servers of databases for the tests: PostgreSQL, MariaDB, and ClickHouse's engine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from urllib.parse import urlsplit
 
 import requests
 
@@ -56,6 +57,72 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass
+class MySQL:
+    """A MariaDB with its files in `folder`."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"mysql://sockbpf@127.0.0.1:{self.port}"
+
+
+@contextmanager
+def mysql() -> Iterator[str]:
+    """Run a MariaDB of our own; yield the URL of its server, without a database's name."""
+    folder = Path(mkdtemp(prefix="sockbpf-mysql-"))
+    make_mysql(folder)
+    server = start_mysql(folder, free_port())
+    try:
+        yield server.url
+    finally:
+        server.process.kill()
+        server.process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_mysql(folder: Path) -> None:
+    """Make what a MariaDB has before it is started the first time."""
+    made = [
+        "mariadb-install-db",
+        "--no-defaults",
+        f"--datadir={folder / 'data'}",
+        "--skip-test-db",
+        "--user=root",
+    ]
+    subprocess.run([*made, "--auth-root-authentication-method=normal"], check=True, stdout=subprocess.DEVNULL)
+    (folder / "init.sql").write_text(
+        "create user if not exists 'sockbpf'@'%';\ngrant all on *.* to 'sockbpf'@'%' with grant option;\n"
+    )
+
+
+def start_mysql(folder: Path, port: int, *options: str) -> MySQL:
+    """Start a MariaDB with its files in `folder`."""
+    import pymysql
+
+    program = ["/usr/sbin/mariadbd", "--no-defaults", f"--datadir={folder / 'data'}", "--user=root"]
+    at = [f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder / 'socket'}"]
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [*program, *at, f"--init-file={folder / 'init.sql'}", *options], stdout=log, stderr=log
+        )
+    server = MySQL(folder, port, process)
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()
+        try:
+            pymysql.connect(host="127.0.0.1", port=port, user="sockbpf").close()
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+    until(answers, "MariaDB answers")
+    return server
+
+
 @contextmanager
 def clickhouse() -> Iterator[str]:
     """Run ClickHouse's engine as a server; yield its URL, without a database's name."""
@@ -97,12 +164,18 @@ def start_clickhouse(folder: Path, port: int) -> ClickHouse:
 def new_database(server: str) -> str:
     """Make a database on this server; return its URL."""
     import psycopg
+    import pymysql
 
     name = f"t{time.monotonic_ns()}"
     if server.startswith("clickhouse"):
         requests.post(
             server.replace("clickhouse", "http"), f"create database {name}", timeout=60
         ).raise_for_status()
+        return f"{server}/{name}"
+    if server.startswith("mysql"):
+        place = urlsplit(server)
+        with pymysql.connect(host=place.hostname, port=place.port or 0, user=place.username) as made:
+            made.cursor().execute(f"create database {name}")
         return f"{server}/{name}"
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(f'create database "{name}"')  # type: ignore[arg-type,unused-ignore]

@@ -23,13 +23,9 @@ from sockbpf.store.data.schema import EDITION
 from tests.live.waiting import until
 from tests.store.asking import delete, get, post
 from tests.store.conftest import StartStore
-from tests.store.serving import TOKEN, find, start_store, tell, told
+from tests.store.serving import TOKEN, engine_url, find, start_store, tell, told
 
 DatabaseOf = Callable[[str], str]
-
-
-def engine_url(database: str) -> str:
-    return database.replace("postgresql://", "postgresql+psycopg://")
 
 
 def run(database: str, statement: str) -> None:
@@ -111,12 +107,9 @@ def test_a_password_is_not_told(database_of: DatabaseOf, tmp_path: Path) -> None
     assert "Traceback" not in store.log()
 
 
-def test_two_stores_on_one_postgresql_keep_each_alert_once(
-    start: StartStore, database_of: DatabaseOf
-) -> None:
+def test_two_stores_on_one_database_keep_each_alert_once(start: StartStore, shared: str) -> None:
     """Both get every alert at the same moment, as from a monitor with two urls."""
-    database = database_of("postgresql")
-    stores = [start(database), start(database)]
+    stores = [start(shared), start(shared)]
     alerts = [
         told(n, id=f"{n % 101:016x}", event="ongoing", seq=n, extra="x" * (n % 3 == 0)) for n in range(1009)
     ]

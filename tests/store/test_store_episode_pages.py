@@ -121,3 +121,4 @@ def test_each_order_goes_by_its_index(database: str, sort: str, open_: dict[str,
     assert f"{index}_{sort}" in plan, plan
     assert "TEMP B-TREE" not in plan, plan
     assert "Sort" not in plan, plan
+    assert "filesort" not in plan, plan

@@ -222,14 +222,15 @@ def away(server: str, name: str) -> None:
         admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
 
 
-def test_postgresql_without_its_library_is_told_with_the_remedy() -> None:
+@pytest.mark.parametrize(("kind", "library"), [("postgresql", "psycopg"), ("mysql", "pymysql")])
+def test_a_database_without_its_library_is_told_with_the_remedy(kind: str, library: str) -> None:
     """The library is an extra: it is hidden here as if it were not installed."""
     code = (
-        "import sys; sys.modules['psycopg'] = None\n"
+        f"import sys; sys.modules['{library}'] = None\n"
         "from sockbpf.store.data.engine import SchemaError, open_engine\n"
-        "try:\n    open_engine('postgresql+psycopg://u:secret@h/x', connections=1)\n"
+        f"try:\n    open_engine('{kind}+{library}://u:secret@h/x', connections=1)\n"
         "except SchemaError as error:\n    print(error)\n"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "sockbpf[postgresql]" in said
+    assert f"sockbpf[{kind}]" in said
     assert "secret" not in said

@@ -21,7 +21,7 @@ from tests.store.serving import told
 from tests.store.talking import Talk, memory_mib
 
 SEED = 86_453
-COUNTS = {"sqlite": 10_007, "postgresql": 2_003, "clickhouse": 503}
+COUNTS = {"sqlite": 10_007, "postgresql": 2_003, "mysql": 2_003, "clickhouse": 503}
 PATIENCE = "300ms"
 GROWTH_MIB = 60
 """What a store may grow by: its caches, and the largest body that was under way."""

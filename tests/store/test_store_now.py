@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.schema import EPISODE
+from sockbpf.store.data.turn import take_turn
 from tests.live.waiting import until
 from tests.store.asking import is_problem
 from tests.store.now_telling import ABOUT, NOW_S, READER, age, ask, say
@@ -213,6 +214,7 @@ def test_an_answer_is_of_the_latest_commit_also_of_another_process(emptied: Stor
     until(lambda: ask(emptied, "/now")["at"] == ask(emptied, "/now")["at"], "an answer is kept")
     engine = open_engine(database_of_store(emptied), connections=1)
     with engine.begin() as connection:
+        take_turn(connection)  # as every store does
         connection.execute(EPISODE.delete().where(EPISODE.c.host == "web1"))
         connection.execute(EPISODE.update().where(EPISODE.c.host == "web2").values(comm="altered"))
     engine.dispose()

@@ -154,6 +154,7 @@ def test_old_heartbeats_go_and_what_they_said_of_the_host_stays(start: StartStor
 
 
 @pytest.mark.not_clickhouse
+@pytest.mark.not_mysql
 @pytest.mark.parametrize("edition", [1, 2])
 def test_what_came_late_is_kept_as_long_as_everything_else(
     start: StartStore, database: str, edition: int
@@ -187,6 +188,7 @@ def test_what_came_late_is_kept_as_long_as_everything_else(
 
 
 @pytest.mark.not_clickhouse
+@pytest.mark.not_mysql
 def test_a_database_of_the_first_edition_loses_nothing(start: StartStore, database: str) -> None:
     first = start(database)
     for number in range(53):

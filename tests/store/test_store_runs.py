@@ -108,6 +108,7 @@ def rows(store: Store) -> list[str]:
 
 
 @pytest.mark.not_clickhouse
+@pytest.mark.not_mysql
 def test_an_older_database_knows_its_hosts(start: StartStore, database: str) -> None:
     first = start(database)
     for number in range(7):
@@ -122,6 +123,7 @@ def test_an_older_database_knows_its_hosts(start: StartStore, database: str) -> 
 
 
 @pytest.mark.not_clickhouse
+@pytest.mark.not_mysql
 def test_a_database_without_the_latest_columns_gets_them(start: StartStore, database: str) -> None:
     first = start(database)
     say(first, "started", 0, "r1", 1, host="web0")

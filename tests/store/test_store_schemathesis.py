@@ -19,7 +19,7 @@ from tests.live.turns import today
 from tests.store.conftest import KINDS, StartStore
 from tests.store.serving import TOKEN
 
-EXAMPLES = {"sqlite": 20, "postgresql": 20, "clickhouse": 3}
+EXAMPLES = {"sqlite": 20, "postgresql": 20, "mysql": 20, "clickhouse": 3}
 """Of each kind of request; ClickHouse takes its time for each."""
 """Of each operation in each phase, allowed and forbidden ones."""
 SEED = 7

@@ -186,10 +186,9 @@ def test_one_too_many_is_told_to_come_later_and_takes_no_place(emptied: Store) -
 
 
 def test_a_stream_shows_what_another_store_on_the_same_database_took(
-    start: StartStore, database_of: Callable[[str], str], stack: ExitStack
+    start: StartStore, shared: str, stack: ExitStack
 ) -> None:
-    database = database_of("postgresql")
-    one, other = start(database), start(database)
+    one, other = start(shared), start(shared)
     heard = stack.enter_context(listening(one))
     count = 40
 

@@ -16,7 +16,6 @@ from sockbpf.store.data.engine import open_engine
 from tests.live.waiting import until
 from tests.store.asking import delete, get, is_problem
 from tests.store.conftest import StartStore
-from tests.store.servers import new_database
 from tests.store.serving import TOKEN, Store, engine_url, find, tell, told
 from tests.store.timeline_model import differences
 
@@ -106,9 +105,8 @@ def test_what_is_deleted_is_no_longer_counted(erasable: Store) -> None:
     assert (nothing["counts"], nothing["services"], sum(nothing["open_s"])) == ({}, [], 0.0)
 
 
-def test_two_stores_count_each_alert_once(start: StartStore, postgresql_server: str) -> None:
-    database = new_database(postgresql_server)
-    stores = [start(database), start(database)]
+def test_two_stores_count_each_alert_once(start: StartStore, shared: str) -> None:
+    stores = [start(shared), start(shared)]
     alerts = history(random.Random(SEED + 2))
 
     def both(alert: dict[str, str]) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Two stores on one PostgreSQL, one killed under load: the monitor goes on by the other, and nothing is lost.
+"""Two stores on one database, one killed under load: the monitor goes on by the other, and nothing is lost.
 
 The monitor tells both; each of them keeps what the other has not kept already.
 """
@@ -14,16 +14,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 import requests
+from sqlalchemy import func, select
 
+from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.schema import ENTRY
 from tests.live.monitoring import launch
 from tests.live.waiting import until
 from tests.store.asking import everything
 from tests.store.conftest import StartStore
-from tests.store.servers import new_database
-from tests.store.serving import Store
+from tests.store.serving import Store, engine_url
 
 SOCKETS = 1_009
 ROUNDS = 3
@@ -55,10 +56,12 @@ def cross(crowd: list[socket.socket]) -> None:
 
 
 def ours(database: str) -> int:
-    with psycopg.connect(database) as connection:
-        row = connection.execute("select count(*) from entry where local_port = %s", [SERVICE]).fetchone()
-    assert row
-    return int(row[0])
+    engine = open_engine(engine_url(database), connections=1)
+    with engine.connect() as connection:
+        found = select(func.count()).where(ENTRY.c.local_port == SERVICE)
+        count = connection.execute(found).scalar_one()
+    engine.dispose()
+    return int(count)
 
 
 def kept(store: Store) -> Counter[tuple[str, str, int]]:
@@ -68,13 +71,12 @@ def kept(store: Store) -> Counter[tuple[str, str, int]]:
 @pytest.mark.timeout(300)
 def test_one_of_two_stores_killed_costs_nothing(
     start: StartStore,
-    postgresql_server: str,
+    shared: str,
     stack: ExitStack,
     crowd: list[socket.socket],
     tmp_path: Path,
 ) -> None:
-    database = new_database(postgresql_server)
-    first, second = start(database), start(database)
+    first, second = start(shared), start(shared)
     monitor = launch(
         tmp_path / "monitor",
         f"{first.url}/alert",
@@ -89,17 +91,17 @@ def test_one_of_two_stores_killed_costs_nothing(
     stack.callback(monitor.process.kill)
     monitor.wait_armed()
     for number in range(ROUNDS):
-        before = ours(database)
+        before = ours(shared)
         cross(crowd)
         if number == 1:
-            until(lambda before=before: ours(database) > before + 50, "the load is under way")  # type: ignore[misc]
+            until(lambda before=before: ours(shared) > before + 50, "the load is under way")  # type: ignore[misc]
             assert first.stop(signal.SIGKILL) == -signal.SIGKILL
-            at_kill = ours(database)
+            at_kill = ours(shared)
     everything = 2 * ROUNDS * SOCKETS
     assert at_kill < everything, "it was killed under load"
-    until(lambda: ours(database) == everything, lambda: f"{ours(database)} of {everything}", 120)
+    until(lambda: ours(shared) == everything, lambda: f"{ours(shared)} of {everything}", 120)
 
-    again = start(database, port=urlsplit(first.url).port)
+    again = start(shared, port=urlsplit(first.url).port)
 
     def caught_up() -> bool:
         """Tell whether the one that was away has been told everything too: known to it are all but its own."""

@@ -51,6 +51,7 @@ def answers(store: Store) -> bool:
 
 
 @pytest.mark.not_clickhouse
+@pytest.mark.not_mysql
 def test_the_reason_is_said_and_nothing_is_lost(start: StartStore, database: str) -> None:
     old(start, database)
     with held_up(database):

@@ -88,6 +88,7 @@ def test_a_cause_that_there_is_not_is_refused(emptied: Store) -> None:
 
 
 @pytest.mark.not_clickhouse
+@pytest.mark.not_mysql
 def test_a_database_of_the_third_edition_gets_it(start: StartStore, database: str) -> None:
     first = start(database)
     for number in range(53):

@@ -13,7 +13,7 @@ from sockbpf.settings.config import load
 from sockbpf.settings.store import StoreSettings, leads_to
 
 URL = "url: http://127.0.0.1:8080/alert\n"
-FORMS = "expected sqlite:////absolute/path, postgresql://user@host/name or clickhouse://user@host/name"
+FORMS = "expected sqlite:////absolute/path, or postgresql, mysql or clickhouse and ://user@host/name"
 
 
 def store_of(folder: Path, text: str) -> StoreSettings:
@@ -38,6 +38,7 @@ def test_a_database_is_a_file_or_a_server_and_its_password_is_not_shown(tmp_path
     store = store_of(tmp_path, "{database: 'postgresql://me:hunter2@db/alerts'}")
     assert store.database == "postgresql+psycopg://me:hunter2@db/alerts"
     assert store.sqlite_path is None
+    assert store_of(tmp_path, "{database: 'mysql://me@db/x'}").database == "mysql+pymysql://me@db/x"
     assert "hunter2" not in repr(store)
 
 
@@ -49,7 +50,7 @@ def test_a_database_is_a_file_or_a_server_and_its_password_is_not_shown(tmp_path
         ("{listen: '8080'}", "expected a host and a port"),
         ("{database: 'sqlite://relative'}", FORMS),
         ("{database: 'sqlite:////'}", FORMS),
-        ("{database: 'mysql://a/b'}", FORMS),
+        ("{database: 'mongodb://a/b'}", FORMS),
         ("{database: 'postgresql://host'}", FORMS),
         ("{keep: soon}", "expected a duration"),
         ("{user: 'no body'}", "expected the name of a user"),
@@ -68,7 +69,7 @@ def test_a_fault_is_told_with_what_was_expected(tmp_path: Path, text: str, fault
 
 def test_what_is_secret_is_in_no_fault(tmp_path: Path) -> None:
     for text in (
-        "{token: 'two hunter2'}", "{database: 'mysql://me:hunter2@h/x'}", "{database: 'hunter2 '}",
+        "{token: 'two hunter2'}", "{database: 'mongodb://me:hunter2@h/x'}", "{database: 'hunter2 '}",
         "{database: 'sqlite://me@h:hunter2'}", "{database: [hunter2]}", "hunter2", "[hunter2]",
     ):  # fmt: skip
         with pytest.raises(ConfigError) as raised:

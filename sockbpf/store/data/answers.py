@@ -6,9 +6,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from sockbpf.store.data.engine import is_clickhouse
+from sockbpf.store.data.engine import is_clickhouse, is_mysql, is_postgresql
+from sockbpf.store.data.mysql_schema import TURN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -50,6 +51,8 @@ def _version(connection: Connection) -> object:
     """Return what is the same on this connection only while nobody, also of another process, has committed."""
     if is_clickhouse(connection):
         return connection.execute(text(ROWS_OF_CLICKHOUSE)).one()
-    if connection.dialect.name == "postgresql":
+    if is_mysql(connection):
+        return connection.execute(select(TURN.c.version)).scalar()
+    if is_postgresql(connection):
         return connection.execute(text("select cast(txid_current_snapshot() as text)")).scalar()
     return connection.exec_driver_sql("pragma data_version").scalar()

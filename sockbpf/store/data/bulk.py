@@ -2,16 +2,21 @@
 """Many rows at once, by statements in the driver's own words: SQLAlchemy's take longer for a row than SQLite does.
 
 PostgreSQL is given rows by COPY: into the table, or where they may be there already, first into a temporary one.
+MariaDB is given them by statements of many rows each.
 """
 # ruff: noqa: S608  the only texts in these statements are names of our tables and columns
 
 from __future__ import annotations
 
 from collections import defaultdict
+from enum import Enum, auto
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
+
+from sockbpf.store.data.engine import is_mysql, is_postgresql
+from sockbpf.store.data.mysql_bulk import insert_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +28,15 @@ if TYPE_CHECKING:
     """Of a row, the values of all columns of its table, in their order, unless it says otherwise."""
 
 MOST_ASKED = 500
-"""Keys in one query of SQLite, which bounds the parameters of a statement."""
+"""Keys in one query: SQLite bounds the parameters of a statement."""
+
+
+class Rule(Enum):
+    """What becomes of a column of a row that is there already."""
+
+    REPLACE = auto()
+    ADD = auto()
+    GREATEST = auto()
 
 
 def find(
@@ -31,7 +44,7 @@ def find(
 ) -> Iterator[Values]:
     """Yield these columns of the rows whose columns `by` have the values of one of these keys."""
     asked = f"select {_listed(columns)} from {table.name} where ({_listed(by)}) in "
-    if _is_postgresql(connection):
+    if is_postgresql(connection):
         arrays = ", ".join(f"%s::{table.c[name].type.compile(connection.dialect)}[]" for name in by)
         values = tuple([key[place] for key in keys] for place in range(len(by)))
         yield from connection.exec_driver_sql(f"{asked} (select * from unnest({arrays}))", values)
@@ -39,28 +52,56 @@ def find(
     for begin in range(0, len(keys), MOST_ASKED):
         some = keys[begin : begin + MOST_ASKED]
         values = tuple(value for key in some for value in key)
-        marks = ", ".join([_marks(by)] * len(some))
-        yield from connection.exec_driver_sql(f"{asked} (values {marks})", values)
+        if is_mysql(connection):
+            marks = ", ".join([_marks(by, "%s")] * len(some))
+            yield from connection.exec_driver_sql(f"{asked} ({marks})", values)
+        else:
+            marks = ", ".join([_marks(by)] * len(some))
+            yield from connection.exec_driver_sql(f"{asked} (values {marks})", values)
 
 
 def insert(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
     """Insert rows that are not there."""
-    if rows and _is_postgresql(connection):
+    if rows and is_postgresql(connection):
         _copy(connection, table.name, table, rows)
+    elif rows and is_mysql(connection):
+        insert_rows(connection, _insert(table), rows)
     elif rows:
-        connection.exec_driver_sql(_insert(table), list(rows))
+        connection.exec_driver_sql(f"{_insert(table)} values {_marks(table.c.keys())}", list(rows))
 
 
-def merge(connection: Connection, table: Table, rows: Sequence[Values], on_conflict: str) -> None:
-    """Insert rows; what becomes of those that are there already, the clause `on_conflict` says."""
-    if rows and _is_postgresql(connection):
+def merge(connection: Connection, table: Table, rows: Sequence[Values], rules: Mapping[str, Rule]) -> None:
+    """Insert rows; of those that are there already, by their primary key, the columns with a rule are changed."""
+    if not rows:
+        return
+    if is_mysql(connection):
+        insert_rows(connection, _insert(table), rows, f"on duplicate key update {_changes(table, rules)}")
+        return
+    greatest = "greatest" if is_postgresql(connection) else "max"
+    changes = _changes(table, rules, "excluded.{}", greatest)
+    of_key = _listed(table.primary_key.columns.keys())
+    on_conflict = f"on conflict ({of_key}) do " + (f"update set {changes}" if rules else "nothing")
+    if is_postgresql(connection):
         staged = _stage(connection, table, rows)
-        columns = _listed(table.c.keys())
         connection.exec_driver_sql(
-            f"insert into {table.name} ({columns}) select {columns} from {staged} {on_conflict}"
+            f"{_insert(table)} select {_listed(table.c.keys())} from {staged} {on_conflict}"
         )
-    elif rows:
-        connection.exec_driver_sql(f"{_insert(table)} {on_conflict}", list(rows))
+    else:
+        statement = f"{_insert(table)} values {_marks(table.c.keys())} {on_conflict}"
+        connection.exec_driver_sql(statement, list(rows))
+
+
+def _changes(
+    table: Table, rules: Mapping[str, Rule], of_new: str = "values({})", greatest: str = "greatest"
+) -> str:
+    """Return what a row that is there is to have; without a rule, one column of its key as it is."""
+    first, *_ = table.primary_key.columns.keys()
+    changes = []
+    for name, rule in (rules or {first: Rule.REPLACE}).items():
+        old, new = f'{table.name}."{name}"', of_new.format(f'"{name}"')
+        value = {Rule.REPLACE: new, Rule.ADD: f"{old} + {new}", Rule.GREATEST: f"{greatest}({old}, {new})"}
+        changes.append(f'"{name}" = {value[rule]}')
+    return ", ".join(changes)
 
 
 def put(
@@ -71,17 +112,20 @@ def put(
     `stored` has, by their primary key, those of them that are there, None for one that is damaged.
     """
     key_of, values_of = itemgetter(*table.primary_key.columns.keys()), itemgetter(*table.c.keys())
+    if is_mysql(connection):
+        merge(
+            connection, table, [values_of(row) for row in rows], dict.fromkeys(table.c.keys(), Rule.REPLACE)
+        )
+        return
     there = [(stored[key], row) for row in rows if (key := key_of(row)) in stored]
     new = [values_of(row) for row in rows if key_of(row) not in stored]
-    if _is_postgresql(connection):
+    if is_postgresql(connection):
         insert(connection, table, new)
         _update_staged(connection, table, [values_of(row) for _, row in there])
         return
     # In a damaged file a row may be there that was not found.
     new += [values_of(row) for before, row in there if before is None]
-    replaced = ", ".join(f'"{name}" = excluded."{name}"' for name in table.c.keys())  # noqa: SIM118
-    of_key = _listed(table.primary_key.columns.keys())
-    merge(connection, table, new, f"on conflict ({of_key}) do update set {replaced}")
+    merge(connection, table, new, dict.fromkeys(table.c.keys(), Rule.REPLACE))
     _update_changed(connection, table, [(before, row) for before, row in there if before is not None])
 
 
@@ -108,15 +152,15 @@ def _update_changed(connection: Connection, table: Table, changes: Iterable[tupl
 
 
 def _insert(table: Table) -> str:
-    return f"insert into {table.name} ({_listed(table.c.keys())}) values {_marks(table.c.keys())}"
+    return f"insert into {table.name} ({_listed(table.c.keys())})"
 
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-def _marks(names: Iterable[str]) -> str:
-    return f"({', '.join('?' for _ in names)})"
+def _marks(names: Iterable[str], mark: str = "?") -> str:
+    return f"({', '.join(mark for _ in names)})"
 
 
 def _stage(connection: Connection, table: Table, rows: Sequence[Values]) -> str:
@@ -142,7 +186,3 @@ def _copy(connection: Connection, into: str, table: Table, rows: Sequence[Values
                 copy.write_row(row)
     except any_error as error:
         raise DBAPIError.instance(statement, None, error, any_error, hide_parameters=True) from error
-
-
-def _is_postgresql(connection: Connection) -> bool:
-    return connection.dialect.name == "postgresql"

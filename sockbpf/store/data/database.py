@@ -21,7 +21,7 @@ from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 
 from sockbpf.errors import SockbpfError
 from sockbpf.store.data.engine import open_engine
-from sockbpf.store.data.faults import DAMAGED, described, is_damage, is_of_clickhouse
+from sockbpf.store.data.faults import DAMAGED, first_line, is_damage
 from sockbpf.store.data.files import SIDES, keep_private
 from sockbpf.store.data.migration import DamagedError, migrate
 from sockbpf.store.data.partitions import make_partitions
@@ -135,11 +135,11 @@ class Database:
             if not (isinstance(error, DamagedError) or is_damage(error)) or not self.replace(
                 error, self.generation
             ):
-                raise DatabaseError(f"store > database: {_message(error)}") from None
+                raise DatabaseError(f"store > database: {first_line(error)}") from None
             try:
                 self._prepare(probe)
             except SQLAlchemyError as again:
-                raise DatabaseError(f"store > database: {_message(again)}") from None
+                raise DatabaseError(f"store > database: {first_line(again)}") from None
 
     def _prepare(self, probe: Callable[[Connection], None]) -> None:
         migrate(self.writing)
@@ -175,11 +175,13 @@ class Database:
                 self._open()
                 self.generation += 1
                 self.set_aside += 1
-                log.error("%s (%s): set aside as %s; a new one is begun", DAMAGED, _message(error), kept.name)
+                log.error(
+                    "%s (%s): set aside as %s; a new one is begun", DAMAGED, first_line(error), kept.name
+                )
                 migrate(self.writing)
                 self._begin_numbers()
         except (OSError, SockbpfError, SQLAlchemyError) as fault:
-            why = fault.strerror if isinstance(fault, OSError) else _message(fault)
+            why = fault.strerror if isinstance(fault, OSError) else first_line(fault)
             log.error("the damaged database cannot be replaced: %s", why)  # noqa: TRY400
             return False
         self.on_set_aside()
@@ -197,13 +199,6 @@ class Database:
             return []
         found = sorted(self._path.parent.glob(f"{self._path.name}.*"))
         return [file for file in found if (state := ASIDE.search(file.name)) and state[1] != "salvaged"]
-
-
-def _message(error: BaseException) -> str:
-    if is_of_clickhouse(error):
-        return described(error)  # its own text names the server
-    message = str(getattr(error, "orig", None) or error).split("\n")[0]
-    return message or type(error).__name__
 
 
 def _move_aside(path: Path) -> Path:

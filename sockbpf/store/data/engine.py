@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, event, func, text
@@ -13,14 +14,18 @@ from sqlalchemy.engine import create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from sockbpf.errors import SockbpfError
+from sockbpf.store.data import mysql
 from sockbpf.store.data.clickhouse_apart import ask_views
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import URL, Engine
 
-CLICKHOUSE = "clickhouse"
+EXTRAS = {"postgresql": "PostgreSQL", "mysql": "MariaDB", "clickhouse": "ClickHouse"}
+"""Our extra that brings the client of a database, which is also how its URL begins -> the name of the database."""
 
+OF_POOL: dict[str, Any] = {"max_overflow": 0, "pool_timeout": 5, "pool_use_lifo": True}
+"""Of the connections the one that was used last is used next: each keeps answers of its own."""
 BUSY_MS = 5000
 """How long SQLite waits for another process that has locked the file."""
 
@@ -70,13 +75,9 @@ def open_engine(url: str, *, connections: int, read_only: bool = False, most_byt
         return _engine(make_url(url), connections, read_only=read_only, most_bytes=most_bytes)
     except ArgumentError:
         raise SchemaError("store > database: expected postgresql://user@host/name") from None
-    except ImportError:
-        name, extra = (
-            ("ClickHouse", CLICKHOUSE) if url.startswith(CLICKHOUSE) else ("PostgreSQL", "postgresql")
-        )
-        raise SchemaError(f"store > database: for {name}, pip install 'sockbpf[{extra}]'") from None
-    except NoSuchModuleError:  # the client brings its dialect along
-        raise SchemaError(f"store > database: for ClickHouse, pip install 'sockbpf[{CLICKHOUSE}]'") from None
+    except (ImportError, NoSuchModuleError):  # ClickHouse's client brings its dialect along
+        extra = next(extra for extra in EXTRAS if url.startswith(extra))
+        raise SchemaError(f"store > database: for {EXTRAS[extra]}, pip install 'sockbpf[{extra}]'") from None
 
 
 def is_clickhouse(connection: Connection) -> bool:
@@ -84,11 +85,38 @@ def is_clickhouse(connection: Connection) -> bool:
     return connection.dialect.name == "clickhousedb"
 
 
+def is_postgresql(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
+
+
+def is_mysql(connection: Connection) -> bool:
+    """Whether this is a connection to MariaDB."""
+    return connection.dialect.name == "mysql"
+
+
+def in_order(connection: Connection, texts: ColumnElement[str]) -> ColumnElement[str]:
+    """Return texts as all databases and Python sort them: by the number of each character."""
+    return texts.collate("C") if is_postgresql(connection) else texts
+
+
 def contains(connection: Connection, texts: ColumnElement[str], word: str) -> ColumnElement[bool]:
-    """Return the condition that a word stands in these texts."""
+    """Return the condition that a word, in lower case, stands in these texts; the case of a to z does not count.
+
+    That of other letters does, so that all databases compare alike.
+    """
+    if is_mysql(connection):  # its `lower` changes all letters
+        return texts.regexp_match("".join(map(_in_any_case, word)))
+    lowered = func.lower(in_order(connection, texts))
     if is_clickhouse(connection):
-        return func.position(texts, word) > 0
-    return texts.contains(word, autoescape=True)
+        return func.position(lowered, word) > 0
+    return lowered.contains(word, autoescape=True)
+
+
+def _in_any_case(character: str) -> str:
+    """Return a pattern, of PCRE, of this character; of a letter from a to z of both cases."""
+    if character in ascii_lowercase:
+        return f"[{character}{character.upper()}]"
+    return f"\\{character}" if character.isascii() and not character.isalnum() else character
 
 
 def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) -> Engine:
@@ -96,20 +124,20 @@ def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) 
         engine = create_engine(
             parsed,
             pool_size=connections,
-            max_overflow=0,
-            pool_timeout=5,
+            **OF_POOL,
             hide_parameters=True,
             connect_args={name: value for name, value in OF_CLICKHOUSE.items() if name not in parsed.query},
         )
         ask_views(engine)
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it would name the server
         return engine
+    if parsed.get_backend_name() == "mysql":
+        return _mysql_engine(parsed, connections)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(
             parsed,
             pool_size=connections,
-            max_overflow=0,
-            pool_timeout=5,
+            **OF_POOL,
             pool_pre_ping=True,
             hide_parameters=True,
             connect_args={name: value for name, value in PATIENCE.items() if name not in parsed.query},
@@ -117,8 +145,7 @@ def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) 
     engine = create_engine(
         parsed,
         pool_size=connections,
-        max_overflow=0,
-        pool_timeout=5,
+        **OF_POOL,
         connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000},
     )
 
@@ -143,12 +170,43 @@ def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) 
     return engine
 
 
+def _mysql_engine(parsed: URL, connections: int) -> Engine:
+    engine = create_engine(
+        parsed,
+        pool_size=connections,
+        **OF_POOL,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",  # as PostgreSQL has it
+        connect_args=mysql.MODE | {n: value for n, value in mysql.PATIENCE.items() if n not in parsed.query},
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Any, _: object, given: Any, named: Any) -> Any:
+        try:
+            return dialect.connect(*given, **named)
+        except RuntimeError:  # the client lacks what this way needs
+            raise SchemaError(
+                "store > database: its user has another way to log in than by password"
+            ) from None
+
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, record: Any) -> None:
+        why = mysql.begin_session(connection, record.info)
+        if why:
+            raise SchemaError(f"store > database: {why}")
+
+    return engine
+
+
 def bound(connection: Connection, seconds: float) -> None:
     """Set a time limit for the next statements on this connection: one that takes longer ends with an error."""
     if is_clickhouse(connection):
         connection.execution_options(settings={"max_execution_time": math.ceil(seconds)})
-    elif connection.dialect.name == "postgresql":
+    elif is_postgresql(connection):
         connection.execute(text(f"set statement_timeout = {seconds * 1000:.0f}"))
+    elif is_mysql(connection):
+        connection.execute(text(f"set max_statement_time = {seconds:f}"))
     else:
         end_s = time.monotonic() + seconds
         sqlite: Any = connection.connection.driver_connection

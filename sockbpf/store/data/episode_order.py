@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, or_, text
 
+from sockbpf.store.data.engine import in_order, is_postgresql
 from sockbpf.store.data.schema import EPISODE
 from sockbpf.store.data.values import MOST_INTEGER, MOST_SECONDS, EntryError, searchable
 
@@ -35,7 +36,7 @@ OLDER_INDEXES = ("episode_start", "episode_last", "episode_peak", "episode_open_
 
 def make_indexes(connection: Connection) -> None:
     """Make the indexes of all orders where they are missing, also of open episodes alone; drop what they replace."""
-    collation = ' collate "C"' if _is_postgresql(connection) else ""
+    collation = ' collate "C"' if is_postgresql(connection) else ""
     for name in OLDER_INDEXES:
         connection.execute(text(f"drop index if exists {name}"))
     for by in SORTS:
@@ -46,10 +47,8 @@ def make_indexes(connection: Connection) -> None:
 
 
 def keys(connection: Connection) -> tuple[ColumnElement[str], ColumnElement[str]]:
-    """Return host and id as both databases and Python sort them: by the number of each character."""
-    if _is_postgresql(connection):
-        return EPISODE.c.host.collate("C"), EPISODE.c.id.collate("C")
-    return EPISODE.c.host, EPISODE.c.id
+    """Return host and id as they are sorted."""
+    return in_order(connection, EPISODE.c.host), in_order(connection, EPISODE.c.id)
 
 
 def order(connection: Connection, sort: str) -> list[ColumnElement[Any]]:
@@ -105,7 +104,3 @@ def _value(sort: str, text_: str) -> float | int:
 
 def _text(digits: str) -> str:
     return searchable(bytes.fromhex(digits).decode(errors="replace"))
-
-
-def _is_postgresql(connection: Connection) -> bool:
-    return connection.dialect.name == "postgresql"

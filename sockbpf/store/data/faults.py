@@ -46,9 +46,52 @@ OF_CLICKHOUSE = {
 }  # fmt: skip
 """What ClickHouse's error codes mean."""
 
+MYSQL = "pymysql"
+OF_MYSQL = {
+    1021: "the disk of the database is full", 1114: "the disk of the database is full",
+    1044: "the database's user may not do this", 1142: "the database's user may not do this",
+    1045: "the database refuses user or password", 1698: "the database refuses user or password",
+    1049: "there is no such database", 1146: "a table of the database is missing",
+    1153: "it is larger than the database's max_allowed_packet", 1205: "the database is busy",
+    1290: "the database is read-only", 1792: "the database is read-only", 1836: "the database is read-only",
+    1034: "an index of the database is damaged", 1877: "a table of the database is damaged",
+    1317: "this took too long", 1969: "this took too long",
+}  # fmt: skip
+"""What MariaDB's error codes mean; from 2000 on they are the client's, which has no answer."""
+OF_CLIENT = range(2000, 3000)
+OF_CODES = {MYSQL: OF_MYSQL, CLICKHOUSE: OF_CLICKHOUSE}
+"""By the module of the client."""
+IN_THE_WAY_STATES = frozenset({"40001", "40P01"})
+IN_THE_WAY_CODES = frozenset({1020, 1213})
+"""PostgreSQL's SQLSTATE, and MariaDB's codes, of what fails because of another transaction, as of a deadlock."""
 
-def is_of_clickhouse(error: BaseException) -> bool:
-    return type(getattr(error, "orig", None) or error).__module__.startswith(CLICKHOUSE)
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says of itself; where that may name the server, its user or a value, what it means."""
+    original = getattr(error, "orig", None) or error
+    if any(_is_of(original, client) for client in OF_CODES):
+        return described(error)
+    return str(original).split("\n", maxsplit=1)[0] or type(error).__name__
+
+
+def is_in_the_way(error: BaseException) -> bool:
+    """Whether another transaction was in the way of this one, so that it may be tried again at once."""
+    original = getattr(error, "orig", None) or error
+    if _is_of(original, MYSQL):
+        return _code_of(original) in IN_THE_WAY_CODES
+    return getattr(original, "sqlstate", None) in IN_THE_WAY_STATES
+
+
+def _is_of(original: BaseException, client: str) -> bool:
+    return type(original).__module__.startswith(client)
+
+
+def _code_of(original: BaseException) -> int | None:
+    """Return the code of an error of MariaDB or ClickHouse; None of one that the client has made."""
+    code = getattr(original, "code", None)
+    if _is_of(original, MYSQL):
+        code = original.args[0] if original.args else None
+    return code if isinstance(code, int) and code not in OF_CLIENT else None
 
 
 def is_damage(error: BaseException, *, certain: bool = False) -> bool:
@@ -77,9 +120,10 @@ def described(error: BaseException) -> str:
         return DAMAGED
     if isinstance(original, sqlite3.Error):
         return CODES.get(_code(original) & 0xFF, DAMAGED)
-    if is_of_clickhouse(error):
-        code = getattr(original, "code", None)
-        return OF_CLICKHOUSE.get(code, f"the database refuses it, code {code}") if code else AWAY
+    for client, meanings in OF_CODES.items():
+        if _is_of(original, client):
+            code = _code_of(original)
+            return meanings.get(code, f"the database refuses it, code {code}") if code else AWAY
     state = getattr(original, "sqlstate", None)
     if state:
         return STATES.get(state, f"the database refuses it, SQLSTATE {state}")

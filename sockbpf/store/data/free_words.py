@@ -45,13 +45,8 @@ def read_words(name: str, text: str) -> tuple[str, ...]:
 
 
 def has_words(connection: Connection, words: Iterable[str]) -> ColumnElement[bool]:
-    """Return the condition that an episode has all of these words, as `read_words` returns them.
-
-    The case of a to z does not count, that of other letters does: so both databases compare alike.
-    """
+    """Return the condition that an episode has all of these words, as `read_words` returns them."""
     texts: ColumnElement[str] = literal("")
     for name in SEARCHED:
         texts = texts.concat(func.coalesce(EPISODE.c[name], "")).concat("\n")
-    if connection.dialect.name == "postgresql":
-        texts = texts.collate("C")
-    return and_(*(contains(connection, func.lower(texts), word) for word in words))
+    return and_(*(contains(connection, texts, word) for word in words))

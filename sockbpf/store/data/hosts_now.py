@@ -12,7 +12,7 @@ from sockbpf.counters import LOSSES
 from sockbpf.record.alert import STOPPED
 from sockbpf.record.labels import label_text, labels_of
 from sockbpf.store.data.clickhouse_apart import of_open
-from sockbpf.store.data.engine import contains
+from sockbpf.store.data.engine import contains, in_order
 from sockbpf.store.data.host_counts import counts_of, counts_of_labels
 from sockbpf.store.data.runs import TRUST_OF_EPISODE
 from sockbpf.store.data.schema import EPISODE, HOST
@@ -58,7 +58,7 @@ def find_hosts(
     Silent ones come first, then those whose monitor may not see all, then those that stopped, then those that have
     silences; hosts of one kind by name. What is not trusted comes after all that is. What counts hosts counts all.
     """
-    rank, name = _rank(now_s), _name(connection)
+    rank, name = _rank(now_s), in_order(connection, HOST.c.host)
     statement = select(HOST, state_of_host(now_s).label("state"), rank.label("rank"))
     statement = statement.where(IS_SHOWN, *_conditions(connection, now_s, wanted))
     if wanted.behind:
@@ -92,11 +92,6 @@ def _rank(now_s: float) -> ColumnElement[int]:
     return of_kind + case((HOST.c.trusted == 1, 0), else_=len(kinds) + 1)
 
 
-def _name(connection: Connection) -> ColumnElement[str]:
-    """Return the host's name as both databases sort it: by the number of each character."""
-    return HOST.c.host.collate("C") if connection.dialect.name == "postgresql" else HOST.c.host
-
-
 def _conditions(connection: Connection, now_s: float, wanted: HostFilter) -> Iterator[ColumnElement[bool]]:
     if wanted.host:
         yield HOST.c.host == wanted.host
@@ -109,7 +104,7 @@ def _conditions(connection: Connection, now_s: float, wanted: HostFilter) -> Ite
     for label in wanted.labels:
         yield has_label(*label)
     for word in wanted.words:
-        yield contains(connection, func.lower(_name(connection)), word)
+        yield contains(connection, HOST.c.host, word)
 
 
 def has_label(name: str, value: str) -> ColumnElement[bool]:

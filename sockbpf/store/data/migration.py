@@ -20,9 +20,10 @@ from sqlalchemy import (
     text,
 )
 
+from sockbpf.store.data import mysql_schema
 from sockbpf.store.data.clickhouse_schema import make_tables
 from sockbpf.store.data.columns import COLUMNS, LATER, column_of
-from sockbpf.store.data.engine import SchemaError, is_clickhouse
+from sockbpf.store.data.engine import SchemaError, is_clickhouse, is_postgresql
 from sockbpf.store.data.episode_order import make_indexes
 from sockbpf.store.data.schema import (
     EDITION,
@@ -64,11 +65,15 @@ def migrate(engine: Engine) -> None:
 
     Raise SchemaError if a newer store has made them.
     """
+    if engine.dialect.name == "mysql":
+        with engine.connect() as connection:
+            mysql_schema.make_tables(connection)
+        return
     with engine.begin() as connection:
         if is_clickhouse(connection):
             make_tables(connection)
             return
-        if connection.dialect.name == "postgresql":
+        if is_postgresql(connection):
             for limit in ("statement_timeout", "lock_timeout"):  # millions of rows, or another store is at it
                 connection.execute(text(f"set local {limit} = 0"))
             connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
@@ -112,7 +117,7 @@ def _edition(connection: Connection) -> int:
 
 
 def _make_all(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
+    if is_postgresql(connection):
         _make_partitioned(connection)
     METADATA.create_all(connection)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""PostgreSQL's partitions: one for each day, made in advance, dropped as a whole. SQLite has none."""
+"""PostgreSQL's partitions: one for each day, made in advance, dropped as a whole. No other database has any."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from sockbpf.store.data.engine import is_postgresql
 from sockbpf.store.data.migration import ONE_AT_A_TIME
 from sockbpf.store.data.schema import ENTRY, PARTITIONED
 from sockbpf.store.data.timeline_rows import forget_day
@@ -26,7 +27,7 @@ DAYS = 2
 
 def make_partitions(connection: Connection, now_s: float) -> None:
     """Make the partitions of today and the next days that are missing; `now_s` is Unix time."""
-    if connection.dialect.name != "postgresql":
+    if not is_postgresql(connection):
         return
     connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
     there = set(inspect(connection).get_table_names())
@@ -57,7 +58,7 @@ def drop_partitions(connection: Connection, before_s: float, age: ColumnElement[
     `age` is the time from which the age of an entry counts. A day that holds a younger one, which arrived late,
     is not dropped: its entries are deleted one by one.
     """
-    if connection.dialect.name != "postgresql":
+    if not is_postgresql(connection):
         return 0
     connection.execute(select(func.pg_advisory_xact_lock(ONE_AT_A_TIME)))
     take_turn(connection)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sockbpf.store.data import bulk
 from sockbpf.store.data.clickhouse_rows import insert_incoming
 from sockbpf.store.data.digest import digest_of
-from sockbpf.store.data.engine import is_clickhouse
+from sockbpf.store.data.engine import is_clickhouse, is_mysql, is_postgresql
 from sockbpf.store.data.episodes import tell_episodes
 from sockbpf.store.data.hosts import tell_hosts
 from sockbpf.store.data.runs import end_by_runs
@@ -34,6 +34,9 @@ NEXT_OF_SQLITE = text(
 NEXT_OF_POSTGRESQL = text(
     "select nextval(pg_get_serial_sequence('entry', 'n')) from generate_series(1, :count)"
 )
+
+TAKE_OF_MYSQL = "update store_turn set next_n = last_insert_id(next_n) + %s"
+"""Take so many numbers; the first of them is what the connection calls the id of its last insert."""
 
 
 def write(connection: Connection, entries: Sequence[Entry], now_s: float | None = None) -> list[bool]:
@@ -76,7 +79,10 @@ def _known(connection: Connection, keys: list[tuple[bytes]]) -> set[bytes]:
 def _numbers(connection: Connection, entries: Sequence[Entry]) -> list[int]:
     """Return the number of each entry: a new one, unless it brings an old one along."""
     count = sum(entry.n is None for entry in entries)
-    if connection.dialect.name == "postgresql":
+    if is_mysql(connection):
+        first = connection.exec_driver_sql(TAKE_OF_MYSQL, (count,)).lastrowid
+        made = iter(range(first, first + count))
+    elif is_postgresql(connection):
         made = iter(connection.execute(NEXT_OF_POSTGRESQL, {"count": count}).scalars())
     else:
         first = connection.execute(NEXT_OF_SQLITE).scalar_one()

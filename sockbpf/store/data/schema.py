@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The tables, the same in SQLite and PostgreSQL.
+"""The tables, the same in SQLite, PostgreSQL and MariaDB.
 
 PostgreSQL has the tables that grow in partitions, one for each day by the time of the entries, so that a day that is
 too old is dropped as a whole. One further partition takes the entries of any other time, since
@@ -21,11 +21,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    func,
     text,
 )
 
 from sockbpf.record.field import Kind
+from sockbpf.store.data.arrival import Arrival
 from sockbpf.store.data.columns import COLUMNS, KINDS, LATER, column_of
 
 if TYPE_CHECKING:
@@ -187,10 +187,10 @@ HOST = Table(
 )
 """What each host has told of itself, a row for what is trusted and one for what is not: data/words.py."""
 
-ARRIVED = func.coalesce(ENTRY.c.arrived, ENTRY.c.at)
+ARRIVED = Arrival(ENTRY.c.arrived, ENTRY.c.at)
 """When an entry arrived, Unix time by the store's clock. The first edition did not keep it: its entries have
 their own time instead."""
-HEARD = func.coalesce(EPISODE.c.arrived, EPISODE.c.last)
+HEARD = Arrival(EPISODE.c.arrived, EPISODE.c.last)
 """When the last alert of an episode arrived, likewise."""
 STILL_OPEN = EPISODE.c.end.is_(None)
 OPEN_AS_HEARD = [

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEYS = ("scope", "step", "bucket", "series")
+ADDED = {**dict.fromkeys(SUMS, bulk.Rule.ADD), **dict.fromkeys(WORST, bulk.Rule.GREATEST)}
+"""What becomes of the columns of a row to which sums are added."""
 DAY_S = 86_400
 
 
@@ -138,20 +140,12 @@ def apply(connection: Connection, tally: Tally) -> None:
         return
     named = {key[3] for key, _ in rows}
     series = [each for id_, each in about.items() if id_ in named]
-    bulk.merge(connection, SERIES, series, "on conflict do nothing")
-    bulk.merge(connection, TIMELINE, [(*key, *sums) for key, sums in rows], _adding(connection))
+    bulk.merge(connection, SERIES, series, {})
+    bulk.merge(connection, TIMELINE, [(*key, *sums) for key, sums in rows], ADDED)
     # Where a sum grows the row is not empty, since no sum is ever below 0.
     lessened = [_keys(key) for key, sums in rows if min(sums) < 0 and max(sums) <= 0]
     if lessened:
         connection.execute(delete(TIMELINE).where(*_is_row(), _is_empty()), lessened)
-
-
-def _adding(connection: Connection) -> str:
-    """Return what becomes of a row of the timeline to which sums are added."""
-    greatest = "greatest" if connection.dialect.name == "postgresql" else "max"
-    added = [f'"{name}" = timeline."{name}" + excluded."{name}"' for name in SUMS]
-    highest = [f'"{name}" = {greatest}(timeline."{name}", excluded."{name}")' for name in WORST]
-    return f"on conflict ({', '.join(KEYS)}) do update set {', '.join(added + highest)}"
 
 
 def _find_worst(connection: Connection, tally: Tally) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from sockbpf.process import life
-from sockbpf.store.data.faults import described, is_damage, is_full
+from sockbpf.store.data.faults import described, first_line, is_damage, is_full, is_in_the_way
 from sockbpf.store.data.lanes import Lane, Lanes, Work
 from sockbpf.store.data.probe import probe
 from sockbpf.store.data.room import is_at_its_most, make_room
@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 
 TRIES = 5
 """How often a transaction is tried that another store's transaction made fail."""
-IN_THE_WAY = frozenset({"40001", "40P01"})
-"""SQLSTATE of a serialization failure and of a deadlock: another transaction was in the way."""
 ROUND_S = 120.0
 """A transaction that takes longer than this is reported in the log."""
 PAUSE_S = 0.1
@@ -160,7 +158,7 @@ class Writer:
                 break
             except DBAPIError as error:
                 # All of it was rolled back, so that another try writes nothing twice.
-                if tried == TRIES or getattr(error.orig, "sqlstate", None) not in IN_THE_WAY:
+                if tried == TRIES or not is_in_the_way(error):
                     raise
         self.commits += 1
         self.broken = None
@@ -196,8 +194,8 @@ class Writer:
         self._give_up(batch, error)
 
     def _give_up(self, batch: list[Work], error: Exception) -> None:
-        said = str(getattr(error, "orig", None) or type(error).__name__)
-        log.error("entries could not be kept: %s", said.split("\n", maxsplit=1)[0])
+        said = first_line(error) if isinstance(error, SQLAlchemyError) else type(error).__name__
+        log.error("entries could not be kept: %s", said)
         if isinstance(error, SQLAlchemyError):
             self.broken = self.broken or Broken(described(error), time.time())
         for work in batch:

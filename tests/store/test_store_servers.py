@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What only ClickHouse does: two stores without a state on one server, stores and server killed."""
+"""Two stores on one server of a database, a store and the server killed: nothing is lost, nothing is there twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -22,8 +22,8 @@ import requests
 from tests.live.ports import free_port
 from tests.live.waiting import until
 from tests.store.asking import everything
-from tests.store.conftest import StartStore
-from tests.store.servers import new_database, start_clickhouse
+from tests.store.conftest import StartStore, only_for_today
+from tests.store.servers import ClickHouse, MySQL, make_mysql, new_database, start_clickhouse, start_mysql
 from tests.store.serving import told
 
 SEED = 20_261_130
@@ -34,7 +34,7 @@ ROWS = 50
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = Path(mkdtemp(prefix="sockbpf-clickhouse-"))
+    made = Path(mkdtemp(prefix="sockbpf-server-"))
     yield made
     shutil.rmtree(made, ignore_errors=True)
 
@@ -68,9 +68,21 @@ class Sender:
         return False
 
 
+STARTS: dict[str, Callable[[Path, int], ClickHouse | MySQL]] = {
+    "clickhouse": start_clickhouse,
+    "mysql": start_mysql,
+}
+
+
 @pytest.mark.timeout(200)
-def test_of_two_stores_and_their_server_each_may_be_killed(start: StartStore, folder: Path) -> None:
-    server = start_clickhouse(folder, free_port())
+@pytest.mark.parametrize("kind", STARTS)
+def test_of_two_stores_and_their_server_each_may_be_killed(
+    start: StartStore, folder: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    only_for_today(request, kind, tuple(STARTS))
+    if kind == "mysql":
+        make_mysql(folder)
+    server = STARTS[kind](folder, free_port())
     database = new_database(server.url)
     stores = [start(database), start(database)]
     ports = [int(store.url.rpartition(":")[2]) for store in stores]
@@ -96,7 +108,7 @@ def test_of_two_stores_and_their_server_each_may_be_killed(start: StartStore, fo
         server.process.wait()
         answer = requests.get(f"{stores[1].url}/healthz", timeout=30)
         assert answer.status_code == 503, answer.text
-        server = start_clickhouse(folder, int(server.url.rpartition(":")[2]))
+        server = STARTS[kind](folder, int(server.url.rpartition(":")[2]))
         goes_on()
     finally:
         ended.set()

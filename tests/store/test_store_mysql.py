@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What only MariaDB does: tables made by statements that commit, texts of 4 bytes a character, packets of a size."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from math import isfinite
+
+import pytest
+import requests
+from sqlalchemy import inspect, select, text
+from sqlalchemy.engine import Engine
+
+from sockbpf.store.data import bulk, mysql
+from sockbpf.store.data.engine import SchemaError, open_engine
+from sockbpf.store.data.migration import migrate
+from sockbpf.store.data.schema import PAIR
+from tests.store.conftest import StartStore
+from tests.store.servers import new_database
+from tests.store.serving import engine_url, find, post, tell, told
+
+SEED = 20_271
+
+
+@pytest.fixture
+def database(mysql_server: str) -> str:
+    return new_database(mysql_server)
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    made = open_engine(engine_url(database), connections=2)
+    yield made
+    made.dispose()
+
+
+def made(engine: Engine) -> dict[str, tuple[set[str], set[str]]]:
+    """Return the columns and the indexes of each table."""
+    with engine.connect() as connection:
+        found = inspect(connection)
+        return {
+            name: (
+                {column["name"] for column in found.get_columns(name)},
+                {str(index["name"]) for index in found.get_indexes(name)},
+            )
+            for name in found.get_table_names()
+        }
+
+
+def test_tables_whose_making_was_cut_short_are_made_to_the_end(engine: Engine) -> None:
+    migrate(engine)
+    whole = made(engine)
+    with engine.begin() as connection:
+        connection.execute(text("delete from store_edition"))
+        for table in ("episode", "timeline_state", "store_turn"):
+            connection.execute(text(f"drop table {table}"))
+    migrate(engine)
+    assert made(engine) == whole
+
+
+def test_an_older_edition_gets_what_it_lacks_and_keeps_its_rows(
+    start: StartStore, database: str, engine: Engine
+) -> None:
+    store = start(database)
+    assert tell(store, **told(1)).ok
+    store.stop()
+    whole = made(engine)
+    with engine.begin() as connection:
+        connection.execute(text("drop index episode_container on episode"))
+        connection.execute(text("alter table episode drop column container"))
+        connection.execute(text("update store_edition set edition = edition - 1"))
+    again = start(database)
+    assert made(engine) == whole
+    assert [alert["seq"] for alert in find(again)] == [1]
+
+
+def test_tables_of_another_program_are_left_alone(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("create table host (n integer)"))
+    with pytest.raises(SchemaError, match="a table host that is not the store's"):
+        migrate(engine)
+    assert made(engine).keys() == {"host"}
+
+
+def test_two_stores_may_make_the_tables_at_the_same_time(start: StartStore, database: str) -> None:
+    stores = [start(database, healthy=False) for _ in range(3)]
+    for store in stores:
+        store.wait_healthy()
+    assert [tell(store, **told(number)).json() for number, store in enumerate(stores)] == [{"new": True}] * 3
+
+
+def test_every_number_and_text_is_read_as_it_was_written(engine: Engine) -> None:
+    migrate(engine)
+    dice = random.Random(SEED)
+    numbers = [1_795_343_123.482913, 0.0, 5e-324, 1.7976931348623157e308, 0.1, 1e15, 1e17]
+    while len(numbers) < 2003:
+        (number,) = struct.unpack("<d", dice.randbytes(8))
+        numbers += [number] if isfinite(number) else []
+    texts = [
+        "",
+        "a ",
+        "a",
+        "A",
+        "'",
+        '"',
+        "\\",
+        "\\'",
+        "%s",
+        "\n\t\x1a",
+        "é\u0301",
+        "\U0001f600" * 256,
+        "\u017f",
+        "ß",
+    ]
+    rows = [(n, at_s, texts[n % len(texts)], "x" * n) for n, at_s in enumerate(numbers)]
+    rows = [(n, at_s, name, value[:256]) for n, at_s, name, value in rows]
+    with engine.begin() as connection:
+        bulk.insert(connection, PAIR, rows)
+        read = connection.execute(select(PAIR).order_by(PAIR.c.n)).all()
+        assert [tuple(row) for row in read] == rows
+        for name in texts:
+            found = connection.execute(select(PAIR.c.n).where(PAIR.c.name == name)).scalars()
+            assert set(found) == {n for n, _, its, _ in rows if its == name}, name
+        exact = select(PAIR.c.n).where(PAIR.c.at == numbers[7])
+        assert connection.execute(exact).scalars().all() == [7]
+
+
+def test_what_is_too_large_for_the_server_harms_nothing_else(
+    start: StartStore, database: str, mysql_server: str
+) -> None:
+    store = start(database, max_body="40MiB")
+    large = requests.post(f"{store.url}/store.json", data=json.dumps({"x": "'" * (9 * 2**20)}), timeout=60)
+    assert large.status_code == 503
+    with ThreadPoolExecutor(4) as pool:
+        alerts = [pool.submit(tell, store, **told(number)) for number in range(50)]
+        assert all(alert.result().ok for alert in alerts)
+    post(store, {"x": "'" * (7 * 2**20)})
+    assert len(find(store, event="exceeded", limit=1000)) == 50
+    assert "larger than the database's max_allowed_packet" in store.log()
+    assert "Traceback" not in store.log()
+    assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "is_taken"),
+    [
+        ("5.5.5-10.11.19-MariaDB-0+deb12u1", True), ("10.11.2-MariaDB", True), ("11.8.3-MariaDB-0+deb13u1", True),
+        ("5.5.5-10.6.22-MariaDB-log", False), ("5.5.5-5.5.68-MariaDB", False), ("8.0.36", False),
+        ("8.4.3-MySQL Community Server", False),
+    ],
+)  # fmt: skip
+def test_only_servers_that_were_tried_are_taken(said: str, is_taken: bool) -> None:
+    assert mysql.is_taken(said) == is_taken
