@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, select, text
@@ -30,8 +31,9 @@ from sockbpf.store.data.schema import ENTRY
 from sockbpf.store.data.timeline import window_of
 from sockbpf.store.data.timeline_find import Asked
 from tests.store.altering import change
+from tests.store.conftest import StartStore
 from tests.store.servers import new_database
-from tests.store.serving import told
+from tests.store.serving import tell, told
 
 SEED = 20_261_130
 NOW_S = time.time()
@@ -58,6 +60,16 @@ def put(
     """Write an alert of so many seconds ago, which came so many seconds ago."""
     alert = told(number, id=id_, event=event, timestamp=f"{NOW_S - ago_s[0]:.6f}", duration=lasted_s)
     write(connection, [replace(alert_entry(alert), trusted=trusted)], NOW_S - ago_s[-1])
+
+
+def test_a_store_does_not_load_what_the_client_would_load_with_an_insert(
+    start: StartStore, clickhouse_server: str
+) -> None:
+    store = start(new_database(clickhouse_server))
+    assert tell(store, **told(1)).ok
+    mapped = Path(f"/proc/{store.process.pid}/maps").read_text()
+    assert "/clickhouse_connect/" in mapped
+    assert not [name for name in ("/numpy/", "/pandas/", "/pyarrow/") if name in mapped]
 
 
 def test_what_has_ended_is_kept_as_a_row_which_one_replaces_that_has_what_came_late(engine: Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ OF_POOL: dict[str, Any] = {"max_overflow": 0, "pool_timeout": 5, "pool_use_lifo"
 BUSY_MS = 5000
 """How long SQLite waits for another process that has locked the file."""
 
+FRAMES = ("numpy", "pandas", "polars", "pyarrow")
+"""ClickHouse's client imports them, where they are installed, for what is not asked of it here: 80 MiB of memory."""
 PATIENCE = {
     "connect_timeout": "5",
     "keepalives_idle": "10",
@@ -121,6 +124,8 @@ def _in_any_case(character: str) -> str:
 
 def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) -> Engine:
     if parsed.get_backend_name() == "clickhousedb":
+        for name in FRAMES:
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # as if it was not installed
         engine = create_engine(
             parsed,
             pool_size=connections,
