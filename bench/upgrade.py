@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -12,12 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import requests
-from sqlalchemy import func, select, text
+from sqlalchemy import column, func, insert, select, table, text
 
 from bench.figure import Figure
 from bench.simulated.receivers import peak_mib
 from sockbpf.settings.store import StoreSettings as Settings
+from sockbpf.store.data.columns import LATER_COLUMNS
 from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.entry import Entry, alert_entry
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.schema import ENTRY
 from tests.store.altering import first_edition
@@ -25,32 +26,22 @@ from tests.store.servers import new_database, postgresql
 from tests.store.serving import start_store, told
 
 ALERTS, QUICK_ALERTS = 1_000_000, 3000
-FIRST_S = 1_780_000_000
+AGO_S = 20 * 86_400
+"""So long ago the first alert was told, the others a second after one another: none is so old that it goes."""
 LONGEST_S, PAUSE_S = 60.0, 0.2
 GOAL_S, MEMORY_GOAL_MIB, ANSWER_GOAL_S = 120.0, 300.0, 5.0
-NUMBERS = {
-    "sqlite": "(with recursive number(n) as (select 0 union all select n + 1 from number where n < :last) "
-    "select n from number)",
-    "postgresql": "(select generate_series(0, :last) as n)",
-}
-BYTES = {"sqlite": "cast(cast(n as text) as blob)", "postgresql": "convert_to(cast(n as text), 'UTF8')"}
-ENTRIES = """
-insert into entry (at, key, event, protocol, type, local_port, remote_port, host, pid, comm, size, id, body)
-select {first} + n, {key}, 'ongoing', 'tcp', 'RECV', 443, 1024 + n % 50000, 'web' || (n % 20), 300 + n % 3000,
-  'worker' || (n % 2000), 2000000 + n, 'e' || (n / 3),
-  '{{"timestamp": ' || ({first} + n) || '.0, "event": "ongoing", "protocol": "tcp", "type": "RECV", '
-  || '"local_ip": "10.0.0.1", "local_port": 443, "remote_ip": "192.0.2.1", "remote_port": ' || (1024 + n % 50000)
-  || ', "size": ' || (2000000 + n) || ', "threshold": 1048576, "peak": 2000000, "duration": 1.0, "id": "e' || (n / 3)
-  || '", "seq": ' || n || ', "host": "web' || (n % 20) || '", "pid": ' || (300 + n % 3000)
-  || ', "comm": "worker' || (n % 2000) || '"}}'
-from {numbers} as numbers"""
+NEW = {"n", "arrived", "trusted", "digest", *LATER_COLUMNS}
+OLD = table("entry", *(column(each.name, each.type) for each in ENTRY.c if each.name not in NEW))
+"""Its entries, without what later editions added."""
+AT_ONCE = 10_000
 EPISODES = """
-insert into episode (host, id, protocol, type, local_ip, local_port, remote_ip, remote_port, pid, comm, netns,
-  start, "end", last, size, peak, threshold, alerts)
-select 'web' || (n % 20), 'e' || (n / 3), 'tcp', 'RECV', '10.0.0.1', 443, '192.0.2.1', 1024 + n % 50000,
-  300 + n % 3000, 'worker' || (n % 2000), 4026531833, {first} + n - 1,
-  case when n % 999 > 0 then {first} + n + 2 end, {first} + n + 2, 2000000 + n, 2000000 + n, 1048576, 3
-from {numbers} as numbers where n % 3 = 0"""
+insert into episode (host, id, protocol, type, local_ip, local_packed, local_port, remote_ip, remote_packed,
+  remote_port, pid, comm, netns, start, "end", last, size, peak, threshold, alerts)
+select host, id, protocol, type, '192.0.2.1', local_packed, local_port, '198.51.100.7', remote_packed, remote_port,
+  pid, comm, 4026531833, min(at), case when max(size) % 999 > 0 then max(at) end, max(at), max(size), max(size),
+  1048576, count(*)
+from entry
+group by host, id, protocol, type, local_packed, local_port, remote_packed, remote_port, pid, comm"""
 
 
 def make_old(database: str, count: int) -> None:
@@ -61,18 +52,40 @@ def make_old(database: str, count: int) -> None:
     engine.dispose()
     first_edition(database)
     engine = open_engine(url, connections=1)
-    kind = engine.dialect.name
+    kind, first_s = engine.dialect.name, int(time.time()) - AGO_S
     with engine.begin() as connection:
         if kind == "postgresql":
             connection.execute(text("set local statement_timeout = 0"))
-        for table in ("timeline", "timeline_series", "timeline_state"):
-            connection.execute(text(f"drop table {table}"))
-        for statement in (ENTRIES, EPISODES):
-            made = statement.format(first=FIRST_S, key=BYTES[kind], numbers=NUMBERS[kind])
-            connection.execute(text(re.sub(":(?!last)", r"\\:", made)), {"last": count - 1})
+        for name in ("timeline", "timeline_series", "timeline_state"):
+            connection.execute(text(f"drop table {name}"))
+        for begin in range(0, count, AT_ONCE):
+            alerts = (alert_of(n, first_s) for n in range(begin, min(begin + AT_ONCE, count)))
+            connection.execute(insert(OLD), [_row(alert_entry(alert)) for alert in alerts])
+        connection.execute(text(EPISODES))
         if kind == "sqlite":
             connection.exec_driver_sql("pragma user_version = 1")
     engine.dispose()
+
+
+def alert_of(number: int, first_s: int) -> dict[str, str]:
+    """Return the fields of an alert, of which three are one episode."""
+    episode = number // 3
+    return told(
+        number,
+        timestamp=f"{first_s + number}.5",
+        id=f"e{episode}",
+        event="ongoing",
+        host=f"web{episode % 20}",
+        remote_port=1024 + episode % 60_000,
+        pid=300 + episode % 3000,
+        comm=f"worker{episode % 2000}",
+    )
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    """Return the row that a store of the first edition made of it."""
+    made = {**entry.columns, "at": entry.at_s, "key": entry.key, "body": entry.body}
+    return {each.name: made[each.name] for each in OLD.columns}
 
 
 class Meanwhile:
