@@ -14,6 +14,7 @@ from bench.simulated.wire import Answer
 from sockbpf.delivery.destinations import otlp_post, otlp_wire
 from sockbpf.delivery.destinations import store as batches
 from sockbpf.delivery.destinations.http_get import PERMANENT
+from sockbpf.delivery.destinations.http_post import gzipped
 from sockbpf.delivery.destinations.otlp import Otlp
 from sockbpf.delivery.owed import Owed
 from sockbpf.delivery.transport import TransportError
@@ -49,7 +50,7 @@ def _post(url: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
 
 def _batch(url: str, alerts: Sequence[Owed]) -> bytes:
     body = "\n".join(owed.body for owed in alerts).encode()
-    return _post(url, "/alerts", batches.HEADERS, gzip.compress(body, batches.LEVEL))
+    return _post(url, "/alerts", batches.HEADERS, gzipped(body))
 
 
 def _otlp(url: str, alerts: Sequence[Owed]) -> bytes:

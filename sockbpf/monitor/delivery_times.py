@@ -20,10 +20,13 @@ LOOKUP_S = 60.0
 
 
 def round_s(settings: AnyDestination) -> float:
-    """Return how long one try may take at the very most: the look-up of a name, many addresses, redirects."""
-    return (
-        math.inf if settings.type == "file" else LOOKUP_S + 20 * settings.timeout
-    )  # a disk that hangs has no timeout
+    """Return how long one try may take at the very most: the look-up of a name, many addresses, redirects.
+
+    To that comes what a receiver may take to acknowledge.
+    """
+    if settings.type == "file":
+        return math.inf  # a disk that hangs has no timeout
+    return LOOKUP_S + 20 * settings.timeout + (settings.ack if settings.type == "splunk" else 0.0)
 
 
 def late_s(owed: Owed, fields: Mapping[str, str]) -> float | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sockbpf.delivery.breaker import Breaker, Bucket
 from sockbpf.delivery.destinations import alertmanager, open_incidents
 from sockbpf.delivery.destinations.http_get import HttpGet
-from sockbpf.delivery.destinations.table import INCIDENTS, ONE_WRITER
+from sockbpf.delivery.destinations.table import ONE_WRITER, how_told
 from sockbpf.delivery.incidents import Incidents, led
 from sockbpf.delivery.outbox import Outbox
 from sockbpf.delivery.queue import Queue
@@ -149,9 +149,10 @@ class Dispatch:
 
     def _incidents_of(self, settings: AnyDestination) -> Incidents | None:
         """Return what says which alerts a destination is told; None if it is told all."""
-        if settings.type not in INCIDENTS:
+        how = how_told(settings)
+        if how is None:
             return None
-        made = Incidents(INCIDENTS[settings.type], partial(self._counters.add, "paired"))
+        made = Incidents(how, partial(self._counters.add, "paired"))
         return self._incidents.setdefault((settings.name, settings.type), made)
 
     def _wants(

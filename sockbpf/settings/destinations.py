@@ -23,13 +23,15 @@ from sockbpf.settings.addresses import (
     syslog_address,
     web_url,
 )
+from sockbpf.settings.bigquery import BigQueryOptions
 from sockbpf.settings.body import json_template
-from sockbpf.settings.fields import Section, absolute_path, duration, number, one_of, whole
+from sockbpf.settings.fields import Section, absolute_path, duration, flag, number, one_of, whole
 from sockbpf.settings.http import HttpOptions
 from sockbpf.settings.kafka import KafkaOptions
 from sockbpf.settings.naming import Name
 from sockbpf.settings.otlp import OtlpOptions, endpoint
 from sockbpf.settings.secret import secret, unless_plain
+from sockbpf.settings.splunk import SplunkOptions, collector
 
 ALL_EVENTS = (*EVENTS, *OF_MONITOR)
 """The events that a destination can get."""
@@ -141,12 +143,13 @@ class FileSettings(DestinationSettings):
 
 
 class SyslogSettings(DestinationSettings):
-    """A syslog daemon, here or elsewhere."""
+    """A syslog daemon, here or elsewhere; `format` is that of UDP and TCP."""
 
     type: Literal["syslog"] = "syslog"
     name: Name = "syslog"
     address: Annotated[SyslogAddress, PlainValidator(_syslog)] = SyslogAddress("unix", "/dev/log")
     facility: Annotated[str, one_of(FACILITIES)] = "daemon"
+    format: Literal["rfc5424", "rfc3164"] = "rfc5424"
 
 
 class SlackSettings(DestinationSettings):
@@ -178,12 +181,16 @@ class ZabbixSettings(DestinationSettings):
 
 
 class WebhookSettings(HttpOptions, DestinationSettings):
-    """An HTTP POST of JSON: `body` is its template, None: all fields. No path of a Secret `url` is shown."""
+    """An HTTP POST of JSON: `body` is its template, None: all fields. No path of a Secret `url` is shown.
+
+    With `incidents` it hears of several queues of one service once, and when all are over; else each alert.
+    """
 
     type: Literal["webhook"] = "webhook"
     name: Name = "webhook"
     url: Annotated[str, PlainValidator(unless_plain(web_url))] = Field(repr=False, description=WHERE)
     events: Events = frozenset(EVENTS)
+    incidents: Annotated[bool, BeforeValidator(flag)] = True
     body: Annotated[dict[str, Any] | None, PlainValidator(json_template)] = Field(default=None, repr=False)
 
 
@@ -225,6 +232,23 @@ class KafkaSettings(KafkaOptions, DestinationSettings):
     name: Name = "kafka"
 
 
+class SplunkSettings(SplunkOptions, DestinationSettings):
+    """Splunk's HTTP event collector; `url` is what stands before /services/collector."""
+
+    type: Literal["splunk"] = "splunk"
+    name: Name = "splunk"
+    url: Annotated[str, PlainValidator(unless_plain(collector))] = Field(
+        repr=False, description="where an HTTP event collector listens, such as https://splunk.example:8088"
+    )
+
+
+class BigQuerySettings(BigQueryOptions, DestinationSettings):
+    """A table of Google BigQuery."""
+
+    type: Literal["bigquery"] = "bigquery"
+    name: Name = "bigquery"
+
+
 AnyDestination = (
     HttpSettings
     | FileSettings
@@ -237,6 +261,8 @@ AnyDestination = (
     | BatchStoreSettings
     | OtlpSettings
     | KafkaSettings
+    | SplunkSettings
+    | BigQuerySettings
 )
 MODELS: Mapping[str, type[AnyDestination]] = {
     "http": HttpSettings,
@@ -250,5 +276,7 @@ MODELS: Mapping[str, type[AnyDestination]] = {
     "store": BatchStoreSettings,
     "otlp": OtlpSettings,
     "kafka": KafkaSettings,
+    "splunk": SplunkSettings,
+    "bigquery": BigQuerySettings,
 }
 """Type -> the model of its settings."""

@@ -81,7 +81,7 @@ def _each_once(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
-def _token(text: str) -> str:
+def http_token(text: str) -> str:
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("expected a token, ASCII without spaces")
     return text
@@ -93,7 +93,7 @@ def authorizes(headers: Iterable[str]) -> bool:
 
 HeaderName = Annotated[str, BeforeValidator(_header_name)]
 HeaderValue = Annotated[str, PlainValidator(secret(_header_value))]
-Token = Annotated[str | None, _unless_empty(secret(_token))]
+Token = Annotated[str | None, _unless_empty(secret(http_token))]
 Certificates = Annotated[Path | None, _unless_empty(_certificates)]
 
 

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import groupby
 from pathlib import Path
 
+from sockbpf.delivery.destinations.bigquery_rows import schema
 from sockbpf.record.field import Field
 from sockbpf.record.fields import FIELDS
 from sockbpf.record.fields import filters as fields_of_filters
@@ -38,6 +40,14 @@ DOCUMENTS = {ROOT / "docs/request.md": (TABLE, table), ROOT / "docs/store.md": (
 """Document -> where it speaks of the fields, and what it is to say there."""
 
 
+SCHEMA = ROOT / "docs/bigquery-schema.json"
+
+
+def schema_text() -> str:
+    """Return the columns of a table of BigQuery, as `bq mk` reads them."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 def rewritten(path: Path) -> str:
     """Return the text of a document as the table wants it."""
     where, made = DOCUMENTS[path]
@@ -48,5 +58,6 @@ def rewritten(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    SCHEMA.write_text(schema_text())
     for path in DOCUMENTS:
         path.write_text(rewritten(path))

@@ -297,6 +297,8 @@ def test_the_destinations_in_comments_of_the_shipped_file_are_good(
     (tmp_path / "slack-url").write_text(f"{URL}\n")
     (tmp_path / "pagerduty-key").write_text(f"{'k' * 32}\n")
     (tmp_path / "kafka-password").write_text("p\n")
+    (tmp_path / "splunk-token").write_text("t\n")
+    (tmp_path / "bigquery.json").write_text('{"type": "service_account"}')
     monkeypatch.setenv("SECOND_URL", URL)
     file.write_text(examples.replace("/etc/sockbpf/", f"{tmp_path}/"))
     config = load(file)

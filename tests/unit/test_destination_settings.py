@@ -20,12 +20,14 @@ from sockbpf.settings.destinations import (
     MODELS,
     AlertmanagerSettings,
     BatchStoreSettings,
+    BigQuerySettings,
     FileSettings,
     HttpSettings,
     KafkaSettings,
     OtlpSettings,
     PagerDutySettings,
     SlackSettings,
+    SplunkSettings,
     SyslogSettings,
     WebhookSettings,
     ZabbixSettings,
@@ -92,6 +94,7 @@ destinations:
   - {{type: syslog, name: udp, address: 'udp://192.0.2.1:514', facility: local7}}
   - {{type: syslog, name: tcp, address: 'tcp://[2001:DB8::1]:601'}}
   - {{type: syslog, name: other, address: /run/other.sock}}
+  - {{type: syslog, name: old, address: 'udp://h:514', format: rfc3164}}
   - {{type: slack, url: https://hooks.example/services/T/B/x}}
   - {{type: alertmanager, url: http://127.0.0.1:9093/under, labels: {{team: net, site: 'a b'}}}}
   - {{type: webhook, url: 'http://h/x', headers: {{X-Key: k}}, body: {{a: '{{size}}', b: ['{{{{x}}}}', '{{3}}']}}}}
@@ -100,6 +103,9 @@ destinations:
   - {{type: otlp, url: 'http://h:4318', token: t, resource: {{a.b: c}}, compression: none}}
   - {{type: kafka, brokers: ['k1:9092', '[2001:DB8::1]:9093'], topic: a.b-c_d, tls: true, user: u, password: p,
      mechanism: PLAIN, compression: zstd}}
+  - {{type: splunk, url: 'https://h:8088/', token: t, index: net_1, source: s, sourcetype: '', ack: 30s}}
+  - {{type: bigquery, project: 'example.com:p-1', dataset: d_1, table: t-1, endpoint: 'http://h:9050'}}
+  - {{type: webhook, name: each, url: 'http://h/x', incidents: false}}
   - {{type: zabbix, address: 127.0.0.1:10051}}
   - {{type: zabbix, name: proxy, address: '[2001:DB8::1]:10052', host: web 1}}
 """,
@@ -127,6 +133,7 @@ destinations:
         ),
         SyslogSettings(name="tcp", address=SyslogAddress("tcp", "2001:db8::1", 601), **limits),
         SyslogSettings(name="other", address=SyslogAddress("unix", "/run/other.sock", 0), **limits),
+        SyslogSettings(name="old", address=SyslogAddress("udp", "h", 514), format="rfc3164", **limits),
         SlackSettings(name="slack", url="https://hooks.example/services/T/B/x", **limits),
         AlertmanagerSettings(
             name="alertmanager",
@@ -158,6 +165,21 @@ destinations:
             compression="zstd",
             **limits,
         ),
+        SplunkSettings(
+            name="splunk",
+            url="https://h:8088/",
+            token="t",
+            index="net_1",
+            source="s",
+            sourcetype="",
+            compression="gzip",
+            ack=30.0,
+            **limits,
+        ),
+        BigQuerySettings(
+            project="example.com:p-1", dataset="d_1", table="t-1", endpoint="http://h:9050", **limits
+        ),
+        WebhookSettings(name="each", url="http://h/x", incidents=False, **limits),
         ZabbixSettings(name="zabbix", address=HostPort("127.0.0.1", 10051), host="", **limits),
         ZabbixSettings(name="proxy", address=HostPort("2001:db8::1", 10052), host="web 1", **limits),
     )
@@ -196,6 +218,8 @@ def test_every_type_can_be_made(file: Path) -> None:
         "slack": "url: 'http://h/'", "alertmanager": "url: 'http://h'", "zabbix": "address: 'h:10051'",
         "webhook": "url: 'http://h/'", "pagerduty": f"routing_key: {'k' * 32}",
         "otlp": "url: 'http://h:4318'", "store": "url: 'http://h:1'", "kafka": "brokers: ['h:9092'], topic: t",
+        "splunk": "url: 'http://h:8088', token: t",
+        "bigquery": "project: p1, dataset: d, table: t, endpoint: 'http://h:1'",
     }  # fmt: skip
     items = "".join(f"  - {{type: {kind}, {keys}}}\n" for kind, keys in needed.items())
     assert MODELS.keys() == MAKERS.keys()
@@ -342,6 +366,60 @@ BAD_ITEMS = {
     "webhook-many": (
         f"- {{type: webhook, url: 'http://h/', body: {{a: '{'{size}' * 201}'}}}}",
         " > body: expected at most 200 placeholders",
+    ),
+    "splunk-no-token": (
+        "- {type: splunk, url: 'https://h:8088'}",
+        " > token: required, the token of an HTTP event collector",
+    ),
+    "splunk-token-header": (
+        "- {type: splunk, url: 'https://h:8088', token: s3cret, headers: {Authorization: s3cret}}",
+        " > token: expected either a token or a header Authorization",
+    ),
+    "splunk-login": (
+        "- {type: splunk, url: 'https://u:p@h:8088', token: t}",
+        " > url: expected no user in the url beside a token or a header Authorization",
+    ),
+    "splunk-path": (
+        "- {type: splunk, url: 'https://h:8088/services/collector', token: t}",
+        (
+            " > url: expected the url before /services/collector, such as https://splunk.example:8088, "
+            "got 'https://h:8088/services/collector'"
+        ),
+    ),
+    "splunk-index": (
+        "- {type: splunk, url: 'https://h:8088', token: t, index: Net}",
+        " > index: expected the name of an index, of small letters, digits and _-, such as network, got 'Net'",
+    ),
+    "splunk-ack": (
+        "- {type: splunk, url: 'https://h:8088', token: t, ack: 0s}",
+        " > ack: expected a duration from 1s to 1h, got '0s'",
+    ),
+    "bigquery-no-table": (
+        "- {type: bigquery, project: p1, dataset: d}",
+        " > table: required, the name of a table, of letters, digits and _-, such as alerts",
+    ),
+    "bigquery-project": (
+        "- {type: bigquery, project: p/q, dataset: d, table: t}",
+        " > project: expected the id of a project, such as network-monitoring, got 'p/q'",
+    ),
+    "bigquery-credentials": (
+        "- {type: bigquery, project: p1, dataset: d, table: t, credentials: /dev/null}",
+        (" > credentials: expected a file with the key of a service account, JSON, got '/dev/null'"),
+    ),
+    "bigquery-no-credentials": (
+        "- {type: bigquery, project: p1, dataset: d, table: t, credentials: /no/such}",
+        (
+            " > credentials: expected a file with the key of a service account, JSON, "
+            "it cannot be read: No such file or directory, got '/no/such'"
+        ),
+    ),
+    "syslog-format": (
+        "- {type: syslog, format: rfc822}",
+        " > format: expected one of rfc5424, rfc3164",
+    ),
+    "webhook-incidents": (
+        "- {type: webhook, url: 'http://h/', incidents: 1.5}",
+        " > incidents: expected true or false, got '1.5'",
     ),
     "kafka-no-topic": (
         "- {type: kafka, brokers: ['h:9092']}",

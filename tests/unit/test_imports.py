@@ -67,6 +67,7 @@ LATE = {
         *("store.child", "store.serve", "process.user"),
     },
     "commands.top": {"screen.app"},
+    "delivery.destinations.bigquery_session": {"google"},
     "delivery.destinations.kafka": {"confluent_kafka"},
     "delivery.destinations.otlp_post": {
         "delivery.destinations.otlp_metrics",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,9 @@ REPEATED = frozenset({307, 308})
 """The redirects after which the same request is sent to another place; all others would make a GET of it."""
 
 REDIRECTS = 5
+
+LEVEL = 1
+"""Of gzip: a higher one takes twice the time, and makes what is a tenth of its size a little less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,18 @@ class HttpPost:
     `post` follows no redirect: most of them would turn the POST into a GET, whose answer 2xx proves nothing.
     """
 
-    def __init__(self, url: str, timeout_s: float, *, shown: str, options: HttpOptions | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        *,
+        shown: str,
+        options: HttpOptions | None = None,
+        scheme: str = "Bearer",
+    ) -> None:
         """Prepare the first request. Raise UnusableError if the environment does not allow one.
 
-        `options` are headers, token and TLS; None: as they are by default.
+        `options` are headers, token and TLS; None: as they are by default. `scheme` says what the token is.
         """
         self._url = url
         self._timeout_s = timeout_s
@@ -84,7 +96,7 @@ class HttpPost:
         self._session.headers["User-Agent"] = f"sockbpf/{__version__}"
         if any(login := get_auth_from_url(url)):
             self._session.auth = login  # else only the url itself has it, not a place that a redirect names
-        ca_file = self._use(options) if options else None
+        ca_file = self._use(options, scheme) if options else None
         self._session.prepare_request(requests.Request("POST", url, json={}))
         self._verify = ca_file or bundle() or True
         self._proxies = get_environ_proxies(url)
@@ -92,12 +104,12 @@ class HttpPost:
             check_bundle(url, bundle())
         check_proxy(self._session, url, self._proxies)
 
-    def _use(self, options: HttpOptions) -> str | None:
+    def _use(self, options: HttpOptions, scheme: str) -> str | None:
         """Have each request made with these options; return the file of authorities, if they name one."""
         # Not as Secret: older versions of requests take plain `str` only.
         self._session.headers.update({name: str(value) for name, value in options.headers.items()})
         if options.token:
-            self._session.headers["Authorization"] = f"Bearer {options.token}"
+            self._session.headers["Authorization"] = f"{scheme} {options.token}"
         files = [str(file) for file in (options.client_cert, options.client_key) if file]
         self._session.cert = (files[0], files[-1]) if files else None
         return str(options.ca_file) if options.ca_file else None
@@ -113,12 +125,13 @@ class HttpPost:
                 retry_after_s=retry_after_s(answer.headers.get("Retry-After"), time.time()),
             )
 
-    def exchange(self, data: bytes, headers: Mapping[str, str], most: int) -> Answer:
+    def exchange(self, data: bytes, headers: Mapping[str, str], most: int, url: str = "") -> Answer:
         """Post bytes and return the answer, of its body at most `most` bytes. Raise TransportError if there is none.
 
+        `url`, where given, is another one of the same receiver.
         What repeats the request elsewhere is followed within the host of the url, which alone gets token and headers.
         """
-        url = self._url
+        url = url or self._url
         with self._bounded() as late:
             for _ in range(1 + REDIRECTS):
                 kept = _Kept(late, most)
@@ -170,3 +183,9 @@ class HttpPost:
             verify=self._verify,
             **what,
         )
+
+
+def gzipped(data: bytes) -> bytes:
+    """Return bytes as the content encoding gzip has them."""
+    compressing = zlib.compressobj(LEVEL, wbits=zlib.MAX_WBITS | 16)
+    return compressing.compress(data) + compressing.flush()

@@ -32,10 +32,11 @@ _writing: dict[str, threading.Lock] = {}
 
 def line_of(fields: Mapping[str, str]) -> str:
     """Return an alert as one line of ASCII. Its numbers keep all the digits that the alert has."""
-    return "{" + ",".join(f"{json.dumps(key)}:{_value(key, text)}" for key, text in fields.items()) + "}"
+    return "{" + ",".join(f"{json.dumps(key)}:{literal(key, text)}" for key, text in fields.items()) + "}"
 
 
-def _value(key: str, text: str) -> str:
+def literal(key: str, text: str) -> str:
+    """Return the value of a field as JSON writes it."""
     return text if key not in TEXT and NUMBER.fullmatch(text) else json.dumps(text)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The text of a syslog message, in the forms of RFC 5424 and of syslog(3). Pure functions."""
+"""The text of a syslog message, in the forms of RFC 5424, of RFC 3164 and of syslog(3). Pure functions."""
 
 from __future__ import annotations
 
@@ -46,12 +46,9 @@ def rfc5424(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -
     when = rfc3339(Decimal(fields["timestamp"]))
     host, event = _header(fields["host"], 255), _header(fields["event"], 32)
     head = f"<{priority(fields['event'], facility)}>1 {when} {host} sockbpf {pid} {event} ".encode("ascii")
-    head += element(fields, limit - len(head))
-    text = sentence(fields)
     # ASCII is sent without a byte order mark: most daemons would show the mark.
-    mark = b" " if text.isascii() else b" " + BOM
-    shortened = _cut(text, limit - len(head) - len(mark))
-    return head + mark + shortened if shortened else head
+    text = sentence(fields)
+    return _filled(head, fields, text, limit, b" " if text.isascii() else b" " + BOM)
 
 
 def syslog3(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
@@ -60,11 +57,33 @@ def syslog3(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -
     Daemons expect this form on /dev/log, and no other: rsyslog, by its default settings, takes a message of RFC 5424
     for one of a program called 1, and journald cannot read it either.
     """
-    at = time.localtime(int(Decimal(fields["timestamp"])))
-    when = f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
-    head = f"<{priority(fields['event'], facility)}>{when} sockbpf[{pid}]: ".encode("ascii")
+    head = f"<{priority(fields['event'], facility)}>{_local_time(fields)} sockbpf[{pid}]: ".encode("ascii")
     head += _cut(sentence(fields), limit // 2) + b" "
     return head + element(fields, limit - len(head))
+
+
+def rfc3164(fields: Mapping[str, str], *, facility: int, pid: int, limit: int) -> bytes:
+    """Return the message in the form of RFC 3164, at most `limit` bytes: structured data, then the sentence.
+
+    Receivers read of a host's name letters, digits, `.` and `-`; as it is, it stands in the structured data.
+    """
+    host = re.sub("[^0-9A-Za-z.-]", "-", fields["host"])[:255].strip(".-") or "unknown"
+    head = f"<{priority(fields['event'], facility)}>{_local_time(fields)} {host} sockbpf[{pid}]: "
+    return _filled(head.encode("ascii"), fields, sentence(fields), limit)
+
+
+def _filled(
+    head: bytes, fields: Mapping[str, str], text: str, limit: int, before_text: bytes = b" "
+) -> bytes:
+    """Return the head with the structured data and, as far as there is room, the text."""
+    head += element(fields, limit - len(head))
+    shortened = _cut(text, limit - len(head) - len(before_text))
+    return head + before_text + shortened if shortened else head
+
+
+def _local_time(fields: Mapping[str, str]) -> str:
+    at = time.localtime(int(Decimal(fields["timestamp"])))
+    return f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
 
 
 def element(fields: Mapping[str, str], limit: int) -> bytes:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Webhook:
-    """Posts each alert; `cleared` once nothing of its incident is over any more.
+    """Posts each alert; if it tells incidents, `cleared` once nothing of one is over any more.
 
     Errors show the url without user, password and query; of one that is a secret the host alone.
     """
@@ -33,11 +33,12 @@ class Webhook:
         shown = redacted(url, path=not isinstance(settings.url, Secret))
         self._post = HttpPost(url, settings.timeout, shown=shown, options=settings)
         self._body = settings.body
+        self._incidents = settings.incidents
         self._open = open_at(f"webhook {settings.name} {url}")
 
     def send(self, fields: Mapping[str, str]) -> None:
         """Post the alert. Raise TransportError, a permanent one if the receiver will never take it."""
-        if fields["event"] not in EVENTS:
+        if not self._incidents or fields["event"] not in EVENTS:
             self._post.post(self._formed(values_of(fields) | {"summary": sentence(fields)}))
             return
         standing = self._open.standing(fields)

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The destination `bigquery` against the documented rules of insertAll: rows, insert ids, what is made of errors."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sockbpf.delivery.destinations.bigquery import BigQuery
+from sockbpf.delivery.destinations.bigquery_rows import ID_BYTES, insert_id, row, schema
+from sockbpf.delivery.transport import TransportError, UnusableError
+from sockbpf.record.fields import FIELDS
+from sockbpf.settings.destinations import BigQuerySettings
+from tests.unit.bigquery_front import Fault, Front, front, row_errors
+from tests.unit.field_docs import ROOT, SCHEMA, schema_text
+from tests.unit.http_servers import body_of, http_server, raw_server, say, server_context
+from tests.unit.offices import Office, office, until
+from tests.unit.told_alerts import HEARTBEAT, TOLD, told
+
+ALERTS = [told(id_=f"e{seq % 3}", seq=str(seq)) for seq in range(16)]
+TABLE = "my-project.sockbpf.alerts"
+
+
+def destination(url: str, **keys: Any) -> BigQuery:
+    its = {
+        "project": "my-project",
+        "dataset": "sockbpf",
+        "table": "alerts",
+        "endpoint": url,
+        "timeout": "10s",
+    }
+    return BigQuery(BigQuerySettings.model_validate(its | keys))
+
+
+def delivered(at: Front) -> Office:
+    """Deliver the alerts; return when none is owed."""
+    with closing(destination(at.url)) as its:
+        works = office(None, {"bigquery": its}, workers=1)
+        works.put(*ALERTS)
+        until(lambda: sum(works.counted("delivered", "given_up")) == len(ALERTS))
+        assert works.stop() == 0
+    return works
+
+
+def failed(url: str, **keys: Any) -> TransportError:
+    with closing(destination(url, **keys)) as its, pytest.raises(TransportError) as caught:
+        its.send_all(ALERTS)
+    return caught.value
+
+
+# rows
+
+
+def test_a_row_is_the_alert() -> None:
+    with front() as at, closing(destination(at.url)) as its:
+        assert its.send_all([TOLD, HEARTBEAT]) == {}
+    alert, heartbeat = at.kept.values()
+    assert alert == TOLD | {"timestamp": "2026-11-22T10:25:23.482913Z"}
+    others = json.loads(heartbeat.pop("others"))
+    assert others == {"alerts": "12", "oldest_undelivered_seconds": "0.5", "version": "1.10"}
+    assert heartbeat == {
+        "timestamp": "2026-11-22T10:25:23.000000Z", "event": "heartbeat", "host": "web1", "seq": "7", "run": "r1",
+    }  # fmt: skip
+    assert list(at.kept) == ["web1/e1/exceeded/7", "web1/1795343123.000000/heartbeat/7"]
+
+
+def test_the_schema_in_the_documents_is_that_of_the_fields() -> None:
+    assert SCHEMA.read_text() == schema_text(), "make fields"
+    assert [each["name"] for each in json.loads(SCHEMA.read_text())] == [
+        *(field.name for field in FIELDS),
+        "others",
+    ]
+    assert "docs/bigquery-schema.json" in (ROOT / "docs/bigquery.md").read_text()
+
+
+@pytest.mark.parametrize("name", [field.name for field in FIELDS if field.name != "host"])
+def test_whatever_a_field_holds_the_row_fits_its_table(name: str) -> None:
+    for text in ("", "x\n\ud800", "-1", "1e5", "9" * 30, "1.5", "NaN", "é" * 5000):
+        made = row(TOLD | {"timestamp": "1.5", name: text})
+        made.setdefault("timestamp", "2026-11-22T10:25:23Z")
+        assert Front()._fits(made), (name, text)
+        assert json.dumps(made).isascii()
+
+
+def test_an_insert_id_is_short_and_tells_alerts_apart() -> None:
+    alerts = [*ALERTS, told("cleared"), TOLD | {"host": "h" * 200}, TOLD | {"host": "h" * 199}]
+    alerts += [HEARTBEAT, HEARTBEAT | {"timestamp": "1795343124.000000"}]
+    ids = [insert_id(alert) for alert in alerts]
+    assert len(set(ids)) == len(ids)
+    assert all(len(each.encode()) <= ID_BYTES for each in ids)
+
+
+# errors
+
+
+def test_many_go_by_few_requests() -> None:
+    with front() as at:
+        works = delivered(at)
+    assert sorted(at.seqs()) == list(range(16))
+    assert len(at.inserts) <= 2
+    assert works.counted("delivered", "given_up", "retried") == (16, 0, 0)
+
+
+def test_a_row_that_cannot_be_is_given_up_by_name_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """The table is not as ours: one of its columns takes no text."""
+    with front() as at:
+        at.columns["comm"] = {"name": "comm", "type": "INTEGER", "mode": "NULLABLE"}
+        with closing(destination(at.url)) as its:
+            alerts = [each | {"comm": "nginx" if each["seq"] in {"7", "11"} else "1"} for each in ALERTS]
+            works = office(None, {"bigquery": its}, workers=1)
+            works.put(*alerts)
+            until(lambda: sum(works.counted("delivered", "given_up")) == len(ALERTS))
+            assert works.stop() == 0
+    assert works.counted("delivered", "given_up", "retried") == (14, 2, 0)
+    assert sorted(at.seqs()) == sorted(set(range(16)) - {7, 11})
+    assert (
+        "bigquery refused the row: size: it is invalid: bigquery e1/exceeded/7, bigquery e2/exceeded/11"
+        in (caplog.text)
+    )
+    assert len(at.inserts) <= 4
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(403, "rateLimitExceeded"), Fault(403, "quotaExceeded"), Fault(403, "accessDenied"), Fault(500),
+        Fault(503), Fault(429, "rateLimitExceeded"), Fault(401, "authError"), Fault(502, cut=True),
+        row_errors({0: "backendError"}), row_errors({0: "timeout", 1: "stopped"}), row_errors({0: "stopped"}),
+        b"[]", b"<html>", b'{"insertErrors": [{"index": 99, "errors": [{"reason": "invalid"}]}]}',
+        b'{"insertErrors": [{"index": 0, "errors": []}]}', b'{"insertErrors": 7}',
+    ],
+)  # fmt: skip
+def test_what_may_pass_is_tried_again_until_it_has(fault: Fault | bytes) -> None:
+    with front() as at:
+        at.fault = lambda _: fault if len(at.inserts) < 3 else None
+        works = delivered(at)
+    assert works.counted("delivered", "given_up") == (16, 0)
+    assert works.counted("retried")[0] > 0
+    assert sorted(at.seqs()) == list(range(16))
+
+
+@pytest.mark.parametrize("fault", [Fault(503, after=True), Fault(after=True, cut=True)])
+def test_rows_that_are_there_though_the_answer_says_no_are_there_once(fault: Fault) -> None:
+    with front() as at:
+        at.fault = lambda _: fault if len(at.inserts) < 3 else None
+        works = delivered(at)
+    assert works.counted("retried")[0] > 0
+    assert sorted(at.seqs()) == list(range(16))
+    ids = [each["insertId"] for rows in at.inserts for each in rows]
+    assert len(ids) > len(set(ids)) == 16
+
+
+def test_a_request_that_is_refused_is_halved_until_the_one_is_found() -> None:
+    def fault(rows: list[Any]) -> Fault | None:
+        is_in = any(each["json"]["seq"] == "7" for each in rows)
+        return Fault(400, "badRequest", "no\ngood") if is_in else None
+
+    with front(fault=fault) as at:
+        works = delivered(at)
+    assert works.counted("delivered", "given_up", "retried") == (15, 1, 0)
+    assert sorted(at.seqs()) == [seq for seq in range(16) if seq != 7]
+
+
+def test_a_table_that_is_missing_is_waited_for_with_a_word() -> None:
+    with front(table="/elsewhere") as at:
+        error = failed(at.url)
+        assert not error.permanent
+        assert str(error).startswith(
+            f"bigquery {TABLE}: answered 404: there is no such table, or not yet: docs/bigquery.md has the command "
+            "that makes it (notFound: "
+        )
+        at.fault = lambda _: setattr(at, "table", Front.table) if len(at.inserts) > 3 else None
+        works = delivered(at)
+    assert works.counted("delivered", "given_up") == (16, 0)
+
+
+def test_what_a_failure_says_is_shown_and_its_retry_after_is_heard() -> None:
+    with front(fault=lambda _: Fault(403, "rateLimitExceeded", "too\nmany", {"Retry_After": "7"})) as at:
+        error = failed(at.url)
+    assert str(error).startswith(f"bigquery {TABLE}: answered 403: rateLimitExceeded: ")
+    assert "too\\nmany" in str(error)
+    assert (error.permanent, error.retry_after_s) == (False, 7)
+
+
+def test_nobody_is_there() -> None:
+    with front() as at:
+        pass
+    assert str(failed(at.url)) == f"bigquery {TABLE}: ConnectionError: Connection refused"
+
+
+def test_an_answer_that_drips_is_cut_off_at_the_timeout() -> None:
+    def drip(connection: socket.socket, over: Any) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        while not over.wait(0.05):
+            connection.sendall(b" ")
+
+    with raw_server(drip) as url:
+        address = url.partition("@")[2].partition("/")[0]
+        begun_s = time.monotonic()
+        assert str(failed(f"http://{address}", timeout="1s")).endswith("no answer within 1 s")
+        assert time.monotonic() - begun_s < 20
+
+
+# credentials
+
+
+def key_file(folder: Path, token_url: str) -> Path:
+    """Write the key of a service account that gets its tokens there."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    made = {
+        "type": "service_account", "client_email": "monitor@my-project.example", "token_uri": token_url,
+        "private_key": pem.decode(), "private_key_id": "s3cret-key", "project_id": "my-project",
+    }  # fmt: skip
+    (folder / "key.json").write_text(json.dumps(made))
+    return folder / "key.json"
+
+
+@pytest.mark.parametrize("by", ["file", "environment"])
+def test_it_logs_in_by_a_key_that_is_never_shown(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    (tmp_path / "netrc").write_text("default login monitor password s3cret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assertions: list[str] = []
+
+    def give(handler: BaseHTTPRequestHandler) -> None:
+        assertions.extend(parse_qs(body_of(handler).decode())["assertion"])
+        if len(assertions) == 1:
+            say(503, b"not now")(handler)
+        else:
+            said = {"access_token": "s3cret-token", "expires_in": 3600, "token_type": "Bearer"}
+            say(200, json.dumps(said).encode(), Content_Type="application/json")(handler)
+
+    tls = server_context(ca.issue_cert("127.0.0.1"))
+    with http_server(give, tls=tls) as tokens, front(tls=tls) as at:
+        path = key_file(tmp_path, f"https://127.0.0.1:{tokens.port}/token")
+        if by == "environment":
+            monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+        keys = {"credentials": str(path)} if by == "file" else {}
+        with closing(destination(at.url, **keys)) as its:
+            shown = repr(vars(its))
+            for _ in range(2):
+                its.send_all(ALERTS)
+    assert {each["authorization"] for each in at.headers} == {"Bearer s3cret-token"}
+    assert sorted(at.seqs()) == list(range(16))
+    private = json.loads(path.read_text())["private_key"].splitlines()[1]
+    for secret in ("s3cret", private, assertions[0]):
+        assert secret not in caplog.text + shown
+
+
+def test_a_token_that_is_not_given_is_a_failed_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        body_of(handler)
+        said = {"error": "invalid_grant", "error_description": "account not found"}
+        say(400, json.dumps(said).encode(), Content_Type="application/json")(handler)
+
+    with http_server(refuse) as tokens:
+        path = key_file(tmp_path, f"http://127.0.0.1:{tokens.port}/token")
+        error = failed("https://127.0.0.1:9", credentials=str(path))
+    assert not error.permanent
+    assert str(error) == f"bigquery {TABLE}: RefreshError"
+
+
+def test_credentials_that_are_none_are_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key.json").write_text('{"type": "service_account", "private_key": "s3cret"}')
+    with pytest.raises(UnusableError, match="its credentials cannot be used") as caught:
+        destination("", credentials=str(tmp_path / "key.json"))
+    assert "s3cret" not in str(caught.value)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(UnusableError, match="no credentials for Google Cloud"):
+        destination("")
+
+
+def test_no_credentials_go_by_http(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected https beside credentials"):
+        destination("http://127.0.0.1:9", credentials=str(key_file(tmp_path, "http://127.0.0.1:9")))
+
+
+def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "google.cloud.bigquery", None)
+    monkeypatch.delitem(sys.modules, "google.cloud", raising=False)
+    with pytest.raises(UnusableError, match=r"pip install 'sockbpf\[bigquery\]'"):
+        destination("http://127.0.0.1:9")
+
+
+def test_the_columns_are_those_that_bq_takes() -> None:
+    for column in schema():
+        assert column.keys() == {"name", "type", "mode", "description"}
+        assert len(column["description"]) <= 1024
+        assert "](" not in column["description"]
