@@ -66,6 +66,7 @@ def faulty(settings: dict[str, Any]) -> list[object]:
         {"type": "webhook", "name": "r", "url": url, "body": BODY},
         {"type": "webhook", "name": "s", "url": url, "body": {"a": {"b": [f"{BODY} {{", f"{{{BODY}.}}"]}}},
         {"type": "webhook", "name": "t", "url": url, "body": {"a": f"{BODY} {{sise}}"}, "headers": BODY},
+        {"type": "splunk", "name": "u", "url": "http://h:8088", "token": f"{TOKEN_ENV} {TOKEN_FILE}"},
         {"type": "slack", "name": "m", "url": f"/{SLACK}"},
         {"type": "slack", "name": "n", "url": {"file": f"/nowhere/{SLACK}"}},
         {"type": "alertmanager", "name": "o", "url": f"http://alert:{BASE}@host?{QUERY}"},

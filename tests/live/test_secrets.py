@@ -88,6 +88,7 @@ def settings(receivers: Receivers, tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 "metrics": "1s",
             },
             {"type": "store", "url": f"http://{here}/store", "token": {"file": str(token)}},
+            {"type": "splunk", "url": f"http://{here}/splunk", "token": {"env": "OUR_TOKEN"}},
             {
                 "type": "kafka",
                 "brokers": [f"127.0.0.1:{free_port()}"],
@@ -142,7 +143,7 @@ def test_the_monitor_tells_no_secret(
     monitor = start_monitor(**settings)
     staying = stand_over(stack)
     cross(37)
-    names = {"main", "filed", "env", "hidden", "slack", "am", "otlp", "store"}
+    names = {"main", "filed", "env", "hidden", "slack", "am", "otlp", "store", "splunk"}
     until(
         lambda: all(receivers.seen.get(name, 0) > len(WAYS) for name in names),
         lambda: f"every way to fail: {receivers.seen}",
@@ -227,6 +228,7 @@ def assert_arrived(taken: dict[str, tuple[str, str]]) -> None:
         ),
         "filed": lambda _, headers: f"Bearer {TOKEN_FILE}" in headers,
         "env": lambda _, headers: f"Bearer {TOKEN_ENV}" in headers,
+        "splunk": lambda _, headers: f"Splunk {TOKEN_ENV}" in headers,
         "hidden": lambda target, _: PATH_ENV in target,
         "slack": lambda target, _: target.endswith(SLACK),
         "am": lambda _, headers: f"Basic {basic('alert', BASE)}" in headers,

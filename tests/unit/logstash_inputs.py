@@ -94,7 +94,7 @@ class SyslogInput:
 
     def alerts(self) -> list[dict[str, str]]:
         """Return the fields of each event's structured data."""
-        return [data_of(event["message"]) for event in list(self.events)]
+        return [data_of(event["message"])[1] for event in list(self.events)]
 
     def take(self, line: bytes) -> None:
         found = SYSLOGLINE.search(line.decode())
@@ -131,10 +131,11 @@ class SyslogInput:
             each.close()
 
 
-def data_of(message: str) -> dict[str, str]:
+def data_of(message: str) -> tuple[str, dict[str, str]]:
+    """Return a message's structured data, and its fields."""
     found = DATA.fullmatch(message)
     assert found, message
-    return {name: re.sub(r"\\(.)", r"\1", text) for name, text in PAIR.findall(found["data"])}
+    return found["data"], {name: re.sub(r"\\(.)", r"\1", text) for name, text in PAIR.findall(found["data"])}
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from sockbpf.delivery.destinations.webhook import Webhook
 from sockbpf.delivery.transport import TransportError
 from sockbpf.record.text import printable, sentence
 from sockbpf.settings.destinations import WebhookSettings
-from tests.unit.logstash_inputs import http_input, syslog_input
+from tests.unit.logstash_inputs import data_of, http_input, syslog_input
 from tests.unit.offices import office, until
 from tests.unit.syslog_daemons import HANGS_S
 from tests.unit.told_alerts import HEARTBEAT, TOLD, told
@@ -27,6 +29,7 @@ ALERTS = [
     for place, event in enumerate(("exceeded", "ongoing", "cleared"))
 ]
 EACH = {"incidents": False}
+DOCUMENT = Path(__file__).parents[2] / "docs/logstash.md"
 
 
 def webhook(url: str, **keys: Any) -> Webhook:
@@ -115,6 +118,12 @@ def syslog(transport: str, port: int, form: str = "rfc3164") -> Syslog:
     return Syslog(address=address, timeout_s=HANGS_S, facility="local3", form=form)
 
 
+def pattern_of_the_document() -> re.Pattern[str]:
+    """Return the pattern of grok that docs/logstash.md has, as Python writes it."""
+    (found,) = re.findall(r"""match => \{ "message" => '(.*)' \}""", DOCUMENT.read_text())
+    return re.compile(found.replace("(?<", "(?P<").replace("%{GREEDYDATA:text}", "(?P<text>.*)"))
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_the_input_syslog_reads_every_field(transport: str, utc: None) -> None:
     hostile = [TOLD | {"comm": text} for text in ('a"b\\c]', "ä€\n<1>", "]: [sockbpf@32473 x", "%s #012")]
@@ -125,7 +134,11 @@ def test_the_input_syslog_reads_every_field(transport: str, utc: None) -> None:
         until(lambda: len(at.events) + len(at.unread) == len(sent))
     assert not at.unread
     assert at.alerts() == [{name: printable(text) for name, text in alert.items()} for alert in sent]
+    pattern = pattern_of_the_document()
     for alert, event in zip(sent, at.events, strict=True):
+        found = pattern.search(event["message"])
+        assert found
+        assert (found["fields"], found["text"]) == (data_of(event["message"])[0], sentence(alert))
         assert event["timestamp"] == "Nov 22 10:25:23"
         assert (event["host"], event["program"]) == ("web1", "sockbpf")
         assert event["message"].endswith(f"] {sentence(alert)}")
