@@ -158,7 +158,7 @@ def _store(arguments: argparse.Namespace) -> int:
     config = _load(arguments)
     from sockbpf.store.serve import serve
 
-    return serve(config.store)
+    return serve(config.store, config.history.keep)
 
 
 def _store_of_the_monitor() -> int:
@@ -167,7 +167,7 @@ def _store_of_the_monitor() -> int:
 
     order = take_order()
     logs.start(order.log)
-    return serve(order.settings, socket.socket(fileno=order.listener), end_with_the_monitor)
+    return serve(order.settings, order.history_s, socket.socket(fileno=order.listener), end_with_the_monitor)
 
 
 def _load(arguments: argparse.Namespace) -> Config:

@@ -51,6 +51,7 @@ NAMES = {
     "ignored": "exceptions raised where no caller could catch them, each with its place in the log",
     "metrics_failed": "times the metrics could not be served, as the port was taken, or not be sent by OTLP",
     "status_failed": "times `sockbpf status` could not be answered: the socket was taken, or making it failed",
+    "history_lost": "samples of services' queues that a store did not get: it refused them, or was away for long",
     "service_looks_failed": "looks at queues for the metrics that failed, or were late while no other was to show",
     "drops_uncounted": "times a look for the metrics did not count a socket's drops: there were too many sockets",
     "reload_failed": "times new settings were refused: all the old ones stay in use",

@@ -52,17 +52,21 @@ class Sums:
     """Episodes, those held back and stalled ones included."""
     drops: int = 0
     """Since the service has its name."""
+    largest: int = 0
+    """Of the largest queue."""
 
     def add(self, size: int, charged: int, limit: int) -> None:
         """Add a queue with so much in it, that the kernel charges with so much of such a limit."""
         if size:
             self.size += size
+            self.largest = max(self.largest, size)
             self.sockets += 1
             self.fill = max(self.fill, charged / limit if limit else 0.0)
 
     def merge(self, other: Sums) -> None:
         self.size += other.size
         self.limit += other.limit
+        self.largest = max(self.largest, other.largest)
         self.sockets += other.sockets
         self.fill = max(self.fill, other.fill)
         self.stalled += other.stalled
@@ -94,13 +98,17 @@ NOTHING = (0, 0, 0.0, 0)
 
 
 class Names:
-    """Which services have a name."""
+    """Which services have a name: `most` at once, new ones `most_a_day`, `most_of_a_user` ports of one user."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, most: int = MOST, most_a_day: int = MOST_A_DAY, most_of_a_user: int = MOST_OF_A_USER
+    ) -> None:
+        self._most, self._most_of_a_user = most, most_of_a_user
         self._seen_s: dict[str, float] = {}
         """When something last stood in its queues."""
         self._uids: dict[str, int] = {}
-        self._given_s: deque[float] = deque(maxlen=MOST_A_DAY)
+        self._of_users: Counter[int] = Counter()
+        self._given_s: deque[float] = deque(maxlen=most_a_day)
 
     def __contains__(self, name: str) -> bool:
         return name in self._seen_s
@@ -112,21 +120,23 @@ class Names:
         known = wanted & self._seen_s.keys()
         self._seen_s |= dict.fromkeys(known, now_s)
         for name in sorted(wanted - known, key=lambda name: (weights[name], name), reverse=True):
-            if len(self._given_s) == MOST_A_DAY and now_s - self._given_s[0] < DAY_S:
+            if len(self._given_s) == self._given_s.maxlen and now_s - self._given_s[0] < DAY_S:
                 return
             uid = seen[name].uid
-            if uid and list(self._uids.values()).count(uid) >= MOST_OF_A_USER:
+            if uid and self._of_users[uid] >= self._most_of_a_user:
                 continue
-            if len(self._seen_s) >= MOST and not self._has_made_room(now_s):
+            if len(self._seen_s) >= self._most and not self._has_made_room(now_s):
                 return
             self._seen_s[name], self._uids[name] = now_s, uid
+            self._of_users[uid] += 1
             self._given_s.append(now_s)
 
     def _has_made_room(self, now_s: float) -> bool:
         oldest = min(self._seen_s, key=lambda name: self._seen_s[name])
         if now_s - self._seen_s[oldest] < LEFT_S:
             return False
-        del self._seen_s[oldest], self._uids[oldest]
+        self._of_users[self._uids.pop(oldest)] -= 1
+        del self._seen_s[oldest]
         return True
 
 

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from sockbpf.kernel.attach.probes import Probes
     from sockbpf.kernel.attach.tables import Tables
     from sockbpf.monitor.dispatch import Dispatch
+    from sockbpf.monitor.history import History
     from sockbpf.monitor.service import Service
     from sockbpf.monitor.store_child import StoreProcess
     from sockbpf.monitor.watch import Judge, Watching
@@ -68,6 +69,13 @@ def _dispatch() -> type[Dispatch]:
     from sockbpf.monitor.dispatch import Dispatch
 
     return Dispatch
+
+
+def _history() -> type[History]:
+    """Import what sends the history, by the same library."""
+    from sockbpf.monitor.history import History
+
+    return History
 
 
 def build(
@@ -122,10 +130,15 @@ def build(
     naming.prepare(config.owner.containers)
     naming.use(cmdline=config.owner.cmdline, containers=config.owner.containers)
     silencing = Silencing(Silences(beside(config.journal.path), waking.wake), naming, counters)
+    sweeps = _sweeps(Sweeper(counters, look), waking, tables)
+    looked_at = (policy.episodes, stalls.episodes, *listeners.episodes)
+    looks = ServiceLooks(look, looked_at, sweeps.between, counters)
+    history = _history().begin(config, counters, store.port, looks)
     settings = Reload(
         config=config, reread=reread, counters=counters, rules=rules,
         policy=policy, listening=listening, rates=rate_watch, stages=stages, schedule=schedule,
         is_blind=is_blind, dispatch=dispatch, store=store, naming=naming,
+        history=history,
     )  # fmt: skip
     left = LeftOpen(
         dispatch.left_open(),
@@ -144,9 +157,7 @@ def build(
         queues=(policy.episodes, stalls.episodes), listeners=listeners.episodes,
         settings=settings, schedule=schedule, dispatch=dispatch, losses=losses, counters=counters,
     )  # fmt: skip
-    sweeps = _sweeps(Sweeper(counters, look), waking, tables)
-    looked_at = (policy.episodes, stalls.episodes, *listeners.episodes)
-    dispatch.show(status.watching, ServiceLooks(look, looked_at, sweeps.between, counters))
+    dispatch.show(status.watching, looks)
     answering = Answering(config.status.socket, waking.wake, counters, silencing.silences.order)
     answering.start()
     return Monitor(
@@ -166,6 +177,7 @@ def build(
         naming=naming,
         silencing=silencing,
         dispatch=dispatch,
+        history=history,
         schedule=schedule,
         settings=settings,
         losses=losses,

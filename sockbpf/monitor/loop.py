@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.causes import Causes
     from sockbpf.monitor.demand import Demand
     from sockbpf.monitor.dispatch import Dispatch
+    from sockbpf.monitor.history import History
     from sockbpf.monitor.left_open import LeftOpen
     from sockbpf.monitor.losses import Losses
     from sockbpf.monitor.naming import Naming
@@ -72,6 +73,7 @@ class Monitor:
     naming: Naming
     silencing: Silencing
     dispatch: Dispatch
+    history: History
     schedule: Schedule
     settings: Reload
     losses: Losses
@@ -263,6 +265,7 @@ class Monitor:
     def close(self) -> None:
         """Detach, deliver for at most `FLUSH_S`, and log how many alerts stay owed, with all counters."""
         self.answering.stop()
+        self.history.stop()
         self.sweeps.stop()
         for watch in self.watches:
             watch.stop()

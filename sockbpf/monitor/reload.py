@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sockbpf.judge.policy import Policy
     from sockbpf.judge.stages import Stages
     from sockbpf.monitor.dispatch import Dispatch
+    from sockbpf.monitor.history import History
     from sockbpf.monitor.listening import Listening
     from sockbpf.monitor.naming import Naming
     from sockbpf.monitor.rates import RateWatch
@@ -53,6 +54,7 @@ class Reload:
     store: StoreProcess
     rates: RateWatch
     naming: Naming
+    history: History
     wanted: bool = False
     """Whether the settings are to be read again; a signal handler may set it."""
     _is_wait_logged: bool = field(default=False, init=False)
@@ -86,6 +88,7 @@ class Reload:
         try:
             self.rules.use(config)
             self.store.start_if_wanted(config)
+            self.history.start_if_wanted(config)
             deliver = self.dispatch.reload(config)
         except BaseException:
             self.rules.use(self.config)
@@ -94,6 +97,7 @@ class Reload:
 
     def _apply(self, config: Config, deliver: Callable[[], None], not_taken: list[str]) -> None:
         deliver()
+        self.history.use(config)
         self.config = config
         self.policy.use_levels(self.rules.levels_of)
         self.listening.use(config)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Looks at all queues for the metrics: taken when somebody scrapes, by the thread that sweeps, and kept for a while.
+"""Looks at all queues by service, for metrics and history: taken when these ask, by the thread that sweeps.
 
 No other thread of this process may look at others' sockets: the hooks take a socket that it touches for its own.
 """
@@ -75,6 +75,10 @@ class ServiceLooks:
         self._next_s = 0.0
         self._seen_s = 0.0
         self._sums: dict[Key, Sums] = {}
+        self.on_seen: Callable[[Mapping[str, Service]], None] | None = None
+        """Called with what each look saw, by the thread that sweeps."""
+        self.cost_s = 0.0
+        """The time of a core that the last look took."""
 
     def begin(self) -> Future[None]:
         """Have a look taken, unless the last is fresh or one is under way; return what is done when it has ended."""
@@ -101,10 +105,14 @@ class ServiceLooks:
                 if seen.missed:
                     self._counters.add("service_looks_failed")
                     log.debug("a look for the metrics: %s", "; ".join(seen.missed))
-                self._sums = self._services.take(self._by_service(seen), time.monotonic())
+                by_service = self._by_service(seen)
+                self._sums = self._services.take(by_service, time.monotonic())
+                if self.on_seen:
+                    self.on_seen(by_service)
                 self._seen_s = time.monotonic()
         finally:
-            self._next_s = time.monotonic() + max(FRESH_S, (time.thread_time() - cpu_s) / SHARE)
+            self.cost_s = time.thread_time() - cpu_s
+            self._next_s = time.monotonic() + max(FRESH_S, self.cost_s / SHARE)
             if self._under_way:
                 self._under_way.set_result(None)
 

@@ -56,6 +56,7 @@ class StoreProcess:
 
     def __init__(self, config: Config, counters: Counters) -> None:
         self._log, self._settings, self._counters = config.log, config.store, counters
+        self._history_s = config.history.keep
         self.port = StorePort(config.store)
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -127,7 +128,9 @@ class StoreProcess:
             )
             assert process.stdin  # noqa: S101  a pipe
             with suppress(BrokenPipeError):  # it has ended already
-                process.stdin.write(StoreOrder(self._log, self._settings, listener).to_bytes())
+                process.stdin.write(
+                    StoreOrder(self._log, self._settings, listener, self._history_s).to_bytes()
+                )
                 process.stdin.flush()
             return process
         return None

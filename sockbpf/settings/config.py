@@ -141,6 +141,12 @@ class StatusSettings(Section):
     socket: Annotated[Path | None, PlainValidator(_socket)] = Path("/run/sockbpf/monitor.sock")
 
 
+class HistorySettings(Section):
+    """For how long the store keeps what the queues of each service were, every 10 s; seconds, 0: none is told."""
+
+    keep: Annotated[float, duration("0s", "8760h")] = 7 * 86400.0
+
+
 class JournalSettings(Section):
     """Where alerts are kept until they are delivered; `path` None: in memory only. `max_age` is seconds."""
 
@@ -225,6 +231,7 @@ class Config(Section):
     fold: FoldSettings = FoldSettings()
     rates: RatesSettings = RATES
     owner: OwnerSettings = OwnerSettings()
+    history: Annotated[HistorySettings, AtStart()] = HistorySettings()
     heartbeat: Annotated[float, duration("0s"), AfterValidator(none_or_a_second)] = 0.0
     labels: HostLabels = Field(default={})
     metrics: Annotated[MetricsSettings, AtStart()] = MetricsSettings()

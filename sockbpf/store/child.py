@@ -31,18 +31,23 @@ class OrphanError(SockbpfError):
 
 @dataclass(frozen=True, slots=True)
 class StoreOrder:
-    """What the monitor sends: the level of the log, the settings, the descriptor of the listening socket."""
+    """What the monitor sends: the level of the log, the settings, the descriptor of the listening socket.
+
+    `history_s`: for how many seconds the history is kept.
+    """
 
     log: str
     settings: StoreSettings
     listener: int
+    history_s: float
 
     def to_bytes(self) -> bytes:
         settings = self.settings.model_dump(mode="json", exclude={"listen"})
         assert self.settings.listen  # noqa: S101  a socket listens there
         host, port = self.settings.listen
         settings["listen"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return json.dumps({"log": self.log, "listener": self.listener, "store": settings}).encode() + b"\n"
+        order = {"log": self.log, "listener": self.listener, "store": settings, "history_s": self.history_s}
+        return json.dumps(order).encode() + b"\n"
 
 
 def take_order() -> StoreOrder:
@@ -52,7 +57,8 @@ def take_order() -> StoreOrder:
     if not line.endswith(b"\n"):
         raise OrphanError("the monitor has ended")
     order = json.loads(line)
-    return StoreOrder(order["log"], StoreSettings.model_validate(order["store"]), order["listener"])
+    settings = StoreSettings.model_validate(order["store"])
+    return StoreOrder(order["log"], settings, order["listener"], order["history_s"])
 
 
 def end_with_the_monitor() -> None:

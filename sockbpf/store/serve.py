@@ -74,10 +74,13 @@ class StoreError(SockbpfError):
 
 def serve(
     settings: StoreSettings,
+    history_s: float,
     listener: socket.socket | None = None,
     when_confined: Callable[[], object] = tuple,
 ) -> int:
     """Serve until SIGTERM, return 0. Without a `listener`, a socket that listens, one is opened.
+
+    The history of services is kept for `history_s` seconds.
 
     `when_confined` is called once root is given up, before anything that may take long. Raise SockbpfError if the
     store cannot run, as when its port is taken.
@@ -94,7 +97,7 @@ def serve(
         import_module(late)
     crowd = Crowd(_allow_files())
     counters = Counters()
-    store = RunningStore(database, crowd, keep_s=settings.keep)
+    store = RunningStore(database, crowd, keep_s=settings.keep, history_s=history_s)
 
     def prepare() -> None:
         database.prepare(probe)

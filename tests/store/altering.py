@@ -10,6 +10,7 @@ from sockbpf.store.data.clickhouse_schema import KEPT
 from sockbpf.store.data.columns import LATER, LATER_COLUMNS, LATER_OF_EPISODES
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import is_clickhouse, open_engine
+from sockbpf.store.data.history_tables import HISTORY
 from sockbpf.store.data.schema import ENTRY, EPISODE, HOST, PAIR
 from sockbpf.store.data.timeline_tables import TIMELINE
 from tests.store.serving import Store, database_of_store
@@ -28,7 +29,7 @@ def empty_tables(connection: Connection) -> None:
         for name in KEPT:
             connection.exec_driver_sql(f"truncate table {name}")
         return
-    for table in (ENTRY, PAIR, EPISODE, HOST, TIMELINE):
+    for table in (ENTRY, PAIR, EPISODE, HOST, TIMELINE, HISTORY):
         connection.execute(table.delete())
 
 

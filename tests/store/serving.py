@@ -67,15 +67,17 @@ def start_store(
     trusted: str | bool = True,
     **settings: Any,
 ) -> Store:
-    """Start a store with its files in `folder`; settings are given as `store:` of config.yaml has them.
+    """Start a store with its files in `folder`; settings are those of `store:`, and `history`.
 
     Where it speaks TLS, `trusted` is the file of the authority that its certificate is of.
     """
     folder.mkdir(exist_ok=True)
     port = settings.pop("port", 0) or free_port()
     config, log_file = folder / "config.yaml", folder / "store.log"
+    history = settings.pop("history", {})
     store = {"listen": f"127.0.0.1:{port}", "database": database, "user": "root", "keep": 0} | settings
-    config.write_text(yaml.safe_dump({"url": f"http://127.0.0.1:{port}/alert", "store": store}))
+    written = {"url": f"http://127.0.0.1:{port}/alert", "store": store, "history": history}
+    config.write_text(yaml.safe_dump(written))
     with log_file.open("ab") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "sockbpf", "store", "-c", str(config)], stdout=sink, stderr=log or sink

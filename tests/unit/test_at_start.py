@@ -21,6 +21,7 @@ OTHERS = {
     "journal": {"path": "/var/lib/sockbpf/other"},
     "kernel": {"hooks": "none", "perf_pages": 64},
     "store": {"keep": "7d"},
+    "history": {"keep": "1d"},
     "thresholds": {"send": "2MiB"},
     "sweep": {"recheck": "3s"},
     "delivery": {"workers": 7},

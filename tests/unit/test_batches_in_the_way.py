@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> Iterator[RunningStore]:
     """Make a store whose writer does not run yet."""
     file = tmp_path / "alerts.sqlite"
     with closing(Crowd(1000)) as crowd:
-        yield RunningStore(Database(f"sqlite:///{file}", file), crowd, keep_s=0)
+        yield RunningStore(Database(f"sqlite:///{file}", file), crowd, keep_s=0, history_s=0)
 
 
 def long_lines(count: int) -> bytes:

@@ -76,8 +76,9 @@ LATE = {
     "process.limits": {"ctypes"},
     "plugin.check": {"plugin.of_queues"},
     "monitor.metrics_out": {"monitor.metrics", "monitor.metrics_push"},
-    "monitor.build": {"monitor.dispatch"},
+    "monitor.build": {"monitor.dispatch", "monitor.history"},
     "kernel.build.clang": {"bcc"},
+    "store.data.clickhouse_history": {"clickhouse_connect"},
     "store.data.clickhouse_rows": {"clickhouse_connect"},
 }
 """Module -> what it imports when it is wanted; everything else is imported at the top."""

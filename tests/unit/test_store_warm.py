@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[RunningStore]:
     with database.writing.begin() as connection:
         write(connection, [alert_entry(told(number)) for number in range(7)])
     with closing(Crowd(1000)) as crowd:
-        yield RunningStore(database, crowd, keep_s=0)
+        yield RunningStore(database, crowd, keep_s=0, history_s=0)
     database.writing.dispose()
     database.reading.dispose()
 

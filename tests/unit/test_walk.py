@@ -154,7 +154,18 @@ def monitor(config: Config, raw: bytes) -> Monitor:
     policy = Policy(levels_of(config), counters, "salt", lambda _inode: (4711, "reader"))
     naming = Naming()
     others = dict.fromkeys(
-        ("waking", "sweeps", "stalls", "settings", "losses", "service", "status", "answering", "left"),
+        (
+            "waking",
+            "sweeps",
+            "stalls",
+            "settings",
+            "losses",
+            "service",
+            "status",
+            "answering",
+            "left",
+            "history",
+        ),
         cast("Any", None),
     )
     return Monitor(

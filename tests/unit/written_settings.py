@@ -17,7 +17,8 @@ WEB = f"expected an http or https address with a host, such as {URL}"
 PORT = "expected a port from 1 to 65535"
 KEYS = (
     "url, http, thresholds, listeners, stalled, clear_ratio, repeat, events, hold, flapping, fold, rates, "
-    "owner, heartbeat, labels, metrics, status, journal, delivery, destinations, rules, sweep, kernel, store, log"
+    "owner, history, heartbeat, labels, metrics, status, journal, delivery, destinations, "
+    "rules, sweep, kernel, store, log"
 )
 
 

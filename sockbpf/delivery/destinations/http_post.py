@@ -22,7 +22,7 @@ from sockbpf.delivery.transport import TransportError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sockbpf.settings.http import HttpOptions
 
@@ -81,16 +81,18 @@ class HttpPost:
         shown: str,
         options: HttpOptions | None = None,
         scheme: str = "Bearer",
+        place: Callable[[], tuple[str, int]] | None = None,
     ) -> None:
         """Prepare the first request. Raise UnusableError if the environment does not allow one.
 
-        `options` are headers, token and TLS; None: as they are by default. `scheme` says what the token is.
+        `options` are headers, token and TLS; None: as they are by default. `scheme` says what the token is. `place`
+        is as of HttpGet.
         """
         self._url = url
         self._timeout_s = timeout_s
         self._shown = shown
         self._session = requests.Session()
-        self._deadline = Deadline(self._session)
+        self._deadline = Deadline(self._session, place)
         # With trust_env requests would send the login that ~/.netrc has for the host. The rest of it is done below.
         self._session.trust_env = False
         self._session.headers["User-Agent"] = f"sockbpf/{__version__}"
@@ -99,7 +101,7 @@ class HttpPost:
         ca_file = self._use(options, scheme) if options else None
         self._session.prepare_request(requests.Request("POST", url, json={}))
         self._verify = ca_file or bundle() or True
-        self._proxies = get_environ_proxies(url)
+        self._proxies = {} if place else get_environ_proxies(url)
         if not ca_file:
             check_bundle(url, bundle())
         check_proxy(self._session, url, self._proxies)

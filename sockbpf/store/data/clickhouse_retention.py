@@ -15,6 +15,7 @@ class ClickHouseUpkeep(Upkeep):
 
     def delete_before(self, before_s: float, until_s: float) -> tuple[int, bool]:  # noqa: ARG002
         """Delete what has an own time before this, in one go, however long that takes."""
+        self._history.forget(before_s)
         return self._writer.call(lambda connection: delete_older(connection, before_s)).result(), True
 
     def _delete(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sockbpf.store.data.clickhouse_ended import ended_episodes, ended_of_entries
 from sockbpf.store.data.clickhouse_episodes import episodes
+from sockbpf.store.data.clickhouse_history import history
 from sockbpf.store.data.clickhouse_hosts import hosts
 from sockbpf.store.data.clickhouse_sums import HOURS_OF_ENTRIES, hour_sums
 from sockbpf.store.data.clickhouse_tables import INCOMING, columns_of_incoming, entries, listed, pairs
@@ -35,6 +36,8 @@ KEPT = (
     "hour_sums",
     "hours_told",
     "hours_made",
+    "history_samples",
+    "history_hours",
 )
 """The tables that keep rows."""
 FILLED = "ended_are_there"
@@ -65,5 +68,6 @@ def statements() -> Iterator[str]:
     yield from ended_episodes()
     yield from hour_sums()
     yield from hosts()
+    yield from history()
     yield "create or replace view timeline_state as select 1 as one, 0. as filled_s, 0. as until_s"
     yield "create table if not exists probe (one UInt8, at Int64) engine = ReplacingMergeTree(at) order by one"

@@ -25,6 +25,7 @@ from sockbpf.store.data.clickhouse_schema import make_tables
 from sockbpf.store.data.columns import COLUMNS, LATER, column_of
 from sockbpf.store.data.engine import SchemaError, is_clickhouse, is_postgresql
 from sockbpf.store.data.episode_order import make_indexes
+from sockbpf.store.data.history_tables import make_history
 from sockbpf.store.data.schema import (
     EDITION,
     EDITIONS,
@@ -83,6 +84,7 @@ def migrate(engine: Engine) -> None:
         make_indexes(connection)
         _find_heartbeats(connection)
         make_timeline(connection)
+        make_history(connection)
         connection.execute(EDITIONS.delete())
         connection.execute(EDITIONS.insert(), {"edition": EDITION})
         if connection.dialect.name == "sqlite":

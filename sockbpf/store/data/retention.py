@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from sockbpf.store.data.database import Database
+    from sockbpf.store.data.history_keep import HistoryKeeper
     from sockbpf.store.data.writing import Writer
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,9 @@ def _delete_hosts(connection: Connection, is_old: ColumnElement[bool]) -> int:
 class Upkeep:
     """A thread that deletes what is older than `keep_s`, makes partitions in advance, and salvages damaged files."""
 
-    def __init__(self, database: Database, writer: Writer, keep_s: float) -> None:
+    def __init__(self, database: Database, writer: Writer, history: HistoryKeeper, keep_s: float) -> None:
         self._database = database
+        self._history = history
         self._writer = writer
         self._keep_s = keep_s
         self._ended = threading.Event()
@@ -119,6 +121,7 @@ class Upkeep:
 
         It gives up at `until_s` of the monotonic clock. Raise BusyError.
         """
+        self._history.forget(before_s, lambda: time.monotonic() > until_s)
         return self._delete_by(BY_THEIR_OWN_TIME, before_s, until_s)
 
     def _delete_by(self, age: Age, before_s: float, until_s: float) -> tuple[int, bool]:
@@ -140,6 +143,7 @@ class Upkeep:
             if time.monotonic() >= next_s:
                 next_s = time.monotonic() + EVERY_S
                 self._round(self._delete)
+                self._round(lambda: self._history.tend(time.time(), self._ended.is_set))
             self._woken.wait(max(0.0, min(next_s - time.monotonic(), life.REST_S)))
             if not self._ended.is_set():
                 self._woken.clear()

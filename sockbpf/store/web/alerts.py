@@ -16,7 +16,7 @@ from sockbpf.store.data.episode_search import find_page
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.lanes import Lane
 from sockbpf.store.web.guard import PEER, TRUSTED
-from sockbpf.store.web.posted_alerts import ENCODINGS, batch_of
+from sockbpf.store.web.posted_alerts import batch_of, encoding_of
 from sockbpf.store.web.problem import Problem, full
 from sockbpf.store.web.query import link_to_next, parameters
 
@@ -57,11 +57,7 @@ async def post_alerts(store: RunningStore, request: Request) -> Response:
     lane = Lane.OURS if is_trusted else Lane.ANYBODY
     if store.writer.is_behind(lane):
         raise full()
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ENCODINGS:
-        raise Problem(
-            415, f"expected Content-Encoding {' or '.join(ENCODINGS)}", accept_encoding=", ".join(ENCODINGS)
-        )
+    encoding = encoding_of(request)
     body = await request.body()
     async with store.reading_alerts[is_trusted]:  # one at a time: what waits here is compressed still
         if store.writer.is_behind(lane):

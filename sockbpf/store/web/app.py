@@ -14,6 +14,7 @@ from starlette.routing import Route
 from sockbpf.store.web.alerts import AlertRoute, StreamRoute, episodes, post_alerts
 from sockbpf.store.web.description import document
 from sockbpf.store.web.health import Health
+from sockbpf.store.web.history import history
 from sockbpf.store.web.now import hosts, now
 from sockbpf.store.web.page_files import page_routes
 from sockbpf.store.web.problem import HANDLERS
@@ -46,6 +47,7 @@ def make_app(
             Route("/store.json", partial(store_json, store), methods=METHODS),
             Route("/episodes", partial(episodes, store)),
             Route("/timeline", partial(timeline, store)),
+            Route("/history", partial(history, store), methods=["GET", "POST"]),
             Route("/stream", StreamRoute(store)),
             Route("/now", partial(now, store)),
             Route("/hosts", partial(hosts, store)),

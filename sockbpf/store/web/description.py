@@ -14,7 +14,7 @@ from sockbpf.store.data.episode_order import SORTS
 from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.free_words import LOOKED_AT, MOST_CHARACTERS, MOST_WORDS, PATTERN, SEARCHED
 from sockbpf.store.data.values import MOST_INTEGER
-from sockbpf.store.web import description_batch, description_now, description_timeline
+from sockbpf.store.web import description_batch, description_history, description_now, description_timeline
 from sockbpf.store.web.posted import MOST_ENTRIES
 from sockbpf.store.web.problem import MEDIA_TYPE
 
@@ -247,6 +247,19 @@ TIMELINE: dict[str, Any] = {
         **description_timeline.OWN,
     ),
 }
+HISTORY: dict[str, Any] = {
+    "summary": description_history.MEANS,
+    "tags": ["history"],
+    "responses": {**_answers(), "200": _content("The history.", description_history.ANSWER)},
+    "parameters": _query(from_=TIME, to=TIME, **description_history.OWN),
+}
+SAMPLES: dict[str, Any] = {
+    "summary": "Keep samples of the queues of services.",
+    "description": description_history.SAYS,
+    "tags": ["history"],
+    "responses": {**_answers(408, 413, 415), "200": _content("They are kept.", description_history.KEPT)},
+    "requestBody": description_batch.BODY,
+}
 STREAM: dict[str, Any] = {
     "summary": "New entries as they come, as server-sent events; Last-Event-ID resumes.",
     "tags": ["alerts"],
@@ -277,6 +290,7 @@ def document() -> dict[str, Any]:
             "/store.json": {"get": FIND, "post": POST, "delete": DELETE},
             "/episodes": {"get": EPISODES},
             "/timeline": {"get": TIMELINE},
+            "/history": {"get": HISTORY, "post": SAMPLES},
             "/stream": {"get": STREAM},
             "/now": {"get": NOW},
             "/hosts": {"get": HOSTS},

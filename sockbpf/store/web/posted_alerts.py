@@ -20,6 +20,8 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+
     from sockbpf.store.data.entry import Entry
 
 MOST_LINES = 1000
@@ -42,8 +44,18 @@ class Batch:
     """The number of each line, the first is 1, and why it is refused; that repeats nothing of the line."""
 
 
-def batch_of(body: bytes, encoding: str, *, is_trusted: bool) -> Batch:
-    """Return the alerts of a body that is compressed by one of ENCODINGS; raise Problem for one that is too large."""
+def encoding_of(request: Request) -> str:
+    """Return how the body of a request is compressed, one of ENCODINGS; raise Problem for any other way."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ENCODINGS:
+        raise Problem(
+            415, f"expected Content-Encoding {' or '.join(ENCODINGS)}", accept_encoding=", ".join(ENCODINGS)
+        )
+    return encoding
+
+
+def lines_of(body: bytes, encoding: str) -> list[bytes]:
+    """Return the lines of a body that is compressed by one of ENCODINGS; raise Problem for one that is too large."""
     if encoding != "identity":
         body = _decompressed(body, encoding)
     if len(body) > MOST_BYTES:
@@ -52,11 +64,16 @@ def batch_of(body: bytes, encoding: str, *, is_trusted: bool) -> Batch:
     if not lines[-1]:
         lines.pop()  # what stands behind the end of the last line
     if not lines:
-        raise Problem(422, "expected alerts, each as JSON on a line of its own")
+        raise Problem(422, "expected lines, each with a JSON object")
     if len(lines) > MOST_LINES:
         raise Problem(413, f"expected at most {MOST_LINES} lines")
+    return lines
+
+
+def batch_of(body: bytes, encoding: str, *, is_trusted: bool) -> Batch:
+    """Return the alerts of a body that is compressed by one of ENCODINGS; raise Problem for one that is too large."""
     batch = Batch()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines_of(body, encoding), 1):
         try:
             batch.entries.append(alert_entry(_fields(line), is_trusted=is_trusted))
         except EntryError as error:

@@ -17,6 +17,7 @@ from sockbpf.store.data.clickhouse_retention import ClickHouseUpkeep
 from sockbpf.store.data.clickhouse_rows import settled
 from sockbpf.store.data.engine import bound
 from sockbpf.store.data.faults import described, is_damage
+from sockbpf.store.data.history_keep import HistoryKeeper
 from sockbpf.store.data.known_rows import KnownRows
 from sockbpf.store.data.now import find_now
 from sockbpf.store.data.repair import repair
@@ -55,21 +56,24 @@ SEARCHES, TRUSTED_SEARCHES = 4, 2
 class RunningStore:
     """One for the whole process; `start`, `end_streams` and `stop` are called by the server."""
 
-    def __init__(self, database: Database, crowd: Crowd, *, keep_s: float) -> None:
+    def __init__(self, database: Database, crowd: Crowd, *, keep_s: float, history_s: float) -> None:
         self.database = database
         self.crowd = crowd
         self.feed: Feed | None = None
         self.writer = Writer(database, self._kick)
         upkeep = ClickHouseUpkeep if database.is_clickhouse else Upkeep
-        self.upkeep = upkeep(database, self.writer, keep_s)
+        self.history = HistoryKeeper(self.writer, history_s, is_clickhouse=database.is_clickhouse)
+        self.upkeep = upkeep(database, self.writer, self.history, keep_s)
         self.known = KnownRows()
         self.altered = 0
         """Rows that were not as they were written, and were deleted."""
         self.reading_body = asyncio.Lock()
         self.reading_alerts = {False: asyncio.Lock(), True: asyncio.Lock()}
         """Held while a body of alerts is read, of clients that are not trusted or of those that are."""
-        self.readers_of_alerts = ThreadPoolExecutor(len(self.reading_alerts), "batches")
-        """The threads that do it: for those of asyncio anybody's long answers may be waiting."""
+        self.keeping_history = asyncio.Lock()
+        """Held while samples are read and written."""
+        self.readers_of_alerts = ThreadPoolExecutor(len(self.reading_alerts) + 1, "batches")
+        """The threads that do it, and read samples: for those of asyncio anybody's long answers may be waiting."""
         self.reader: Reader | None = None
         """The process that reads those of clients that are trusted, where there is one."""
         self.refused_rows = 0
