@@ -38,7 +38,7 @@ const table = makeTable(byId("rows-head"), byId("rows-body"), {
   sort: (sort) => controls.set({ sort }, sort === "-peak" || controls.get().sort === "-peak" ? "changed" : "looked"),
   choose,
 });
-const views = makeViews({ now: byId("now"), before: byId("before"), hosts: byId("hosts") }, {
+const views = makeViews({ now: byId("now"), before: byId("before"), history: byId("history"), hosts: byId("hosts") }, {
   controls,
   choose,
   answered: (now, askedAt) => {
@@ -47,6 +47,7 @@ const views = makeViews({ now: byId("now"), before: byId("before"), hosts: byId(
   },
   tried,
   isPaused: () => is.paused,
+  shown: chosen.shown,
 });
 
 /** Choose the socket of an episode, and the time of that where the one that is shown has nothing of it. */
@@ -79,6 +80,7 @@ async function load() {
 
 async function loadSocket() {
   draw();
+  views.chosen();
   await tried(chosen.choose(controls.get().socket, controls.get()));
   requestAnimationFrame(() => byId("socket").scrollIntoView({ block: "nearest" }));
 }
@@ -116,8 +118,8 @@ function drawAll() {
   drawState();
   const episodes = [...loaded.held.episodes.values()];
   drawTable();
-  views.draw();
   chosen.show(episodes.filter(chosen.is).sort((one, other) => other.last - one.last)[0]);
+  views.draw();
 }
 
 /** While a filter is being typed, the loaded rows are filtered here until the store has answered. */
@@ -187,8 +189,6 @@ function drawState() {
   byId("fault").hidden = !is.failed;
   if (byId("fault").textContent !== is.failed) byId("fault").textContent = is.failed;
 }
-
-// --- live -------------------------------------------------------------------------------------------------------
 
 function arrived(alert) {
   seen.arrived += 1;

@@ -6,6 +6,7 @@ import { makeAsked } from "./asked.js";
 import { Before, conditionOf } from "./before.js";
 import { fits, range, wanted } from "./filter.js";
 import { afterFirst, askNow, first } from "./first.js";
+import { History, historyParameters } from "./history.js";
 import { hostParameters, labelCondition, toggled } from "./host_filter.js";
 import { Hosts } from "./hosts.js";
 import { OF_EPISODES } from "./loaded.js";
@@ -15,6 +16,7 @@ import { html, render } from "./preact.esm.js";
 /** From one question to the next, and how much is asked for. */
 const EVERY_MS = 5000;
 const HOSTS_MS = 10_000;
+const HISTORY_MS = 30_000;
 const HOSTS = 200;
 const MOST_HOSTS = 1000;
 
@@ -31,10 +33,10 @@ const ALL_S = 90 * 86_400;
  * Make them in `places`, by name.
  *
  * `controls` has the settings; `choose(episode)` is called with one that is clicked, `answered(now, askedAt)` after each answer of what
- * is wrong now; `tried` waits for a request, `isPaused()` says whether nothing is to be drawn.
+ * is wrong now; `tried` waits for a request, `isPaused()` says whether nothing is to be drawn, `shown()` returns the chosen socket.
  */
-export function makeViews(places, { controls, choose, answered, tried, isPaused }) {
-  const held = { now: null, nowAt: 0, before: null, hosts: null, silenced: [], most: AT_FIRST, mostHosts: HOSTS };
+export function makeViews(places, { controls, choose, answered, tried, isPaused, shown }) {
+  const held = { now: null, nowAt: 0, before: null, history: undefined, hosts: null, silenced: [], most: AT_FIRST, mostHosts: HOSTS };
   const narrow = (change) => controls.set({ protocol: "", type: "", ...change });
   const only = (incident) => (incident.hosts > 1 && !incident.remote ? showHosts(incident) : narrow({ text: onlyOf(incident) }));
   const zoom = (from, to) => controls.set({ span: "between", from, to });
@@ -59,6 +61,11 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     return [by, await json("hosts", [...by, ["limit", String(held.mostHosts)]], signal)];
   }
 
+  async function askHistory(signal) {
+    const by = historyParameters(controls.get(), held.now, timesOf(controls.get()));
+    return by && json("history", by, signal);
+  }
+
   function moreHosts() {
     held.mostHosts = MOST_HOSTS;
     tried(asks.hosts.load());
@@ -70,6 +77,10 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
       held.before = found;
       draw();
     }, tried, EVERY_MS),
+    history: makeAsked(askHistory, (found) => {
+      held.history = found;
+      draw();
+    }, tried, HISTORY_MS),
     hosts: makeAsked(askHosts, ([by, found]) => {
       held.hosts = found;
       if (!by.length) held.silenced = found.hosts.filter((each) => each.silences && each.trusted && each.state === "heard");
@@ -92,7 +103,10 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     if (held.before && isNew("before", held.before, held.now)) {
       put(places.before, html`<${Before} timeline=${held.before} over=${servicesOver(held.now)} choose=${(service) => narrow({ text: conditionOf(service) })} zoom=${zoom} />`);
     }
-    const { hosts } = controls.get();
+    const { hosts, socket } = controls.get();
+    if (held.history !== undefined && isNew("history", held.history, socket, shown().unit, shown().threshold)) {
+      put(places.history, html`<${History} answer=${held.history} socket=${socket && shown()} zoom=${zoom} />`);
+    }
     if (held.hosts && isNew("hosts", held.hosts, hosts)) {
       put(places.hosts, html`<${Hosts} answer=${held.hosts} text=${hosts} choose=${(host) => narrow({ text: `host="${host.replaceAll('"', "")}"` })} find=${(text) => controls.set({ hosts: text }, "hosted")} more=${held.mostHosts < MOST_HOSTS && moreHosts} />`);
     }
@@ -115,7 +129,9 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused 
     /** Ask for all of them that do not depend on the filter. */
     load: () => [asks.now, asks.hosts].forEach((each) => tried(afterFirst.then(each.load))),
     /** Ask again for what depends on the filter. */
-    filtered: () => tried(asks.before.load()),
+    filtered: () => [asks.before.load(), afterFirst.then(asks.history.load)].forEach((each) => tried(each)),
+    /** Ask for the history of another service. */
+    chosen: () => tried(asks.history.load()),
     /** Ask for other hosts. */
     findHosts() {
       held.mostHosts = HOSTS;
@@ -139,11 +155,17 @@ function put(place, view) {
 
 /** Return the parameters of a timeline: of the filter what the store finds episodes by. Words narrow what is loaded alone. */
 function asked(set) {
-  const [from, to] = range(set);
+  const [from, to] = timesOf(set);
   const names = new Set();
   const list = wanted(set).filter(([name]) => name !== "q" && OF_EPISODES.has(name) && !names.has(name) && names.add(name));
+  return [...list, ["from", String(from)], ["to", String(to)]];
+}
+
+/** The times between which the store is asked. */
+function timesOf(set) {
+  const [from, to] = range(set);
   const end = to ?? Math.ceil(Date.now() / 1000);
-  return [...list, ["from", String(from ?? end - ALL_S)], ["to", String(end)]];
+  return [from ?? end - ALL_S, end];
 }
 
 /** The services that are over now, at other ends too, named as the timeline names them. */
