@@ -22,6 +22,7 @@ from bench import (
     delivery,
     fleet,
     fleet_now,
+    history,
     look,
     now,
     open_episodes,
@@ -60,6 +61,7 @@ MEASURES: dict[str, tuple[ModuleType, ...]] = {
     "clickhouse": (clickhouse,),
     "now": (now,),
     "timeline": (timeline,),
+    "history": (history,),
     "page": (page,),
 }
 """By name, in the order of the table; quick ones only show that they run."""
