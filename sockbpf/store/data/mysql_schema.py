@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from sockbpf.store.data.engine import SchemaError
 from sockbpf.store.data.episode_order import SORTS
+from sockbpf.store.data.history_tables import HISTORY
 from sockbpf.store.data.schema import EDITION, EDITIONS, METADATA
 from sockbpf.store.data.timeline_tables import make_timeline
 
@@ -53,6 +54,11 @@ LONG = {
     "unseen": "text", "service": "varchar(300)",
 }  # fmt: skip
 """Types of columns, by their names, whose texts are longer than those that are searched for."""
+OF_HISTORY = {
+    **dict.fromkeys(("host", "service"), "varchar(128)"), **dict.fromkeys(("protocol", "type"), "varchar(8)"),
+    "hours": "text", "samples": "mediumblob",
+}  # fmt: skip
+"""Types of columns of the history, whose key has four names."""
 OPTIONS = "engine = InnoDB row_format = dynamic character set utf8mb4 collate utf8mb4_nopad_bin"
 """Texts are the same only if all their characters are, and are sorted by the number of each."""
 WAIT_S = 25
@@ -137,7 +143,8 @@ def _complete(table: Table) -> str:
 
 def _columns(table: Table) -> Iterator[str]:
     for column in table.columns:
-        kind = LONG.get(column.name, TYPES[type(column.type)])
+        of_name = OF_HISTORY if table is HISTORY else LONG
+        kind = of_name.get(column.name, TYPES[type(column.type)])
         rule = "" if column.nullable else " not null"
         if column is table.autoincrement_column and column.autoincrement is True:
             rule += " auto_increment"
