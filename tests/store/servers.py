@@ -20,6 +20,8 @@ from tests.live.ports import free_port
 from tests.live.waiting import until
 
 POSTGRESQL = Path("/usr/lib/postgresql")
+RATHER_BY_INDEX = {"postgresql": "set local enable_seqscan = off", "mysql": "set max_seeks_for_key = 1"}
+"""What has a database, by its dialect, take an index however few rows there are."""
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from sockbpf.store.data.history_find import find_history, samples_between
 from sockbpf.store.data.history_tables import CELLS, HISTORY
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.search import AlteredError
+from tests.store.servers import RATHER_BY_INDEX
 from tests.store.serving import engine_url
 
 BEGIN_S = 1_795_305_600

@@ -29,6 +29,7 @@ from sockbpf.store.data.timeline_fill import fill_some
 from sockbpf.store.data.timeline_rows import Coverage, add_entry, restart
 from sockbpf.store.data.timeline_tables import SERIES, STATE, TIMELINE
 from sockbpf.store.web.timeline import query_of
+from tests.store.servers import RATHER_BY_INDEX
 from tests.store.serving import engine_url, told
 from tests.store.timeline_model import differences
 
@@ -255,9 +256,6 @@ def test_an_answer_is_bounded(engine: Engine) -> None:
         )
         for at_s, number, real in numbers:
             assert number == (real if at_s > some["known_from"] else None)
-
-
-RATHER_BY_INDEX = {"postgresql": "set local enable_seqscan = off", "mysql": "set max_seeks_for_key = 1"}
 
 
 def test_it_goes_by_indexes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
