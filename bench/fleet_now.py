@@ -20,14 +20,14 @@ from bench.figure import Figure, attempted, median, percentile
 from bench.now import copy_tables
 from bench.page import PAINTED, opened
 from bench.store import CHROMIUM, serving
-from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.engine import is_clickhouse, open_engine
 from sockbpf.store.data.entry import Entry, alert_entry
 from sockbpf.store.data.hosts import tell_hosts
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from tests.store.browsing import FLAGS
-from tests.store.servers import new_database, postgresql
-from tests.store.serving import Store, told
+from tests.store.servers import clickhouse, new_database, postgresql
+from tests.store.serving import Store, engine_url, told
 from tests.store.talking import memory_mib
 
 HOSTS, OPEN, WAITING, SILENT, BLIND = 100_000, 10_000, 4000, 500, 2000
@@ -89,7 +89,10 @@ def _fill(engine: Engine, hosts: int, opened_: int, waiting: int) -> None:
     for heard_s, beats in of_hosts.items():
         while some := list(islice(beats, AT_ONCE)):
             with engine.begin() as connection:
-                tell_hosts(connection, some, heard_s)
+                if is_clickhouse(connection):
+                    write(connection, some, heard_s)
+                else:  # hosts are summed up as heartbeats come
+                    tell_hosts(connection, some, heard_s)
     episodes = _open(opened_, waiting, now_s)
     while some := list(islice(episodes, AT_ONCE)):
         with engine.begin() as connection:
@@ -164,21 +167,32 @@ def measure(*, quick: bool) -> list[Figure]:
         folder = Path(stack.enter_context(TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp"))))
         file = folder / "alerts.sqlite"
         url = f"sqlite:///{file}"
-        engine = open_engine(url, connections=1)
-        migrate(engine)
+        engine = _migrated(url)
         _fill(engine, hosts, opened_, waiting)
         engine.dispose()
         of = f"{hosts} hosts, {opened_} open episodes, "
         figures += attempted(f"GET /now, {of}SQLite", partial(_asked, url, f"{of}SQLite", cold, asked))
         figures += attempted(f"the page, {of}SQLite", partial(_painted, url, f"{of}SQLite", paints))
-        if quick:  # what is left is the same, on another database
+        if quick:  # what is left is the same, on other databases
             return figures
         other = new_database(stack.enter_context(postgresql()))
-        engine = open_engine(other, connections=1)
-        migrate(engine)
-        engine.dispose()
+        _migrated(other).dispose()
         copy_tables(file, other)
         figures += attempted(
             f"GET /now, {of}PostgreSQL", partial(_asked, other, f"{of}PostgreSQL", cold, asked)
         )
+        other = new_database(stack.enter_context(clickhouse()))
+        engine = _migrated(engine_url(other))
+        _fill(engine, hosts, opened_, waiting)
+        engine.dispose()
+        figures += attempted(
+            f"GET /now, {of}ClickHouse", partial(_asked, other, f"{of}ClickHouse", cold, asked)
+        )
+        figures += attempted(f"the page, {of}ClickHouse", partial(_painted, other, f"{of}ClickHouse", paints))
     return figures
+
+
+def _migrated(url: str) -> Engine:
+    engine = open_engine(url, connections=1)
+    migrate(engine)
+    return engine

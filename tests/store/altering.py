@@ -35,7 +35,7 @@ def empty_tables(connection: Connection) -> None:
 
 def make_host_older(connection: Connection, seconds: float, host: str) -> None:
     """Have the last word of a host have come so long ago, in ClickHouse."""
-    change(connection, f"alter table host_states update heard = heard - {seconds} where host = '{host}'")
+    change(connection, f"alter table host_said update heard = heard - {seconds} where host = '{host}'")
 
 
 def change(connection: Connection, statement: str) -> None:

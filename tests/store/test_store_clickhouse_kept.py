@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.engine import Engine
 
 from sockbpf.settings.store import StoreSettings as Settings
@@ -27,9 +28,10 @@ from sockbpf.store.data.episode_search import find_episodes, find_page
 from sockbpf.store.data.filters import parse
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
-from sockbpf.store.data.schema import ENTRY
+from sockbpf.store.data.schema import ENTRY, HOST
 from sockbpf.store.data.timeline import window_of
 from sockbpf.store.data.timeline_find import Asked
+from sockbpf.store.data.words import GROUPS
 from tests.store.altering import change
 from tests.store.conftest import StartStore
 from tests.store.servers import new_database
@@ -56,9 +58,11 @@ def put(
     *ago_s: float,
     lasted_s: float = 0.0,
     trusted: bool = True,
+    **further: object,
 ) -> None:
     """Write an alert of so many seconds ago, which came so many seconds ago."""
-    alert = told(number, id=id_, event=event, timestamp=f"{NOW_S - ago_s[0]:.6f}", duration=lasted_s)
+    at = f"{NOW_S - ago_s[0]:.6f}"
+    alert = told(number, id=id_, event=event, timestamp=at, duration=lasted_s, **further)
     write(connection, [replace(alert_entry(alert), trusted=trusted)], NOW_S - ago_s[-1])
 
 
@@ -249,7 +253,58 @@ def test_what_is_kept_for_how_long_is_said_to_clickhouse(engine: Engine) -> None
         assert set(connection.execute(select(ENTRY.c.id)).scalars()) == {"young", "beat4"}
         assert "toIntervalSecond(86400)" in rules("entry_rows")
         assert "toIntervalSecond(3600) WHERE event = 'heartbeat'" in rules("entry_rows")
-        assert "heard" in rules("host_states")
         keep_for(connection, 0.0, 3600.0)
         assert "86400" not in rules("entry_rows")
-        assert rules("host_states") == ""
+
+
+def test_a_host_is_forgotten_that_was_not_heard_of_for_as_long_as_alerts_are_kept(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for number, (host, ago_s) in enumerate((("left", 90_000.0), ("left", 87_000.0), ("quiet", 80_000.0))):
+            put(connection, number, f"e{number}", "cleared", ago_s, host=host)
+        put(connection, 9, "e9", "cleared", 87_000.0, 5.0, host="late")
+        forget_ended(connection, NOW_S, 86_400.0)
+        assert set(connection.execute(select(HOST.c.host)).scalars()) == {"quiet", "late"}
+        forget_ended(connection, NOW_S, 0.0)
+        assert connection.execute(select(func.count()).select_from(HOST)).scalar() == 2
+
+
+def test_what_a_store_knew_of_hosts_before_each_report_was_a_row_is_taken_over(engine: Engine) -> None:
+    def hosts() -> list[dict[str, object]]:
+        rows = connection.execute(select(HOST).order_by(HOST.c.host)).mappings()
+        return [{name: value for name, value in row.items() if name != "digest"} for row in rows]
+
+    about: dict[str, Any] = {
+        "version": "1",
+        "kernel": "6.1",
+        "mode": "poll",
+        "labels": "dc=fra1",
+        "repeat": "60",
+    }
+    counts: dict[str, Any] = {"events": "12", "open_episodes": "1", "lost_ago": "7"}
+    with engine.begin() as connection:
+        put(connection, 1, "e1", "exceeded", 90.0, host="alerts")
+        for number, event in enumerate(("started", "heartbeat", "stopped")):
+            for host in ("alerts", "all")[number == 2 :]:
+                counts = (
+                    {"events": "12", "open_episodes": "1", "lost_ago": "7"} if event == "heartbeat" else {}
+                )
+                put(connection, 10 + number, "", event, 80.0 - number, host=host, run="r", **about, **counts)
+        put(connection, 2, "e1", "exceeded", 90.0, 1.0, host="alone", trusted=False)
+        before = hosts()
+        groups = {group[0]: [name for name in group if name != "is_last"] for group in GROUPS}
+        states = [
+            f"argMaxStateIf(tuple({', '.join(names)}), assumeNotNull({at}), {at} is not null) as g_{at}"
+            for at, names in groups.items()
+        ]
+        connection.exec_driver_sql(
+            "create table host_states engine = MergeTree order by (host, trusted) as "
+            f"select host, trusted, heard, {', '.join(states)} from host group by host, trusted, heard"
+        )
+        connection.exec_driver_sql("truncate table host_said")
+        assert hosts() == []
+    for _ in range(2):
+        migrate(engine)
+        with engine.begin() as connection:
+            assert hosts() == before
+            left = "select count() from system.tables where database = currentDatabase() and name = 'host_states'"
+            assert connection.exec_driver_sql(left).scalar() == 0

@@ -21,7 +21,6 @@ ARRIVALS = {
     "pair_rows": "arrived",
     "start_rows": "arrived",
     "episode_rows": "assumeNotNull(arrived)",
-    "host_states": "heard",
     "hour_sums": "made",
     "hours_told": "came",
     "hours_made": "made",
@@ -79,6 +78,9 @@ def forget_ended(connection: Connection, now_s: float, keep_s: float) -> None:
     quiet = "select host, id from open_sums group by host, id having max(came) < :silent"
     for table in OF_OPEN if connection.execute(text(f"{quiet} limit 1"), silent).first() else ():
         connection.execute(text(f"delete from {table} where (host, id) in ({quiet})"), silent)
+    quiet = "select host, trusted from host_said group by host, trusted having max(heard) < :silent"
+    if connection.execute(text(f"{quiet} limit 1"), silent).first():
+        connection.execute(text(f"delete from host_said where (host, trusted) in ({quiet})"), silent)
 
 
 def delete_older(connection: Connection, before_s: float) -> int:
@@ -89,7 +91,7 @@ def delete_older(connection: Connection, before_s: float) -> int:
         connection.execute(text(f"delete from {table} where {at} < :before"), old)
     for table, view, keys in (
         ("open_said", "open_episode", "host, id"),
-        ("host_states", "host", "host, trusted"),
+        ("host_said", "host", "host, trusted"),
     ):
         quiet = f"select {keys} from {view} where last < :before"
         connection.execute(text(f"delete from {table} where ({keys}) in ({quiet})"), old)

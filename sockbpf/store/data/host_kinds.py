@@ -166,15 +166,31 @@ def named(connection: Connection, known: KnownRows, now_s: float, names: Sequenc
 
 def of_group(connection: Connection, known: KnownRows, now_s: float, group: Group) -> list[Row]:
     """Return some hosts that fell silent together, those that did so last first; raise AlteredError."""
-    wanted = _hosts(now_s).where(*_are_of(now_s, group)).order_by(HOST.c.heard.desc(), HOST.c.host)
-    return known.find(connection, wanted.limit(NAMED), HOST, shown_host, "")
+    return _some(connection, known, now_s, _are_of(now_s, group), HOST.c.heard.desc(), HOST.c.host)
 
 
 def of_reasons(connection: Connection, known: KnownRows, now_s: float, blind: Blind) -> list[Row]:
     """Return some hosts whose monitors do not see all for these reasons; raise AlteredError."""
     same = (each == value for each, value in zip(_REASONS, blind.reasons, strict=True))
-    wanted = _hosts(now_s).where(is_blind(now_s), *same).order_by(HOST.c.host)
-    return known.find(connection, wanted.limit(NAMED), HOST, shown_host, "")
+    return _some(connection, known, now_s, (is_blind(now_s), *same), HOST.c.host)
+
+
+def _some(
+    connection: Connection,
+    known: KnownRows,
+    now_s: float,
+    which: tuple[ColumnElement[bool], ...],
+    *order: ColumnElement[Any],
+) -> list[Row]:
+    """Return the first hosts of which this is true.
+
+    Their names are found first: of each host that it looks at ClickHouse makes all columns that are asked for.
+    """
+    names = select(HOST.c.host).where(IS_SHOWN, *which).order_by(*order).limit(NAMED)
+    is_named = HOST.c.host.in_(connection.execute(names).scalars().all())
+    return known.find(
+        connection, _hosts(now_s).where(is_named, *which).order_by(*order), HOST, shown_host, ""
+    )
 
 
 def labels_of_group(

@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, false, func, literal, not_, or_, select
+from sqlalchemy import ColumnElement, and_, case, false, func, literal, not_, or_, select
 
 from sockbpf.counters import LOSSES
 from sockbpf.record.alert import STOPPED
 from sockbpf.record.labels import label_text, labels_of
 from sockbpf.store.data.clickhouse_apart import of_open
-from sockbpf.store.data.engine import contains, in_order
+from sockbpf.store.data.engine import contains, in_order, is_clickhouse
+from sockbpf.store.data.has_trusted import HasTrusted
 from sockbpf.store.data.host_counts import counts_of, counts_of_labels
 from sockbpf.store.data.runs import TRUST_OF_EPISODE
 from sockbpf.store.data.schema import EPISODE, HOST
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 RECENT_S = 900.0
 """A monitor that has lost something so lately is called blind."""
 POLL = "poll"
-_TRUSTED = select(HOST.c.host.label("its_host")).where(HOST.c.trusted == 1).subquery("trusted_host")
-_HAS_TRUSTED = exists().where(_TRUSTED.c.its_host == HOST.c.host)
-IS_SHOWN = or_(HOST.c.trusted == 1, ~func.coalesce(_HAS_TRUSTED, false()))  # in ClickHouse null, not false
+IS_SHOWN = or_(HOST.c.trusted == 1, ~HasTrusted())
 """SQL: of the two rows of a host the one that is trusted, if there is one."""
 SHOWN = (
     "host",
@@ -65,6 +64,9 @@ def find_hosts(
         of_place, host = wanted.behind
         statement = statement.where(or_(rank > of_place, and_(rank == of_place, name > host)))
     statement = statement.order_by(rank, name).limit(wanted.limit + 1)
+    if is_clickhouse(connection):  # it would make all columns of all hosts
+        names = connection.execute(statement.with_only_columns(HOST.c.host)).scalars().all()
+        statement = statement.where(HOST.c.host.in_(names))
     rows = known.find(connection, statement, HOST, _placed, "hosts" if wanted.is_all else "")
     has_more, rows = len(rows) > wanted.limit, rows[: wanted.limit]
     over = _over(connection, now_s, [row["host"] for _, row in rows])
