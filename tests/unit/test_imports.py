@@ -80,6 +80,7 @@ LATE = {
     "kernel.build.clang": {"bcc"},
     "store.data.clickhouse_history": {"clickhouse_connect"},
     "store.data.clickhouse_rows": {"clickhouse_connect"},
+    "store.data.engine": {"clickhouse_connect"},
 }
 """Module -> what it imports when it is wanted; everything else is imported at the top."""
 

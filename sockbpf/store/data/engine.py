@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
@@ -30,8 +29,6 @@ OF_POOL: dict[str, Any] = {"max_overflow": 0, "pool_timeout": 5, "pool_use_lifo"
 BUSY_MS = 5000
 """How long SQLite waits for another process that has locked the file."""
 
-FRAMES = ("numpy", "pandas", "polars", "pyarrow")
-"""ClickHouse's client imports them, where they are installed, for what is not asked of it here: 80 MiB of memory."""
 PATIENCE = {
     "connect_timeout": "5",
     "keepalives_idle": "10",
@@ -50,6 +47,10 @@ OF_CLICKHOUSE = {
     "use_skip_indexes_if_final_exact_mode": 0,  # what is searched is the same in all copies of a row
 }
 """Options of a connection to ClickHouse."""
+
+FRAMES = ("np", "pd", "pd_time_test", "pl", "arrow")
+"""What ClickHouse's client has of numpy, pandas, polars and pyarrow, None if they are not installed. It would import
+them, where they are, for what is not asked of it here: 80 MiB of memory."""
 
 PAGE_BYTES = 4096
 """Size of a page of SQLite's file."""
@@ -124,8 +125,6 @@ def _in_any_case(character: str) -> str:
 
 def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) -> Engine:
     if parsed.get_backend_name() == "clickhousedb":
-        for name in FRAMES:
-            sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # as if it was not installed
         engine = create_engine(
             parsed,
             pool_size=connections,
@@ -134,6 +133,9 @@ def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) 
             connect_args={name: value for name, value in OF_CLICKHOUSE.items() if name not in parsed.query},
         )
         ask_views(engine)
+        from clickhouse_connect.driver import options
+
+        vars(options).update(dict.fromkeys(FRAMES))
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it would name the server
         return engine
     if parsed.get_backend_name() == "mysql":
