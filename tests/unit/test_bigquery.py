@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -149,6 +150,13 @@ def test_what_may_pass_is_tried_again_until_it_has(fault: Fault | bytes) -> None
     assert works.counted("delivered", "given_up") == (16, 0)
     assert works.counted("retried")[0] > 0
     assert sorted(at.seqs()) == list(range(16))
+
+
+def test_rows_that_were_not_inserted_for_now_say_why() -> None:
+    with front(fault=lambda _: row_errors({0: "backendError", 1: "stopped"})) as at:
+        error = failed(at.url)
+    assert str(error) == f"bigquery {TABLE}: rows were not inserted: backendError: stopped"
+    assert not error.permanent
 
 
 @pytest.mark.parametrize("fault", [Fault(503, after=True), Fault(after=True, cut=True)])
@@ -309,3 +317,13 @@ def test_the_columns_are_those_that_bq_takes() -> None:
         assert column.keys() == {"name", "type", "mode", "description"}
         assert len(column["description"]) <= 1024
         assert "](" not in column["description"]
+
+
+def test_google_s_client_takes_little_memory() -> None:
+    """It would import what makes tables of answers, where that is installed, as it is here."""
+    program = (
+        "import sys; from sockbpf.delivery.destinations.bigquery_session import library; library();"
+        "print(*(name for name in ('numpy', 'pandas', 'pyarrow') if sys.modules[name]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

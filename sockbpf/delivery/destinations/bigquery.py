@@ -24,8 +24,8 @@ OF_CONTENT = frozenset({400, 413})
 
 NO_TABLE = 404
 
-INVALID, STOPPED = "invalid", "stopped"
-"""Why a row was not inserted: it cannot be; another row of the request cannot be."""
+INVALID = "invalid"
+"""Why a row can never be inserted. For any other reason, as that another row of the request is invalid, it can be."""
 
 SAID_CHARACTERS = 300
 
@@ -95,24 +95,22 @@ class BigQuery:
         )
 
     def _refused(self, errors: Sequence[Any], number: int) -> Mapping[int, str]:
-        """Return which rows cannot be inserted. Raise TransportError if others were not for another reason."""
+        """Return which rows cannot be inserted. Raise TransportError if there are none, but errors."""
         refused: dict[int, str] = {}
+        others: list[Any] = []
         try:
             for each in errors:
-                why = {error.get("reason"): error for error in each["errors"]}
-                if each["index"] not in range(number) or not why:
+                why = {error["reason"]: error for error in each["errors"]}
+                if each["index"] not in range(number):
                     raise ValueError("no row")  # noqa: TRY301  one error for what makes no sense
                 if INVALID in why:
                     field, message = (str(why[INVALID].get(key, "")) for key in ("location", "message"))
                     refused[each["index"]] = f"bigquery refused the row: {_shown(f'{field}: {message}')}"
-                elif set(why) != {STOPPED}:
-                    raise TransportError(
-                        f"bigquery {self._table}: a row was not inserted: {_shown(reason(why.values()))}"
-                    )
+                others += why.values()
         except (ValueError, TypeError, KeyError, AttributeError):
             raise TransportError(f"bigquery {self._table}: an answer that makes no sense") from None
         if errors and not refused:
-            raise TransportError(f"bigquery {self._table}: rows were not inserted, without a reason")
+            raise TransportError(f"bigquery {self._table}: rows were not inserted: {_shown(reason(others))}")
         return refused
 
 
