@@ -137,10 +137,12 @@ def test_one_that_is_not_named_is_found_by_halves() -> None:
     ],
 )  # fmt: skip
 def test_what_no_alert_would_fare_better_with_is_final_at_once(status: int, code: int, text: str) -> None:
-    with collector(busy=lambda: RefusedError(status, code, text)) as at:
-        works = delivered(at)
-    assert works.counted("delivered", "given_up", "retried") == (0, 16, 0)
-    assert len(at.headers) <= 2
+    with collector(busy=lambda: RefusedError(status, code, text)) as at, sending(at.url) as its:
+        refused = its.send_all(ALERTS)
+    assert refused == dict.fromkeys(
+        range(16), f"POST {at.url}/services/collector/event: answered {status}: {text}"
+    )
+    assert len(at.headers) == 1
 
 
 def test_a_wrong_index_is_final_for_all() -> None:
@@ -165,13 +167,24 @@ def test_a_wrong_token_is_not_shown() -> None:
         (503, 18, "HEC is unhealthy, queues are full"), (503, 23, "Server is shutting down"),
     ],
 )  # fmt: skip
-def test_what_may_pass_is_tried_again_until_it_has(status: int, code: int, text: str) -> None:
+def test_what_may_pass_is_tried_again(status: int, code: int, text: str) -> None:
+    with collector(busy=lambda: RefusedError(status, code, text)) as at, sending(at.url) as its:
+        with pytest.raises(TransportError, match=f"answered {status}: {text}") as caught:
+            its.send_all(ALERTS)
+        assert not caught.value.permanent
+        at.busy = lambda: None
+        assert its.send_all(ALERTS) == {}
+    assert at.seqs() == list(range(16))
+
+
+def test_what_comes_while_it_is_busy_arrives_later_and_in_order() -> None:
     with collector() as at:
-        at.busy = lambda: RefusedError(status, code, text) if len(at.headers) < 4 else None
+        at.busy = lambda: RefusedError(503, 9, "Server is busy") if len(at.headers) < 4 else None
         works = delivered(at)
     assert works.counted("delivered", "given_up") == (16, 0)
     assert works.counted("retried")[0] > 0
-    assert sorted(set(at.seqs())) == list(range(16))
+    for episode in range(3):
+        assert [seq for seq in at.seqs() if seq % 3 == episode] == list(range(episode, 16, 3))
 
 
 def test_what_a_busy_server_asks_for_is_heard() -> None:

@@ -82,7 +82,7 @@ class BigQuery:
 
     def _failed(self, error: Any) -> TransportError:
         status = error.code
-        said = _shown(f"{reason(error.errors)}{error.message}")
+        said = _shown(f"{_reasons(error.errors)}{error.message}")
         if status == NO_TABLE:
             said = (
                 f"there is no such table, or not yet: docs/bigquery.md has the command that makes it ({said})"
@@ -110,11 +110,13 @@ class BigQuery:
         except (ValueError, TypeError, KeyError, AttributeError):
             raise TransportError(f"bigquery {self._table}: an answer that makes no sense") from None
         if errors and not refused:
-            raise TransportError(f"bigquery {self._table}: rows were not inserted: {_shown(reason(others))}")
+            raise TransportError(
+                f"bigquery {self._table}: rows were not inserted: {_shown(_reasons(others))}"
+            )
         return refused
 
 
-def reason(errors: Any) -> str:
+def _reasons(errors: Any) -> str:
     """Return the reasons that errors of the API have, such as rateLimitExceeded."""
     found = [str(each.get("reason")) for each in errors if isinstance(each, dict) and each.get("reason")]
     return "".join(f"{each}: " for each in dict.fromkeys(found))
