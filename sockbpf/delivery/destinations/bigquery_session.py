@@ -45,8 +45,8 @@ class Google:
 
 def library() -> Google:
     """Return the modules. Raise UnusableError where they are not installed."""
-    for name in FRAMES:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # as if it was not installed
+    left_out = [name for name in FRAMES if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]  # as if they were not installed
     try:
         import google.auth
         import google.auth.transport.requests
@@ -55,6 +55,9 @@ def library() -> Google:
         from google.oauth2 import service_account
     except ImportError:
         raise UnusableError(MISSING) from None
+    finally:
+        for name in left_out:
+            del sys.modules[name]
     auth_error = google.auth.exceptions.GoogleAuthError
     return Google(
         bigquery,
