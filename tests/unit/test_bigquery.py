@@ -218,7 +218,7 @@ def test_an_answer_that_drips_is_cut_off_at_the_timeout() -> None:
     with raw_server(drip) as url:
         address = url.partition("@")[2].partition("/")[0]
         begun_s = time.monotonic()
-        assert str(failed(f"http://{address}", timeout="1s")).endswith("no answer within 1 s")
+        assert str(failed(f"http://{address}", timeout="300ms")).endswith("no answer within 0.3 s")
         assert time.monotonic() - begun_s < 20
 
 
@@ -253,7 +253,7 @@ def test_it_logs_in_by_a_key_that_is_never_shown(
 
     def give(handler: BaseHTTPRequestHandler) -> None:
         assertions.extend(parse_qs(body_of(handler).decode())["assertion"])
-        if len(assertions) == 1:
+        if by == "file" and len(assertions) == 1:
             say(503, b"not now")(handler)
         else:
             said = {"access_token": "s3cret-token", "expires_in": 3600, "token_type": "Bearer"}
