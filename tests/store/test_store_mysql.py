@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from math import isfinite
+from pathlib import Path
+from tempfile import mkdtemp
 
+import pymysql
 import pytest
 import requests
+import trustme
 from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import Engine
 
@@ -19,11 +24,14 @@ from sockbpf.store.data import bulk, mysql
 from sockbpf.store.data.engine import SchemaError, open_engine
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.schema import PAIR
+from tests.live.ports import free_port
+from tests.live.waiting import DEADLINE_S, until
 from tests.store.conftest import StartStore
-from tests.store.servers import new_database
+from tests.store.servers import MySQL, make_mysql, new_database, start_mysql
 from tests.store.serving import engine_url, find, post, tell, told
 
 SEED = 20_271
+PASSWORD = "hunter2-of-mariadb"
 
 
 @pytest.fixture
@@ -143,6 +151,80 @@ def test_what_is_too_large_for_the_server_harms_nothing_else(
     assert "larger than the database's max_allowed_packet" in store.log()
     assert "Traceback" not in store.log()
     assert requests.get(f"{store.url}/healthz", timeout=30).status_code == 200
+
+
+@pytest.fixture
+def server(tls: dict[str, str]) -> Iterator[MySQL]:
+    """Run a server that speaks TLS, with a database x and the user store, who has a password."""
+    folder = Path(mkdtemp(prefix="sockbpf-mysql-"))
+    make_mysql(folder)
+    running = start_mysql(folder, free_port(), f"--ssl-cert={tls['tls_cert']}", f"--ssl-key={tls['tls_key']}")
+    order(running, "create database x")
+    order(running, f"create user store identified by '{PASSWORD}' require ssl")
+    order(running, "grant all on x.* to store")
+    yield running
+    running.process.kill()
+    running.process.wait()
+    shutil.rmtree(folder)
+
+
+def order(server: MySQL, statement: str) -> None:
+    with pymysql.connect(host="127.0.0.1", port=server.port, user="sockbpf", database="mysql") as admin:
+        admin.cursor().execute(statement)
+
+
+def test_by_tls_and_password_and_what_goes_wrong_is_said(
+    start: StartStore, server: MySQL, tls: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "url"
+    url = f"mysql://store:{PASSWORD}@127.0.0.1:{server.port}/x"
+    file.write_text(f"{url}?ssl_ca={tls['trusted']}")
+    by_socket = f"mysql://sockbpf@localhost/x?unix_socket={server.folder}/socket"
+    engine = open_engine(engine_url(by_socket), connections=1)
+    migrate(engine)
+    engine.dispose()
+    store = start({"file": str(file)})
+    assert tell(store, **told(1)).ok
+
+    def health() -> tuple[int, str]:
+        answer = requests.get(f"{store.url}/healthz", timeout=30)
+        return answer.status_code, str(answer.json().get("detail", ""))
+
+    for broken, mended, said in (
+        (
+            "rename table x.entry to x.gone",
+            "rename table x.gone to x.entry",
+            "a table of the database is missing",
+        ),
+        ("set global read_only = 1", "set global read_only = 0", "the database is read-only"),
+        ("alter user store account lock", "alter user store account unlock", "code 4151"),
+    ):
+        order(server, broken)
+        order(server, "kill user store")
+        until(lambda: health()[0] == 503, lambda: f"{broken}: {health()}")  # noqa: B023
+        until(lambda: health()[1].partition("; since 20")[0].endswith(said), lambda: f"{broken}: {health()}")  # noqa: B023
+        assert tell(store, **told(2)).status_code == 503
+        order(server, mended)
+        until(lambda: health()[0] == 200, lambda: f"{mended}: {health()}")  # noqa: B023
+    assert tell(store, **told(2)).json() == {"new": True}
+    assert "Traceback" not in store.log()
+    logs = store.log()
+    authority = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(authority)
+    for wrong, said in (
+        (
+            f"{url.replace(PASSWORD, PASSWORD[1:])}?ssl_ca={tls['trusted']}",
+            "the database refuses user or password",
+        ),
+        (f"{url}?ssl_ca={authority}", "the database is busy or away"),
+        (f"{url.replace('/x', '/y')}?ssl_ca={tls['trusted']}", "the database's user may not do this"),
+    ):
+        refused = start(wrong, healthy=False)
+        assert refused.process.wait(DEADLINE_S) == 1
+        assert f"store > database: {said}" in refused.log()
+        assert "Traceback" not in refused.log()
+        logs += refused.log()
+    assert PASSWORD[1:] not in logs
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,26 @@ def _changes(
     return ", ".join(changes)
 
 
+def delete(
+    connection: Connection, table: Table, by: Sequence[str], keys: Sequence[Values], also: str = ""
+) -> None:
+    """Delete the rows whose columns `by` have the values of one of these keys; `also` is a further condition, SQL."""
+    condition = f" and {also}" if also else ""
+    if is_mysql(connection):  # whose client sends one statement after another
+        for begin in range(0, len(keys), MOST_ASKED):
+            some = keys[begin : begin + MOST_ASKED]
+            values = tuple(value for key in some for value in key)
+            which = f"({_listed(by)}) in ({', '.join([_marks(by, '%s')] * len(some))})"
+            # With the name before `from` it takes the ways of a query, and finds the rows by their index.
+            connection.exec_driver_sql(
+                f"delete {table.name} from {table.name} where {which}{condition}", values
+            )
+    elif keys:
+        mark = "%s" if is_postgresql(connection) else "?"
+        which = " and ".join(f'"{name}" = {mark}' for name in by)
+        connection.exec_driver_sql(f"delete from {table.name} where {which}{condition}", list(keys))
+
+
 def put(
     connection: Connection, table: Table, rows: Iterable[Row], stored: Mapping[Values, Row | None]
 ) -> None:

@@ -10,9 +10,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, select, text
+from sqlalchemy import select, text
 
 from sockbpf.process import life
+from sockbpf.store.data import bulk
 from sockbpf.store.data.lanes import Lane
 from sockbpf.store.data.partitions import drop_partitions, make_partitions
 from sockbpf.store.data.room import SLICE, delete_entries, delete_episodes
@@ -85,11 +86,8 @@ def _slice(connection: Connection, before_s: float, age: Age) -> tuple[int, int]
 def _delete_hosts(connection: Connection, is_old: ColumnElement[bool]) -> int:
     """Delete some hosts; return how many."""
     keys = connection.execute(select(HOST.c.host, HOST.c.trusted).where(is_old).limit(SLICE)).all()
-    rows = [{"of_host": host, "of_trusted": trusted} for host, trusted in keys]
-    if rows:
-        which = (HOST.c.host == bindparam("of_host"), HOST.c.trusted == bindparam("of_trusted"))
-        connection.execute(delete(HOST).where(*which), rows)
-    return len(rows)
+    bulk.delete(connection, HOST, ("host", "trusted"), [tuple(key) for key in keys])
+    return len(keys)
 
 
 class Upkeep:

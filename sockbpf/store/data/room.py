@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, exists, select, text
 
+from sockbpf.store.data import bulk
 from sockbpf.store.data.history_rows import forget_oldest
 from sockbpf.store.data.schema import ANYBODY, ENTRY, EPISODE, HOST, PAIR
 from sockbpf.store.data.timeline_rows import forget_entries, forget_episodes
@@ -24,15 +25,13 @@ SLICE = 1000
 def delete_entries(connection: Connection, chosen: Select[Any]) -> int:
     """Delete the entries whose number and time this query returns; return how many."""
     take_turn(connection)
-    rows = [{"of_n": row[0], "of_at": row[1]} for row in connection.execute(chosen)]
+    rows = [(row[1], row[0]) for row in connection.execute(chosen)]
     if rows:
-        times = [row["of_at"] for row in rows]
-        which = (ENTRY.c.n.in_([row["of_n"] for row in rows]), ENTRY.c.at.between(min(times), max(times)))
+        times = [at_s for at_s, _ in rows]
+        which = (ENTRY.c.n.in_([n for _, n in rows]), ENTRY.c.at.between(min(times), max(times)))
         alerts = connection.execute(select(ENTRY).where(*which, ENTRY.c.key.is_not(None))).mappings().all()
         for table in (PAIR, ENTRY):  # the time tells PostgreSQL in which partition to look
-            connection.execute(
-                delete(table).where(table.c.at == bindparam("of_at"), table.c.n == bindparam("of_n")), rows
-            )
+            bulk.delete(connection, table, ("at", "n"), rows)
         forget_entries(connection, alerts)
     return len(rows)
 
@@ -40,10 +39,7 @@ def delete_entries(connection: Connection, chosen: Select[Any]) -> int:
 def delete_episodes(connection: Connection, rows: Sequence[Mapping[Any, Any]]) -> None:
     """Delete episodes, by their rows of the table."""
     if rows:
-        connection.execute(
-            delete(EPISODE).where(EPISODE.c.host == bindparam("of_host"), EPISODE.c.id == bindparam("of_id")),
-            [{"of_host": row["host"], "of_id": row["id"]} for row in rows],
-        )
+        bulk.delete(connection, EPISODE, ("host", "id"), [(row["host"], row["id"]) for row in rows])
         forget_episodes(connection, rows)
 
 

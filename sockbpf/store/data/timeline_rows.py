@@ -7,7 +7,7 @@ import logging
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, delete, func, select, update
+from sqlalchemy import and_, delete, func, select, text, tuple_, update
 
 from sockbpf.store.data import bulk
 from sockbpf.store.data.digest import is_sound
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEYS = ("scope", "step", "bucket", "series")
+IS_EMPTY = " and ".join(f"{name} = 0" for name in SUMS)
+"""SQL: a row in which nothing is left."""
 ADDED = {**dict.fromkeys(SUMS, bulk.Rule.ADD), **dict.fromkeys(WORST, bulk.Rule.GREATEST)}
 """What becomes of the columns of a row to which sums are added."""
 DAY_S = 86_400
+AT_ONCE = 200
+"""Rows that one statement changes: SQLite bounds its parameters."""
 
 
 class Coverage:
@@ -108,7 +112,7 @@ def forget_day(connection: Connection, begin_s: float) -> None:
     of_the_day = and_(TIMELINE.c.bucket >= int(begin_s), TIMELINE.c.bucket < int(begin_s) + DAY_S)
     nothing = dict.fromkeys((*SUMS[:3], *WORST), 0)
     connection.execute(update(TIMELINE).where(of_the_day).values(nothing))
-    connection.execute(delete(TIMELINE).where(of_the_day, _is_empty()))
+    connection.execute(delete(TIMELINE).where(of_the_day, text(IS_EMPTY)))
     left = select(ENTRY).where(ENTRY.c.at >= begin_s, ENTRY.c.at < begin_s + DAY_S, ENTRY.c.key.is_not(None))
     coverage, tally = Coverage(connection), Tally()
     for row in connection.execute(left.execution_options(yield_per=1000)).mappings():
@@ -143,9 +147,8 @@ def apply(connection: Connection, tally: Tally) -> None:
     bulk.merge(connection, SERIES, series, {})
     bulk.merge(connection, TIMELINE, [(*key, *sums) for key, sums in rows], ADDED)
     # Where a sum grows the row is not empty, since no sum is ever below 0.
-    lessened = [_keys(key) for key, sums in rows if min(sums) < 0 and max(sums) <= 0]
-    if lessened:
-        connection.execute(delete(TIMELINE).where(*_is_row(), _is_empty()), lessened)
+    lessened = [key for key, sums in rows if min(sums) < 0 and max(sums) <= 0]
+    bulk.delete(connection, TIMELINE, KEYS, lessened, IS_EMPTY)
 
 
 def _find_worst(connection: Connection, tally: Tally) -> None:
@@ -154,20 +157,22 @@ def _find_worst(connection: Connection, tally: Tally) -> None:
     rows, _ = tally.rows()
     finest = {key[3] for key in rows if key[1] == STEPS[0]}
     for shorter, step in pairwise(STEPS):
-        of_step = [_keys(key) for key in rows if key[1] == step and (key[3] in finest or shorter in COARSE)]
+        of_step = [key for key in rows if key[1] == step and (key[3] in finest or shorter in COARSE)]
         where = and_(
-            within.c.scope == bindparam("of_scope"),
+            within.c.scope == TIMELINE.c.scope,
             within.c.step == shorter,
-            within.c.bucket >= bindparam("of_bucket"),
-            within.c.bucket < bindparam("of_bucket") + step,
-            within.c.series == bindparam("of_series"),
+            within.c.bucket >= TIMELINE.c.bucket,
+            within.c.bucket < TIMELINE.c.bucket + step,
+            within.c.series == TIMELINE.c.series,
         )
         worst = {
             name: select(func.coalesce(func.max(within.c[name]), 0)).where(where).scalar_subquery()
             for name in WORST
         }
-        if of_step:
-            connection.execute(update(TIMELINE).where(*_is_row()).values(worst), of_step)
+        row = tuple_(*(TIMELINE.c[name] for name in KEYS))
+        for begin in range(0, len(of_step), AT_ONCE):
+            which = row.in_(of_step[begin : begin + AT_ONCE])
+            connection.execute(update(TIMELINE).where(which).values(worst))
 
 
 def prune(connection: Connection) -> None:
@@ -176,15 +181,3 @@ def prune(connection: Connection) -> None:
         # What has a row of any step has one of the longest.
         there = select(TIMELINE.c.series).where(TIMELINE.c.scope == scope, TIMELINE.c.step == STEPS[-1])
         connection.execute(delete(SERIES).where(SERIES.c.scope == scope, SERIES.c.id.not_in(there)))
-
-
-def _keys(key: tuple[int, ...]) -> dict[str, int]:
-    return {f"of_{name}": value for name, value in zip(KEYS, key, strict=True)}
-
-
-def _is_row() -> list[Any]:
-    return [TIMELINE.c[name] == bindparam(f"of_{name}") for name in KEYS]
-
-
-def _is_empty() -> Any:
-    return and_(*(TIMELINE.c[name] == 0 for name in SUMS))
