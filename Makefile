@@ -18,7 +18,7 @@ CONSTRAINTS := constraints.txt
 # By the environment, since pip's own environment for a build then keeps to them too; each pip knows one of the two.
 PINNED := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(abspath $(CONSTRAINTS)) PIP_BUILD_CONSTRAINT=$(abspath $(CONSTRAINTS)))
 PIP := $(PINNED) $(VENV)/bin/pip install -q --disable-pip-version-check
-# An emulator of BigQuery, which does not go with the versions that are pinned.
+# An emulator of BigQuery, for Python 3.11 and newer, which does not go with the versions that are pinned.
 EMULATOR := $(VENV)/bqemulator
 EMULATOR_PACKAGES := bqemulator==1.4.0 duckdb==2.0.1 numpy
 # What a package is built with, for which machine (amd64, arm64), and for which Pythons: Debian 12's and 13's.
@@ -73,8 +73,9 @@ $(VENV)/.ready-for-tests: $(VENV)/.ready Makefile
 		{ $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 		  apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES); }
 	$(PIP) -e '.[dev]'
-	$(VENV)/bin/uv venv -q --clear --python $(PYTHON) $(EMULATOR)
-	$(VENV)/bin/uv pip install -q --python $(EMULATOR) $(EMULATOR_PACKAGES)
+	! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ $(VENV)/bin/uv venv -q --clear --python $(PYTHON) $(EMULATOR) && \
+		  $(VENV)/bin/uv pip install -q --python $(EMULATOR) $(EMULATOR_PACKAGES); }
 	touch $@
 
 # What makes the manual pages, the completion of shells, and a package of a release.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def queries() -> list[str]:
     return [each for each in block.split(";") if each.strip()]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the emulator needs Python 3.11")
 @pytest.mark.timeout(300)
 def test_killed_while_it_tells_all_have_what_the_file_has(
     tmp_path: Path, start_monitor: StartMonitor, stack: ExitStack
