@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psycopg
 import requests
@@ -21,6 +23,7 @@ from bench.history_monitor import monitors_part
 from bench.store import serving
 from sockbpf.record.history import STEP_S, Sample, Samples, Series
 from sockbpf.store.data import history_rows
+from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.history_rows import Cell
 from sockbpf.store.data.history_tables import CELLS, HISTORY
@@ -69,11 +72,8 @@ def fill(engine: Engine, services: int, end_s: int) -> None:
         for number in range(services):
             for begin_s in range(ends[0] - DAY_S, ends[0], longest):
                 made = samples_of(number, begin_s, longest, chance)
-                for day in range(7):
-                    moved = {at_s - day * DAY_S: sample for at_s, sample in made.items()}
-                    rows.append(
-                        history_rows.row_of(Cell(series_of(number), longest, begin_s - day * DAY_S), moved)
-                    )
+                row = history_rows.row_of(Cell(series_of(number), longest, begin_s), made)
+                rows += [_days_earlier(row, day) for day in range(7)]
             for cell, begin, end in ((CELLS[1], ends[0], ends[1]), (CELLS[0], ends[1], ends[2])):
                 for begin_s in range(begin, end, cell):
                     made = samples_of(number, begin_s, cell, chance)
@@ -83,6 +83,13 @@ def fill(engine: Engine, services: int, end_s: int) -> None:
                 rows = []
         if rows:
             connection.execute(insert(HISTORY), rows)
+
+
+def _days_earlier(row: dict[str, Any], days: int) -> dict[str, Any]:
+    """Return the row of the same samples so many days earlier."""
+    moved = [[hour - 24 * days, *sample] for hour, *sample in json.loads(row["hours"])]
+    row = row | {"begin": row["begin"] - days * DAY_S, "hours": json.dumps(moved, separators=(",", ":"))}
+    return row | {"digest": digest_of(row, history_rows.CHECKED)}
 
 
 def writing(engine: Engine, services: int, begin_s: int, name: str) -> Figure:
@@ -180,8 +187,7 @@ def _of_sql(name: str, url: str, path: Path | None, services: int, asked: int) -
     engine = open_engine(engine_url(url), connections=1)
     migrate(engine)
     fill(engine, services, end_s)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("pragma wal_checkpoint(truncate)" if path else "select 1")
+    engine.dispose()  # SQLite then writes all into its file
     yield _room(name, services, room_of(url, path, (WEEK_S + end_s % CELLS[-1]) / DAY_S))
     with serving(url) as store:
         yield from asking(store, services, end_s, asked, name)

@@ -80,13 +80,19 @@ def samples_of(
     connection: Connection, series: Series, begin_s: int, end_s: int, step_s: int = STEP_S
 ) -> Samples:
     """Return what a series was in each step from one Unix time to another, without the latter."""
+    values = series._asdict() | {"begin": begin_s, "end": end_s}
+    if step_s % HOUR_S == 0:
+        of_hours = (
+            f"select intDiv(hour, {step_s:d}) * {step_s:d} as step, {WHOLE} from history_hours "
+            f"where {_where(series._asdict())} and hour >= :begin and hour < :end group by step order by step"
+        )
+        return {row[0]: Sample(*row[1:]) for row in connection.execute(text(of_hours), values)}
     each = "at, max(size) as size, max(fill) as fill, max(sockets) as sockets, max(drops) as drops"
     asked = text(
         f"select intDiv(at, {step_s:d}) * {step_s:d} as step, max(size), max(fill), max(sockets), sum(drops) "
         f"from (select {each} from history_samples where {_where(series._asdict())} "
         "and at >= :begin and at < :end group by at) group by step order by step"
     )
-    values = series._asdict() | {"begin": begin_s, "end": end_s}
     return {row[0]: Sample(*row[1:]) for row in connection.execute(asked, values)}
 
 

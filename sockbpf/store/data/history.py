@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sockbpf.record.history import Samples
 
-HOUR_S = 3600
+HOUR_S, SIX_HOURS_S = 3600, 21_600
 STEPS = (STEP_S, 60, 300, HOUR_S, 21_600, 86_400)
 """Seconds that one value of an answer can be of."""
 MOST_STEPS = 400
@@ -35,8 +35,9 @@ class Window:
 
     @property
     def hours(self) -> tuple[int, int]:
-        """Begin and end of the whole hours that it touches, Unix time."""
-        return self.begin_s // HOUR_S * HOUR_S, -(-self.end_s // HOUR_S) * HOUR_S
+        """Begin and end of the whole hours that it touches, of one with steps of hours 6 at a time; Unix time."""
+        grain_s = HOUR_S if self.step_s < HOUR_S else SIX_HOURS_S
+        return self.begin_s // grain_s * grain_s, -(-self.end_s // grain_s) * grain_s
 
 
 def window_of(from_s: float, to_s: float) -> Window:

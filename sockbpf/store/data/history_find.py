@@ -9,11 +9,10 @@ from sqlalchemy import and_, false, func, or_, select, true
 
 from sockbpf.record.history import Sample, Series, longer
 from sockbpf.store.data import clickhouse_history
-from sockbpf.store.data.digest import is_sound
 from sockbpf.store.data.engine import is_clickhouse
 from sockbpf.store.data.history import HOUR_S, answer_of, in_steps, worst_first
 from sockbpf.store.data.history_cells import CellError, of_hours
-from sockbpf.store.data.history_rows import KEY, samples_of
+from sockbpf.store.data.history_rows import CHECKED, KEY, is_sound, samples_of
 from sockbpf.store.data.history_tables import CELLS, HISTORY
 from sockbpf.store.data.search import AlteredError
 
@@ -59,7 +58,8 @@ def samples_between(connection: Connection, series: Series, begin_s: int, end_s:
     if is_clickhouse(connection):
         return clickhouse_history.samples_of(connection, series, begin_s, end_s)
     found: Samples = {}
-    for row in _rows(connection, and_(_is(series._asdict()), _touches(begin_s, end_s))):
+    which = and_(_is(series._asdict()), _touches(begin_s, end_s))
+    for row in connection.execute(select(HISTORY).where(which)).mappings():
         samples = samples_of(row)
         if samples is None:
             raise _altered(row)
@@ -92,7 +92,7 @@ def _add(found: dict[Series, Sample], row: Mapping[Any, Any], begin_s: int, end_
 
 
 def _hours_of(row: Mapping[Any, Any]) -> Samples:
-    if not is_sound(row, HISTORY):
+    if not is_sound(row):
         raise _altered(row)
     try:
         return of_hours(row["hours"])
@@ -101,7 +101,8 @@ def _hours_of(row: Mapping[Any, Any]) -> Samples:
 
 
 def _rows(connection: Connection, which: ColumnElement[bool]) -> Iterator[Mapping[Any, Any]]:
-    yield from connection.execute(select(HISTORY).where(which)).mappings()
+    """Yield rows without their samples."""
+    yield from connection.execute(select(*(HISTORY.c[name] for name in CHECKED)).where(which)).mappings()
 
 
 def _is(names: Mapping[str, str]) -> ColumnElement[bool]:

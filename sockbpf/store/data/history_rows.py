@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import and_, bindparam, delete, insert, or_, select
 
 from sockbpf.record.history import Series, same_step
-from sockbpf.store.data.digest import digest_of, is_sound
+from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.history_cells import CellError, hours, packed, unpacked, whole
 from sockbpf.store.data.history_tables import CELLS, HISTORY
 from sockbpf.store.data.turn import take_turn
@@ -40,6 +40,8 @@ class Cell(NamedTuple):
 
 
 KEY = [HISTORY.c[name] for name in (*Series._fields, "cell", "begin")]
+CHECKED = tuple(column.name for column in HISTORY.c if column.name != "samples")
+"""What the digest is of: zlib's form has a check of its own, and sums are read without the samples."""
 IS_KEY = and_(*(column == bindparam(f"of_{column.name}") for column in KEY))
 
 
@@ -117,10 +119,15 @@ def _forget(connection: Connection, which: ColumnElement[bool]) -> int:
     return len(rows)
 
 
+def is_sound(row: Mapping[Any, Any]) -> bool:
+    """Whether a row, but for its samples, is as it was written."""
+    return bool(row["digest"] == digest_of(row, CHECKED))
+
+
 def samples_of(row: Mapping[Any, Any]) -> Samples | None:
     """Return the samples of a row; None if it is not as it was written."""
     try:
-        return unpacked(row["samples"], row["begin"]) if is_sound(row, HISTORY) else None
+        return unpacked(row["samples"], row["begin"]) if is_sound(row) else None
     except CellError:
         return None
 
@@ -175,7 +182,7 @@ def row_of(cell: Cell, samples: Samples) -> dict[str, Any]:
     """Return the row of a cell, of at least one sample."""
     row = cell.series._asdict() | {"cell": cell.cell, "begin": cell.begin} | whole(samples.values())._asdict()
     row |= {"hours": hours(samples), "samples": packed(samples, cell.begin)}
-    return row | {"digest": digest_of(row, HISTORY.c.keys())}
+    return row | {"digest": digest_of(row, CHECKED)}
 
 
 def _series_of(row: Mapping[Any, Any]) -> Series:
