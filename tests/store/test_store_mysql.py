@@ -215,15 +215,13 @@ def test_by_tls_and_password_and_what_goes_wrong_is_said(
     logs = store.log()
     authority = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(authority)
-    for wrong, said in (
-        (
-            f"{url.replace(PASSWORD, PASSWORD[1:])}?ssl_ca={tls['trusted']}",
-            "the database refuses user or password",
-        ),
-        (f"{url}?ssl_ca={authority}", "the database is busy or away"),
-        (f"{url.replace('/x', '/y')}?ssl_ca={tls['trusted']}", "the database's user may not do this"),
-    ):
-        refused = start(wrong, healthy=False)
+    wrong = {
+        f"{url.replace(PASSWORD, PASSWORD[1:])}?ssl_ca={tls['trusted']}": "the database refuses user or password",
+        f"{url}?ssl_ca={authority}": "the database is busy or away",
+        f"{url.replace('/x', '/y')}?ssl_ca={tls['trusted']}": "the database's user may not do this",
+    }
+    stores = [start(database, healthy=False) for database in wrong]
+    for refused, said in zip(stores, wrong.values(), strict=True):
         assert refused.process.wait(DEADLINE_S) == 1
         assert f"store > database: {said}" in refused.log()
         assert "Traceback" not in refused.log()
