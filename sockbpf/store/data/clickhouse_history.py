@@ -28,7 +28,7 @@ AGES = {"history_samples": "at", "history_hours": "hour"}
 """The tables, and the column that has the time of a row, Unix time."""
 MADE = "select create_table_query from system.tables where database = currentDatabase() and name = :name"
 SERIES = listed(Series._fields)
-WHOLE = "max(size), max(fill), max(sockets), arraySum(mapValues(maxMap(drops)))"
+WHOLE = "max(size), max(fill), max(sockets), sum(arraySum(mapValues(drops)))"
 
 
 def history() -> Iterator[str]:
@@ -83,7 +83,7 @@ def samples_of(
     values = series._asdict() | {"begin": begin_s, "end": end_s}
     if step_s % HOUR_S == 0:
         of_hours = (
-            f"select intDiv(hour, {step_s:d}) * {step_s:d} as step, {WHOLE} from history_hours "
+            f"select intDiv(hour, {step_s:d}) * {step_s:d} as step, {WHOLE} from history_hours final "
             f"where {_where(series._asdict())} and hour >= :begin and hour < :end group by step order by step"
         )
         return {row[0]: Sample(*row[1:]) for row in connection.execute(text(of_hours), values)}
@@ -101,7 +101,7 @@ def sums_of(
 ) -> dict[Series, Sample]:
     """Return what each series of these names was between two whole hours, Unix time."""
     which = f"hour >= :begin and hour < :end and {_where(names)}"
-    asked = text(f"select {SERIES}, {WHOLE} from history_hours where {which} group by {SERIES}")
+    asked = text(f"select {SERIES}, {WHOLE} from history_hours final where {which} group by {SERIES}")
     rows = connection.execute(asked, {**names, "begin": begin_s, "end": end_s})
     return {Series(*row[:4]): Sample(*row[4:]) for row in rows}
 
