@@ -20,8 +20,6 @@ from tests.live.ports import free_port
 from tests.live.waiting import until
 
 POSTGRESQL = Path("/usr/lib/postgresql")
-OWN_THREADS = "--innodb-use-native-aio=0"
-"""MariaDB reads and writes files by threads of its own: for many servers at once the kernel's means may not do."""
 RATHER_BY_INDEX = {"postgresql": "set local enable_seqscan = off", "mysql": "set max_seeks_for_key = 1"}
 """What has a database, by its dialect, take an index however few rows there are."""
 
@@ -89,7 +87,10 @@ def mysql() -> Iterator[str]:
 
 
 def make_mysql(folder: Path) -> None:
-    """Make what a MariaDB has before it is started the first time."""
+    """Make what a MariaDB has before it is started the first time.
+
+    It has a folder of its own for what is temporary: each that starts deletes there what others have.
+    """
     made = [
         "mariadb-install-db",
         "--no-defaults",
@@ -98,7 +99,7 @@ def make_mysql(folder: Path) -> None:
         "--user=root",
     ]
     ran = subprocess.run(
-        [*made, "--auth-root-authentication-method=normal", OWN_THREADS],
+        [*made, "--auth-root-authentication-method=normal", f"--tmpdir={folder}"],
         check=False,
         capture_output=True,
         text=True,
@@ -116,7 +117,7 @@ def start_mysql(folder: Path, port: int, *options: str) -> MySQL:
     program = [
         "/usr/sbin/mariadbd",
         "--no-defaults",
-        OWN_THREADS,
+        f"--tmpdir={folder}",
         f"--datadir={folder / 'data'}",
         "--user=root",
     ]
