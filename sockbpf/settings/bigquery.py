@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
@@ -17,6 +18,7 @@ DATASET = "the name of a dataset, of letters, digits and _, such as sockbpf"
 TABLE = "the name of a table, of letters, digits and _-, such as alerts"
 CREDENTIALS = "a file with the key of a service account, JSON"
 CREDENTIALS_BYTES = 64 * 1024
+ENDPOINT = "scheme, host and port alone, such as https://bigquery.googleapis.com"
 
 
 def _name(pattern: str, what: str) -> Callable[[object], str]:
@@ -45,7 +47,14 @@ def _credentials(value: object) -> Path | None:
 
 
 def _endpoint(value: object) -> str:
-    return "" if value in ("", None) else base_url(str(value))
+    """Return the address to which Google's client appends its paths, and which it shows in its errors."""
+    if value in ("", None):
+        return ""
+    url = base_url(str(value))
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.path.strip("/"):
+        raise ValueError(f"expected {ENDPOINT}")
+    return url.rstrip("/")
 
 
 class BigQueryOptions(Section):

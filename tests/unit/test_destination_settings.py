@@ -413,6 +413,20 @@ BAD_ITEMS = {
             "it cannot be read: No such file or directory, got '/no/such'"
         ),
     ),
+    "bigquery-endpoint-login": (
+        "- {type: bigquery, project: p1, dataset: d, table: t, endpoint: 'https://user:s3cret@h'}",
+        (
+            " > endpoint: expected scheme, host and port alone, such as https://bigquery.googleapis.com, "
+            "got 'https://***'"
+        ),
+    ),
+    "bigquery-endpoint-path": (
+        "- {type: bigquery, project: p1, dataset: d, table: t, endpoint: 'https://h/bigquery/v2'}",
+        (
+            " > endpoint: expected scheme, host and port alone, such as https://bigquery.googleapis.com, "
+            "got 'https://h/bigquery/v2'"
+        ),
+    ),
     "syslog-format": (
         "- {type: syslog, format: rfc822}",
         " > format: expected one of rfc5424, rfc3164",

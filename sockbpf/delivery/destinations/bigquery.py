@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ NO_TABLE = 404
 
 INVALID = "invalid"
 """Why a row can never be inserted. For any other reason, as that another row of the request is invalid, it can be."""
+
+REQUEST = re.compile(r"[A-Z]+ \S+: ")
+"""How Google's client begins what an error says: with the method and the url."""
 
 SAID_CHARACTERS = 300
 
@@ -82,7 +86,7 @@ class BigQuery:
 
     def _failed(self, error: Any) -> TransportError:
         status = error.code
-        said = _shown(f"{_reasons(error.errors)}{error.message}")
+        said = _shown(_reasons(error.errors) + REQUEST.sub("", error.message, count=1))
         if status == NO_TABLE:
             said = (
                 f"there is no such table, or not yet: docs/bigquery.md has the command that makes it ({said})"
