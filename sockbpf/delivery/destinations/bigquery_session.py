@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -43,10 +45,27 @@ class Google:
     timeouts: tuple[type[Exception], ...]
 
 
+class _LeftOut(MetaPathFinder):
+    """Finds no `FRAMES` for a thread that imports Google's client, as if they were not installed; for others it does.
+
+    It stays where it is: a finder that is taken away has an import of another thread, under way, skip the next one.
+    """
+
+    def __init__(self) -> None:
+        self.of = threading.local()
+
+    def find_spec(self, fullname: str, _path: object = None, _target: object = None) -> None:
+        if fullname in FRAMES and getattr(self.of, "imports", False):
+            raise ModuleNotFoundError(fullname, name=fullname)
+
+
+_LEFT_OUT = _LeftOut()
+sys.meta_path.insert(0, _LEFT_OUT)
+
+
 def library() -> Google:
     """Return the modules. Raise UnusableError where they are not installed."""
-    left_out = [name for name in FRAMES if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]  # as if they were not installed
+    _LEFT_OUT.of.imports = True
     try:
         import google.auth
         import google.auth.transport.requests
@@ -56,8 +75,7 @@ def library() -> Google:
     except ImportError:
         raise UnusableError(MISSING) from None
     finally:
-        for name in left_out:
-            del sys.modules[name]
+        _LEFT_OUT.of.imports = False
     auth_error = google.auth.exceptions.GoogleAuthError
     return Google(
         bigquery,
