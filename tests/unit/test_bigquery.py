@@ -18,6 +18,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth.compute_engine import _metadata
 
 from sockbpf.delivery.destinations.bigquery import BigQuery
 from sockbpf.delivery.destinations.bigquery_rows import ID_BYTES, insert_id, row, schema
@@ -273,6 +274,40 @@ def test_it_logs_in_by_a_key_that_is_never_shown(
     private = json.loads(path.read_text())["private_key"].splitlines()[1]
     for secret in ("s3cret", private, assertions[0]):
         assert secret not in caplog.text + shown
+
+
+def test_the_machine_is_asked_for_credentials_by_the_first_alert_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a reload would wait for a machine that is not in Google's cloud."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    asked: list[str] = []
+    flavors: list[str] = ["", "Google"]
+
+    def tell(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        said = {"access_token": "s3cret-token", "expires_in": 3600, "token_type": "Bearer"}
+        said |= {"email": "monitor@my-project.iam.gserviceaccount.com", "scopes": []}
+        flavor = flavors.pop(0) if flavors else "Google"
+        say(200, json.dumps(said).encode(), Content_Type="application/json", Metadata_Flavor=flavor)(handler)
+
+    tls = server_context(ca.issue_cert("127.0.0.1"))
+    with http_server(tell) as machine, front(tls=tls) as at:
+        host = f"127.0.0.1:{machine.port}"
+        monkeypatch.setenv("GCE_METADATA_IP", host)
+        monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", host)
+        monkeypatch.setattr(_metadata, "_GCE_PRODUCT_NAME_FILE", "/dev/null")
+        with closing(destination(at.url)) as its:
+            assert asked == []
+            with pytest.raises(TransportError, match="no credentials for Google Cloud") as caught:
+                its.send_all(ALERTS)
+            assert not caught.value.permanent
+            assert its.send_all(ALERTS) == {}
+    assert {each["authorization"] for each in at.headers} == {"Bearer s3cret-token"}
 
 
 def test_a_token_that_is_not_given_is_a_failed_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

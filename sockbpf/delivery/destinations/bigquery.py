@@ -8,11 +8,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.delivery.destinations.bigquery_rows import insert_id, row
-from sockbpf.delivery.destinations.bigquery_session import client, library
+from sockbpf.delivery.destinations.bigquery_session import Session, library
 from sockbpf.delivery.destinations.http_get import retry_after_s
 from sockbpf.delivery.destinations.refusals import without_refused
 from sockbpf.delivery.destinations.values import cut
-from sockbpf.delivery.transport import TransportError
+from sockbpf.delivery.transport import TransportError, UnusableError
 from sockbpf.record.text import printable
 
 if TYPE_CHECKING:
@@ -44,9 +44,12 @@ class BigQuery:
     wait_s = 0.1
 
     def __init__(self, settings: BigQuerySettings) -> None:
-        """Find the credentials. Raise UnusableError without them, and where Google's client is not installed."""
+        """Raise UnusableError if the key is of no use, and where Google's client is not installed.
+
+        Credentials of the environment or the machine are found before the first request: that may take seconds.
+        """
         self._google = library()
-        self._client, self._deadline = client(settings)
+        self._session = Session(settings)
         self._timeout_s = settings.timeout
         self._table = f"{settings.project}.{settings.dataset}.{settings.table}"
 
@@ -55,8 +58,7 @@ class BigQuery:
         return without_refused(alerts, self._send)
 
     def close(self) -> None:
-        self._deadline.close_gently()
-        self._client.close()
+        self._session.close()
 
     def _send(self, alerts: Sequence[Mapping[str, str]]) -> Mapping[int, str]:
         return self._refused(self._inserted(alerts), len(alerts))
@@ -65,10 +67,11 @@ class BigQuery:
         """Insert rows; return what is wrong with which, nothing if all are there. Raise TransportError."""
         rows = [row(fields) for fields in alerts]
         ids = [insert_id(fields) for fields in alerts]
-        with self._deadline.bounded(self._timeout_s) as late:
+        with self._session.deadline.bounded(self._timeout_s) as late:
             try:
+                self._session.log_in()
                 # A field that the table has no column for is left out: older tables lack those of later versions.
-                errors: Sequence[Any] = self._client.insert_rows_json(
+                errors: Sequence[Any] = self._session.client.insert_rows_json(
                     self._table,
                     rows,
                     row_ids=ids,
@@ -78,6 +81,8 @@ class BigQuery:
                 )
             except self._google.answered as error:
                 raise self._failed(error) from None
+            except UnusableError as error:
+                raise TransportError(f"bigquery {self._table}: {error}") from None
             except self._google.unanswered as error:
                 timed_out = late.is_set() or isinstance(error, self._google.timeouts)
                 reason = f"no answer within {self._timeout_s:g} s" if timed_out else _plain(error)

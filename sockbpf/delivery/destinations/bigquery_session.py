@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 ENDPOINT = "https://bigquery.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/bigquery.insertdata",)
+OF_MACHINE = ("http://169.254.169.254", "http://metadata.google.internal")
+"""Where a machine in Google's cloud is asked for its credentials: never by a proxy."""
 
 FRAMES = ("numpy", "pandas", "pyarrow")
 """Google's client imports them, where they are installed, for what is not asked of it here: 80 MiB of memory."""
@@ -76,6 +80,7 @@ def library() -> Google:
         raise UnusableError(MISSING) from None
     finally:
         _LEFT_OUT.of.imports = False
+    logging.getLogger("google.auth").setLevel(logging.ERROR)  # each try without credentials would warn
     auth_error = google.auth.exceptions.GoogleAuthError
     return Google(
         bigquery,
@@ -91,44 +96,63 @@ def library() -> Google:
     )
 
 
-def client(settings: BigQuerySettings) -> tuple[Any, Deadline]:
-    """Return a client, and what bounds its requests. Raise UnusableError if it cannot be made here."""
-    its = library()
-    url = settings.endpoint or ENDPOINT
-    credentials = _credentials(its, settings)
-    tokens = requests.Session()
-    session = its.auth.transport.requests.AuthorizedSession(
-        credentials, auth_request=its.auth.transport.requests.Request(tokens)
-    )
-    deadline = Deadline(session)
-    for each in (session, tokens):
-        for scheme in ("http://", "https://"):
-            each.mount(scheme, session.get_adapter(scheme))  # the deadline is for what asks for a token too
-        # With trust_env requests would send the login that ~/.netrc has for the host in place of the token.
-        each.trust_env = False
-        each.proxies = get_environ_proxies(url)
-        each.verify = bundle() or True
-    check_bundle(url, bundle())
-    check_proxy(session, url, session.proxies)
-    made = its.bigquery.Client(
-        project=settings.project,
-        credentials=credentials,
-        _http=session,
-        client_options={"api_endpoint": url} if settings.endpoint else None,
-    )
-    return made, deadline
+class Session:
+    """A client, and what bounds its requests. For one thread."""
+
+    def __init__(self, settings: BigQuerySettings) -> None:
+        """Raise UnusableError if it cannot be made here. Nothing is asked of the network."""
+        self._google = its = library()
+        url = settings.endpoint or ENDPOINT
+        self._credentials = _credentials(its, settings)
+        tokens = requests.Session()
+        self._ask = its.auth.transport.requests.Request(tokens)
+        self._session = its.auth.transport.requests.AuthorizedSession(
+            self._credentials, auth_request=self._ask
+        )
+        self.deadline = Deadline(self._session)
+        for each in (self._session, tokens):
+            for scheme in ("http://", "https://"):
+                # The deadline is for what asks for a token too.
+                each.mount(scheme, self._session.get_adapter(scheme))
+            # With trust_env requests would send the login that ~/.netrc has for the host in place of the token.
+            each.trust_env = False
+            each.proxies = get_environ_proxies(url)
+            each.verify = bundle() or True
+        tokens.proxies.update(dict.fromkeys(OF_MACHINE, ""))
+        check_bundle(url, bundle())
+        check_proxy(self._session, url, self._session.proxies)
+        self.client = its.bigquery.Client(
+            project=settings.project,
+            credentials=its.auth.credentials.AnonymousCredentials(),  # its requests are the session's
+            _http=self._session,
+            client_options={"api_endpoint": url} if settings.endpoint else None,
+        )
+
+    def log_in(self) -> None:
+        """Find credentials where there are none yet, which may ask the machine. Raise UnusableError without any."""
+        if self._credentials is None:
+            try:
+                self._credentials = self._google.auth.default(scopes=SCOPES, request=self._ask)[0]
+            except (self._google.auth.exceptions.GoogleAuthError, OSError, ValueError):
+                raise UnusableError(NO_CREDENTIALS) from None
+            self._session.credentials = self._credentials
+
+    def close(self) -> None:
+        self.deadline.close_gently()
+        self.client.close()
 
 
 def _credentials(its: Google, settings: BigQuerySettings) -> Any:
+    """Return the credentials; None if they are to be found later, as Google's libraries do. Raise UnusableError."""
     if settings.endpoint.startswith("http:"):
         return its.auth.credentials.AnonymousCredentials()
+    if not settings.credentials:
+        if (named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")) and not os.path.isfile(named):
+            raise UnusableError(NO_CREDENTIALS)
+        return None
     try:
-        if settings.credentials:
-            from_file = its.service_account.Credentials.from_service_account_file
-            return from_file(str(settings.credentials), scopes=SCOPES)
-        return its.auth.default(scopes=SCOPES)[0]
+        from_file = its.service_account.Credentials.from_service_account_file
+        return from_file(str(settings.credentials), scopes=SCOPES)
     except (its.auth.exceptions.GoogleAuthError, OSError, ValueError):
         # Their text may hold some of the key.
-        raise UnusableError(
-            "its credentials cannot be used" if settings.credentials else NO_CREDENTIALS
-        ) from None
+        raise UnusableError("its credentials cannot be used") from None
