@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from sockbpf.store.data import history_rows
 from sockbpf.store.data.clickhouse_history import delete_older_history, insert_samples, keep_history_for
+from sockbpf.store.data.history_tables import CELLS
 from sockbpf.store.data.lanes import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from concurrent.futures import Future
 
+    from sqlalchemy import Connection
+
     from sockbpf.record.history import Samples, Series
     from sockbpf.store.data.writing import Writer
 
-AT_ONCE = 250
-"""So many series are written in one transaction, which alerts wait for."""
-
+AT_ONCE = 500
+"""So many rows of the shortest cells are written in one transaction, which alerts wait for."""
 
 EVER_S = 2.0**40
 """Later than any sample, Unix time."""
@@ -36,25 +38,23 @@ class HistoryKeeper:
 
     def keep(self, told: Mapping[Series, Samples]) -> Iterator[Future[None]]:
         """Write samples, some at a time: each is begun when the next future is asked for. Raise BusyError."""
-        write = insert_samples if self._is_clickhouse else history_rows.keep
-        at_once = len(told) if self._is_clickhouse else AT_ONCE
-        left = iter(told.items())
-        while some := dict(islice(left, at_once)):
-            yield self._writer.call(partial(write, told=some), Lane.BULK)
+        if self._is_clickhouse:
+            yield self._call(partial(insert_samples, told=told))
+            return
+        for some in in_turns(told):
+            yield self._call(partial(history_rows.keep, told=some))
 
     def tend(self, now_s: float, is_ended: Callable[[], bool]) -> None:
         """Join rows, and delete what is too old; Unix time. Raise BusyError."""
         if self._is_clickhouse:
-            self._writer.call(
-                lambda connection: keep_history_for(connection, self.keep_s), Lane.BULK
-            ).result()
+            self._call(lambda connection: keep_history_for(connection, self.keep_s)).result()
             return
         self.forget(now_s - self.keep_s if self.keep_s else EVER_S, is_ended)
-        while not is_ended() and self._writer.call(self._join(now_s), Lane.BULK).result():
+        while (
+            not is_ended()
+            and self._call(lambda connection: history_rows.join_some(connection, now_s)).result()
+        ):
             pass
-
-    def _join(self, now_s: float) -> Callable[..., bool]:
-        return lambda connection: history_rows.join_some(connection, now_s)
 
     def forget(self, before_s: float, is_ended: Callable[[], bool] = lambda: False) -> None:
         """Delete what is of before this, Unix time; of a row that has later samples too nothing. Raise BusyError."""
@@ -63,8 +63,25 @@ class HistoryKeeper:
             return
         while (
             not is_ended()
-            and self._writer.call(
-                lambda connection: history_rows.forget(connection, before_s), Lane.BULK
-            ).result()
+            and self._call(lambda connection: history_rows.forget(connection, before_s)).result()
         ):
             pass
+
+    def _call(self, what: Callable[[Connection], Any]) -> Future[Any]:
+        """Have this done for the history, for which no entry is deleted. Raise BusyError."""
+        return self._writer.call(what, Lane.BULK, crowds_out=False)
+
+
+def in_turns(told: Mapping[Series, Samples]) -> Iterator[dict[Series, Samples]]:
+    """Yield these samples, those of AT_ONCE cells at a time."""
+    some: dict[Series, Samples] = {}
+    cells = 0
+    for series, samples in told.items():
+        for _, within in groupby(sorted(samples.items()), lambda each: each[0] // CELLS[0]):
+            if cells == AT_ONCE:
+                yield some
+                some, cells = {}, 0
+            some.setdefault(series, {}).update(within)
+            cells += 1
+    if some:
+        yield some

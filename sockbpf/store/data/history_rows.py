@@ -104,11 +104,11 @@ def forget(connection: Connection, before_s: float) -> int:
     return deleted
 
 
-def forget_oldest(connection: Connection) -> None:
-    """Delete some of the oldest rows, to make room."""
-    for cell in reversed(CELLS):
-        if _forget(connection, HISTORY.c.cell == cell):
-            return
+def forget_oldest(connection: Connection) -> int:
+    """Delete some of the oldest rows, to make room; return how many, 0 if there is none."""
+    return next(
+        (gone for cell in reversed(CELLS) if (gone := _forget(connection, HISTORY.c.cell == cell))), 0
+    )
 
 
 def _forget(connection: Connection, which: ColumnElement[bool]) -> int:

@@ -48,6 +48,8 @@ class Work:
 
     entries: Sequence[Entry] = ()
     call: Callable[[Connection], Any] | None = None
+    crowds_out: bool = True
+    """Whether the oldest entries go to make room for it."""
     done: Future[Any] = field(default_factory=Future)
     answer: Any = None
     """What `done` will return once the transaction is committed."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, exists, select, text
 
 from sockbpf.store.data import bulk
-from sockbpf.store.data.history_rows import forget_oldest
 from sockbpf.store.data.schema import ANYBODY, ENTRY, EPISODE, HOST, PAIR
 from sockbpf.store.data.timeline_rows import forget_entries, forget_episodes
 from sockbpf.store.data.turn import take_turn
@@ -51,11 +50,7 @@ def is_at_its_most(connection: Connection) -> bool:
 
 
 def make_room(connection: Connection) -> int:
-    """Delete the oldest entries with what they made, those that anybody may have sent first; return how many.
-
-    Of the history the oldest rows go along.
-    """
-    forget_oldest(connection)
+    """Delete the oldest entries with what they made, those that anybody may have sent first; return how many."""
     for whose in (text(ANYBODY), text("1 = 1")):
         oldest = select(ENTRY.c.n, ENTRY.c.at).where(whose).order_by(ENTRY.c.n).limit(SLICE)
         its = select(ENTRY.c.id, ENTRY.c.host).where(whose).order_by(ENTRY.c.n).limit(SLICE)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from sockbpf.process import life
 from sockbpf.store.data.faults import described, first_line, is_damage, is_full, is_in_the_way
+from sockbpf.store.data.history_rows import forget_oldest
 from sockbpf.store.data.lanes import Lane, Lanes, Work
 from sockbpf.store.data.probe import probe
 from sockbpf.store.data.room import is_at_its_most, make_room
@@ -74,6 +75,7 @@ class Writer:
         self.refused = 0
         self.not_kept = 0
         self.crowded_out = 0
+        self.history_crowded_out = 0
         self.broken: Broken | None = None
         self._thread: threading.Thread | None = None
 
@@ -98,9 +100,14 @@ class Writer:
         """
         return self._hand_in(Work(entries), lane)
 
-    def call(self, what: Callable[[Connection], Any], lane: Lane = Lane.CALLS) -> Future[Any]:
-        """Have this called within a transaction; once that is committed, the future gives what the call returned."""
-        return self._hand_in(Work(call=what), lane)
+    def call(
+        self, what: Callable[[Connection], Any], lane: Lane = Lane.CALLS, *, crowds_out: bool = True
+    ) -> Future[Any]:
+        """Have this called within a transaction; once that is committed, the future gives what the call returned.
+
+        In a file that is full nothing but history makes room for it, unless it `crowds_out` entries.
+        """
+        return self._hand_in(Work(call=what, crowds_out=crowds_out), lane)
 
     def _hand_in(self, work: Work, lane: Lane) -> Future[Any]:
         with self._changed:
@@ -184,10 +191,12 @@ class Writer:
             if self._database.replace(error, self._database.generation):
                 self._try(batch)
                 return
-        elif is_full(error) and self._make_room():
+        elif is_full(error) and self._make_room(batch):
             self._try(batch)
             return
-        elif len(batch) > 1 and (is_statements_fault or is_damage(error)):
+        elif len(batch) > 1 and (
+            is_statements_fault or is_damage(error) or (is_full(error) and _is_mixed(batch))
+        ):
             for work in batch:  # one of them causes it: the others must not fail with it
                 self._try([work])
             return
@@ -195,8 +204,9 @@ class Writer:
 
     def _give_up(self, batch: list[Work], error: Exception) -> None:
         said = first_line(error) if isinstance(error, SQLAlchemyError) else type(error).__name__
-        log.error("entries could not be kept: %s", said)
-        if isinstance(error, SQLAlchemyError):
+        is_crowded = is_full(error) and not any(work.crowds_out for work in batch)
+        log.error("%s could not be kept: %s", "the history" if is_crowded else "entries", said)
+        if isinstance(error, SQLAlchemyError) and not is_crowded:
             self.broken = self.broken or Broken(described(error), time.time())
         for work in batch:
             if not work.done.done():
@@ -205,15 +215,23 @@ class Writer:
         if isinstance(error, OperationalError):
             time.sleep(PAUSE_S)
 
-    def _make_room(self) -> bool:
-        """Delete the oldest entries if the file has grown to our own limit; return whether there is room now."""
+    def _make_room(self, batch: Sequence[Work]) -> bool:
+        """Delete the oldest of the history if the file has grown to our own limit; return whether there is room now.
+
+        Where there is no history the oldest entries go, if all of the batch is worth as much.
+        """
+        rows = entries = 0
         try:
             with self._database.writing.begin() as connection:
-                deleted = make_room(connection) if is_at_its_most(connection) else 0
+                if is_at_its_most(connection):
+                    rows = forget_oldest(connection)
+                    if not rows and all(work.crowds_out for work in batch):
+                        entries = make_room(connection)
         except SQLAlchemyError:
             return False
-        self.crowded_out += deleted
-        return deleted > 0
+        self.history_crowded_out += rows
+        self.crowded_out += entries
+        return rows + entries > 0
 
     def _fails_always(self) -> bool:
         """Whether the file is damaged for any alert, so that the entries of this batch are not the cause."""
@@ -223,3 +241,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001
             return is_damage(error)
         return False
+
+
+def _is_mixed(batch: Sequence[Work]) -> bool:
+    return len({work.crowds_out for work in batch}) > 1

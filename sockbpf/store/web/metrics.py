@@ -48,6 +48,10 @@ class StoreMetrics(Collector):
                 "Oldest entries deleted because the file has its greatest size.",
                 writer.crowded_out,
             ),
+            "history_crowded_out": (
+                "Oldest rows of the history deleted because the file has its greatest size.",
+                writer.history_crowded_out,
+            ),
             "shed": ("Connections closed to make room for new ones.", store.crowd.shed),
             "turned_away": ("New connections closed because there was no room.", store.crowd.turned_away),
             "set_aside": ("Damaged database files that were renamed and replaced.", database.set_aside),
