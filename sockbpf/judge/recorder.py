@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.services import Names
-from sockbpf.record.history import STEP_S, Sample, Series, longer
+from sockbpf.record.history import STEP_S, Sample, Series, bounded, longer
 from sockbpf.record.service import OTHER
 
 if TYPE_CHECKING:
@@ -34,12 +34,16 @@ class Recorder:
         step_s = int(at_s) // STEP_S * STEP_S
         for series, sample in self._found(seen).items():
             samples = self._samples.setdefault(series, {})
-            samples[step_s] = longer(samples[step_s], sample) if step_s in samples else sample
+            samples[step_s] = bounded(longer(samples[step_s], sample) if step_s in samples else sample)
 
-    def take(self) -> dict[Series, Samples]:
-        """Return the samples, and begin anew."""
+    def take(self, now_s: float | None = None) -> dict[Series, Samples]:
+        """Return the samples, and begin anew, but for those of the step that runs, at this Unix time: more may come to it."""
+        running_s = -1 if now_s is None else int(now_s) // STEP_S * STEP_S
         samples, self._samples = self._samples, {}
-        return samples
+        for series, each in samples.items():
+            if running_s in each:
+                self._samples[series] = {running_s: each.pop(running_s)}
+        return {series: each for series, each in samples.items() if each}
 
     def _found(self, seen: Mapping[str, Service]) -> dict[Series, Sample]:
         """Return a sample of each series whose queues are not all empty."""

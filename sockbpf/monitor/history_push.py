@@ -70,7 +70,7 @@ class HistoryPush:
                 continue
             self._first()
             if refused:
-                self._failed(f"{refused} samples were refused")
+                self._failed(f"{refused} samples were refused, or are older than what it keeps")
                 self._lose(refused)
             elif self._fails:
                 self._fails = False

@@ -35,6 +35,9 @@ class Sample(NamedTuple):
     drops: int
 
 
+MOST = Sample(2**50, 10_000, 2**31 - 1, 2**40)
+"""The greatest values: sums of many of them are numbers of 64 bits still."""
+
 Samples = dict[int, Sample]
 """By their time. There is none where all queues of the series were empty, or nobody looked."""
 
@@ -42,6 +45,11 @@ Samples = dict[int, Sample]
 def same_step(one: Sample, other: Sample) -> Sample:
     """Return the sample of a step of which both are: sent twice it is the same."""
     return Sample(*map(max, one, other))
+
+
+def bounded(sample: Sample) -> Sample:
+    """Return the sample with no value that is greater than the greatest: a store refuses such a one."""
+    return Sample(*map(min, sample, MOST))
 
 
 def longer(one: Sample, other: Sample) -> Sample:

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from sockbpf.record.history import Sample, Series
-from sockbpf.store.web.posted_history import AHEAD_S, MOST, MOST_NAME, MOST_OF_LINE, MOST_SAMPLES, told_by
+from sockbpf.record.history import MOST, Sample, Series
+from sockbpf.store.web.posted_history import (
+    AHEAD_S,
+    MOST_NAME,
+    MOST_OF_LINE,
+    MOST_SAMPLES,
+    MOST_SPAN_S,
+    told_by,
+)
 from sockbpf.store.web.problem import Problem
 
 NOW_S, KEEP_S = 1_795_343_123.5, 86_400.0
@@ -47,9 +54,15 @@ def test_two_lines_of_a_series_are_one() -> None:
     assert made.samples[SERIES] == {AT_S - 10: Sample(80_000, 31, 2, 0), AT_S: Sample(7, 0, 0, 1)}
 
 
-def test_what_is_too_old_is_left_out() -> None:
-    made = told(GOOD | {"at": [AT_S - int(KEEP_S) - 10, AT_S]})
-    assert (made.refused, list(made.samples[SERIES])) == ([], [AT_S])
+def test_what_is_too_old_is_left_out_and_counted() -> None:
+    oldest_s = AT_S - int(KEEP_S) + 10
+    made = told(GOOD | {"at": [oldest_s - 20, oldest_s]}, GOOD)
+    assert (made.refused, sorted(made.samples[SERIES])) == ([], [oldest_s, AT_S - 10, AT_S])
+    assert made.too_old == 1
+
+
+def test_a_line_may_be_of_a_day() -> None:
+    assert len(told(GOOD | {"at": [AT_S + AHEAD_S - MOST_SPAN_S, AT_S + AHEAD_S]}).samples[SERIES]) == 2
 
 
 BAD: list[Any] = [
@@ -76,6 +89,7 @@ BAD: list[Any] = [
     *(GOOD | {"size": [1, value]} for value in (-1, 1.5, 1e3, MOST.size + 1)),
     *(GOOD | {name: [1, getattr(MOST, name) + 1]} for name in ("fill", "sockets", "drops")),
     GOOD | {"at": [AT_S, 2**32]},
+    GOOD | {"at": [AT_S, AT_S - MOST_SPAN_S - 1]},
     GOOD | {"at": [AT_S, int(NOW_S) + AHEAD_S + 10]},
     {**GOOD, **{name: [AT_S] * (MOST_SAMPLES + 1) for name in ("at", "size", "fill", "sockets", "drops")}},
     json.dumps(GOOD).replace("72400", "NaN"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from sockbpf.judge.recorder import MOST, MOST_OF_A_USER, Recorder
 from sockbpf.judge.services import Service
 from sockbpf.record.event import Direction, Protocol
+from sockbpf.record.history import MOST as GREATEST
 from sockbpf.record.history import Sample, Series
 from sockbpf.record.service import OTHER
 
@@ -63,3 +64,29 @@ def test_series_are_bounded() -> None:
     told = made.take()
     assert len(told) == MOST + 1
     assert sum(sample.sockets for samples in told.values() for sample in samples.values()) == 3 * (MOST // 2)
+
+
+def test_no_value_is_greater_than_a_store_takes() -> None:
+    made = Recorder("web1")
+    full = Service()
+    full.kinds[ACCEPT].add(20_000, 20_000, 1)
+    full.kinds[ACCEPT].drops = GREATEST.drops
+    for _ in range(2):
+        made.record({"a.service": full, "b.service": full}, AT_S, 0)
+    assert {sample for samples in made.take().values() for sample in samples.values()} == {
+        Sample(20_000, GREATEST.fill, 1, GREATEST.drops)
+    }
+
+
+def test_a_step_that_still_runs_is_taken_with_all_of_its_looks() -> None:
+    made = Recorder("web1")
+    made.record({"a.service": holding(9, drops=1), "b.service": holding(9)}, AT_S - 1, 0)
+    made.record({"a.service": holding(9, drops=5)}, AT_S + 1, 0)
+    assert made.take(AT_S + 2) == {
+        of(name): {AT_S - 10: Sample(9, 0, 1, drops)} for name, drops in (("a.service", 1), ("b.service", 0))
+    }
+    made.record({"a.service": holding(9, drops=7)}, AT_S + 9, 0)
+    assert made.take(AT_S + 9.9) == {}
+    assert made.take(AT_S + 10) == {of("a.service"): {AT_S: Sample(9, 0, 1, 12)}}
+    made.record({"a.service": holding(9)}, AT_S + 20, 0)
+    assert made.take() == {of("a.service"): {AT_S + 20: Sample(9, 0, 1, 0)}}

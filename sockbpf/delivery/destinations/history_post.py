@@ -73,7 +73,7 @@ class HistoryPost:
         self._post = HttpPost(url, timeout_s, shown=self._shown, options=settings, place=place)
 
     def send(self, body: Body) -> int:
-        """Send samples; return how many of them were refused. Raise TransportError."""
+        """Send samples; return how many of them the store does not keep. Raise TransportError."""
         if self._place:
             self._place()
         answer = self._post.exchange(body.data, HEADERS, ANSWER_BYTES)
@@ -83,8 +83,10 @@ class HistoryPost:
                 permanent=answer.status in PERMANENT | OF_CONTENT | {405, 415},
             )
         try:
-            return sum(body.samples[int(row["row"]) - 1] for row in json.loads(answer.body or b"")["refused"])
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+            said = json.loads(answer.body or b"")
+            refused = sum(body.samples[int(row["row"]) - 1] for row in said["refused"])
+            return min(refused + max(int(said.get("too_old", 0)), 0), sum(body.samples))
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
             raise TransportError(
                 f"POST {self._shown}: answered not as a store does", permanent=True
             ) from None

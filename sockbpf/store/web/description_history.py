@@ -8,7 +8,7 @@ from typing import Any
 from sockbpf.record.history import PROTOCOLS, STEP_S, TYPES
 from sockbpf.store.web.description_batch import NUMBER
 from sockbpf.store.web.history import LIMIT, MOST_LIMIT, MOST_TOP, TOP
-from sockbpf.store.web.posted_history import MOST_OF_LINE, MOST_SAMPLES
+from sockbpf.store.web.posted_history import MOST_OF_LINE, MOST_SAMPLES, MOST_SPAN_S
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer", "minimum": 0}
@@ -25,9 +25,9 @@ OWN: dict[str, dict[str, Any]] = {
 }
 SAYS = (
     f"Each line has host, service, protocol, type, and the lists at, size, fill, sockets, drops, of at most "
-    f"{MOST_SAMPLES} whole numbers and of the same length: Unix times, multiples of {STEP_S}, and what the largest "
-    "queue, the fullest one (percent), those that were not empty and the drops were in the step after each. "
-    f"At most {MOST_OF_LINE} bytes a line; lines in all, bytes and compression as of /alerts. A sample that comes "
+    f"{MOST_SAMPLES} whole numbers and of the same length: Unix times, multiples of {STEP_S}, within {MOST_SPAN_S} s, "
+    "and what the largest queue, the fullest one (percent), those that were not empty and the drops were in the step "
+    f"after each. At most {MOST_OF_LINE} bytes a line; lines in all, bytes and compression as of /alerts. A sample that comes "
     "again changes nothing. The token is required, or the monitor's own user."
 )
 MEANS = (
@@ -44,8 +44,12 @@ UNITS = {
 ROWS = {"type": "object", "properties": {"row": NUMBER, "why": TEXT}, "required": ["row", "why"]}
 KEPT: dict[str, Any] = {
     "type": "object",
-    "required": ["samples", "refused"],
-    "properties": {"samples": WHOLE, "refused": {"type": "array", "items": ROWS}},
+    "required": ["samples", "refused", "too_old"],
+    "properties": {
+        "samples": WHOLE,
+        "refused": {"type": "array", "items": ROWS},
+        "too_old": {**WHOLE, "description": "samples left out, as older than what is kept"},
+    },
 }
 
 

@@ -67,7 +67,8 @@ async def _keep(store: RunningStore, request: Request) -> Response:
             raise busy() from None
     store.refused_rows += len(told.refused)
     refused = [{"row": row, "why": why} for row, why in told.refused]
-    return JSONResponse({"samples": sum(map(len, told.samples.values())), "refused": refused})
+    kept = sum(map(len, told.samples.values()))
+    return JSONResponse({"samples": kept, "refused": refused, "too_old": told.too_old})
 
 
 def asked_by(pairs: list[tuple[str, str]], now_s: float) -> Asked:

@@ -7,20 +7,20 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from sockbpf.record.history import PROTOCOLS, STEP_S, TYPES, Sample, Samples, Series, same_step
+from sockbpf.record.history import MOST, PROTOCOLS, STEP_S, TYPES, Sample, Samples, Series, same_step
 from sockbpf.store.data.values import EntryError, searchable
 from sockbpf.store.web.posted_alerts import lines_of
 
 MOST_SAMPLES = 720
 """Of one line."""
+MOST_SPAN_S = 86_400
+"""From the first sample of a line to its last: each few minutes of it are a row."""
 MOST_OF_LINE = 64 * 1024
 """Bytes of one line."""
 MOST_NAME = 128
 """Characters of a host or a service."""
 AHEAD_S = 3600
 """So much later than the store's time a sample may be: clocks differ."""
-MOST = Sample(2**50, 10_000, 2**31 - 1, 2**40)
-"""The greatest values: sums of many of them are numbers of 64 bits still."""
 LISTS = ("at", *Sample._fields)
 
 
@@ -31,6 +31,8 @@ class Told:
     samples: dict[Series, Samples] = field(default_factory=dict)
     refused: list[tuple[int, str]] = field(default_factory=list)
     """The number of each line, the first is 1, and why it is refused; that repeats nothing of the line."""
+    too_old: int = 0
+    """How many samples are left out, as older than what is kept."""
 
 
 def told_by(body: bytes, encoding: str, now_s: float, keep_s: float) -> Told:
@@ -46,6 +48,8 @@ def told_by(body: bytes, encoding: str, now_s: float, keep_s: float) -> Told:
         for at_s, sample in samples.items():
             if at_s >= now_s - keep_s:
                 known[at_s] = same_step(known[at_s], sample) if at_s in known else sample
+            else:
+                told.too_old += 1
     return told
 
 
@@ -70,6 +74,8 @@ def _series(line: bytes, latest_s: float) -> tuple[Series, Samples]:
     for name, most, each in zip(LISTS, (int(latest_s), *MOST), lists, strict=True):
         if not all(type(value) is int and 0 <= value <= most for value in each):
             raise EntryError(f"{name}: expected whole numbers up to {most}")
+    if max(lists[0], default=0) - min(lists[0], default=0) > MOST_SPAN_S:
+        raise EntryError(f"at: expected times within {MOST_SPAN_S} s")
     samples: Samples = {}
     for at_s, *values in zip(*lists, strict=True):
         step_s, sample = at_s // STEP_S * STEP_S, Sample(*values)
