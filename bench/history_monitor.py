@@ -44,7 +44,7 @@ def monitors_part(services: int) -> list[Figure]:
         for name, value in (("FRESH_S", 0.0), ("SHARE", math.inf)):
             stack.enter_context(patch.object(service_looks, name, value))
         choice = stack.enter_context(closing(Choice("auto", "auto")))
-        looks = ServiceLooks(choice.take(counters), (), lambda look: look(), counters)
+        looks = ServiceLooks(choice.take(counters), (), lambda look: look(lambda: None), counters)
         told = sent = 0
         used_s = 0.0
         for minute in range(MINUTES):

@@ -37,7 +37,7 @@ class Recorder:
             samples[step_s] = bounded(longer(samples[step_s], sample) if step_s in samples else sample)
 
     def take(self, now_s: float | None = None) -> dict[Series, Samples]:
-        """Return the samples, and begin anew, but for those of the step that runs, at this Unix time: more may come to it."""
+        """Return the samples, and begin anew, but for those of the step of now, Unix time, which still runs."""
         running_s = -1 if now_s is None else int(now_s) // STEP_S * STEP_S
         samples, self._samples = self._samples, {}
         for series, each in samples.items():

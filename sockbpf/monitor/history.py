@@ -21,6 +21,7 @@ from sockbpf.settings.destinations import BatchStoreSettings, HttpSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from sockbpf.counters import Counters
     from sockbpf.judge.services import Service
@@ -33,6 +34,8 @@ SHARE = 0.008
 """The part of a core that these looks may take: where one takes long there are fewer."""
 TELL_S = 60.0
 """From one sending to the next."""
+TURN_S = 30.0
+"""After so long the next store's turn begins; a request under way is waited for."""
 STOP_S = 1.0
 """How long the last sending is waited for when the monitor ends."""
 LIMIT_S = 900.0
@@ -52,7 +55,9 @@ class History:
         self._wanted: tuple[BatchStoreSettings | HttpSettings, ...] = ()
         self._pushes: list[HistoryPush] = []
         """Of the thread that sends."""
+        self._due_s = 0.0
         self._ends = threading.Event()
+        self._looking: threading.Thread | None = None
         self._sending: threading.Thread | None = None
 
     @classmethod
@@ -65,10 +70,10 @@ class History:
 
     def start_if_wanted(self, config: Config) -> None:
         """Start the threads, unless they run or no store gets alerts. Raise NoThreadError."""
-        if self._sending is None and self._stores(config):
+        if self._stores(config):
             self._looks.on_seen = self._seen
-            start_thread("history", self._look)
-            self._sending = start_thread("history-sending", self._send, limit_s=LIMIT_S)
+            self._looking = self._looking or start_thread("history", self._look)
+            self._sending = self._sending or start_thread("history-sending", self._send, limit_s=LIMIT_S)
 
     def use(self, config: Config) -> None:
         """Send to the stores of these settings from now on."""
@@ -92,7 +97,7 @@ class History:
 
     def _seen(self, seen: Mapping[str, Service]) -> None:
         if self._wanted:
-            with self._recording:
+            with self._recording, passing(self._counters, "history_lost", "a look was not recorded"):
                 self._recorder.record(seen, time.time(), time.monotonic())
 
     def _look(self, pulse: Pulse) -> None:
@@ -108,26 +113,42 @@ class History:
         return length_s - (time.time() - STEP_S / 2) % length_s
 
     def _send(self, pulse: Pulse) -> None:
-        due_s = time.monotonic() + TELL_S
+        self._due_s = time.monotonic() + TELL_S
         is_over = False
         while not is_over:
-            is_over = self._ends.wait(min(REST_S, max(0.0, due_s - time.monotonic())))
+            is_over = self._ends.wait(min(REST_S, max(0.0, self._due_s - time.monotonic())))
             pulse.beat()
-            if is_over or time.monotonic() >= due_s:
-                due_s = time.monotonic() + TELL_S
-                with passing(self._counters, "history_lost", "the history was not told"):
-                    self._tell(pulse.beat)
+            if is_over or time.monotonic() >= self._due_s:
+                with self._passing():
+                    self._change()
+                with self._passing():
+                    self._take(None if is_over else time.time())
+                self._tell(pulse.beat)
         for push in self._pushes:
-            push.close()
+            with self._passing():
+                push.close()
 
     def _tell(self, beat: Callable[[], None]) -> None:
-        self._change()
+        def meanwhile() -> None:
+            beat()
+            if time.monotonic() >= self._due_s:
+                self._take(time.time())
+
+        for push in self._pushes:
+            with self._passing():
+                push.send(meanwhile, time.monotonic() + TURN_S)
+
+    def _take(self, now_s: float | None) -> None:
+        """Have what was seen sent: with None that of the running step too."""
+        self._due_s = time.monotonic() + TELL_S
         with self._recording:
-            told = self._recorder.take()
+            told = self._recorder.take(now_s)
         bodies = list(bodies_of(told))
         for push in self._pushes:
             push.add(bodies)
-            push.send(beat)
+
+    def _passing(self) -> AbstractContextManager[None]:
+        return passing(self._counters, "history_lost", "the history was not told")
 
     def _change(self) -> None:
         """Have a push for each store that is wanted; those that stay the same go on."""

@@ -7,6 +7,8 @@ The history is not in the journal: an alert is worth more than what was below it
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -52,10 +54,15 @@ class HistoryPush:
         while self._bytes > MOST_BYTES or len(self._waiting) > MOST_BODIES:
             self._lose(sum(self._first().samples))
 
-    def send(self, beat: Callable[[], None]) -> None:
-        """Send what waits, until the store does not take it; `beat` is called before each request."""
-        while self._waiting:
+    def send(self, beat: Callable[[], None], until_s: float = math.inf) -> None:
+        """Send what waits, until the store does not take it, or until then, by the monotonic clock.
+
+        `beat` is called before each request, and may `add` something.
+        """
+        while self._waiting and time.monotonic() < until_s:
             beat()
+            if not self._waiting:
+                return
             try:
                 self._post = self._post or HistoryPost(self.settings, self._place)
                 refused = self._post.send(self._waiting[0])

@@ -58,10 +58,10 @@ class ServiceLooks:
         self,
         look: Look,
         queues: tuple[Episodes, ...],
-        run: Callable[[Callable[[], None]], None],
+        run: Callable[[Callable[[Callable[[], None]], None]], None],
         counters: Counters,
     ) -> None:
-        """`run` has a function called by the thread that sweeps; `queues` are those of the open episodes."""
+        """`run` has a function called by the thread that sweeps, with its beat; `queues` are of the open episodes."""
         self._look = look
         self._queues = queues
         self._run = run
@@ -96,20 +96,21 @@ class ServiceLooks:
             return None
         return self._sums, self._services.unnamed
 
-    def _once(self) -> None:
+    def _once(self, beat: Callable[[], None]) -> None:
         """Look. For the thread that sweeps."""
         cpu_s = time.thread_time()
         try:
             with passing(self._counters, "service_looks_failed", "a look for the metrics failed"):
-                seen = glance(self._look, tuple(Protocol), empties=False, listeners_only=False)
+                seen = glance(self._look, tuple(Protocol), empties=False, listeners_only=False, beat=beat)
+                beat()
                 if seen.missed:
                     self._counters.add("service_looks_failed")
                     log.debug("a look for the metrics: %s", "; ".join(seen.missed))
                 by_service = self._by_service(seen)
                 self._sums = self._services.take(by_service, time.monotonic())
+                self._seen_s = time.monotonic()
                 if self.on_seen:
                     self.on_seen(by_service)
-                self._seen_s = time.monotonic()
         finally:
             self.cost_s = time.thread_time() - cpu_s
             self._next_s = time.monotonic() + max(FRESH_S, self.cost_s / SHARE)

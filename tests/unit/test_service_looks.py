@@ -40,7 +40,7 @@ class Host:
     fault: Exception | None = None
     missed: list[str] = field(default_factory=list)
     left_out: int = 0
-    waiting: list[Callable[[], None]] = field(default_factory=list)
+    waiting: list[Callable[[Callable[[], None]], None]] = field(default_factory=list)
 
     def glance(self, *_: object, **__: object) -> Glance:
         if self.fault:
@@ -66,9 +66,13 @@ def looks(host: Host, monkeypatch: pytest.MonkeyPatch) -> ServiceLooks:
     return made
 
 
+def beat() -> None:
+    pass
+
+
 def looked(looks: ServiceLooks, host: Host) -> dict[Key, Sums]:
     done = looks.begin()
-    host.waiting.pop()()
+    host.waiting.pop()(beat)
     assert done.done()
     latest = looks.latest()
     assert latest
@@ -150,7 +154,7 @@ def test_one_look_is_taken_however_often_it_is_asked_for(host: Host, looks: Serv
     begun = looks.begin()
     assert looks.begin() is begun
     assert len(host.waiting) == 1
-    host.waiting.pop()()
+    host.waiting.pop()(beat)
     assert looks.begin() is begun, "it is fresh"
     assert not host.waiting
     looks._next_s = 0
@@ -171,3 +175,11 @@ def test_a_look_that_fails_is_counted_and_leaves_what_was_seen(
     host.fault, host.missed = None, ["UDP sockets cannot be listed"]
     assert looked(looks, host) == seen
     assert looks._counters.snapshot()["service_looks_failed"] == 2
+
+
+def test_what_becomes_of_a_look_elsewhere_makes_it_no_older(host: Host, looks: ServiceLooks) -> None:
+    def fails(_: object) -> None:
+        raise ValueError
+
+    host.tcp, looks.on_seen = [a_row(EPHEMERAL_PORT, 11, recv=5)], fails
+    assert len(looked(looks, host)) == 1

@@ -16,7 +16,7 @@ from sockbpf.kernel.look.sock_diag import LISTEN, dump_without_bytes
 from sockbpf.record.event import Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
 
     from sockbpf.kernel.look.packed import Handed
@@ -57,20 +57,23 @@ def glance(
     empties: bool,
     listeners_only: bool,
     progress: bool = False,
+    beat: Callable[[], None] = lambda: None,
 ) -> Glance:
     """Look at all sockets once: at those that hold something, and with `empties` at the others too.
 
-    With `progress` each says what has left its queues.
+    With `progress` each says what has left its queues. `beat` is called now and then.
     """
     which = Which.ALL if empties else Which.NOT_EMPTY
     seen = Glance()
     for number, path in places().items():
         with _noting(seen, "sockets", number), _leaving_out(seen), entered(path, number) as netns:
             for protocol in () if listeners_only else protocols:
+                beat()
                 with _noting(seen, f"{protocol.name} sockets", netns):
                     handed = look.handed(protocol, which, progress=progress)
                     seen.handed.append((netns, protocol, handed))
             if Protocol.TCP in protocols:
+                beat()
                 with _noting(seen, "TCP listeners", netns):
                     _see_rest(seen, netns, empties=empties and not listeners_only)
     return seen

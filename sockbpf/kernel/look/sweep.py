@@ -146,7 +146,7 @@ class SweepThread:
     def __init__(self, sweeper: Sweeper, on_done: Callable[[], None]) -> None:
         self._sweeper = sweeper
         self._on_done = on_done
-        self._asked: SimpleQueue[Wanted | Callable[[], None] | None] = SimpleQueue()
+        self._asked: SimpleQueue[Wanted | Callable[[Callable[[], None]], None] | None] = SimpleQueue()
         self._done: SimpleQueue[Sweep | None] = SimpleQueue()
         self.busy = False
         self._thread = start_thread("sweep", self._run)
@@ -161,8 +161,11 @@ class SweepThread:
         self.busy = True
         self._asked.put(wanted)
 
-    def between(self, look: Callable[[], None]) -> None:
-        """Have a look of another kind taken, between two sweeps; any thread may ask."""
+    def between(self, look: Callable[[Callable[[], None]], None]) -> None:
+        """Have a look of another kind taken, between two sweeps; any thread may ask.
+
+        It is given a function that it is to call now and then, as `sweep` is.
+        """
         self._asked.put(look)
 
     def take(self) -> Sweep | None:
@@ -187,7 +190,7 @@ class SweepThread:
             if wanted is None:
                 return
             if not isinstance(wanted, Wanted):
-                wanted()
+                wanted(pulse.beat)
                 continue
             self._done.put(self._sweeper.try_to_sweep(wanted, pulse.beat))
             self._on_done()

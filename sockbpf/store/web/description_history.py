@@ -25,10 +25,10 @@ OWN: dict[str, dict[str, Any]] = {
 }
 SAYS = (
     f"Each line has host, service, protocol, type, and the lists at, size, fill, sockets, drops, of at most "
-    f"{MOST_SAMPLES} whole numbers and of the same length: Unix times, multiples of {STEP_S}, within {MOST_SPAN_S} s, "
-    "and what the largest queue, the fullest one (percent), those that were not empty and the drops were in the step "
-    f"after each. At most {MOST_OF_LINE} bytes a line; lines in all, bytes and compression as of /alerts. A sample that comes "
-    "again changes nothing. The token is required, or the monitor's own user."
+    f"{MOST_SAMPLES} whole numbers and of the same length: Unix times, multiples of {STEP_S}, within {MOST_SPAN_S} "
+    "s, and what the largest queue, the fullest one (percent), those that were not empty and the drops were in the "
+    f"step after each. At most {MOST_OF_LINE} bytes a line; lines in all, bytes and compression as of /alerts. "
+    "A sample that comes again changes nothing. The token is required, or the monitor's own user."
 )
 MEANS = (
     "What the queues of services were, over or not, in steps of any window of time; the worst first. "
