@@ -69,6 +69,28 @@ def test_a_chosen_socket_has_its_service_with_the_threshold(
         expect(page.locator(LANES)).to_have_count(4)
 
 
+def test_the_service_of_a_chosen_socket_is_found_among_many_or_said_to_be_missing(
+    one: Store, open_page: OpenPage
+) -> None:
+    told(one)
+    times = [int(time.time()) // 10 * 10 - 30]
+    fuller = [line(times, [9_000_000], service=f"{number}", type="RECV", fill=[99]) for number in range(25)]
+    assert tell(one, *fuller).json()["refused"] == []
+    send(one, 1, comm="nginx", unit="nginx.service", size=1_400_000)
+    send(one, 2, comm="other", unit="run-u7.service", local_port=40_001, size=1_300_000)
+    send(one, 3, comm="caddy", unit="docker-1234.scope", local_port=7, size=1_200_000)
+    page = open_page(one)
+    expect(page.locator(LANES)).to_have_count(6)
+    for comm, lane in (("nginx", "nginx.service tcp RECV"), ("caddy", "7 tcp RECV")):
+        page.locator(ROWS).filter(has_text=comm).first.click()
+        expect(page.locator(LANES)).to_have_count(1)
+        expect(page.locator("#history .lanes > p").first).to_contain_text(lane)
+        expect(page.locator("#history .threshold")).to_have_count(1)
+    page.locator(ROWS).filter(has_text="other").first.click()
+    expect(page.locator("#history .empty")).to_contain_text("by the name run-u7.service or 40001")
+    expect(page.locator(LANES)).to_have_count(0)
+
+
 def test_where_nothing_is_kept_it_says_so(one: Store, open_page: OpenPage) -> None:
     page = open_page(one)
-    expect(page.locator("#history .empty")).to_contain_text("Nothing is kept of this time")
+    expect(page.locator("#history .empty")).to_contain_text("Nothing is kept of this time. A monitor tells")

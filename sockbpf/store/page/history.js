@@ -2,14 +2,14 @@
 /** What the queues of services were, over or not: the largest of each step of time, and the threshold where one is known. */
 
 import { html, useState } from "./preact.esm.js";
-import { wanted } from "./filter.js";
+import { SOCKET, sameSocket, socketOf, wanted } from "./filter.js";
 import { brief, clock, size, utc, visible } from "./words.js";
 
 /** A lane is drawn in a picture of this size, and stretched. */
 const WIDE = 1000;
 const HIGH = 48;
 
-/** So many services are drawn; so many are asked for where one of them is looked for. */
+/** So many services are drawn; so many are in the table. */
 const DRAWN = 6;
 const MOST = 20;
 
@@ -20,6 +20,12 @@ const STATES = ["heard", "silent", "stopped"];
 /** Names of a socket, in the order that its settings have, by which services are narrowed. */
 const NAMES = ["host", "protocol", "type"];
 
+/** Return the names that the service of a chosen socket may have in the history, the likeliest first; `row` is what is known of it. */
+export function namesOf(socket, row) {
+  const unit = sameSocket(socket, socketOf(row)) ? row.unit : null;
+  return [unit, socket[SOCKET.indexOf("local_port")]].filter((name) => name).map(String);
+}
+
 /** Return the parameters that ask for the history between two times, null where a host is to be chosen first. */
 export function historyParameters(set, now, [from, to]) {
   const list = new Map(wanted(set).filter(([name]) => NAMES.includes(name)));
@@ -27,17 +33,20 @@ export function historyParameters(set, now, [from, to]) {
   if (list.get("type") === "RATE") return null;
   const hosts = STATES.reduce((sum, state) => sum + (now?.hosts[state] ?? 0), 0);
   if (!list.has("host") && hosts > HOSTS) return null;
-  return [...list, ["from", String(from)], ["to", String(to)], ["top", String(set.socket ? MOST : DRAWN)], ["limit", String(MOST)]];
+  return [...list, ["from", String(from)], ["to", String(to)], ["top", String(DRAWN)], ["limit", String(MOST)]];
 }
 
-/** An answer to `/history`, null where none was asked for; `socket` is the chosen one, `zoom(from, to)` is called with a step that is pressed. */
+/**
+ * An answer to `/history`, null where none was asked for; it is about the service of `socket`, the chosen one, if there is one, by one of
+ * `answer.names`. `zoom(from, to)` is called with a step that is pressed.
+ */
 export function History({ answer, socket, zoom }) {
   const [point, setPoint] = useState(null);
   if (answer === null) return html`<p class="empty">Choose a host, or a socket, to see what its queues were.</p>`;
-  if (!answer.series.length) return html`<p class="empty">Nothing is kept of this time. A monitor tells each minute what is in queues, if its config.yaml has no history: {keep: 0s}.</p>`;
-  const own = socket ? answer.series.filter((each) => isOf(each, socket)) : [];
-  const lanes = own.length ? own : answer.series.slice(0, DRAWN);
-  const threshold = own.length && socket.condition !== "stalled" ? Number(socket.threshold) || 0 : 0;
+  const lanes = answer.series;
+  if (!lanes.length && socket) return html`<p class="empty">Nothing is kept of this time by ${answer.names.length ? `the name ${answer.names.map(brief).join(" or ")}` : "a name that is known of the chosen socket"}. The history knows a service by its outermost unit, a user’s programs as that user’s slice, a container by its port, and what has no name of its own as other.</p>`;
+  if (!lanes.length) return html`<p class="empty">Nothing is kept of this time. A monitor tells the store that it runs, and those of its destinations of type store, each minute what is in queues, if its config.yaml has no history: {keep: 0s}.</p>`;
+  const threshold = socket && socket.condition !== "stalled" ? Number(socket.threshold) || 0 : 0;
   const isOneHost = new Set(lanes.map((each) => each.host)).size === 1;
   return html`
     <div class="lanes history">
@@ -107,12 +116,6 @@ function reading(point, lanes, { times, width }) {
 
 function spoken(lane) {
   return `${nameOf(lane)}: up to ${size(most(lane.size), lane.type)}, ${most(lane.fill)} % full. The table below says the same of all services.`;
-}
-
-/** Whether a series may be that of a socket's service, which is named by its unit or its port. */
-function isOf(series, row) {
-  const names = [row.unit, row.local_port].filter((each) => each !== null && each !== undefined).map(String);
-  return series.host === row.host && series.protocol === row.protocol && series.type === row.type && names.includes(series.service);
 }
 
 function nameOf({ service, protocol, type }) {

@@ -6,7 +6,7 @@ import { makeAsked } from "./asked.js";
 import { Before, conditionOf } from "./before.js";
 import { fits, range, wanted } from "./filter.js";
 import { afterFirst, askNow, first } from "./first.js";
-import { History, historyParameters } from "./history.js";
+import { History, historyParameters, namesOf } from "./history.js";
 import { hostParameters, labelCondition, toggled } from "./host_filter.js";
 import { Hosts } from "./hosts.js";
 import { OF_EPISODES } from "./loaded.js";
@@ -62,8 +62,17 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused,
   }
 
   async function askHistory(signal) {
-    const by = historyParameters(controls.get(), held.now, timesOf(controls.get()));
-    return by && json("history", by, signal);
+    const set = controls.get();
+    const names = set.socket && namesOf(set.socket, shown());
+    held.names = String(names);
+    const by = historyParameters(set, held.now, timesOf(set));
+    if (!by) return null;
+    let found = { series: [] };
+    for (const more of names ? names.map((name) => ["service", name]) : [null]) {
+      found = await json("history", more ? [...by, more] : by, signal);
+      if (found.series.length) break;
+    }
+    return { ...found, socket: set.socket, names };
   }
 
   function moreHosts() {
@@ -104,8 +113,9 @@ export function makeViews(places, { controls, choose, answered, tried, isPaused,
       put(places.before, html`<${Before} timeline=${held.before} over=${servicesOver(held.now)} choose=${(service) => narrow({ text: conditionOf(service) })} zoom=${zoom} />`);
     }
     const { hosts, socket } = controls.get();
+    if (held.names !== undefined && held.names !== String(socket && namesOf(socket, shown()))) asks.history.soon(); // its unit is known now
     if (held.history !== undefined && isNew("history", held.history, socket, shown().unit, shown().threshold)) {
-      put(places.history, html`<${History} answer=${held.history} socket=${socket && shown()} zoom=${zoom} />`);
+      put(places.history, html`<${History} answer=${held.history} socket=${held.history?.socket && String(held.history.socket) === String(socket) && shown()} zoom=${zoom} />`);
     }
     if (held.hosts && isNew("hosts", held.hosts, hosts)) {
       put(places.hosts, html`<${Hosts} answer=${held.hosts} text=${hosts} choose=${(host) => narrow({ text: `host="${host.replaceAll('"', "")}"` })} find=${(text) => controls.set({ hosts: text }, "hosted")} more=${held.mostHosts < MOST_HOSTS && moreHosts} />`);
