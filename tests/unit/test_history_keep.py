@@ -97,19 +97,23 @@ def test_an_alert_takes_the_place_of_history_at_once(
 
 
 def test_without_history_to_make_room_it_is_refused_alone(
-    writer: Writer, count: Callable[[], tuple[int, int]]
+    writer: Writer, database: Database, count: Callable[[], tuple[int, int]]
 ) -> None:
     number = 0
     while not writer.call(is_at_its_most).result(30):
         writer.keep([alert_entry(told(number))], Lane.OURS).result(30)
         number += 1
+    writer.close()
     much = [alert_entry(told(10_000 + each, note="x" * 5000)) for each in range(300)]
-    told_too = writer.call(lambda connection: write(connection, much), Lane.BULK, crowds_out=False)
-    posted = writer.keep([alert_entry(told(number))], Lane.BULK)
+    of_both = Writer(database)
+    told_too = of_both.call(lambda connection: write(connection, much), Lane.BULK, crowds_out=False)
+    posted = of_both.keep([alert_entry(told(number))], Lane.BULK)
+    of_both.start()
     with pytest.raises(BusyError):
         told_too.result(30)
     assert posted.result(30) == [True]
-    assert (count(), writer.crowded_out, writer.broken) == ((number + 1, 0), 0, None)
+    of_both.close()
+    assert (count(), of_both.crowded_out, of_both.broken) == ((number + 1, 0), 0, None)
 
 
 def test_few_cells_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
