@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -139,6 +140,8 @@ def test_a_row_that_cannot_be_is_given_up_by_name_and_no_other(caplog: pytest.Lo
     [
         Fault(403, "rateLimitExceeded"), Fault(403, "quotaExceeded"), Fault(403, "accessDenied"), Fault(500),
         Fault(503), Fault(429, "rateLimitExceeded"), Fault(401, "authError"), Fault(502, cut=True),
+        Fault(400, "invalid"), Fault(400, "badRequest"), Fault(400, "tableUnavailable"),
+        Fault(400, "resourcesExceeded"),
         row_errors({0: "backendError"}), row_errors({0: "timeout", 1: "stopped"}), row_errors({0: "stopped"}),
         b"[]", b"<html>", b'{"insertErrors": [{"index": 99, "errors": [{"reason": "invalid"}]}]}',
         b'{"insertErrors": [{"index": 0, "errors": []}]}', b'{"insertErrors": 7}',
@@ -181,6 +184,38 @@ def test_a_request_that_is_refused_is_halved_until_the_one_is_found() -> None:
         works = delivered(at)
     assert works.counted("delivered", "given_up", "retried") == (15, 1, 0)
     assert sorted(at.seqs()) == [seq for seq in range(16) if seq != 7]
+
+
+def poisoned(status: int, poor: set[int]) -> Callable[[list[Any]], Fault | None]:
+    def fault(rows: list[Any]) -> Fault | None:
+        return Fault(status, "invalid") if poor & {int(each["json"]["seq"]) for each in rows} else None
+
+    return fault
+
+
+@pytest.mark.parametrize("poor", [{0, 1, 2}, {15}, set(range(1, 16)), set(range(15))])
+def test_what_is_refused_beside_what_is_taken_is_given_up(poor: set[int]) -> None:
+    with front(fault=poisoned(400, poor)) as at, closing(destination(at.url)) as its:
+        assert its.send_all(ALERTS).keys() == poor
+    assert sorted(at.seqs()) == sorted(set(range(16)) - poor)
+
+
+@pytest.mark.parametrize("poor", [{0}, set(range(16))])
+def test_what_is_too_large_by_itself_is_given_up(poor: set[int]) -> None:
+    with front(fault=poisoned(413, poor)) as at:
+        works = delivered(at)
+    assert works.counted("delivered", "given_up", "retried") == (16 - len(poor), len(poor), 0)
+    assert sorted(at.seqs()) == sorted(set(range(16)) - poor)
+
+
+@pytest.mark.parametrize("number", [1, 2, 500])
+def test_a_table_that_takes_no_row_costs_no_alert_and_few_requests(number: int) -> None:
+    """As one without columns, or a view: each row is answered 400."""
+    with front(fault=lambda _: Fault(400, "invalid", "The destination table has no schema.")) as at:
+        with closing(destination(at.url)) as its, pytest.raises(TransportError, match="no schema") as caught:
+            its.send_all([told(id_=f"e{seq}", seq=str(seq)) for seq in range(number)])
+        assert not caught.value.permanent
+        assert len(at.inserts) <= 9
 
 
 def test_a_table_that_is_missing_is_waited_for_with_a_word() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sockbpf.delivery.destinations.bigquery_rows import insert_id, row
 from sockbpf.delivery.destinations.bigquery_session import Session, library
 from sockbpf.delivery.destinations.http_get import retry_after_s
-from sockbpf.delivery.destinations.refusals import without_refused
+from sockbpf.delivery.destinations.refusals import DoubtfulError, without_doubtful, without_refused
 from sockbpf.delivery.destinations.values import cut
 from sockbpf.delivery.transport import TransportError, UnusableError
 from sockbpf.record.text import printable
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
     from sockbpf.settings.destinations import BigQuerySettings
 
-OF_CONTENT = frozenset({400, 413})
-"""The statuses for which one alert of several may be the reason: then the rest are to arrive."""
+TOO_LARGE = 413
+"""The status after which fewer rows may be taken; one that is alone never will be."""
+
+BAD_REQUEST = 400
+OF_CONTENT = frozenset({"invalid", "badRequest", "parseError"})
+"""The reasons of a 400 that may lie in a row. They may lie in the table too, as one without columns, or a view."""
 
 NO_TABLE = 404
 
@@ -55,7 +59,7 @@ class BigQuery:
 
     def send_all(self, alerts: Sequence[Mapping[str, str]]) -> Mapping[int, str]:
         """Insert the alerts; return of those that cannot be rows the place and the reason. Raise TransportError."""
-        return without_refused(alerts, self._send)
+        return without_doubtful(alerts, lambda some: without_refused(some, self._send))
 
     def close(self) -> None:
         self._session.close()
@@ -97,9 +101,11 @@ class BigQuery:
                 f"there is no such table, or not yet: docs/bigquery.md has the command that makes it ({said})"
             )
         headers = getattr(error.response, "headers", {})
-        return TransportError(
+        reasons = {each.get("reason") for each in error.errors if isinstance(each, dict)}
+        is_doubtful = status == BAD_REQUEST and reasons <= OF_CONTENT
+        return (DoubtfulError if is_doubtful else TransportError)(
             f"bigquery {self._table}: answered {status}: {said}",
-            permanent=status in OF_CONTENT,
+            permanent=status == TOO_LARGE,
             retry_after_s=retry_after_s(headers.get("Retry-After"), time.time()),
         )
 
