@@ -12,15 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from math import isfinite
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import pymysql
 import pytest
 import requests
 import trustme
-from sqlalchemy import inspect, select, text
+from sqlalchemy import event, inspect, select, text
 from sqlalchemy.engine import Engine
 
-from sockbpf.store.data import bulk, mysql
+from sockbpf.store.data import bulk, mysql, mysql_schema
 from sockbpf.store.data.engine import SchemaError, open_engine
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.schema import PAIR
@@ -80,10 +81,12 @@ def test_an_older_edition_gets_what_it_lacks_and_keeps_its_rows(
     with engine.begin() as connection:
         connection.execute(text("drop index episode_container on episode"))
         connection.execute(text("alter table episode drop column container"))
+        connection.execute(text("drop table store_turn"))
         connection.execute(text("update store_edition set edition = edition - 1"))
     again = start(database)
     assert made(engine) == whole
-    assert [alert["seq"] for alert in find(again)] == [1]
+    assert tell(again, **told(2)).json() == {"new": True}
+    assert sorted(alert["seq"] for alert in find(again)) == [1, 2]
 
 
 def test_tables_of_another_program_are_left_alone(engine: Engine) -> None:
@@ -103,6 +106,35 @@ def test_several_stores_may_make_the_tables_at_the_same_time(database: str) -> N
             assert connection.execute(text(f"select count(*) from {table}")).scalar() == 1
     for engine in engines:
         engine.dispose()
+
+
+def test_no_limit_holds_for_who_makes_the_tables(
+    database: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another store makes them for longer than any answer may take, and than one question for the lock."""
+    tries: list[str] = []
+
+    def listen(*about: Any) -> None:
+        tries.extend(each for each in about if "select get_lock" in str(each))
+
+    with ThreadPoolExecutor(1) as thread, engine.connect() as holder:
+        holder.execute(text("do get_lock(concat('sockbpf ', md5(database())), 1)"))
+        monkeypatch.setattr(mysql_schema, "WAIT_S", 1)
+        short = mysql.SESSION.replace("max_statement_time = 30", "max_statement_time = 0.5")
+        monkeypatch.setattr(mysql, "SESSION", short)
+        monkeypatch.setitem(mysql.PATIENCE, "read_timeout", 0.5)
+        later = open_engine(engine_url(database), connections=1)
+        event.listen(Engine, "before_cursor_execute", listen)
+        making = thread.submit(migrate, later)
+        try:
+            until(lambda: making.done() or len(tries) > 1, "a second try")
+        finally:
+            event.remove(Engine, "before_cursor_execute", listen)
+            holder.invalidate()  # with its session the lock ends
+        making.result(DEADLINE_S)
+    later.dispose()
+    monkeypatch.undo()
+    assert len(made(engine)) > 5
 
 
 def test_every_number_and_text_is_read_as_it_was_written(engine: Engine) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from contextlib import contextmanager
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from sockbpf.store.data import mysql
 from sockbpf.store.data.clickhouse_apart import ask_views
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine import URL, Engine
 
@@ -177,7 +180,19 @@ def _engine(parsed: URL, connections: int, *, read_only: bool, most_bytes: int) 
     return engine
 
 
-def _mysql_engine(parsed: URL, connections: int) -> Engine:
+@contextmanager
+def patient(engine: Engine) -> Iterator[Connection]:
+    """Give a connection of its own to the same MariaDB, which waits for each answer until it comes."""
+    made = _mysql_engine(engine.url.difference_update_query(["read_timeout"]), 1, read_timeout=None)
+    try:
+        with made.connect() as connection:
+            yield connection
+    finally:
+        made.dispose()
+
+
+def _mysql_engine(parsed: URL, connections: int, **more: Any) -> Engine:
+    patience = mysql.PATIENCE | more
     engine = create_engine(
         parsed,
         pool_size=connections,
@@ -185,7 +200,7 @@ def _mysql_engine(parsed: URL, connections: int) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,
         isolation_level="READ COMMITTED",  # as PostgreSQL has it
-        connect_args=mysql.MODE | {n: value for n, value in mysql.PATIENCE.items() if n not in parsed.query},
+        connect_args=mysql.MODE | {n: value for n, value in patience.items() if n not in parsed.query},
     )
 
     @event.listens_for(engine, "do_connect")

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sockbpf.store.data import mysql_schema
 from sockbpf.store.data.clickhouse_schema import make_tables
 from sockbpf.store.data.columns import COLUMNS, LATER, column_of
-from sockbpf.store.data.engine import SchemaError, is_clickhouse, is_postgresql
+from sockbpf.store.data.engine import SchemaError, is_clickhouse, is_postgresql, patient
 from sockbpf.store.data.episode_order import make_indexes
 from sockbpf.store.data.history_tables import make_history
 from sockbpf.store.data.schema import (
@@ -67,7 +67,7 @@ def migrate(engine: Engine) -> None:
     Raise SchemaError if a newer store has made them.
     """
     if engine.dialect.name == "mysql":
-        with engine.connect() as connection:
+        with patient(engine) as connection:
             mysql_schema.make_tables(connection)
         return
     with engine.begin() as connection:

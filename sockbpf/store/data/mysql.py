@@ -17,6 +17,8 @@ SESSION = (
     "idle_transaction_timeout = 10"
 )
 """So whoever waits for a lock, or holds one, ends."""
+UNBOUNDED = "set session max_statement_time = 0, lock_wait_timeout = 86400"
+"""For who makes the tables: an index of many rows takes as long as it takes."""
 VERSION = re.compile(r"(?:5\.5\.5-)?(\d+)\.(\d+)\.\d+-MariaDB")
 """How a MariaDB calls itself; until 11.0 the first number is there for older programs."""
 MOST_PACKET = "most_packet"

@@ -25,7 +25,8 @@ from sqlalchemy import (
 from sockbpf.store.data.engine import SchemaError
 from sockbpf.store.data.episode_order import SORTS
 from sockbpf.store.data.history_tables import HISTORY
-from sockbpf.store.data.schema import EDITION, EDITIONS, METADATA
+from sockbpf.store.data.mysql import UNBOUNDED
+from sockbpf.store.data.schema import EDITION, EDITIONS, ENTRY, METADATA
 from sockbpf.store.data.timeline_tables import make_timeline
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ OF_HISTORY = {
 OPTIONS = "engine = InnoDB row_format = dynamic character set utf8mb4 collate utf8mb4_nopad_bin"
 """Texts are the same only if all their characters are, and are sorted by the number of each."""
 WAIT_S = 25
-"""How long a store waits until another one has made the tables."""
+"""How long a store waits at a time until another one has made the tables."""
 
 INDEXES: dict[str, tuple[str, ...]] = {
     "entry_anybody": (),
@@ -86,14 +87,17 @@ def make_tables(connection: Connection) -> None:
     """Make the tables that are missing, and what is missing of them.
 
     What was interrupted goes on where it was: the edition is written last. The connection has no transaction yet.
-    Raise SchemaError if a newer store made them, or if one of them is not of a store.
+    Another store that makes them is waited for until it has. Raise SchemaError if a newer store made them, or if one
+    of them is not of a store.
     """
+    connection.exec_driver_sql(UNBOUNDED)
     lock = {
         "name": connection.execute(text("select concat('sockbpf ', md5(database()))")).scalar(),
         "s": WAIT_S,
     }
-    if not connection.execute(text("select get_lock(:name, :s)"), lock).scalar():
-        raise SchemaError("another store makes the tables of the database")
+    while not (is_mine := connection.execute(text("select get_lock(:name, :s)"), lock).scalar()):
+        if is_mine is None:
+            raise SchemaError("the database's server gives no lock for making its tables")
     try:
         edition = _edition(connection)
         for table in (EDITIONS, *(table for table in METADATA.sorted_tables if table is not EDITIONS), TURN):
@@ -101,7 +105,8 @@ def make_tables(connection: Connection) -> None:
             if 0 < edition < EDITION:
                 connection.exec_driver_sql(_complete(table))
         if connection.execute(select(TURN)).first() is None:
-            connection.execute(insert(TURN), {"one": 1, "version": 0, "next_n": 1})
+            last = connection.execute(select(func.max(ENTRY.c.n))).scalar() or 0
+            connection.execute(insert(TURN), {"one": 1, "version": 0, "next_n": last + 1})
         make_timeline(connection)
         connection.execute(EDITIONS.delete())
         connection.execute(EDITIONS.insert(), {"edition": EDITION})
