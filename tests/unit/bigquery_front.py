@@ -12,13 +12,22 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import pytest
+
+from sockbpf.delivery.destinations.bigquery import BigQuery
 from sockbpf.delivery.destinations.bigquery_rows import schema
+from sockbpf.delivery.transport import TransportError
+from sockbpf.settings.destinations import BigQuerySettings
 from tests.unit.http_servers import http_server, say
+from tests.unit.told_alerts import told
+
+ALERTS = [told(id_=f"e{seq % 3}", seq=str(seq)) for seq in range(16)]
+TABLE = "my-project.sockbpf.alerts"
 
 READ = {
     "STRING": re.compile(r"(?s).*"),
@@ -144,3 +153,20 @@ def front(tls: ssl.SSLContext | None = None, **how: Any) -> Iterator[Front]:
     with http_server(made.answer, tls=tls) as served:
         made.url = f"{served.scheme}://127.0.0.1:{served.port}"
         yield made
+
+
+def destination(url: str, **keys: Any) -> BigQuery:
+    its = {
+        "project": "my-project",
+        "dataset": "sockbpf",
+        "table": "alerts",
+        "endpoint": url,
+        "timeout": "10s",
+    }
+    return BigQuery(BigQuerySettings.model_validate(its | keys))
+
+
+def failed(url: str, **keys: Any) -> TransportError:
+    with closing(destination(url, **keys)) as its, pytest.raises(TransportError) as caught:
+        its.send_all(ALERTS)
+    return caught.value

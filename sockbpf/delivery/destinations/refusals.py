@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 TRIED_ALONE = 8
 """So many alerts of a batch are tried by themselves to see whether the receiver takes any."""
 
-MOST_PARTS = 100
-"""So many requests for one batch that is refused as a whole."""
+MOST_PARTS = 40
+"""So many requests for one batch that is refused as a whole: all of them within the time of one try."""
 
 MOST = 8
 """So many requests for one batch: if the receiver refuses something of each, halves are tried by themselves."""
