@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 OLDER = "host_states"
 """The table of earlier stores, with a state of each group; `host_of` handed it on."""
+DROP_OLDER = f"drop table if exists {OLDER}"
 HAS_OLDER = f"select 1 from system.tables where database = currentDatabase() and name = '{OLDER}'"
 COLUMNS = [(name, 2**place) for place, group in enumerate(GROUPS) for name in group if name != "is_last"]
 """Of a report, each with the bit of its group."""
 
 
 def hosts() -> Iterator[str]:
-    """Yield what makes the table and the view."""
+    """Yield what makes the table."""
     declared = [f"`{name}` {_kept_type(name)} codec(ZSTD)" for name, _ in COLUMNS]
     yield (
         "create table if not exists host_said (host String, trusted Int64, said UInt8, stamp UInt256, "
@@ -50,16 +51,20 @@ def hosts() -> Iterator[str]:
         "w_host as host, trusted, toUInt8(0) as said, toUInt256(reinterpretAsUInt64(arrived)) as stamp, "
         f"arrived as heard from {INCOMING} where is_word",
     )
+
+
+def host_view() -> str:
+    """Return what makes the view."""
     latest = listed(f"{_latest(name, bit)} as latest_{name}" for name, bit in COLUMNS)
     shown = {name: f"latest_{name}" for name, _ in COLUMNS} | {"heard": "latest_heard"}
-    yield (
+    return (
         f"create or replace view {HOST.name} as select {shown_as(HOST, shown)} from (select host, trusted, "
         f"max(heard) as latest_heard, {latest} from host_said group by host, trusted)"
     )
 
 
 def hosts_of_older() -> Iterator[str]:
-    """Yield what takes over the hosts of an earlier store, and drops its table."""
+    """Yield what takes over the hosts of an earlier store."""
     yield "drop view if exists host_of"
     for place, group in enumerate(GROUPS):
         names = [name for name in group if name != "is_last"]
@@ -72,7 +77,6 @@ def hosts_of_older() -> Iterator[str]:
             f"from (select host, trusted, max(heard) as heard, argMaxMerge(g_{group[0]}) as told from {OLDER} "
             f"group by host, trusted) where {told[group[0]]} is not null"
         )
-    yield f"drop table if exists {OLDER}"
 
 
 def _kept_type(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sockbpf.store.data.clickhouse_ended import ended_episodes, ended_of_entries
 from sockbpf.store.data.clickhouse_episodes import episodes
 from sockbpf.store.data.clickhouse_history import history
-from sockbpf.store.data.clickhouse_hosts import HAS_OLDER, hosts, hosts_of_older
+from sockbpf.store.data.clickhouse_hosts import DROP_OLDER, HAS_OLDER, host_view, hosts, hosts_of_older
 from sockbpf.store.data.clickhouse_sums import HOURS_OF_ENTRIES, hour_sums
 from sockbpf.store.data.clickhouse_tables import INCOMING, columns_of_incoming, entries, listed, pairs
 
@@ -51,9 +51,9 @@ def make_tables(connection: Connection) -> None:
     """Make what is missing. Several stores may do so at the same time."""
     for statement in statements():
         connection.exec_driver_sql(statement)
-    if connection.exec_driver_sql(HAS_OLDER).first():
-        for statement in hosts_of_older():
-            connection.exec_driver_sql(statement)
+    has_older = connection.exec_driver_sql(HAS_OLDER).first()
+    for statement in (*(hosts_of_older() if has_older else ()), host_view(), DROP_OLDER):
+        connection.exec_driver_sql(statement)
     if connection.exec_driver_sql(NOT_FILLED).first():
         if connection.exec_driver_sql("select 1 from entry_rows where is_report limit 1").first():
             for statement in (*ended_of_entries(), HOURS_OF_ENTRIES):
