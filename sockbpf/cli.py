@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
-from sockbpf.commands import sockets_options
+from sockbpf.commands import advise_options, sockets_options
 from sockbpf.errors import SockbpfError
 from sockbpf.process import logs, signals
 from sockbpf.process.limits import share_memory
@@ -82,6 +82,13 @@ def _explain(arguments: argparse.Namespace) -> int:
     from sockbpf.commands.explain import explain
 
     return explain(config, arguments.what)
+
+
+def _advise(arguments: argparse.Namespace) -> int:
+    config = _load(arguments)
+    from sockbpf.commands.advise import advise, wanted_of
+
+    return advise(config, wanted_of(arguments))
 
 
 def _sockets(arguments: argparse.Namespace) -> int:
@@ -214,6 +221,13 @@ COMMANDS = {
         "sudo sockbpf explain -c config.yaml 192.0.2.7:443",
         _explain_options,
         _explain,
+    ),
+    "advise": Command(
+        "say what other thresholds would have told; docs/advise.md",
+        "sockbpf advise -c FILE [--since TIME] [--service NAME] [--json | --write]",
+        "sockbpf advise -c config.yaml --service nginx.service",
+        advise_options.add_options,
+        _advise,
     ),
     "sockets": Command(
         "list the sockets whose queues are not empty, worst first",

@@ -17,6 +17,14 @@ OPTIONS: dict[str, dict[str, str | None]] = {
     "explain": {"--config": "F"},
     "status": {"--json": None, "--socket": "F"},
     "silence": {"--match": "F", "--for": "F", "--reason": "F", "--list": None, "--end": "F", "--socket": "F"},
+    "advise": {
+        "--config": "F",
+        "--since": "F",
+        "--service": "F",
+        "--host": "F",
+        "--json": None,
+        "--write": None,
+    },
     "sockets": {
         "--config": "F",
         **dict.fromkeys(("--tcp", "--udp", "--listen", "--all", "--summary", "--json")),
@@ -39,7 +47,7 @@ INSTEAD = {"sockets": {"--csv"}}
 TAKEN: dict[str, object] = {
     "--limit": 7,
     **dict.fromkeys(("--config", "--ready-file", "--socket"), Path("F")),
-    **dict.fromkeys(("--match", "--for", "--reason", "--end"), "F"),
+    **dict.fromkeys(("--match", "--for", "--reason", "--end", "--since", "--service", "--host"), "F"),
 }
 """What becomes of the values; of others a list, as these can be given more than once."""
 

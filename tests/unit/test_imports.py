@@ -62,7 +62,14 @@ ONLY_IN = {
 
 LATE = {
     "cli": {
-        *("settings.config", "commands.demo", "commands.check", "commands.explain", "commands.run"),
+        *(
+            "settings.config",
+            "commands.advise",
+            "commands.demo",
+            "commands.check",
+            "commands.explain",
+            "commands.run",
+        ),
         *("commands.silence", "commands.sockets", "commands.status", "commands.top"),
         *("store.child", "store.serve", "process.user"),
     },

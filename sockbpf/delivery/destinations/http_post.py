@@ -142,19 +142,21 @@ class HttpPost:
                 if not to or self._session.should_strip_auth(url, to):  # type: ignore[no-untyped-call]
                     break
                 url = to
-        return Answer(
-            answer.status_code,
-            answer.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-            retry_after_s(answer.headers.get("Retry-After"), time.time()),
-            kept.body,
-        )
+        return _answer(answer, kept)
+
+    def read(self, url: str, headers: Mapping[str, str], most: int) -> Answer:
+        """Get another url of the same receiver, following no redirect; as `exchange` otherwise."""
+        with self._bounded("GET") as late:
+            kept = _Kept(late, most)
+            answer = self._send(url, kept, "GET", headers=headers)
+        return _answer(answer, kept)
 
     def close(self) -> None:
         self._deadline.close_gently()
         self._session.close()
 
     @contextmanager
-    def _bounded(self) -> Iterator[threading.Event]:
+    def _bounded(self, method: str = "POST") -> Iterator[threading.Event]:
         """Bound a request by the timeout, and make a TransportError of every failure before an answer."""
         try:
             with self._deadline.bounded(self._timeout_s) as late:
@@ -170,12 +172,13 @@ class HttpPost:
                     reason = f"no answer within {self._timeout_s:g} s" if timed_out else plain_reason(error)
                     # From None: the text of the cause would show the URL.
                     absent = is_absent(self._url, error)
-                    raise TransportError(f"POST {self._shown}: {reason}", absent=absent) from None
+                    raise TransportError(f"{method} {self._shown}: {reason}", absent=absent) from None
         finally:
             self._session.cookies.clear()
 
-    def _send(self, url: str, hook: Any, **what: Any) -> requests.Response:
-        return self._session.post(
+    def _send(self, url: str, hook: Any, method: str = "POST", **what: Any) -> requests.Response:
+        return self._session.request(
+            method,
             url,
             hooks={"response": hook},
             allow_redirects=False,
@@ -185,6 +188,15 @@ class HttpPost:
             verify=self._verify,
             **what,
         )
+
+
+def _answer(answer: requests.Response, kept: _Kept) -> Answer:
+    return Answer(
+        answer.status_code,
+        answer.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+        retry_after_s(answer.headers.get("Retry-After"), time.time()),
+        kept.body,
+    )
 
 
 def gzipped(data: bytes) -> bytes:
