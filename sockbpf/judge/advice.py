@@ -114,12 +114,14 @@ def replay(looks: Looks, levels: Levels) -> list[int]:
     levels = replace(levels, repeat_ns=FOREVER_NS)
     starts: list[int] = []
     for at_s, size in looks.in_time():
+        if not judge.open and not levels.is_over(size, UNKNOWN):
+            continue
         ns = at_s * S
         notices = judge.due(ns)
         if QUEUE in judge.open:
             if levels.is_back(size, UNKNOWN):
                 notices += judge.end(QUEUE, size, ns)
-        elif levels.is_over(size, UNKNOWN):
+        else:
             notices += judge.begin(QUEUE, _episode(ns, size, levels))
         starts += [notice.since_ns // S for notice in notices if notice.event == EXCEEDED]
     return starts

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 LEAST, MOST = 4 * 2**10, 2**31 - 1
 """Bytes; no queue holds more than the latter."""
+POWERS = (*(2**power for power in range(12, 31)), MOST)
 HOLDS_S = (30, 60, 300)
 LOW_HOLD_S = 30
 """So long a queue must be over a lower threshold: what is shorter, looks of each 10 s do not bound."""
 MOST_TIMES = 3
 """What is told no more often than this is left as it is."""
+MARGIN = 1.25
+"""A rule for a process is over its highest peak by so much at least: the next one may be higher."""
 FAR = 4
 """A threshold that is so many times the largest queue is far from all that was seen."""
 MOST_HOURS, MOST_OF_ALL, LEAST_DAYS = 4, 0.8, 3
@@ -65,10 +68,11 @@ def ladder(present: Levels, clear_ratio: float, told: Sequence[Told], looks: Loo
     """Return what was tried: powers of two and what was seen, the lower ones held; the present one held longer."""
     largest = max([present.threshold, *looks.sizes.values(), *(each.peak for each in told)])
     spread = spread_of(looks.sizes.values())
-    powers = (2**power for power in range(LEAST.bit_length() - 1, (max(largest, 1) - 1).bit_length() + 1))
+    enough = next((each for each in POWERS if each >= MARGIN * largest), MOST)
     quantiles = (max(LEAST, -(-value // 1024) * 1024) for value in spread if value)
     tried = [present]
     low_hold_ns = max(present.hold_ns, LOW_HOLD_S * S, 3 * looks.grain_s * S)
+    powers = [each for each in POWERS if each <= enough]
     for threshold in sorted({min(each, MOST) for each in (*powers, *quantiles)} - {present.threshold}):
         hold_ns = present.hold_ns if threshold > present.threshold else low_hold_ns
         tried.append(
@@ -103,6 +107,8 @@ def propose(
     """Return what to set, with the reason; `rungs` are those of `ladder`."""
     times = times_of(told)
     now = next(rung for rung in rungs if rung.levels == present)
+    # What was seen itself is no threshold with a margin.
+    rungs = [each for each in rungs if each.levels.threshold in {present.threshold, *POWERS}]
     if len(times) > MOST_TIMES:
         return _for_one_process(times, rungs, hour_of) or _quieter(now, rungs, times, hour_of)
     largest = max(looks.sizes.values(), default=0)
@@ -137,7 +143,7 @@ def _for_one_process(
     its = [time for time in times if all(each.comm == comm for each in time)]
     others = len(times) - len(its)
     peak = max((each.peak for time in times for each in time if each.comm == comm), default=0)
-    enough = [rung for rung in rungs if rung.levels.threshold >= peak]
+    enough = [rung for rung in rungs if rung.levels.threshold >= MARGIN * peak]
     if not enough or others > MOST_TIMES or len(its) < MOST_OF_ALL * len(times):
         return None
     rung = Rung(enough[0].levels, enough[0].count._replace(least=others, seen=others, most=others))

@@ -76,7 +76,7 @@ def history_of(config: Config, host: str, service: str, begin_s: float, end_s: f
             return Asking(store, host, service).history(begin_s, end_s)
     except (TransportError, UnusableError) as failed:
         raise UnsupportedError(
-            f"{printable(str(failed))}. Remedy: see that the store runs, and keeps a `history`"
+            f"{printable(str(failed))}. Remedy: a store that runs and keeps a `history`, and its token at the destination"
         ) from None
 
 

@@ -62,9 +62,9 @@ def test_a_higher_threshold_is_proposed_where_no_hold_is_long_enough() -> None:
     told = [each._replace(end_s=each.start_s + 3000) for each in told[::2]]
     found = proposed(levels(MIB), told, looks_of_told(told))
     assert found.rung is not None
-    assert found.rung.levels.threshold == 5 * MIB
+    assert found.rung.levels.threshold == 8 * MIB
     assert found.rung.count == Count(1, 1, 1)
-    assert found.reason.endswith("5MiB would have told once")
+    assert found.reason.endswith("8MiB would have told once")
 
 
 def test_a_process_that_is_over_each_night_gets_a_rule_of_its_own() -> None:
