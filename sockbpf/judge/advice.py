@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 S = 10**9
 FOREVER_NS = 2**62
+EXACT_S = 1e-6
+"""No Unix time is kept more exactly."""
 RAREST_S = 300
 """Looks are taken this often at least, whatever the gaps between samples."""
 QUEUE = ("a service",)
@@ -40,6 +42,10 @@ class Told(NamedTuple):
     peak: int
     threshold: int
     comm: str = ""
+    is_whole: bool = True
+    """Whether its end was told: else it may have lasted longer, and grown."""
+    is_joined: bool = False
+    """Whether it stands for several queues, or several crossings of one: none of them need have lasted so long."""
 
 
 class Count(NamedTuple):
@@ -136,26 +142,31 @@ def count(levels: Levels, present: Levels, told: Sequence[Told], looks: Looks) -
         and levels.hold_ns >= present.hold_ns
     )
     if is_within:  # whatever these tell lies within what was told
-        fits = sum(any(map(_may_tell(levels), time)) for time in times_of(told))
+        is_told = levels.threshold == present.threshold and levels.hold_ns == present.hold_ns
+        times = times_of(told)
+        fits = sum(any(_may_tell(each, levels) for each in time) for time in times)
         most = fits if most is None else min(fits, most)
-        if not levels.hold_ns or all(each.threshold == levels.threshold for each in told):
-            least = most = fits
+        sure = sum(any(is_told or _surely_tells(each, levels) for each in time) for time in times)
+        least = min(max(least, sure), most)
+        if is_told:
+            most = least = fits
     seen = max(least, len(replay(looks, levels)))
     return Count(least, seen if most is None else min(seen, most), most)
 
 
-class _may_tell:  # noqa: N801  a function with one thing to remember
-    """Tells whether an episode that was told can have one of these levels within."""
+def _may_tell(each: Told, levels: Levels) -> bool:
+    """Tell whether an episode that was told can have one of these levels within."""
+    return not each.is_whole or (each.peak > levels.threshold and _lasts(each, levels))
 
-    def __init__(self, levels: Levels) -> None:
-        self._levels = levels
 
-    def __call__(self, each: Told) -> bool:
-        return each.peak > self._levels.threshold and _lasts(each, self._levels)
+def _surely_tells(each: Told, levels: Levels) -> bool:
+    """Tell whether an episode that was told has one of these levels within."""
+    lasts = each.threshold == levels.threshold and _lasts(each, levels) and not each.is_joined
+    return each.peak > levels.threshold and (not levels.hold_ns or lasts)
 
 
 def _lasts(each: Told, levels: Levels) -> bool:
-    return round((each.end_s - each.start_s) * S) >= levels.hold_ns
+    return each.end_s - each.start_s + EXACT_S >= levels.hold_ns / S
 
 
 def _proven(levels: Levels, told: Iterable[Told], looks: Looks) -> int:
@@ -163,7 +174,7 @@ def _proven(levels: Levels, told: Iterable[Told], looks: Looks) -> int:
     shown: list[tuple[float, float]] = [
         (each.start_s, each.end_s)
         for each in told
-        if (each.threshold >= levels.threshold and _lasts(each, levels))
+        if (each.threshold >= levels.threshold and not each.is_joined and _lasts(each, levels))
         or (not levels.hold_ns and each.peak > levels.threshold)
     ]
     grain_s = looks.grain_s

@@ -17,11 +17,13 @@ from sockbpf.monitor.terms import decision_of
 from sockbpf.record.cgroup import UNITS
 from sockbpf.record.event import OF_BYTES, Direction, Protocol
 from sockbpf.record.rule import Match, Who
+from sockbpf.record.text import printable
 from sockbpf.settings.rules import MatchSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from sockbpf.judge.advice import Told
     from sockbpf.judge.advice_proposal import Rung, Spread
     from sockbpf.judge.levels import Levels
     from sockbpf.monitor.advising import History
@@ -54,11 +56,13 @@ def advice_of(config: Config, known: History, hour_of: Callable[[float], int]) -
     """Yield the advice for each service; `hour_of` returns the hour of the day of a Unix time."""
     grain_s = grain_of([sorted(samples) for samples in known.samples.values()])
     for series, samples in known.samples.items():
-        told = known.told.get(series, [])
+        told = flaps_marked(known.told.get(series, []), config)
         present = present_of(config, series)
         if isinstance(present, str):
             rungs: list[Rung] = []
             proposal = Proposal(f"not advised: {present}")
+        elif (series.protocol, series.type) in known.unnamed:
+            rungs, proposal = [], Proposal("not advised: folded alerts name no unit, and may be of it")
         elif not known.is_whole:
             rungs, proposal = [], Proposal("not advised: more was told than is read; a shorter --since")
         else:
@@ -71,10 +75,27 @@ def advice_of(config: Config, known: History, hour_of: Callable[[float], int]) -
             size=spread_of(sample.size for sample in each),
             fill=spread_of(sample.fill for sample in each),
             busy_s=len({at_s // grain_s for at_s in samples}) * grain_s,
-            times=len(times_of(told)),
+            times=len(times_of([*told, *known.others.get(series, [])])),
             rungs=rungs,
             proposal=proposal,
         )
+
+
+def flaps_marked(told: Sequence[Told], config: Config) -> list[Told]:
+    """Return the episodes in order, with those marked that may be flaps: so many were told shortly before them."""
+    aboves = [config.flapping.above, *(rule.flapping.above for rule in config.rules)]
+    windows = [config.flapping.window, *(rule.flapping.window for rule in config.rules)]
+    above = min((each for each in aboves if each), default=0)
+    window_s = max(each for each in windows if each)
+    marked = sorted(told)
+    before = (
+        above - 1
+    ) // 2  # each has two alerts; a flap begins where its own, and one more, would be too many
+    for place in range(before if above else len(marked), len(marked)):
+        earlier = marked[place - before]
+        if not before or marked[place].start_s - earlier.end_s <= window_s:
+            marked[place] = marked[place]._replace(is_joined=True)
+    return marked
 
 
 def present_of(config: Config, series: Series) -> Levels | str:
@@ -137,7 +158,10 @@ def rules_text(config: Config, given: Iterable[Advice]) -> str:
     for each in sorted(proposed, key=lambda each: not each.proposal.process):
         rule = _rule(each, taken)
         if rule:
-            lines += [f"  # {each.series.service}: {each.proposal.reason}", f"  - {json.dumps(rule)}"]
+            lines += [
+                f"  # {printable(f'{each.series.service}: {each.proposal.reason}')}",
+                f"  - {json.dumps(rule, ensure_ascii=False)}",
+            ]
     return "rules:\n" + "\n".join(lines) + "\n" if lines else "rules: []\n"
 
 

@@ -13,7 +13,6 @@ from sockbpf.delivery.destinations.store_get import StoreGet
 from sockbpf.delivery.transport import TransportError, UnusableError
 from sockbpf.errors import ConfigError, UnsupportedError
 from sockbpf.judge.advice import Told
-from sockbpf.record.event import Direction
 from sockbpf.record.facts import Condition
 from sockbpf.record.history import PROTOCOLS, TYPES, Sample, Series
 from sockbpf.record.service import home_of
@@ -22,7 +21,7 @@ from sockbpf.settings.destinations import BatchStoreSettings, HttpSettings
 from sockbpf.settings.store import leads_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from sockbpf.record.history import Samples
     from sockbpf.settings.config import Config
@@ -47,6 +46,11 @@ class History:
     end_s: int
     samples: dict[Series, Samples] = field(default_factory=dict)
     told: dict[Series, list[Told]] = field(default_factory=lambda: defaultdict(list))
+    """Of sizes over a threshold."""
+    others: dict[Series, list[Told]] = field(default_factory=lambda: defaultdict(list))
+    """Of other conditions."""
+    unnamed: set[tuple[str, str]] = field(default_factory=set)
+    """Protocol and type of folded alerts whose sockets share no unit: of which services they are is not known."""
     left_out: int = 0
     """So many services had samples, and are not among these."""
     is_whole: bool = True
@@ -76,7 +80,7 @@ def history_of(config: Config, host: str, service: str, begin_s: float, end_s: f
             return Asking(store, host, service).history(begin_s, end_s)
     except (TransportError, UnusableError) as failed:
         raise UnsupportedError(
-            f"{printable(str(failed))}. Remedy: a store that runs and keeps a `history`, and its token at the destination"
+            f"{printable(str(failed))}. Remedy: run the store, with a `history`, and give the destination its token"
         ) from None
 
 
@@ -164,8 +168,7 @@ class Asking:
                     to_s = min(to_s, float(row["start"]))
                     if row["id"] not in seen:
                         seen.add(row["id"])
-                        for series, told in _told_of(row):
-                            of.told[series].append(told)
+                        _add(of, row)
             except BAD:
                 raise self._store.fault("/episodes") from None
             if len(rows) < PAGE:
@@ -176,12 +179,18 @@ class Asking:
         of.is_whole = False
 
 
-def _told_of(row: Mapping[str, Any]) -> Iterator[tuple[Series, Told]]:
-    """Yield the episode of a row, with its series, if its size was over and it is of a service that is known."""
-    if row.get("condition") not in {None, Condition.SIZE.value} or row["type"] not in Direction.__members__:
+def _add(of: History, row: Mapping[str, Any]) -> None:
+    """Add the episode of a row, if it is one of a socket."""
+    if row["type"] not in TYPES:
         return
     home = home_of(f"/{row.get('unit') or ''}")
-    service = home.unit if home.unit and not home.is_container else str(row["local_port"])
+    is_unit = home.unit and not home.is_container
+    series = Series(
+        *(str(row["host"]), home.unit if is_unit else str(row["local_port"])),
+        *(str(row["protocol"]), str(row["type"])),
+    )
+    if row.get("count") and not is_unit:
+        of.unnamed.add((series.protocol, series.type))
     start_s, end_s = float(row["start"]), float(row["last"] if row.get("end") is None else row["end"])
     if not (math.isfinite(start_s) and math.isfinite(end_s)):
         raise ValueError("no times")
@@ -191,8 +200,11 @@ def _told_of(row: Mapping[str, Any]) -> Iterator[tuple[Series, Told]]:
         _whole(row["peak"]),
         _whole(row["threshold"]),
         str(row.get("comm") or ""),
+        is_whole=row.get("ended_by") == "cleared",
+        is_joined=bool(row.get("count")),
     )
-    yield Series(str(row["host"]), service, str(row["protocol"]), str(row["type"])), told
+    is_size = row.get("condition") in {None, Condition.SIZE.value}
+    (of.told if is_size else of.others)[series].append(told)
 
 
 def _whole(value: object) -> int:

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from sockbpf.counters import Counters
 from sockbpf.judge.advice import Count, Looks, Told, count, grain_of, looks_of, replay, times_of
+from sockbpf.judge.flapping import Flapping
 from sockbpf.judge.levels import Levels, same_for_all
 from sockbpf.judge.policy import Policy
+from sockbpf.monitor.advised import flaps_marked
 from sockbpf.record.alert import CLEARED, EXCEEDED
 from sockbpf.record.event import Direction
+from sockbpf.settings.config import FlappingSettings, by_default
 from tests.unit.policies import TCP, S, nobody, sweep
 
 STEP_S = 10
@@ -31,16 +34,16 @@ def levels(threshold: int, hold_s: int = 0) -> Levels:
     return Levels(threshold, int(threshold * 0.8), hold_s * S, 60 * S)
 
 
-def judged(series: list[int], its: Levels) -> list[Told]:
-    """Return what the judge tells if it looks each second."""
+def judged(series: list[int], its: Levels, flapping: Flapping | None = None) -> list[Told]:
+    """Return what the judge tells if it looks each second; `flapping` counts what it does not pass on."""
     made = Policy(same_for_all({Direction.SEND: its, Direction.RECV: its}), Counters(), "", nobody)
     begun, told = {}, []
     for at_s, size in enumerate(series):
-        if not any(series[max(at_s - 1, 0) : at_s + 1]):
+        if not flapping and not any(series[max(at_s - 1, 0) : at_s + 1]):
             continue  # it was empty, and is
         made.sweep_begins()
         notices = made.on_time(at_s * S) + made.on_sweep(sweep(at_s * S, (TCP, 0, size)), lambda *_: True)
-        for notice in notices:
+        for notice in flapping.on_notices(notices, at_s * S) if flapping else notices:
             if notice.event == EXCEEDED:
                 begun[notice.id] = notice.since_ns
             elif notice.event == CLEARED:
@@ -105,6 +108,30 @@ def test_every_count_is_within_its_bounds(  # noqa: PLR0917  each is drawn
     assert found.most is None or number <= found.most
     assert found.least <= found.seen
     assert (found.most is None) == (other_s < 2 * STEP_S and not is_within)
+
+
+@given(SERIES, HOLDS, HOLDS, st.integers(1, 3), st.integers(1, 7))
+def test_flaps_are_within_the_bounds(
+    series: list[int], hold_s: int, more_s: int, times: int, above: int
+) -> None:
+    """Of a queue that flaps only one alert tells, which lasts longer than each of its crossings."""
+    present, asked = levels(60, hold_s), levels(60 * times, hold_s + more_s)
+    config = by_default().model_copy(update={"flapping": FlappingSettings(above=above, window=60)})
+    flapping = Flapping(above, 60 * S, 10**6 * S, Counters())
+    told = flaps_marked(judged(series + [0] * 70, present, flapping), config)
+    found = count(asked, present, told, looked(series, [3]))
+    number = within(told, judged(series, asked))
+    assert found.least <= number
+    assert found.most is None or number <= found.most
+
+
+def test_an_end_that_was_not_told_bounds_less() -> None:
+    told = [Told(100, 130, 50, 40, is_whole=False), Told(200, 230, 50, 40)]
+    looks = looks_of(dict.fromkeys((100, 110, 120, 200, 210, 220), 50), STEP_S)
+    assert count(levels(40), levels(40), told, looks) == (2, 2, 2)
+    assert count(levels(45), levels(40), told, looks) == (2, 2, 2)
+    assert count(levels(70), levels(40), told, looks) == (0, 0, 1)
+    assert count(levels(40, 15), levels(40), told, looks) == (2, 2, 2)
 
 
 def test_a_week_of_services_by_the_judge_and_by_advice() -> None:
