@@ -149,7 +149,7 @@ def _for_one_process(
     rung = Rung(enough[0].levels, enough[0].count._replace(least=others, seen=others, most=others))
     reason = (
         f"told {_times(len(times))}, {len(its)} of them of {comm}, {_between(hours)}: a rule for it, "
-        f"{size(rung.levels.threshold)}, would have left {_times(others)}"
+        f"{size(rung.levels.threshold)}, would have left {others or 'none'}"
     )
     return Proposal(reason, rung, comm)
 
@@ -180,9 +180,11 @@ def _between(hours: tuple[int, int]) -> str:
 def said(rung: Rung, *, would: bool = False) -> str:
     """Return what levels told, or would have, in words."""
     held = f" for {rung.levels.hold_ns / S:g} s" if rung.levels.hold_ns else ""
-    return (
-        f"{size(rung.levels.threshold)}{held} {'would have told' if would else 'told'} {in_words(rung.count)}"
-    )
+    if rung.count.most == 0:
+        words = "would never have told" if would else "never told"
+    else:
+        words = f"{'would have told' if would else 'told'} {in_words(rung.count)}"
+    return f"{size(rung.levels.threshold)}{held} {words}"
 
 
 def in_words(found: Count) -> str:

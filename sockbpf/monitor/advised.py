@@ -18,6 +18,7 @@ from sockbpf.record.cgroup import UNITS
 from sockbpf.record.event import OF_BYTES, Direction, Protocol
 from sockbpf.record.rule import Match, Who
 from sockbpf.record.text import printable
+from sockbpf.settings.fields import Section
 from sockbpf.settings.rules import MatchSettings
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from sockbpf.judge.advice_proposal import Rung, Spread
     from sockbpf.judge.levels import Levels
     from sockbpf.monitor.advising import History
+    from sockbpf.record.facts import Fill
     from sockbpf.record.history import Series
-    from sockbpf.record.rule import Decision
     from sockbpf.settings.config import Config
+    from sockbpf.settings.rules import RuleSettings
 
 CUT = 64
 """A service's name of so many characters may be the beginning of a longer one."""
@@ -67,7 +69,9 @@ def advice_of(config: Config, known: History, hour_of: Callable[[float], int]) -
             rungs, proposal = [], Proposal("not advised: more was told than is read; a shorter --since")
         else:
             looks = looks_of({at_s: sample.size for at_s, sample in samples.items()}, grain_s)
-            rungs = ladder(present, config.clear_ratio, told, looks)
+            rule = _rule_of(config, series)
+            ratio = config.clear_ratio if rule is None or rule.clear_ratio is None else rule.clear_ratio
+            rungs = ladder(present, ratio, told, looks)
             proposal = propose(present, rungs, told, looks, hour_of)
         each = samples.values()
         yield Advice(
@@ -104,18 +108,30 @@ def present_of(config: Config, series: Series) -> Levels | str:
         return "an accept queue is judged by its listener's backlog"
     if match_of(series) is None:
         return "no rule can name these sockets by their service"
-    decision: Decision = decision_of(config)
-    for rule in rules_of(config):
+    place = _place_of_rule(config, series)
+    if isinstance(place, str):
+        return place
+    decision = decision_of(config) if place is None else rules_of(config)[place].decision
+    if decision.applied.ignores:
+        return f"the rule {decision.applied.rule} ignores it"
+    levels = Rulebook((), decision, lambda _: (Who(), True), {}).of_others[Direction[series.type]]
+    return "its threshold is a share of the buffer" if levels.of_buffer else levels
+
+
+def _place_of_rule(config: Config, series: Series) -> int | str | None:
+    """Return the place of the rule that applies to a service, None if none does; why none surely does, in words."""
+    for place, rule in enumerate(rules_of(config)):
         fits = _fits(rule.match, series)
         if fits is None:
             return f"the rule {rule.decision.applied.rule} is for some of its sockets only"
         if fits:
-            decision = rule.decision
-            if decision.applied.ignores:
-                return f"the rule {decision.applied.rule} ignores it"
-            break
-    levels = Rulebook((), decision, lambda _: (Who(), True), {}).of_others[Direction[series.type]]
-    return "its threshold is a share of the buffer" if levels.of_buffer else levels
+            return place
+    return None
+
+
+def _rule_of(config: Config, series: Series) -> RuleSettings | None:
+    place = _place_of_rule(config, series)
+    return config.rules[place] if isinstance(place, int) else None
 
 
 def match_of(series: Series) -> dict[str, str | int] | None:
@@ -156,16 +172,17 @@ def rules_text(config: Config, given: Iterable[Advice]) -> str:
     proposed = [each for each in given if each.proposal.rung]
     # The first rule that matches applies: one for a process goes before that for all of its service.
     for each in sorted(proposed, key=lambda each: not each.proposal.process):
-        rule = _rule(each, taken)
+        rule = _rule(config, each, taken)
         if rule:
             lines += [
                 f"  # {printable(f'{each.series.service}: {each.proposal.reason}')}",
-                f"  - {json.dumps(rule, ensure_ascii=False)}",
+                f"  - {json.dumps(rule, ensure_ascii=False, default=_share)}",
             ]
     return "rules:\n" + "\n".join(lines) + "\n" if lines else "rules: []\n"
 
 
-def _rule(advice: Advice, taken: set[str]) -> dict[str, object] | None:
+def _rule(config: Config, advice: Advice, taken: set[str]) -> dict[str, object] | None:
+    """Return a rule that sets what is proposed, and all else as the rule does that applies now."""
     match, rung = match_of(advice.series), advice.proposal.rung
     if match is None or rung is None:
         return None
@@ -175,13 +192,35 @@ def _rule(advice: Advice, taken: set[str]) -> dict[str, object] | None:
         MatchSettings.model_validate(match)
     except ValueError:  # a process or a unit can have a name that no condition can have
         return None
-    levels = rung.levels
+    now, levels = _rule_of(config, advice.series), rung.levels
+    kept = _as_written(now) if now else {}
+    thresholds = _as_written(now.thresholds) if now else {}
     return {
+        **kept,
         "name": _name(advice, taken),
         "match": match,
-        "thresholds": {advice.series.type.lower(): size(levels.threshold)},
+        "thresholds": thresholds | {advice.series.type.lower(): size(levels.threshold)},
         "hold": f"{levels.hold_ns / S:g}s",
     }
+
+
+def _as_written(section: Section) -> dict[str, object]:
+    """Return the keys that are set, as settings write them."""
+    values = {
+        name: getattr(section, name)
+        for name in type(section).model_fields
+        if name in section.model_fields_set
+    }
+    return {
+        name: _as_written(value) if isinstance(value, Section) else value
+        for name, value in values.items()
+        if value is not None and name != "match"
+    }
+
+
+def _share(value: Fill) -> str:
+    """Return a share of the buffer as settings write it."""
+    return f"{value.percent}%"
 
 
 def _name(advice: Advice, taken: set[str]) -> str:

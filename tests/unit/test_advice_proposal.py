@@ -53,7 +53,7 @@ def test_a_longer_hold_is_proposed_before_a_higher_threshold() -> None:
     assert found.rung is not None
     assert (found.rung.levels.threshold, found.rung.levels.hold_ns) == (MIB, 30 * S)
     assert found.reason == (
-        "1MiB told 14 times, most of them between 02:00 and 03:00, 1MiB for 30 s would have told never"
+        "1MiB told 14 times, most of them between 02:00 and 03:00, 1MiB for 30 s would never have told"
     )
 
 
@@ -75,7 +75,7 @@ def test_a_process_that_is_over_each_night_gets_a_rule_of_its_own() -> None:
     assert found.rung.levels.threshold == 8 * MIB
     assert found.rung.count == Count(1, 1, 1)
     assert found.reason == (
-        "told 15 times, 14 of them of rsync, between 02:00 and 03:00: a rule for it, 8MiB, would have left once"
+        "told 15 times, 14 of them of rsync, between 02:00 and 03:00: a rule for it, 8MiB, would have left 1"
     )
 
 
@@ -88,7 +88,7 @@ def test_a_threshold_far_from_all_that_was_seen_comes_closer() -> None:
     assert found.rung is not None
     assert (found.rung.levels.threshold, found.rung.levels.hold_ns) == (64 * 1024, 30 * S)
     assert found.rung.count == Count(0, 0, 0)
-    assert "64KiB for 30 s would have told never" in found.reason
+    assert "64KiB for 30 s would never have told" in found.reason
     assert found.reason.endswith("most of them between 02:00 and 03:00")
 
 

@@ -131,6 +131,22 @@ def test_what_is_written_is_taken(tmp_path: Path, names: list[str], comm: str, s
         }
 
 
+def test_what_is_written_keeps_what_the_rule_sets_that_applies_now(tmp_path: Path) -> None:
+    written = {
+        "name": "web", "match": {"unit": "nginx*"}, "severity": {"size": "critical"}, "hold": "40s", "repeat": "2m",
+        "events": ["exceeded"], "clear_ratio": 0.5, "thresholds": {"send": "1MiB", "recv": "70%"},
+        "stalled": {"after": "90s"}, "flapping": {"above": 3}, "destinations": ["http"],
+    }  # fmt: skip
+    now = config_of(written)
+    text = rules_text(now, list(advice_of(now, seen(WEB), hour_of)))
+    path = tmp_path / "config.yaml"
+    path.write_text("url: http://127.0.0.1/\n" + text)
+    (made,) = load(path).rules
+    differs = {"name": "advised-nginx.service-SEND", "match": made.match, "thresholds": made.thresholds}
+    assert made == now.rules[0].model_copy(update=differs)
+    assert made.thresholds == now.rules[0].thresholds.model_copy(update={"send": 32_768})
+
+
 # what a store answers
 
 Answer = Callable[[str], bytes]
