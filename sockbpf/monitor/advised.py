@@ -92,9 +92,8 @@ def flaps_marked(told: Sequence[Told], config: Config) -> list[Told]:
     above = min((each for each in aboves if each), default=0)
     window_s = max(each for each in windows if each)
     marked = sorted(told)
-    before = (
-        above - 1
-    ) // 2  # each has two alerts; a flap begins where its own, and one more, would be too many
+    # Each has two alerts; a flap begins where its own, and one more, would be too many.
+    before = (above - 1) // 2
     for place in range(before if above else len(marked), len(marked)):
         earlier = marked[place - before]
         if not before or marked[place].start_s - earlier.end_s <= window_s:

@@ -79,6 +79,13 @@ def test_a_process_that_is_over_each_night_gets_a_rule_of_its_own() -> None:
     )
 
 
+def test_a_rule_for_a_process_has_a_margin() -> None:
+    told = told_each_night(8 * MIB, comm="rsync")
+    found = proposed(levels(MIB), told, looks_of_told(told))
+    assert found.rung is not None
+    assert found.rung.levels.threshold == 16 * MIB
+
+
 def test_a_threshold_far_from_all_that_was_seen_comes_closer() -> None:
     week = range(0, 7 * DAY_S, 600)
     sizes = dict.fromkeys(week, 3000) | {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sockbpf.errors import UnsupportedError
@@ -111,6 +111,7 @@ NAMES = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=15),
     st.sampled_from([9000, 5 * MIB]),
 )
+@example(["\U0001d400.service"], "rsync", 9000)
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_taken(tmp_path: Path, names: list[str], comm: str, size: int) -> None:
     """Whatever a service or a process calls itself."""
