@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ LONGEST_S = 14 * 86_400
 MOST_SERVICES, MOST_LISTED = 50, 1000
 MOST_REQUESTS = 6000
 """For the samples of all services; those that it does not reach are left out."""
+ENOUGH_S, TOO_LONG_S = 120.0, 600.0
+"""After so long no further service is asked about; after so long it ends."""
 PAGE, MOST_PAGES = 1000, 50
 GREATEST = 2**63
 BAD = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
@@ -92,13 +95,15 @@ class Asking:
         self._store = store
         self._names = {"host": host} | ({"service": service} if service else {})
         self._requests = 0
+        self._begun_s = time.monotonic()
 
     def history(self, begin_s: float, end_s: float) -> History:
         """Return what is known between these times, widened to whole hours."""
         found = History(int(begin_s) // HOUR_S * HOUR_S, math.ceil(end_s / HOUR_S) * HOUR_S)
         services, more = self._services(found)
         for place, series in enumerate(services):
-            if place == MOST_SERVICES or self._requests >= MOST_REQUESTS:
+            took_s = time.monotonic() - self._begun_s
+            if place == MOST_SERVICES or self._requests >= MOST_REQUESTS or took_s > ENOUGH_S:
                 more += len(services) - place
                 break
             found.samples[series] = self._samples(series, found)
@@ -148,7 +153,12 @@ class Asking:
 
     def _history(self, begin_s: int, end_s: int, asked: Mapping[str, str | int]) -> Any:
         self._requests += 1
-        return self._store.ask("/history", {**self._names, "from": begin_s, "to": end_s, **asked})
+        return self._ask("/history", {**self._names, "from": begin_s, "to": end_s, **asked})
+
+    def _ask(self, path: str, asked: Mapping[str, str | float]) -> Any:
+        if time.monotonic() - self._begun_s > TOO_LONG_S:
+            raise TransportError(f"GET {self._store.shown}{path}: no end of answers in {TOO_LONG_S:g} s")
+        return self._store.ask(path, asked)
 
     def _read_told(self, of: History) -> None:
         """Add the episodes that were told, as far as they are of these series."""
@@ -161,7 +171,7 @@ class Asking:
                 "to": to_s,
                 "limit": PAGE,
             }
-            rows = self._store.ask("/episodes", asked)
+            rows = self._ask("/episodes", asked)
             before_s = to_s
             try:
                 for row in rows:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.advice import Told
 from sockbpf.judge.levels import Levels
+from sockbpf.monitor import advising
 from sockbpf.monitor.advised import advice_of, flaps_marked, match_of, present_of, rules_text
 from sockbpf.monitor.advising import History, history_of
 from sockbpf.monitor.rule_terms import rules_of
@@ -247,6 +248,19 @@ def test_episodes_are_read_page_by_page_each_once(answering: Callable[[Answer], 
     assert len(found.told[WEB]) == 2500
     endless = json.dumps([ROW | {"id": str(n)} for n in range(1000)]).encode()
     assert not ask(answering(lambda path: listed if path.startswith("/history") else endless)).is_whole
+
+
+def test_a_slow_store_is_not_asked_for_ever(
+    answering: Callable[[Answer], Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = json.dumps(LISTED).encode()
+    config = answering(lambda path: listed if path.startswith("/history") else b"[]")
+    monkeypatch.setattr(advising, "ENOUGH_S", -1.0)
+    found = ask(config)
+    assert (found.left_out, found.samples) == (1, {})
+    monkeypatch.setattr(advising, "TOO_LONG_S", -1.0)
+    with pytest.raises(UnsupportedError, match="no end of answers"):
+        ask(config)
 
 
 def test_an_episode_is_of_its_unit_else_of_its_port(answering: Callable[[Answer], Config]) -> None:
