@@ -144,9 +144,10 @@ def _for_one_process(
     others = len(times) - len(its)
     peak = max((each.peak for time in times for each in time if each.comm == comm), default=0)
     enough = [rung for rung in rungs if rung.levels.threshold >= MARGIN * peak]
-    if not enough or others > MOST_TIMES or len(its) < MOST_OF_ALL * len(times):
+    grown = sum(not all(each.is_whole for each in time) for time in its)
+    if not enough or others + grown > MOST_TIMES or len(its) < MOST_OF_ALL * len(times):
         return None
-    rung = Rung(enough[0].levels, enough[0].count._replace(least=others, seen=others, most=others))
+    rung = Rung(enough[0].levels, enough[0].count._replace(least=others, seen=others, most=others + grown))
     reason = (
         f"told {_times(len(times))}, {len(its)} of them of {comm}, {_between(hours)}: a rule for it, "
         f"{size(rung.levels.threshold)}, would have left {others or 'none'}"

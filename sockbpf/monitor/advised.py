@@ -186,7 +186,7 @@ def _rule(config: Config, advice: Advice, taken: set[str]) -> dict[str, object] 
     if match is None or rung is None:
         return None
     if advice.proposal.process:
-        match["process"] = advice.proposal.process
+        match["process"] = re.sub(r"([*?\[])", r"[\1]", advice.proposal.process)  # a name, no pattern
     try:
         MatchSettings.model_validate(match)
     except ValueError:  # a process or a unit can have a name that no condition can have

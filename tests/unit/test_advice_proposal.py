@@ -79,6 +79,16 @@ def test_a_process_that_is_over_each_night_gets_a_rule_of_its_own() -> None:
     )
 
 
+def test_ends_that_were_not_told_bound_what_a_rule_for_a_process_leaves() -> None:
+    told = told_each_night(5 * MIB, comm="rsync")
+    told[:2] = [each._replace(is_whole=False) for each in told[:2]]
+    found = proposed(levels(MIB), told, looks_of_told(told))
+    assert found.rung is not None
+    assert found.rung.count == Count(0, 0, 2)
+    told[2:6] = [each._replace(is_whole=False) for each in told[2:6]]
+    assert not proposed(levels(MIB), told, looks_of_told(told)).process
+
+
 def test_a_rule_for_a_process_has_a_margin() -> None:
     told = told_each_night(8 * MIB, comm="rsync")
     found = proposed(levels(MIB), told, looks_of_told(told))

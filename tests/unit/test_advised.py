@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.advice import Told
 from sockbpf.judge.levels import Levels
+from sockbpf.judge.rules import fits_process
 from sockbpf.monitor import advising
 from sockbpf.monitor.advised import advice_of, flaps_marked, match_of, present_of, rules_text
 from sockbpf.monitor.advising import History, history_of
@@ -131,6 +132,17 @@ def test_what_is_written_is_taken(tmp_path: Path, names: list[str], comm: str, s
         assert {(rule.decision.threshold[0], rule.decision.hold_ns) for rule in rules} == {
             (16_384, 30 * 10**9)
         }
+
+
+def test_the_name_of_a_process_is_no_pattern(tmp_path: Path) -> None:
+    nightly = [
+        Told(AT_S + 86_400 * day, AT_S + 86_400 * day + 1000, 5 * MIB, MIB, "a*[?]") for day in range(5)
+    ]
+    given_ = list(advice_of(by_default(), seen(WEB, size=5 * MIB, told={WEB: nightly}), hour_of))
+    path = tmp_path / "config.yaml"
+    path.write_text("url: http://127.0.0.1/\n" + rules_text(by_default(), given_))
+    (rule,) = rules_of(load(path))
+    assert [fits_process(rule.match, name) for name in ("a*[?]", "a-[?]", "a*x")] == [True, False, False]
 
 
 def test_what_is_written_keeps_what_the_rule_sets_that_applies_now(tmp_path: Path) -> None:
