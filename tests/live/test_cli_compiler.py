@@ -101,7 +101,7 @@ def test_stopped_while_starting(config: Path, stack: ExitStack, number: int, cod
     monitor = start(config, stack)
     numbers = compilers_at_work(monitor)
     assert monitor.stop(number) == code
-    assert ended(numbers)
+    until(lambda: ended(numbers), "the compilers have been reaped", 5)
     assert "Traceback" not in monitor.log()
 
 

@@ -241,7 +241,7 @@ def test_an_answer_that_drips_is_cut_off_at_the_timeout() -> None:
 
 def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "google.cloud.bigquery", None)
-    monkeypatch.delitem(sys.modules, "google.cloud", raising=False)
+    monkeypatch.delattr("google.cloud.bigquery", raising=False)
     with pytest.raises(UnusableError, match=r"pip install 'sockbpf\[bigquery\]'"):
         destination("http://127.0.0.1:9")
 
