@@ -18,14 +18,15 @@ from sockbpf.record.facts import Condition
 from sockbpf.record.history import PROTOCOLS, TYPES, Sample, Series
 from sockbpf.record.service import home_of
 from sockbpf.record.text import printable
-from sockbpf.settings.destinations import BatchStoreSettings, HttpSettings
 from sockbpf.settings.store import leads_to
+from sockbpf.settings.stores import stores_among
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sockbpf.record.history import Samples
     from sockbpf.settings.config import Config
+    from sockbpf.settings.destinations import BatchStoreSettings, HttpSettings
 
 HOUR_S = 3600
 LONGEST_S = 14 * 86_400
@@ -62,12 +63,7 @@ class History:
 
 def store_of(config: Config) -> BatchStoreSettings | HttpSettings | None:
     """Return the destination that leads to a store with a history, of type `store` or the monitor's own one."""
-    for each in config.destinations:
-        if isinstance(each, BatchStoreSettings):
-            return each
-        if isinstance(each, HttpSettings) and leads_to(str(each.url), config.store.listen):
-            return each
-    return None
+    return next(iter(stores_among(config.destinations, lambda url: leads_to(url, config.store.listen))), None)
 
 
 def history_of(config: Config, host: str, service: str, begin_s: float, end_s: float) -> History:

@@ -17,7 +17,8 @@ from sockbpf.judge.recorder import Recorder
 from sockbpf.monitor.history_push import HistoryPush
 from sockbpf.process.life import REST_S, passing, start_thread
 from sockbpf.record.history import STEP_S
-from sockbpf.settings.destinations import BatchStoreSettings, HttpSettings
+from sockbpf.settings.destinations import HttpSettings
+from sockbpf.settings.stores import stores_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sockbpf.monitor.store_port import StorePort
     from sockbpf.process.life import Pulse
     from sockbpf.settings.config import Config
+    from sockbpf.settings.destinations import BatchStoreSettings
 
 SHARE = 0.008
 """The part of a core that these looks may take: where one takes long there are fewer."""
@@ -88,12 +90,7 @@ class History:
     def _stores(self, config: Config) -> tuple[BatchStoreSettings | HttpSettings, ...]:
         if not self._is_kept:
             return ()
-        return tuple(
-            each
-            for each in config.destinations
-            if isinstance(each, BatchStoreSettings)
-            or (isinstance(each, HttpSettings) and self._store.is_meant(str(each.url)))
-        )
+        return stores_among(config.destinations, self._store.is_meant)
 
     def _seen(self, seen: Mapping[str, Service]) -> None:
         if self._wanted:

@@ -73,17 +73,24 @@ class MySQL:
 
 
 @contextmanager
+def _ended(process: subprocess.Popen[bytes], folder: Path) -> Iterator[None]:
+    """Kill a server at the end of this block, and remove its files."""
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def mysql() -> Iterator[str]:
     """Run a MariaDB of our own; yield the URL of its server, without a database's name."""
     folder = Path(mkdtemp(prefix="sockbpf-mysql-"))
     make_mysql(folder)
     server = start_mysql(folder, free_port())
-    try:
+    with _ended(server.process, folder):
         yield server.url
-    finally:
-        server.process.kill()
-        server.process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_mysql(folder: Path) -> None:
@@ -145,12 +152,8 @@ def clickhouse() -> Iterator[str]:
     """Run ClickHouse's engine as a server; yield its URL, without a database's name."""
     folder = Path(mkdtemp(prefix="sockbpf-clickhouse-"))
     server = start_clickhouse(folder, free_port())
-    try:
+    with _ended(server.process, folder):
         yield server.url
-    finally:
-        server.process.kill()
-        server.process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

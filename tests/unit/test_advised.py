@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from sockbpf.monitor.advising import History, history_of
 from sockbpf.monitor.rule_terms import rules_of
 from sockbpf.record.history import Sample, Series
 from sockbpf.settings.config import Config, by_default, load
+from tests.unit.http_servers import http_server, say
 
 MIB = 2**20
 WEB = Series("web1", "nginx.service", "tcp", "SEND")
@@ -169,31 +168,14 @@ Answer = Callable[[str], bytes]
 @pytest.fixture
 def answering() -> Iterator[Callable[[Answer], Config]]:
     """Return what starts a server that answers by a function of the path, and the settings that lead to it."""
-    running: list[ThreadingHTTPServer] = []
+    with ExitStack() as running:
 
-    def begin(answer: Answer) -> Config:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = answer(self.path)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                with suppress(OSError):  # what is too long is not read to its end
-                    self.wfile.write(body)
+        def begin(answer: Answer) -> Config:
+            served = running.enter_context(http_server(lambda asks: say(200, answer(asks.path))(asks)))
+            url = f"http://127.0.0.1:{served.port}"
+            return config_of(destinations=[{"type": "store", "url": url}])
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        running.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        return config_of(destinations=[{"type": "store", "url": url}])
-
-    yield begin
-    for server in running:
-        server.shutdown()
-        server.server_close()
+        yield begin
 
 
 def ask(config: Config) -> History:

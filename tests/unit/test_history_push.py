@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from sockbpf.monitor import history_push
 from sockbpf.monitor.history_push import HistoryPush
 from sockbpf.record.history import Sample, Series
 from sockbpf.settings.destinations import BatchStoreSettings, HttpSettings
+from tests.unit.http_servers import body_of, http_server, say
 
 AT_S = 1_795_343_120
 TOKEN = "s3cret-token"
@@ -38,23 +38,14 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"])))
-            made.got.append((self.path, dict(self.headers), [json.loads(line) for line in body.splitlines()]))
-            self.send_response(made.status)
-            self.send_header("Content-Length", str(len(made.answer)))
-            self.end_headers()
-            self.wfile.write(made.answer)
+    def answer(asks: BaseHTTPRequestHandler) -> None:
+        lines = gzip.decompress(body_of(asks)).splitlines()
+        made.got.append((asks.path, dict(asks.headers), [json.loads(line) for line in lines]))
+        say(made.status, made.answer)(asks)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        made = Server(f"http://127.0.0.1:{listening.server_port}")
-        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
+    with http_server(answer) as served:
+        made = Server(f"http://127.0.0.1:{served.port}")
         yield made
-        listening.shutdown()
 
 
 def told(*numbers: int) -> dict[Series, dict[int, Sample]]:

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,15 +28,6 @@ def message_of(fields: dict[str, str], limit: int = STREAM_BYTES) -> bytes:
 
 def local_of(fields: dict[str, str], limit: int = STREAM_BYTES) -> bytes:
     return syslog3(fields, facility=3, pid=77, limit=limit)
-
-
-@pytest.fixture
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC0")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 # what a message says

@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from sockbpf.delivery.destinations.http_get import PERMANENT, redacted
 from sockbpf.delivery.destinations.http_post import HttpPost, gzipped
@@ -15,6 +14,7 @@ from sockbpf.delivery.destinations.store import HEADERS, OF_CONTENT
 from sockbpf.delivery.transport import TransportError
 from sockbpf.record.history import Sample
 from sockbpf.settings.secret import Secret
+from sockbpf.settings.stores import base_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -60,13 +60,7 @@ class HistoryPost:
         self, settings: BatchStoreSettings | HttpSettings, place: Callable[[], tuple[str, int]] | None
     ) -> None:
         """Prepare the first request. `place` is as of HttpGet. Raise UnusableError if none can be made here."""
-        url = str(settings.url)
-        is_base = settings.type == "store"  # else the url is that of alerts
-        url = (
-            f"{url.rstrip('/')}/history"
-            if is_base
-            else urlsplit(url)._replace(path="/history", query="").geturl()
-        )
+        url = f"{base_of(settings)}/history"
         self._shown = redacted(url, path=not isinstance(settings.url, Secret))
         self._place = place
         timeout_s = min(settings.timeout, TIMEOUT_S)

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from sockbpf.delivery.destinations.http_get import redacted
 from sockbpf.delivery.destinations.http_post import HttpPost
 from sockbpf.delivery.transport import TransportError
 from sockbpf.settings.secret import Secret
+from sockbpf.settings.stores import base_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +28,7 @@ class StoreGet:
 
     def __init__(self, settings: BatchStoreSettings | HttpSettings) -> None:
         """Prepare the first request. Raise UnusableError if none can be made here."""
-        url = str(settings.url)
-        is_base = settings.type == "store"  # else the url is that of alerts
-        self._base = url.rstrip("/") if is_base else urlsplit(url)._replace(path="", query="").geturl()
+        self._base = base_of(settings)
         self.shown = redacted(self._base, path=not isinstance(settings.url, Secret))
         """Where it asks, without what is secret."""
         self._http = HttpPost(self._base, TIMEOUT_S, shown=self.shown, options=settings)
