@@ -13,17 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from sockbpf.errors import ConfigError
-from sockbpf.monitor.advised import advice_of, rules_text
-from sockbpf.monitor.advising import LONGEST_S, history_of
+from sockbpf.judge.advice_known import LONGEST_S
+from sockbpf.judge.advice_service import shown_advice
+from sockbpf.monitor.advised import advice_of, advised_rules
+from sockbpf.monitor.advising import history_of
 from sockbpf.record.text import printable
 from sockbpf.settings.fields import DURATIONS, quantity
-from sockbpf.view.advice import seen_row, seen_table, shown_rung, tried_table
+from sockbpf.view.advice import seen_row, seen_table, tried_table
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from sockbpf.monitor.advised import Advice
-    from sockbpf.monitor.advising import History
+    from sockbpf.judge.advice_known import Known
+    from sockbpf.judge.advice_service import Advice
     from sockbpf.settings.config import Config
 
 
@@ -53,7 +55,7 @@ def advise(config: Config, wanted: Wanted) -> int:
     known = history_of(config, wanted.host or socket.gethostname(), wanted.service, now_s - since_s, now_s)
     given = list(advice_of(config, known, lambda at_s: time.localtime(at_s).tm_hour))
     if wanted.write:
-        print(rules_text(config, given), end="")
+        print(advised_rules(config, given), end="")
     elif wanted.as_json:
         print(json.dumps(_as_json(known, given)))
     else:
@@ -70,7 +72,7 @@ def _since_s(text: str) -> float:
     return float(seconds)
 
 
-def _print(known: History, given: list[Advice], *, in_full: bool) -> None:
+def _print(known: Known, given: list[Advice], *, in_full: bool) -> None:
     out = Console(highlight=False, soft_wrap=True)
     if not given:
         out.print("the store has no history of such services of this host; docs/advise.md")
@@ -93,23 +95,10 @@ def _print(known: History, given: list[Advice], *, in_full: bool) -> None:
         out.print("\nnothing is proposed; --service NAME shows all that was tried")
 
 
-def _as_json(known: History, given: list[Advice]) -> dict[str, Any]:
+def _as_json(known: Known, given: list[Advice]) -> dict[str, Any]:
     return {
         "from": known.begin_s,
         "to": known.end_s,
         "left_out": known.left_out,
-        "services": [
-            each.series._asdict()
-            | {
-                "size": each.size._asdict(),
-                "fill": each.fill._asdict(),
-                "busy_s": each.busy_s,
-                "told": each.times,
-                "tried": [shown_rung(rung) for rung in each.rungs],
-                "proposal": shown_rung(each.proposal.rung) if each.proposal.rung else None,
-                "process": each.proposal.process or None,
-                "reason": each.proposal.reason,
-            }
-            for each in given
-        ],
+        "services": [each.series._asdict() | shown_advice(each) for each in given],
     }

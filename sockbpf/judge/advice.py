@@ -120,15 +120,12 @@ def replay(looks: Looks, levels: Levels) -> list[int]:
     levels = replace(levels, repeat_ns=FOREVER_NS)
     starts: list[int] = []
     for at_s, size in looks.in_time():
-        if not judge.open and not levels.is_over(size, UNKNOWN):
-            continue
+        is_open = QUEUE in judge.open
+        if not (levels.is_back(size, UNKNOWN) if is_open else levels.is_over(size, UNKNOWN)):
+            continue  # what is due meanwhile is due at its end too
         ns = at_s * S
         notices = judge.due(ns)
-        if QUEUE in judge.open:
-            if levels.is_back(size, UNKNOWN):
-                notices += judge.end(QUEUE, size, ns)
-        else:
-            notices += judge.begin(QUEUE, _episode(ns, size, levels))
+        notices += judge.end(QUEUE, size, ns) if is_open else judge.begin(QUEUE, _episode(ns, size, levels))
         starts += [notice.since_ns // S for notice in notices if notice.event == EXCEEDED]
     return starts
 
@@ -136,13 +133,14 @@ def replay(looks: Looks, levels: Levels) -> list[int]:
 def count(levels: Levels, present: Levels, told: Sequence[Told], looks: Looks) -> Count:
     """Return how often other levels would have told, where `told` is what the present ones did."""
     least, most = _proven(levels, told, looks), _possible(levels, looks)
+    thresholds = {present.threshold, *(each.threshold for each in told)}
     is_within = (
-        levels.threshold >= max([present.threshold, *(each.threshold for each in told)])
+        levels.threshold >= max(thresholds)
         and levels.clear >= present.clear
         and levels.hold_ns >= present.hold_ns
     )
     if is_within:  # whatever these tell lies within what was told
-        is_told = levels.threshold == present.threshold and levels.hold_ns == present.hold_ns
+        is_told = thresholds == {levels.threshold} and levels.hold_ns == present.hold_ns
         times = times_of(told)
         fits = sum(any(_may_tell(each, levels) for each in time) for time in times)
         most = fits if most is None else min(fits, most)

@@ -3,110 +3,61 @@
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.advice import S, grain_of, looks_of, times_of
-from sockbpf.judge.advice_proposal import Proposal, ladder, propose, size, spread_of
+from sockbpf.judge.advice import S, grain_of
+from sockbpf.judge.advice_proposal import size
+from sockbpf.judge.advice_service import Terms, advice_for
 from sockbpf.judge.rulebook import Rulebook
 from sockbpf.monitor.rule_terms import rules_of
 from sockbpf.monitor.terms import decision_of
-from sockbpf.record.cgroup import UNITS
-from sockbpf.record.event import OF_BYTES, Direction, Protocol
+from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.rule import Match, Who
-from sockbpf.record.text import printable
+from sockbpf.settings.advised_rule import rule_of, rules_text, why_not
 from sockbpf.settings.fields import Section
-from sockbpf.settings.rules import MatchSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from sockbpf.judge.advice import Told
-    from sockbpf.judge.advice_proposal import Rung, Spread
+    from sockbpf.judge.advice_known import Known
+    from sockbpf.judge.advice_service import Advice
     from sockbpf.judge.levels import Levels
-    from sockbpf.monitor.advising import History
-    from sockbpf.record.facts import Fill
     from sockbpf.record.history import Series
     from sockbpf.settings.config import Config
     from sockbpf.settings.rules import RuleSettings
 
-CUT = 64
-"""A service's name of so many characters may be the beginning of a longer one."""
 KNOWN_KEYS = {"protocols", "types", "units", "local_ports", "listener"}
 """What of a match the name of a service decides."""
 
 
-@dataclass(frozen=True)
-class Advice:
-    """What was seen and told of one service, what else would have been, and what is proposed."""
-
-    series: Series
-    size: Spread
-    fill: Spread
-    busy_s: int
-    """How long its queues were not all empty."""
-    times: int
-    """How often it was told."""
-    rungs: Sequence[Rung]
-    proposal: Proposal
-
-
-def advice_of(config: Config, known: History, hour_of: Callable[[float], int]) -> Iterator[Advice]:
+def advice_of(config: Config, known: Known, hour_of: Callable[[float], int]) -> Iterator[Advice]:
     """Yield the advice for each service; `hour_of` returns the hour of the day of a Unix time."""
     grain_s = grain_of([sorted(samples) for samples in known.samples.values()])
-    for series, samples in known.samples.items():
-        told = flaps_marked(known.told.get(series, []), config)
-        present = present_of(config, series)
-        if isinstance(present, str):
-            rungs: list[Rung] = []
-            proposal = Proposal(f"not advised: {present}")
-        elif (series.protocol, series.type) in known.unnamed:
-            rungs, proposal = [], Proposal("not advised: folded alerts name no unit, and may be of it")
-        elif not known.is_whole:
-            rungs, proposal = [], Proposal("not advised: more was told than is read; a shorter --since")
-        else:
-            looks = looks_of({at_s: sample.size for at_s, sample in samples.items()}, grain_s)
-            rule = _rule_of(config, series)
-            ratio = config.clear_ratio if rule is None or rule.clear_ratio is None else rule.clear_ratio
-            rungs = ladder(present, ratio, told, looks)
-            proposal = propose(present, rungs, told, looks, hour_of)
-        each = samples.values()
-        yield Advice(
-            series=series,
-            size=spread_of(sample.size for sample in each),
-            fill=spread_of(sample.fill for sample in each),
-            busy_s=len({at_s // grain_s for at_s in samples}) * grain_s,
-            times=len(times_of([*told, *known.others.get(series, [])])),
-            rungs=rungs,
-            proposal=proposal,
-        )
+    for series in known.samples:
+        yield advice_for(series, known, grain_s, _terms(config, series), hour_of)
 
 
-def flaps_marked(told: Sequence[Told], config: Config) -> list[Told]:
-    """Return the episodes in order, with those marked that may be flaps: so many were told shortly before them."""
+def _terms(config: Config, series: Series) -> Terms | str:
+    present = present_of(config, series)
+    if isinstance(present, str):
+        return present
+    rule = _rule_of(config, series)
+    ratio = config.clear_ratio if rule is None or rule.clear_ratio is None else rule.clear_ratio
+    return Terms(present, ratio, flapping_of(config))
+
+
+def flapping_of(config: Config) -> tuple[int, float]:
+    """Return after how many alerts in how many seconds a queue may flap, by any of the rules; 0: never."""
     aboves = [config.flapping.above, *(rule.flapping.above for rule in config.rules)]
     windows = [config.flapping.window, *(rule.flapping.window for rule in config.rules)]
-    above = min((each for each in aboves if each), default=0)
-    window_s = max(each for each in windows if each)
-    marked = sorted(told)
-    # Each has two alerts; a flap begins where its own, and one more, would be too many.
-    before = (above - 1) // 2
-    for place in range(before if above else len(marked), len(marked)):
-        earlier = marked[place - before]
-        if not before or marked[place].start_s - earlier.end_s <= window_s:
-            marked[place] = marked[place]._replace(is_joined=True)
-    return marked
+    return min((each for each in aboves if each), default=0), max(each for each in windows if each)
 
 
 def present_of(config: Config, series: Series) -> Levels | str:
     """Return the levels that the settings give the queues of a service; or, in words, why none can be told."""
-    if series.type not in {direction.name for direction in OF_BYTES}:
-        return "an accept queue is judged by its listener's backlog"
-    if match_of(series) is None:
-        return "no rule can name these sockets by their service"
+    if why := why_not(series):
+        return why
     place = _place_of_rule(config, series)
     if isinstance(place, str):
         return place
@@ -133,19 +84,6 @@ def _rule_of(config: Config, series: Series) -> RuleSettings | None:
     return config.rules[place] if isinstance(place, int) else None
 
 
-def match_of(series: Series) -> dict[str, str | int] | None:
-    """Return the conditions of a rule for a service; None if there are none."""
-    service = series.service
-    whose: dict[str, str | int]
-    if service.isdecimal():
-        whose = {"local_port": int(service)}
-    elif service.endswith(UNITS) or len(service) == CUT:
-        whose = {"unit": f"{service}*" if len(service) == CUT else service}
-    else:
-        return None
-    return {**whose, "protocol": series.protocol, "type": series.type}
-
-
 def _fits(match: Match, series: Series) -> bool | None:
     """Tell whether a rule is for a service; None if it may be for some of its sockets."""
     if match.listener or (match.types and series.type not in match.types):
@@ -164,43 +102,29 @@ def _fits(match: Match, series: Series) -> bool | None:
     return None if asks_more else True
 
 
-def rules_text(config: Config, given: Iterable[Advice]) -> str:
+def advised_rules(config: Config, given: Iterable[Advice]) -> str:
     """Return the rules that are proposed, as YAML for the top of the settings' `rules`, each with its reason."""
     taken = {str(rule.name) for rule in config.rules}
-    lines: list[str] = []
+    rules = []
     proposed = [each for each in given if each.proposal.rung]
     # The first rule that matches applies: one for a process goes before that for all of its service.
     for each in sorted(proposed, key=lambda each: not each.proposal.process):
-        rule = _rule(config, each, taken)
-        if rule:
-            lines += [
-                f"  # {printable(f'{each.series.service}: {each.proposal.reason}')}",
-                f"  - {json.dumps(rule, ensure_ascii=False, default=_share)}",
-            ]
-    return "rules:\n" + "\n".join(lines) + "\n" if lines else "rules: []\n"
+        if rule := _rule(config, each, taken):
+            taken.add(str(rule["name"]))
+            rules.append((f"{each.series.service}: {each.proposal.reason}", rule))
+    return rules_text(rules)
 
 
 def _rule(config: Config, advice: Advice, taken: set[str]) -> dict[str, object] | None:
     """Return a rule that sets what is proposed, and all else as the rule does that applies now."""
-    match, rung = match_of(advice.series), advice.proposal.rung
-    if match is None or rung is None:
+    rung, series = advice.proposal.rung, advice.series
+    if rung is None:
         return None
-    if advice.proposal.process:
-        match["process"] = re.sub(r"([*?\[])", r"[\1]", advice.proposal.process)  # a name, no pattern
-    try:
-        MatchSettings.model_validate(match)
-    except ValueError:  # a process or a unit can have a name that no condition can have
-        return None
-    now, levels = _rule_of(config, advice.series), rung.levels
-    kept = _as_written(now) if now else {}
+    now, levels = _rule_of(config, series), rung.levels
     thresholds = _as_written(now.thresholds) if now else {}
-    return {
-        **kept,
-        "name": _name(advice, taken),
-        "match": match,
-        "thresholds": thresholds | {advice.series.type.lower(): size(levels.threshold)},
-        "hold": f"{levels.hold_ns / S:g}s",
-    }
+    thresholds |= {series.type.lower(): size(levels.threshold)}
+    made = rule_of(series, advice.proposal.process, thresholds, levels.hold_ns / S, taken)
+    return {**(_as_written(now) if now else {}), **made} if made else None
 
 
 def _as_written(section: Section) -> dict[str, object]:
@@ -215,18 +139,3 @@ def _as_written(section: Section) -> dict[str, object]:
         for name, value in values.items()
         if value is not None and name != "match"
     }
-
-
-def _share(value: Fill) -> str:
-    """Return a share of the buffer as settings write it."""
-    return f"{value.percent}%"
-
-
-def _name(advice: Advice, taken: set[str]) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", f"advised-{advice.series.service}-{advice.series.type}")[:55]
-    name, number = plain, 1
-    while name in taken:
-        number += 1
-        name = f"{plain}-{number}"
-    taken.add(name)
-    return name

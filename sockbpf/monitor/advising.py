@@ -5,18 +5,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sockbpf.delivery.destinations.store_get import StoreGet
 from sockbpf.delivery.transport import TransportError, UnusableError
 from sockbpf.errors import ConfigError, UnsupportedError
-from sockbpf.judge.advice import Told
-from sockbpf.record.facts import Condition
+from sockbpf.judge.advice_known import BAD, HOUR_S, Known, whole
 from sockbpf.record.history import PROTOCOLS, TYPES, Sample, Series
-from sockbpf.record.service import home_of
 from sockbpf.record.text import printable
 from sockbpf.settings.store import leads_to
 from sockbpf.settings.stores import stores_among
@@ -28,37 +24,12 @@ if TYPE_CHECKING:
     from sockbpf.settings.config import Config
     from sockbpf.settings.destinations import BatchStoreSettings, HttpSettings
 
-HOUR_S = 3600
-LONGEST_S = 14 * 86_400
-"""So far back is asked: of more, the store answers in longer steps than hours."""
 MOST_SERVICES, MOST_LISTED = 50, 1000
 MOST_REQUESTS = 6000
 """For the samples of all services; those that it does not reach are left out."""
 ENOUGH_S, TOO_LONG_S = 120.0, 600.0
 """After so long no further service is asked about; after so long it ends."""
 PAGE, MOST_PAGES = 1000, 50
-GREATEST = 2**63
-BAD = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
-"""What reading an answer raises that is not of a store."""
-
-
-@dataclass
-class History:
-    """What a store knows of the services of a host, between two times."""
-
-    begin_s: int
-    end_s: int
-    samples: dict[Series, Samples] = field(default_factory=dict)
-    told: dict[Series, list[Told]] = field(default_factory=lambda: defaultdict(list))
-    """Of sizes over a threshold."""
-    others: dict[Series, list[Told]] = field(default_factory=lambda: defaultdict(list))
-    """Of other conditions."""
-    unnamed: set[tuple[str, str]] = field(default_factory=set)
-    """Protocol and type of folded alerts whose sockets share no unit: of which services they are is not known."""
-    left_out: int = 0
-    """So many services had samples, and are not among these."""
-    is_whole: bool = True
-    """Whether all episodes are here."""
 
 
 def store_of(config: Config) -> BatchStoreSettings | HttpSettings | None:
@@ -66,7 +37,7 @@ def store_of(config: Config) -> BatchStoreSettings | HttpSettings | None:
     return next(iter(stores_among(config.destinations, lambda url: leads_to(url, config.store.listen))), None)
 
 
-def history_of(config: Config, host: str, service: str, begin_s: float, end_s: float) -> History:
+def history_of(config: Config, host: str, service: str, begin_s: float, end_s: float) -> Known:
     """Return what the store of these settings knows; of one service, where it is named.
 
     Raise ConfigError where they name no store, UnsupportedError where it does not answer.
@@ -93,9 +64,9 @@ class Asking:
         self._requests = 0
         self._begun_s = time.monotonic()
 
-    def history(self, begin_s: float, end_s: float) -> History:
+    def history(self, begin_s: float, end_s: float) -> Known:
         """Return what is known between these times, widened to whole hours."""
-        found = History(int(begin_s) // HOUR_S * HOUR_S, math.ceil(end_s / HOUR_S) * HOUR_S)
+        found = Known.between(begin_s, end_s)
         services, more = self._services(found)
         for place, series in enumerate(services):
             took_s = time.monotonic() - self._begun_s
@@ -107,7 +78,7 @@ class Asking:
         self._read_told(found)
         return found
 
-    def _services(self, of: History) -> tuple[list[Series], int]:
+    def _services(self, of: Known) -> tuple[list[Series], int]:
         """Return the services, the fullest first, and how many there are beside them."""
         said = self._history(of.begin_s, of.end_s, {"top": 0, "limit": MOST_LISTED})
         try:
@@ -126,7 +97,7 @@ class Asking:
             and all(getattr(series, name) == value for name, value in self._names.items())
         )
 
-    def _samples(self, series: Series, of: History) -> Samples:
+    def _samples(self, series: Series, of: Known) -> Samples:
         """Return all samples of a series: hours that have any are asked for one by one."""
         hours = self._steps(series, of.begin_s, of.end_s)
         samples: Samples = {}
@@ -142,7 +113,7 @@ class Asking:
                 lists = zip(said["times"], *(row[name] for name in Sample._fields), strict=True)
                 for at_s, *values in lists:
                     if values[0] is not None and begin_s <= at_s < end_s:
-                        found[int(at_s)] = Sample(*map(_whole, values))
+                        found[int(at_s)] = Sample(*map(whole, values))
         except BAD:
             raise self._store.fault("/history") from None
         return found
@@ -156,7 +127,7 @@ class Asking:
             raise TransportError(f"GET {self._store.shown}{path}: no end of answers in {TOO_LONG_S:g} s")
         return self._store.ask(path, asked)
 
-    def _read_told(self, of: History) -> None:
+    def _read_told(self, of: Known) -> None:
         """Add the episodes that were told, as far as they are of these series."""
         seen: set[str] = set()
         to_s = float(of.end_s)
@@ -174,7 +145,7 @@ class Asking:
                     to_s = min(to_s, float(row["start"]))
                     if row["id"] not in seen:
                         seen.add(row["id"])
-                        _add(of, row)
+                        of.add_episode(row)
             except BAD:
                 raise self._store.fault("/episodes") from None
             if len(rows) < PAGE:
@@ -183,37 +154,3 @@ class Asking:
             if to_s >= before_s:
                 break
         of.is_whole = False
-
-
-def _add(of: History, row: Mapping[str, Any]) -> None:
-    """Add the episode of a row, if it is one of a socket."""
-    if row["type"] not in TYPES:
-        return
-    home = home_of(f"/{row.get('unit') or ''}")
-    is_unit = home.unit and not home.is_container
-    series = Series(
-        *(str(row["host"]), home.unit if is_unit else str(row["local_port"])),
-        *(str(row["protocol"]), str(row["type"])),
-    )
-    if row.get("count") and not is_unit:
-        of.unnamed.add((series.protocol, series.type))
-    start_s, end_s = float(row["start"]), float(row["last"] if row.get("end") is None else row["end"])
-    if not (math.isfinite(start_s) and math.isfinite(end_s)):
-        raise ValueError("no times")
-    told = Told(
-        start_s,
-        max(start_s, end_s),
-        _whole(row["peak"]),
-        _whole(row["threshold"]),
-        str(row.get("comm") or ""),
-        is_whole=row.get("ended_by") == "cleared",
-        is_joined=bool(row.get("count")),
-    )
-    is_size = row.get("condition") in {None, Condition.SIZE.value}
-    (of.told if is_size else of.others)[series].append(told)
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < GREATEST:
-        raise ValueError("no number that a store has")
-    return value

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
@@ -50,17 +50,6 @@ def tried_table(rungs: Sequence[Rung]) -> Table:
         exactly = "exact" if rung.count.is_exact else "within bounds"
         table.add_row(size(its.threshold), f"{its.hold_ns / S:g} s", in_words(rung.count), exactly)
     return table
-
-
-def shown_rung(rung: Rung) -> dict[str, Any]:
-    """Return the levels that were tried and what they would have told, as JSON has it; `hold` in seconds."""
-    its, found = rung.levels, rung.count
-    return {
-        "threshold": its.threshold,
-        "hold": its.hold_ns / S,
-        **found._asdict(),
-        "exact": found.is_exact,
-    }
 
 
 def _short(amount: int) -> str:

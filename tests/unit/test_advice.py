@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from sockbpf.counters import Counters
 from sockbpf.judge.advice import Count, Looks, Told, count, grain_of, looks_of, replay, times_of
+from sockbpf.judge.advice_service import flaps_marked
 from sockbpf.judge.flapping import Flapping
 from sockbpf.judge.levels import Levels, same_for_all
 from sockbpf.judge.policy import Policy
-from sockbpf.monitor.advised import flaps_marked
 from sockbpf.record.alert import CLEARED, EXCEEDED
 from sockbpf.record.event import Direction
-from sockbpf.settings.config import FlappingSettings, by_default
 from tests.unit.policies import TCP, S, nobody, sweep
 
 STEP_S = 10
@@ -119,9 +118,8 @@ def test_flaps_are_within_the_bounds(
 ) -> None:
     """Of a queue that flaps only one alert tells, which lasts longer than each of its crossings."""
     present, asked = levels(60, hold_s), levels(60 * times, hold_s + more_s)
-    config = by_default().model_copy(update={"flapping": FlappingSettings(above=above, window=60)})
     flapping = Flapping(above, 60 * S, 10**6 * S, Counters())
-    told = flaps_marked(judged(series, present, flapping), config)
+    told = flaps_marked(judged(series, present, flapping), above, 60)
     found = count(asked, present, told, looked(series, [3]))
     number = within(told, judged(series, asked))
     assert found.least <= number
@@ -133,6 +131,14 @@ def test_what_is_joined_proves_no_hold() -> None:
     looks = looks_of(dict.fromkeys((100, 150, 300, 310, 320, 330, 340, 350), 50), STEP_S)
     assert count(levels(40, 20), levels(40), told, looks) == (1, 1, 2)
     assert count(levels(20, 60), levels(40), told, looks).least == 1
+
+
+def test_what_other_settings_told_is_not_what_the_present_ones_did() -> None:
+    """It may have lasted longer than the present hold, but not above the present threshold."""
+    told = [Told(100, 160, 90, 20), Told(300, 360, 90, 40)]
+    looks = looks_of(dict.fromkeys((100, 150, 300, 310, 320, 330, 340, 350), 90), STEP_S)
+    assert count(levels(40, 30), levels(40, 30), told, looks) == (1, 1, 2)
+    assert count(levels(40), levels(40), told, looks).is_exact
 
 
 def test_an_end_that_was_not_told_bounds_less() -> None:

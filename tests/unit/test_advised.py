@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.advice import Told
+from sockbpf.judge.advice_known import Known
+from sockbpf.judge.advice_service import flaps_marked
 from sockbpf.judge.levels import Levels
 from sockbpf.judge.rules import fits_process
 from sockbpf.monitor import advising
-from sockbpf.monitor.advised import advice_of, flaps_marked, match_of, present_of, rules_text
-from sockbpf.monitor.advising import History, history_of
+from sockbpf.monitor.advised import advice_of, advised_rules, flapping_of, present_of
+from sockbpf.monitor.advising import history_of
 from sockbpf.monitor.rule_terms import rules_of
 from sockbpf.record.history import Sample, Series
+from sockbpf.settings.advised_rule import match_of
 from sockbpf.settings.config import Config, by_default, load
 from tests.unit.http_servers import http_server, say
 
@@ -35,9 +38,9 @@ def config_of(*rules: dict[str, Any], **keys: Any) -> Config:
     return Config.model_validate({"url": "http://127.0.0.1/", "rules": rules, **keys})
 
 
-def seen(*all_series: Series, size: int = 9000, told: dict[Series, list[Told]] | None = None) -> History:
+def seen(*all_series: Series, size: int = 9000, told: dict[Series, list[Told]] | None = None) -> Known:
     samples = {each: {AT_S + 10 * step: Sample(size, 1, 1, 0) for step in range(60)} for each in all_series}
-    known = History(AT_S, AT_S + 3600, samples)
+    known = Known(AT_S, AT_S + 3600, samples)
     known.told.update(told or {})
     return known
 
@@ -95,10 +98,12 @@ def test_folded_alerts_without_a_unit_may_be_of_any() -> None:
 
 def test_what_may_be_a_flap_is_marked() -> None:
     told = [Told(at_s, at_s + 2, 9, 1) for at_s in (0, 10, 20, 30, 100, 200, 210)]
-    marked = [each.is_joined for each in flaps_marked(told, by_default())]
+    marked = [each.is_joined for each in flaps_marked(told, *flapping_of(by_default()))]
     assert marked == [False, False, True, True, False, False, False]
-    assert not any(each.is_joined for each in flaps_marked(told, config_of(flapping={"above": 0})))
-    assert all(each.is_joined for each in flaps_marked(told, config_of(flapping={"above": 1})))
+    assert not any(
+        each.is_joined for each in flaps_marked(told, *flapping_of(config_of(flapping={"above": 0})))
+    )
+    assert all(each.is_joined for each in flaps_marked(told, *flapping_of(config_of(flapping={"above": 1}))))
 
 
 NAMES = st.one_of(
@@ -123,7 +128,7 @@ def test_what_is_written_is_taken(tmp_path: Path, names: list[str], comm: str, s
     present = config_of({"match": {"local_port": 1}, "name": "advised-873-SEND", "thresholds": {"send": 1}})
     given_ = list(advice_of(by_default(), known, hour_of))
     path = tmp_path / "config.yaml"
-    path.write_text("url: http://127.0.0.1/\n" + rules_text(present, given_), encoding="utf-8")
+    path.write_text("url: http://127.0.0.1/\n" + advised_rules(present, given_), encoding="utf-8")
     rules = rules_of(load(path))
     assert len(rules) <= len(every)
     assert "advised-873-SEND" not in {rule.decision.applied.rule for rule in rules}
@@ -139,7 +144,7 @@ def test_the_name_of_a_process_is_no_pattern(tmp_path: Path) -> None:
     ]
     given_ = list(advice_of(by_default(), seen(WEB, size=5 * MIB, told={WEB: nightly}), hour_of))
     path = tmp_path / "config.yaml"
-    path.write_text("url: http://127.0.0.1/\n" + rules_text(by_default(), given_))
+    path.write_text("url: http://127.0.0.1/\n" + advised_rules(by_default(), given_))
     (rule,) = rules_of(load(path))
     assert [fits_process(rule.match, name) for name in ("a*[?]", "a-[?]", "a*x")] == [True, False, False]
 
@@ -151,7 +156,7 @@ def test_what_is_written_keeps_what_the_rule_sets_that_applies_now(tmp_path: Pat
         "stalled": {"after": "90s"}, "flapping": {"above": 3}, "destinations": ["http"],
     }  # fmt: skip
     now = config_of(written)
-    text = rules_text(now, list(advice_of(now, seen(WEB), hour_of)))
+    text = advised_rules(now, list(advice_of(now, seen(WEB), hour_of)))
     path = tmp_path / "config.yaml"
     path.write_text("url: http://127.0.0.1/\n" + text)
     (made,) = load(path).rules
@@ -178,7 +183,7 @@ def answering() -> Iterator[Callable[[Answer], Config]]:
         yield begin
 
 
-def ask(config: Config) -> History:
+def ask(config: Config) -> Known:
     return history_of(config, "web1", "", AT_S, AT_S + 3600)
 
 
