@@ -143,11 +143,13 @@ def count(levels: Levels, present: Levels, told: Sequence[Told], looks: Looks) -
         is_told = thresholds == {levels.threshold} and levels.hold_ns == present.hold_ns
         times = times_of(told)
         fits = sum(any(_may_tell(each, levels) for each in time) for time in times)
-        most = fits if most is None else min(fits, most)
         sure = sum(any(is_told or _surely_tells(each, levels) for each in time) for time in times)
-        least = min(max(least, sure), most)
+        least = min(max(least, sure), fits)
+        most = fits if most is None else min(fits, most)
         if is_told:
             most = least = fits
+    if most is not None:
+        most = max(most, least)  # samples of what was told may be lost
     seen = max(least, len(replay(looks, levels)))
     return Count(least, seen if most is None else min(seen, most), most)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sockbpf.counters import Counters
@@ -71,6 +71,7 @@ def within(outer: list[Told], inner: list[Told]) -> int:
 
 
 @given(SERIES, st.integers(1, 12), SIZES)
+@settings(deadline=None)  # each runs the judge for each second
 def test_higher_thresholds_are_counted_exactly(series: list[int], more: int, low: int) -> None:
     present, higher = levels(low + 60), levels(low + 60 * more)
     told = judged(series, present)
@@ -82,6 +83,7 @@ def test_higher_thresholds_are_counted_exactly(series: list[int], more: int, low
 
 
 @given(SERIES, HOLDS, HOLDS)
+@settings(deadline=None)  # each runs the judge for each second
 def test_longer_holds_are_counted_exactly(series: list[int], hold_s: int, more_s: int) -> None:
     present, longer = levels(100, hold_s), levels(100, hold_s + more_s)
     found = count(longer, present, judged(series, present), looked(series, [3]))
@@ -96,6 +98,7 @@ def test_longer_holds_are_counted_exactly(series: list[int], hold_s: int, more_s
     HOLDS,
     st.lists(st.integers(0, STEP_S - 1), min_size=1, max_size=9),
 )
+@settings(deadline=None)  # each runs the judge for each second
 def test_every_count_is_within_its_bounds(  # noqa: PLR0917  each is drawn
     series: list[int], threshold: int, other: int, hold_s: int, other_s: int, phases: list[int]
 ) -> None:
@@ -113,6 +116,7 @@ def test_every_count_is_within_its_bounds(  # noqa: PLR0917  each is drawn
 
 
 @given(QUICK, st.integers(0, 3), st.integers(0, 20), st.integers(1, 3), st.integers(1, 7))
+@settings(deadline=None)  # each runs the judge for each second
 def test_flaps_are_within_the_bounds(
     series: list[int], hold_s: int, more_s: int, times: int, above: int
 ) -> None:
@@ -139,6 +143,12 @@ def test_what_other_settings_told_is_not_what_the_present_ones_did() -> None:
     looks = looks_of(dict.fromkeys((100, 150, 300, 310, 320, 330, 340, 350), 90), STEP_S)
     assert count(levels(40, 30), levels(40, 30), told, looks) == (1, 1, 2)
     assert count(levels(40), levels(40), told, looks).is_exact
+
+
+def test_what_was_told_counts_where_its_samples_are_lost() -> None:
+    told, none = [Told(100, 160, 90, 40), Told(300, 360, 90, 40)], looks_of({}, STEP_S)
+    assert count(levels(20, 30), levels(40), told, none) == (2, 2, 2)
+    assert count(levels(40, 30), levels(40), told, none) == (2, 2, 2)
 
 
 def test_an_end_that_was_not_told_bounds_less() -> None:
