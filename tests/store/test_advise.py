@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -13,41 +12,11 @@ import yaml
 from sockbpf.cli import main
 from sockbpf.monitor.rule_terms import rules_of
 from sockbpf.settings.config import load
+from tests.store.advised_services import fill
 from tests.store.conftest import StartStore
-from tests.store.history_lines import line, send
-from tests.store.serving import TOKEN, Store, tell, told
+from tests.store.serving import TOKEN
 
 MIB = 2**20
-NIGHTS = 5
-
-
-def nights() -> list[int]:
-    """Return when it was 02:00 here in each of some nights that are over, Unix time."""
-    now = time.localtime(time.time() - 86_400)
-    return [
-        int(time.mktime((now.tm_year, now.tm_mon, now.tm_mday - day, 2, 0, 0, 0, 0, -1)))
-        for day in range(NIGHTS)
-    ]
-
-
-def fill(store: Store) -> None:
-    """Have it know of a backup each night, of a service far from its threshold, and of a user's processes."""
-    for night in nights():
-        times = [night + 10 * step for step in range(12)]
-        lines = [
-            line(times, [5 * MIB] * 12, service="873"),
-            line(times, [20_000] * 12),
-            line(times, [9] * 12, service="user-1000.slice", type="RECV"),
-        ]
-        assert send(store, *lines).status_code == 200
-    for number, night in enumerate(nights()):
-        ends = {"exceeded": (0, 0), "cleared": (110, 1)}
-        for event, (after_s, seq) in ends.items():
-            alert = told(
-                number, event=event, seq=seq, timestamp=f"{night + after_s}.5", duration=after_s, type="SEND",
-                local_port=873, comm="rsync", size=5 * MIB, peak=5 * MIB, threshold=MIB, condition="size",
-            )  # fmt: skip
-            assert tell(store, **alert).ok
 
 
 def test_advice_of_a_running_store(

@@ -80,6 +80,6 @@ def test_the_description_is_true(
     made = re.search(r"(\d+) generated", ran.stdout)
     assert made
     assert int(made[1]) > (QUICK_LEAST if is_slow else LEAST)
-    assert "13/14" in ran.stdout, "all operations but the stream"
+    assert "14/15" in ran.stdout, "all operations but the stream"
     assert "Traceback" not in store.log()
     assert store.stop() == 0

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sockbpf.store.web.advice import advice
 from sockbpf.store.web.alerts import AlertRoute, StreamRoute, episodes, post_alerts
 from sockbpf.store.web.description import document
 from sockbpf.store.web.health import Health
@@ -48,6 +49,7 @@ def make_app(
             Route("/episodes", partial(episodes, store)),
             Route("/timeline", partial(timeline, store)),
             Route("/history", partial(history, store), methods=["GET", "POST"]),
+            Route("/advice", partial(advice, store)),
             Route("/stream", StreamRoute(store)),
             Route("/now", partial(now, store)),
             Route("/hosts", partial(hosts, store)),

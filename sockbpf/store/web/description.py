@@ -15,10 +15,10 @@ from sockbpf.store.data.filters import MOST_ROWS, ROWS
 from sockbpf.store.data.free_words import LOOKED_AT, MOST_CHARACTERS, MOST_WORDS, PATTERN, SEARCHED
 from sockbpf.store.data.values import MOST_INTEGER
 from sockbpf.store.web import description_batch, description_history, description_now, description_timeline
+from sockbpf.store.web.description_advice import ADVICE
+from sockbpf.store.web.description_parts import TEXT, TIME, answers, content, must, query
 from sockbpf.store.web.posted import MOST_ENTRIES
-from sockbpf.store.web.problem import MEDIA_TYPE
 
-TEXT = {"type": "string"}
 IP = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
 OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 V4 = rf"^{OCTET}(\.{OCTET}){{3}}/(3[0-2]|[12]?[0-9])$"
@@ -38,60 +38,7 @@ KINDS: dict[Kind, dict[str, Any]] = {
     Kind.SECONDS: SECONDS,
     Kind.ADDRESS: IP,
 }
-TIME = {
-    "anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}],
-    "description": "Unix seconds or ISO 8601",
-    "example": "2026-01-31T12:00:00Z",
-}
 CHOSEN = {name: {"type": "string", "enum": list(choices)} for name, choices in CHOICES.items()}
-PROBLEM = {
-    "type": "object",
-    "required": ["title", "status", "detail"],
-    "properties": {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT},
-}
-SAYS = {
-    400: "The request cannot be read.",
-    401: "The token is missing or wrong.",
-    403: "A page of another origin may not do this; without the token nothing is deleted.",
-    408: "The body took too long.",
-    413: "The body is too large.",
-    414: "The parameters are too long.",
-    421: "The Host header names another host.",
-    415: "The body is compressed in a way that is not known.",
-    422: "A parameter or the body is not valid.",
-    429: "Too many entries wait to be written; try again, as Retry-After says.",
-    503: "The database is busy or away; try again.",
-}
-
-
-def _answers(*also: int) -> dict[str, dict[str, Any]]:
-    """Return the errors that every request may get, and further ones."""
-    return {
-        str(code): _content(SAYS[code], PROBLEM, MEDIA_TYPE)
-        for code in (400, 401, 403, 414, 421, 422, 503, *also)
-    }
-
-
-def _content(
-    description: str, schema: dict[str, Any], media_type: str = "application/json"
-) -> dict[str, Any]:
-    return {"description": description, "content": {media_type: {"schema": schema}}}
-
-
-def _query(**schemas: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name.rstrip("_"),
-            "in": "query",
-            "required": bool(schema.get("x-required")),
-            "schema": {key: value for key, value in schema.items() if key != "x-required"},
-        }
-        for name, schema in schemas.items()
-    ]
-
-
-def _must(schema: dict[str, Any]) -> dict[str, Any]:
-    return {**schema, "x-required": True}
 
 
 def _parameter(field: Field) -> dict[str, Any]:
@@ -100,7 +47,7 @@ def _parameter(field: Field) -> dict[str, Any]:
     if field.needed is Needed.ALWAYS and schema == TEXT:
         schema["minLength"] = 1
     schema["description"] = f"{field.unit}: {field.meaning}" if field.unit else field.meaning
-    return _must(schema) if field.needed is Needed.ALWAYS else schema
+    return must(schema) if field.needed is Needed.ALWAYS else schema
 
 
 NEW = {"type": "object", "required": ["new"], "properties": {"new": {"type": "boolean"}}}
@@ -112,18 +59,18 @@ ALERT: dict[str, Any] = {
     f"also {', '.join(NEEDED_OF_SOCKETS)}, of a rate {', '.join(NEEDED_OF_RATES)}.",
     "tags": ["alerts"],
     "responses": {
-        **_answers(429),
-        "200": _content("It is kept.", NEW),
+        **answers(429),
+        "200": content("It is kept.", NEW),
     },
-    "parameters": _query(**{field.name: _parameter(field) for field in FIELDS}),
+    "parameters": query(**{field.name: _parameter(field) for field in FIELDS}),
 }
 ALERTS: dict[str, Any] = {
     "summary": "Keep many alerts, each as a JSON object on a line of its own; answered once they are on disk.",
     "description": description_batch.SAYS,
     "tags": ["alerts"],
     "responses": {
-        **_answers(408, 413, 415, 429),
-        "200": _content(
+        **answers(408, 413, 415, 429),
+        "200": content(
             "How many are new, how many were known, which lines are refused.", description_batch.ANSWER
         ),
     },
@@ -154,14 +101,14 @@ FIND: dict[str, Any] = {
     "summary": "What was kept, newest first; any further parameter is a key of the objects and its value.",
     "tags": ["alerts"],
     "responses": {
-        **_answers(),
+        **answers(),
         "200": {
             "headers": LINK,
             "description": "Objects as they were sent; the Link header, rel=next, leads to the next page.",
             "content": {"application/json": {"schema": OBJECTS}, "text/csv": {"schema": TEXT}},
         },
     },
-    "parameters": _query(
+    "parameters": query(
         **FILTERS,
         **{name: schema for name, schema in COLUMNS.items() if name in CHOSEN},
         cursor=CURSOR,
@@ -170,8 +117,8 @@ FIND: dict[str, Any] = {
 EPISODES: dict[str, Any] = {
     "summary": "Episodes: when each began, its peak, when it ended.",
     "tags": ["alerts"],
-    "responses": {**_answers(), "200": {**_content("Episodes.", OBJECTS), "headers": LINK}},
-    "parameters": _query(
+    "responses": {**answers(), "200": {**content("Episodes.", OBJECTS), "headers": LINK}},
+    "parameters": query(
         **FILTERS,
         **{name: CHOSEN[name] for name in COLUMNS if name in CHOSEN and name != "event"},
         open={"type": "string", "enum": ["true", "false"]},
@@ -185,8 +132,8 @@ POST: dict[str, Any] = {
     "summary": "Keep an object, an array of objects, or text such as CSV.",
     "tags": ["store"],
     "responses": {
-        **_answers(408, 413, 429),
-        "201": _content("All of it is on disk.", STORED),
+        **answers(408, 413, 429),
+        "201": content("All of it is on disk.", STORED),
     },
     "requestBody": {
         "required": True,
@@ -212,10 +159,10 @@ DELETE: dict[str, Any] = {
     "security": [{"token": []}],
     "tags": ["store"],
     "responses": {
-        **_answers(408, 413),
-        "200": _content("How many entries were deleted; `more` if there was no time for all.", DELETED),
+        **answers(408, 413),
+        "200": content("How many entries were deleted; `more` if there was no time for all.", DELETED),
     },
-    "parameters": _query(
+    "parameters": query(
         before=TIME,
         older_than={
             "type": "string",
@@ -227,21 +174,21 @@ DELETE: dict[str, Any] = {
 NOW: dict[str, Any] = {
     "summary": "What is wrong now: open episodes as incidents, silent hosts, blind monitors; the worst first.",
     "tags": ["now"],
-    "responses": {**_answers(), "200": _content("Incidents.", description_now.NOW)},
-    "parameters": _query(**description_now.OF_NOW),
+    "responses": {**answers(), "200": content("Incidents.", description_now.NOW)},
+    "parameters": query(**description_now.OF_NOW),
 }
 HOSTS: dict[str, Any] = {
     "summary": "What each host has told of itself, and when it was heard; silent ones first, then blind ones.",
     "tags": ["now"],
-    "responses": {**_answers(), "200": {**_content("Hosts.", description_now.HOSTS), "headers": LINK}},
-    "parameters": _query(**description_now.OF_HOSTS),
+    "responses": {**answers(), "200": {**content("Hosts.", description_now.HOSTS), "headers": LINK}},
+    "parameters": query(**description_now.OF_HOSTS),
 }
 TIMELINE: dict[str, Any] = {
     "summary": "How many alerts, how bad, and how long services were over, in buckets of any window of time.",
     "description": "Of buckets of which not all is known, the values are null, and `partial` is true.",
     "tags": ["alerts"],
-    "responses": {**_answers(), "200": _content("The timeline.", description_timeline.ANSWER)},
-    "parameters": _query(
+    "responses": {**answers(), "200": content("The timeline.", description_timeline.ANSWER)},
+    "parameters": query(
         **{name: schema for name, schema in FILTERS.items() if name != "limit"},
         **{name: CHOSEN[name] for name in COLUMNS if name in CHOSEN and name != "event"},
         **description_timeline.OWN,
@@ -250,30 +197,30 @@ TIMELINE: dict[str, Any] = {
 HISTORY: dict[str, Any] = {
     "summary": description_history.MEANS,
     "tags": ["history"],
-    "responses": {**_answers(), "200": _content("The history.", description_history.ANSWER)},
-    "parameters": _query(from_=TIME, to=TIME, **description_history.OWN),
+    "responses": {**answers(), "200": content("The history.", description_history.ANSWER)},
+    "parameters": query(from_=TIME, to=TIME, **description_history.OWN),
 }
 SAMPLES: dict[str, Any] = {
     "summary": "Keep samples of the queues of services.",
     "description": description_history.SAYS,
     "tags": ["history"],
-    "responses": {**_answers(408, 413, 415), "200": _content("They are kept.", description_history.KEPT)},
+    "responses": {**answers(408, 413, 415), "200": content("They are kept.", description_history.KEPT)},
     "requestBody": description_batch.BODY,
 }
 STREAM: dict[str, Any] = {
     "summary": "New entries as they come, as server-sent events; Last-Event-ID resumes.",
     "tags": ["alerts"],
-    "responses": {**_answers(), "200": _content("A stream.", TEXT, "text/event-stream")},
+    "responses": {**answers(), "200": content("A stream.", TEXT, "text/event-stream")},
 }
 STATE: dict[str, Any] = {
     "summary": "Whether the database can be written and read.",
     "tags": ["state"],
-    "responses": {**_answers(), "200": _content("It can.", {"type": "object"})},
+    "responses": {**answers(), "200": content("It can.", {"type": "object"})},
 }
 METRICS: dict[str, Any] = {
     "summary": "Counters for Prometheus.",
     "tags": ["state"],
-    "responses": {**_answers(), "200": _content("Text.", TEXT, "text/plain")},
+    "responses": {**answers(), "200": content("Text.", TEXT, "text/plain")},
 }
 
 
@@ -291,6 +238,7 @@ def document() -> dict[str, Any]:
             "/episodes": {"get": EPISODES},
             "/timeline": {"get": TIMELINE},
             "/history": {"get": HISTORY, "post": SAMPLES},
+            "/advice": {"get": ADVICE},
             "/stream": {"get": STREAM},
             "/now": {"get": NOW},
             "/hosts": {"get": HOSTS},

@@ -14,15 +14,17 @@ from starlette.responses import JSONResponse, Response
 from sockbpf.record.history import PROTOCOLS, TYPES, Series
 from sockbpf.store.data.history import Asked, window_of
 from sockbpf.store.data.history_find import find_history
-from sockbpf.store.data.values import EntryError, read_time, read_whole, searchable
+from sockbpf.store.data.values import EntryError, read_time, searchable
 from sockbpf.store.data.writing import BusyError
 from sockbpf.store.web.guard import TRUSTED
 from sockbpf.store.web.posted_alerts import encoding_of
 from sockbpf.store.web.posted_history import told_by
 from sockbpf.store.web.problem import Problem, busy
-from sockbpf.store.web.query import parameters
+from sockbpf.store.web.query import given_once, number, parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
     from starlette.requests import Request
 
@@ -73,28 +75,24 @@ async def _keep(store: RunningStore, request: Request) -> Response:
 
 def asked_by(pairs: list[tuple[str, str]], now_s: float) -> Asked:
     """Return what these parameters ask for; raise EntryError."""
-    given = dict(pairs)
-    known = {*Series._fields, "from", "to", "top", "limit"}
-    if len(given) < len(pairs) or not given.keys() <= known:
-        raise EntryError(f"expected only {', '.join(sorted(known))}, each once")
+    given = given_once(pairs, {*Series._fields, "from", "to", "top", "limit"})
+    names = series_names(given)
+    to_s = min(read_time("to", given["to"]) if "to" in given else now_s, LATEST_S)
+    from_s = read_time("from", given["from"]) if "from" in given else to_s - LONG_S
+    return Asked(
+        window_of(min(max(from_s, 0.0), LATEST_S), max(to_s, 0.0)),
+        top=number("top", given, TOP, 0, MOST_TOP),
+        limit=number("limit", given, LIMIT, 0, MOST_LIMIT),
+        **names,
+    )
+
+
+def series_names(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of a series that are given; raise EntryError."""
     names = {name: searchable(given[name]) for name in Series._fields if name in given}
     if not all(names.values()):
         raise EntryError("host, service, protocol, type: expected a value")
     for name, choices in (("protocol", PROTOCOLS), ("type", TYPES)):
         if names.get(name, choices[0]) not in choices:
             raise EntryError(f"{name}: expected {' or '.join(choices)}")
-    to_s = min(read_time("to", given["to"]) if "to" in given else now_s, LATEST_S)
-    from_s = read_time("from", given["from"]) if "from" in given else to_s - LONG_S
-    return Asked(
-        window_of(min(max(from_s, 0.0), LATEST_S), max(to_s, 0.0)),
-        top=_number("top", given, TOP, 0, MOST_TOP),
-        limit=_number("limit", given, LIMIT, 0, MOST_LIMIT),
-        **names,
-    )
-
-
-def _number(name: str, given: dict[str, str], default: int, least: int, most: int) -> int:
-    number = read_whole(name, given[name]) if name in given else default
-    if not least <= number <= most:
-        raise EntryError(f"{name}: expected {least} to {most}")
-    return number
+    return names

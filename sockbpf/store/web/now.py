@@ -16,7 +16,7 @@ from sockbpf.store.data.hosts_now import find_hosts
 from sockbpf.store.data.now import find_now
 from sockbpf.store.data.values import EntryError, searchable
 from sockbpf.store.web.guard import TRUSTED
-from sockbpf.store.web.query import link_to_next, parameters
+from sockbpf.store.web.query import given_once, link_to_next, parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -75,10 +75,7 @@ async def _answer(
 
 def _given(request: Request, names: Collection[str]) -> dict[str, str]:
     """Return the parameters of a request; raise EntryError for one that it does not have, or has twice."""
-    pairs = parameters(request.scope)
-    given = dict(pairs)
-    if len(given) < len(pairs) or not given.keys() <= set(names):
-        raise EntryError(f"expected only {', '.join(sorted(names))}, each once")
+    given = given_once(parameters(request.scope), names)
     for name, value in given.items():
         if not value:
             raise EntryError(f"{name}: expected a value")

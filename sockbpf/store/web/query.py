@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
+from sockbpf.store.data.values import EntryError, read_whole
 from sockbpf.store.web.problem import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from starlette.types import Scope
+
+N = TypeVar("N", int, None)
 
 MOST_PARAMETERS = 128
 """A heartbeat has one for each counter, and a dozen more."""
@@ -26,6 +31,24 @@ def parameters(scope: Scope) -> list[tuple[str, str]]:
         )
     except ValueError:
         raise Problem(400, f"expected at most {MOST_PARAMETERS} parameters, name=value, in UTF-8") from None
+
+
+def given_once(pairs: list[tuple[str, str]], names: Collection[str]) -> dict[str, str]:
+    """Return the parameters of a request by name; raise EntryError for one that it does not have, or has twice."""
+    given = dict(pairs)
+    if len(given) < len(pairs) or not given.keys() <= set(names):
+        raise EntryError(f"expected only {', '.join(sorted(names))}, each once")
+    return given
+
+
+def number(name: str, given: Mapping[str, str], otherwise: N, least: int, most: int) -> int | N:
+    """Return a whole number, `otherwise` if it is not given; raise EntryError."""
+    if name not in given:
+        return otherwise
+    found = read_whole(name, given[name])
+    if not least <= found <= most:
+        raise EntryError(f"{name}: expected {least} to {most}")
+    return found
 
 
 def link_to_next(path: str, pairs: list[tuple[str, str]], cursor: str) -> str:

@@ -72,6 +72,8 @@ class RunningStore:
         """Held while a body of alerts is read, of clients that are not trusted or of those that are."""
         self.keeping_history = asyncio.Lock()
         """Held while samples are read and written."""
+        self.advising = {False: asyncio.Lock(), True: asyncio.Lock()}
+        """Held while advice is made, of clients that are not trusted or of those that are."""
         self.readers_of_alerts = ThreadPoolExecutor(len(self.reading_alerts) + 1, "batches")
         """The threads that do it, and read samples: for those of asyncio anybody's long answers may be waiting."""
         self.reader: Reader | None = None
