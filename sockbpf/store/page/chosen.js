@@ -4,6 +4,7 @@
 import { page } from "./api.js";
 import { makeAround } from "./around.js";
 import { commandOf } from "./command.js";
+import { copy } from "./copy.js";
 import { alertKey } from "./episodes.js";
 import { parametersOf, range, sameSocket, socketOf } from "./filter.js";
 import { ago, brief, bytes, clock, ends, number, owner, service, size, utc, visible, why } from "./words.js";
@@ -144,16 +145,5 @@ function fillFacts(list, pairs) {
     if (dt.textContent !== name) dt.textContent = name;
     if (dd.textContent !== text) dd.textContent = text;
     dd.title = title;
-  }
-}
-
-/** Copy a text; where the browser does not allow that, as by plain HTTP from elsewhere, select it. */
-async function copy(code, button) {
-  getSelection().selectAllChildren(code);
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-    button.textContent = "Copied";
-  } catch {
-    button.textContent = "Selected";
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /** What the queues of services were, over or not: the largest of each step of time, and the threshold where one is known. */
 
+import { Advice } from "./advice.js";
 import { html, useState } from "./preact.esm.js";
 import { SOCKET, sameSocket, socketOf, wanted } from "./filter.js";
 import { brief, clock, size, utc, visible } from "./words.js";
@@ -42,6 +43,7 @@ export function historyParameters(set, now, [from, to]) {
  */
 export function History({ answer, socket, zoom }) {
   const [point, setPoint] = useState(null);
+  const [advised, setAdvised] = useState(null);
   if (answer === null) return html`<p class="empty">Choose a host, or a socket, to see what its queues were.</p>`;
   const lanes = answer.series;
   if (!lanes.length && socket) return html`<p class="empty">Nothing is kept of this time by ${answer.names.length ? `the name ${answer.names.map(brief).join(" or ")}` : "a name that is known of the chosen socket"}. The history knows a service by its outermost unit, a user’s programs as that user’s slice, a container by its port, and what has no name of its own as other.</p>`;
@@ -51,18 +53,19 @@ export function History({ answer, socket, zoom }) {
   return html`
     <div class="lanes history">
       ${lanes.map((lane) => html`
-        <p key=${`name ${keyOf(lane)}`} title=${visible(keyOf(lane))}>${nameOf(lane)}${isOneHost ? "" : html`<br />${brief(lane.host)}`}<br /><span class="most">up to ${size(most(lane.size), lane.type)}, ${most(lane.fill)} % full</span></p>
+        <p key=${`name ${keyOf(lane)}`} title=${visible(keyOf(lane))}>${nameOf(lane)}${isOneHost ? "" : html`<br />${brief(lane.host)}`}<br /><span class="most">up to ${size(most(lane.size), lane.type)}, ${most(lane.fill)} % full</span> <${Ask} of=${lane} set=${setAdvised} /></p>
         <${Lane} key=${`lane ${keyOf(lane)}`} lane=${lane} answer=${answer} threshold=${threshold} zoom=${zoom} point=${setPoint} />`)}
       <span></span>
       <p class="axis"><time datetime=${utc(answer.from)}>${clock(answer.from)}</time><time datetime=${utc(answer.to)}>${clock(answer.to)}</time></p>
     </div>
     <p class="reading">${reading(point, lanes, answer) ?? `Height: the largest queue${threshold ? "; the line is the threshold of the chosen socket" : ""}. Point at a step for its figures, press it to look at it alone.`}</p>
+    ${advised && html`<${Advice} key=${`advice ${keyOf(advised)}`} of=${advised} close=${() => setAdvised(null)} />`}
     <details>
       <summary>As a table</summary>
       <div class="scroll" tabindex="0" role="region" aria-label="Services by their queues">
         <table>
-          <thead><tr><th scope="col">Service</th><th scope="col">Host</th><th scope="col" class="number">Largest</th><th scope="col" class="number">Fullest</th><th scope="col" class="number">Sockets</th><th scope="col" class="number">Dropped</th></tr></thead>
-          <tbody>${answer.services.map((each) => html`<${Row} key=${keyOf(each)} of=${each} />`)}</tbody>
+          <thead><tr><th scope="col">Service</th><th scope="col">Host</th><th scope="col" class="number">Largest</th><th scope="col" class="number">Fullest</th><th scope="col" class="number">Sockets</th><th scope="col" class="number">Dropped</th><th scope="col">Thresholds</th></tr></thead>
+          <tbody>${answer.services.map((each) => html`<${Row} key=${keyOf(each)} of=${each} set=${setAdvised} />`)}</tbody>
         </table>
       </div>
       <p>From ${clock(answer.services_from)} to ${clock(answer.services_to)}${answer.more ? `; ${answer.more.toLocaleString("en")} more are not shown` : ""}.</p>
@@ -93,7 +96,12 @@ function Lane({ lane, answer, threshold, zoom, point }) {
     </svg>`;
 }
 
-function Row({ of }) {
+/** The button that asks for the advice for a service. */
+function Ask({ of, set }) {
+  return html`<button type="button" class="quiet" aria-label=${`Advice for ${nameOf(of)} of ${brief(of.host)}`} onClick=${() => set({ host: of.host, service: of.service, protocol: of.protocol, type: of.type })}>Advice</button>`;
+}
+
+function Row({ of, set }) {
   return html`
     <tr>
       <th scope="row">${nameOf(of)}</th>
@@ -102,6 +110,7 @@ function Row({ of }) {
       <td class="number">${of.fill} %</td>
       <td class="number">${of.sockets.toLocaleString("en")}</td>
       <td class="number">${of.drops ? of.drops.toLocaleString("en") : ""}</td>
+      <td><${Ask} of=${of} set=${set} /></td>
     </tr>`;
 }
 
