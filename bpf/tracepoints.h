@@ -59,15 +59,45 @@ TRACEPOINT(tp_tcp_probe)
 }
 
 /*
- * skb:consume_skb(skb, …) where a driver frees after transmission, net:net_dev_start_xmit(skb, …) where it
- * gives up ownership before: a sender is about to be relieved of a packet. Other destructors than sock_wfree
- * charge other things.
+ * A sender is about to be relieved of a packet. Other destructors than sock_wfree charge other things.
+ *
+ * Each tracepoint has a program of its own: the kernel skips a program that interrupts itself on its CPU
+ * (kernel/trace/bpf_trace.c: __bpf_trace_run), and a device is handed packets by an interrupt that may come
+ * while one of any process is freed.
  */
-TRACEPOINT(tp_skb_leaves)
+static __always_inline int judge_leaving(void *ctx, const struct sk_buff *skb)
 {
-	if (HOT_FIELD(u64, AS(sk_buff, SKB(0)), OFF_skb_destructor) != SYM_sock_wfree)
+	if (HOT_FIELD(u64, AS(sk_buff, skb), OFF_skb_destructor) != SYM_sock_wfree)
 		return 0;
-	return judge_freed(ctx, SKB(0), SEND);
+	return judge_freed(ctx, skb, SEND);
+}
+
+/* net:net_dev_start_xmit(skb, dev): ahead of a driver that lets the sender go. */
+TRACEPOINT(tp_net_dev_start_xmit)
+{
+	return judge_leaving(ctx, SKB(0));
+}
+
+/*
+ * net:netif_receive_skb(skb): it has come through a veth with its sender, which ip_rcv lets go, a softirq
+ * later than the driver has had it (net/ipv4/ip_input.c: ip_rcv_core): all that the driver has meanwhile is
+ * counted.
+ */
+TRACEPOINT(tp_netif_receive_skb)
+{
+	return judge_leaving(ctx, SKB(0));
+}
+
+/* skb:consume_skb(skb, …): a driver frees it after transmission. */
+TRACEPOINT(tp_consume_skb)
+{
+	return judge_leaving(ctx, SKB(0));
+}
+
+/* skb:kfree_skb(skb, …): it is dropped on its way. */
+TRACEPOINT(tp_kfree_skb)
+{
+	return judge_leaving(ctx, SKB(0));
 }
 
 /* sock:inet_sock_set_state(sk, old, new) */

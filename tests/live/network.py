@@ -45,6 +45,19 @@ class Link:
     receiver: str
     far: dict[str, str]
 
+    def release(self) -> None:
+        """Have all that waits leave at once, as soon as the bucket looks again."""
+        _bucket("change", self.sender, "1gbit", "1mb")
+
+    def hold(self, rate: str) -> None:
+        """Be slow again."""
+        _bucket("change", self.sender, rate, "1600")
+
+
+def _bucket(do: str, sender: str, rate: str, burst: str) -> None:
+    bucket = f"tc qdisc {do} dev slow root tbf rate {rate} burst {burst} limit 100mb"
+    ip("netns", "exec", sender, *bucket.split())
+
 
 @contextmanager
 def slow_link(rate: str = "8kbit") -> Iterator[Link]:
@@ -70,22 +83,7 @@ def slow_link(rate: str = "8kbit") -> Iterator[Link]:
                 "nud",
                 "permanent",
             )
-        bucket = [
-            "tc",
-            "qdisc",
-            "add",
-            "dev",
-            "slow",
-            "root",
-            "tbf",
-            "rate",
-            rate,
-            "burst",
-            "1600",
-            "limit",
-            "100mb",
-        ]
-        ip("netns", "exec", sender, *bucket)
+        _bucket("add", sender, rate, "1600")
         with inside(f"/run/netns/{receiver}"):  # somebody listens: no refusal comes back
             sink = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
             sink.bind(("::", DISCARD))

@@ -128,3 +128,27 @@ def test_udp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitSt
         == len(receiver.alerts(event="cleared", **queue))
         == SENT
     )
+
+
+def test_udp_send_that_leaves_at_once(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    """A device takes many packets before any of them is off the queue: which is empty as the last one is."""
+    rate = "64kbit"
+    link = stack.enter_context(slow_link(rate))
+    monitor = start_monitor(thresholds={"send": THRESHOLD, "recv": "100MB"}, clear_ratio=0)
+    cold = attachments(monitor.pid)
+    with inside(f"/run/netns/{link.sender}"):
+        writer = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    writer.connect((link.far["ipv4"], DISCARD))
+    queue = {"local_port": port(writer), "type": "SEND", "mode": "ebpf"}
+    for number in range(1, 6):
+        for _ in range(31):
+            writer.send(bytes(DATAGRAM))
+        receiver.count(number, event="exceeded", **queue)
+        until(lambda: attachments(monitor.pid) > cold, "the hooks of drains came")
+        link.release()
+        until(lambda: unsent(writer) == 0, "the queue drained")
+        link.hold(rate)
+    receiver.count(5, event="cleared", **queue)
+    assert_hooks_saw_all(monitor)

@@ -61,8 +61,8 @@ class Candidate:
     proves_drains: bool = False
 
 
-def _tp(target: str, program: str = "") -> Hook:
-    return Hook(HookKind.TRACEPOINT, target, program or f"tp_{target}")
+def _tp(target: str) -> Hook:
+    return Hook(HookKind.TRACEPOINT, target, f"tp_{target}")
 
 
 def _kp(target: str, program: str = "") -> Hook:
@@ -75,7 +75,7 @@ def _call(target: str) -> tuple[Hook, Hook]:
 
 
 _SKB_LEAVES = tuple(
-    _tp(target, "tp_skb_leaves") for target in ("net_dev_start_xmit", "consume_skb", "kfree_skb")
+    _tp(target) for target in ("net_dev_start_xmit", "netif_receive_skb", "consume_skb", "kfree_skb")
 )
 
 # A number in a comment is the first kernel with the hook; a hook without one is in every kernel from 4.4 on.
@@ -140,7 +140,7 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
     "UDP send shrinks": (
         # The destructor of a sent datagram.
         Candidate((_kp("sock_wfree"),)),
-        # Where drivers free a sent datagram.
+        # Where drivers hand over or free a sent datagram, and where one that came through a veth is taken in.
         Candidate(_SKB_LEAVES, symbol="sock_wfree", attached=Attached.WHILE_OVER),
     ),
     "TCP socket ends": (
