@@ -15,6 +15,7 @@ NAMES = {
     "episodes_full": "crossings not followed in the kernel because its table was full",
     "untold": "short crossings that were not reported because their user had too many of them in a second",
     "unreturned": "UDP sending calls whose return probe the kernel skipped: the growth of their queue was not seen",
+    "skipped": "runs of hooks that the kernel skipped, as the same one ran there: a look finds what they missed",
     "unsure_dropped": "queues over the least threshold of any rule, but not over their own once it was known whose",
     # sweeps, and what they recovered
     "sweeps": "sweeps, which are looks at all sockets without hooks",

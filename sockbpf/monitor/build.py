@@ -148,7 +148,7 @@ def build(
     )
     for storm, members in left.folds():
         stages.take_up(storm, members)
-    losses = Losses(counters, tables, own)
+    losses = Losses(counters, probes, own)
     causes = Causes(counters, owners.owner, owners.known)
     status = Status(
         run=run,

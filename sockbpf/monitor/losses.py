@@ -12,7 +12,7 @@ from sockbpf.process.clock import monotonic_s
 
 if TYPE_CHECKING:
     from sockbpf.counters import Counters
-    from sockbpf.kernel.attach.tables import Tables
+    from sockbpf.kernel.attach.probes import Probes
     from sockbpf.monitor.own import Own
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,10 @@ UNJUDGED = ("unreturned", "episodes_full", "lost_submit", "lost_ring", "undecoda
 class Losses:
     """Brings those counters up to date, and logs each change of a counter of losses."""
 
-    def __init__(self, counters: Counters, tables: Tables | None, own: Own) -> None:
-        """`tables` is None where there are no hooks."""
+    def __init__(self, counters: Counters, probes: Probes | None, own: Own) -> None:
+        """`probes` is None where there are no hooks."""
         self._counters = counters
-        self._tables = tables
+        self._probes = probes
         self._own = own
         self.wanted = False
         """Whether all counters are to be logged; a signal handler may set it."""
@@ -39,9 +39,10 @@ class Losses:
     def count(self) -> None:
         """Bring the counters up to date."""
         self._counters.set("log_dropped", logs.dropped())
-        if self._tables is None:
+        if self._probes is None:
             return
-        tally = self._tables.tally()
+        self._counters.set("skipped", self._probes.skipped())
+        tally = self._probes.tables.tally()
         self._counters.set("lost_submit", tally.lost)
         self._counters.set("episodes_full", tally.full)
         self._counters.set("own", tally.own + self._own.late)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361}
 """The number of bpf(2) by machine: __NR_bpf of asm/unistd.h, which neither Python nor libc knows."""
 
-PROG_LOAD, PROG_TEST_RUN, RAW_TRACEPOINT_OPEN, LINK_CREATE, ITER_CREATE = 5, 10, 17, 28, 33
+PROG_LOAD, PROG_TEST_RUN, INFO_BY_FD, RAW_TRACEPOINT_OPEN, LINK_CREATE, ITER_CREATE = 5, 10, 15, 17, 28, 33
 """enum bpf_cmd of include/uapi/linux/bpf.h"""
 
 TRACE_ITER = 28
@@ -42,8 +42,14 @@ ITERATOR = struct.Struct("=I4x")
 """union bpf_attr: the link's descriptor."""
 TRACEPOINT = struct.Struct("=QI4x")
 """union bpf_attr: address of the tracepoint's name, the program's descriptor."""
+NUMBER = struct.Struct("=Q")
 RUN = struct.Struct("=I36xI4xQ16x")
 """union bpf_attr: the program's descriptor, size and address of its arguments; what else there is must be 0."""
+
+INFO = struct.Struct("=IIQ")
+"""union bpf_attr: the descriptor, size and address of where to write what it is."""
+SKIPPED_AT = 208
+"""Offset of recursion_misses in struct bpf_prog_info, the last that is read of it."""
 
 TRIES = 5
 """How often the verifier may be interrupted by a signal: EAGAIN."""
@@ -106,6 +112,16 @@ def run_raw_tracepoint(program: int, *arguments: int) -> None:
     given = struct.pack(f"={len(arguments)}Q", *arguments)
     held = ctypes.create_string_buffer(given, len(given))
     _bpf(PROG_TEST_RUN, RUN.pack(program, len(given), ctypes.addressof(held)))
+
+
+def skipped_runs(program: int) -> int:
+    """Return how often the kernel skipped a program as it interrupted itself on its CPU; raise OSError.
+
+    Before 5.12 (9ed9e9ba2337, "bpf: Count the number of times recursion was prevented") it does not say: 0.
+    """
+    info = ctypes.create_string_buffer(SKIPPED_AT + NUMBER.size)
+    _bpf(INFO_BY_FD, INFO.pack(program, len(info), ctypes.addressof(info)))
+    return int(NUMBER.unpack_from(info, SKIPPED_AT)[0])
 
 
 def link_iterator(program: int) -> int:

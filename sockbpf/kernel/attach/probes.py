@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.attach.attachments import Attachments
-from sockbpf.kernel.attach.bpf import run_raw_tracepoint
+from sockbpf.kernel.attach.bpf import run_raw_tracepoint, skipped_runs
 from sockbpf.kernel.attach.perf import Rings
 from sockbpf.kernel.attach.tables import KernelLevels, Tables
 from sockbpf.kernel.build.choice import on_demand
@@ -124,6 +125,12 @@ class Probes:
                 self._counters.add("undecodable")
                 log.exception("an event of %d bytes makes no sense: %s", len(raw), raw.hex())
         return events
+
+    def skipped(self) -> int:
+        """Return how often the kernel skipped a hook since load, as the same was running on that CPU already."""
+        with suppress(OSError):  # 4.12 and older cannot be asked
+            return sum(skipped_runs(program) for program in self._loaded.programs.values())
+        return 0
 
     def close(self) -> None:
         """Detach and unload everything; what cannot be detached goes with the process."""
