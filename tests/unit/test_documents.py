@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.unit.copies import ROOT
 from tests.unit.documents import DOCUMENTS, anchors, blocks, commands, links, text_of
 
 CHANGES = Path("CHANGELOG.md")
+REQUIREMENT = Path("docs/requirement.md")
 """Tells of command lines that are refused, too."""
 TYPED = [(document, words) for document in DOCUMENTS if document != CHANGES for words in commands(document)]
 RUNBOOK = Path("docs/runbook.md")
@@ -79,6 +81,18 @@ def test_what_is_to_be_typed_is_taken(document: Path, words: list[str]) -> None:
 def test_commands_are_found() -> None:
     found = {words[1] for _, words in TYPED if len(words) > 1}
     assert found >= {"top", "sockets", "status", "explain", "silence", "check", "store"}
+
+
+def test_what_shows_the_requirement_is_there() -> None:
+    """Tests by their files, targets of make, figures of the bench."""
+    text = text_of(REQUIREMENT)
+    tests = set(re.findall(r"\btests/[\w/]+", text))
+    targets = set(re.findall(r"`(?:sudo )?make ([a-z-]+)", text))
+    figures = set(re.findall(r"\bFIGURES=(\w+)", text))
+    assert min(len(tests), len(targets), len(figures)) > 1
+    assert not [each for each in tests if not any((ROOT / f"{each}{end}").exists() for end in ("", ".py"))]
+    assert not targets - set(re.findall(r"(?m)^([a-z-]+):", text_of(Path("Makefile"))))
+    assert not [each for each in figures if f'"{each}": (' not in text_of(Path("bench/__main__.py"))]
 
 
 def test_every_cause_has_its_part_of_the_runbook() -> None:
