@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         given = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         body = self._body()
         sql = given.get("query", "")
-        with NamedTemporaryFile(dir=self.engine.folder.parent, suffix=".native") as sent:
+        with NamedTemporaryFile(suffix=".native") as sent:
             whole = sql.encode() + b"\n" + body if sql else body
             insert = INSERT.match(whole)
             if insert and FORMAT.search(insert[0].decode()):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +179,13 @@ def start_clickhouse(folder: Path, port: int) -> ClickHouse:
 
     until(answers, "ClickHouse answers")
     return ClickHouse(f"clickhouse://127.0.0.1:{port}", process)
+
+
+STARTS: dict[str, Callable[[Path, int], ClickHouse | MySQL]] = {
+    "clickhouse": start_clickhouse,
+    "mysql": start_mysql,
+}
+"""What starts a server with its files in a folder, at a port; a MariaDB's were made before."""
 
 
 def new_database(server: str) -> str:

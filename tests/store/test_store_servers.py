@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.live.ports import free_port
 from tests.live.waiting import until
 from tests.store.asking import everything
 from tests.store.conftest import StartStore, only_for_today
-from tests.store.servers import ClickHouse, MySQL, make_mysql, new_database, start_clickhouse, start_mysql
+from tests.store.servers import STARTS, make_mysql, new_database
 from tests.store.serving import told
 
 SEED = 20_261_130
@@ -66,12 +66,6 @@ class Sender:
             assert answer.status_code in {200, 429, 503}, answer.text
             return answer.status_code == 200
         return False
-
-
-STARTS: dict[str, Callable[[Path, int], ClickHouse | MySQL]] = {
-    "clickhouse": start_clickhouse,
-    "mysql": start_mysql,
-}
 
 
 @pytest.mark.timeout(200)
