@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from bench import (
+    advice,
     batches,
     bursts,
     causes,
@@ -62,6 +63,7 @@ MEASURES: dict[str, tuple[ModuleType, ...]] = {
     "now": (now,),
     "timeline": (timeline,),
     "history": (history,),
+    "advice": (advice,),
     "page": (page,),
 }
 """By name, in the order of the table; quick ones only show that they run."""

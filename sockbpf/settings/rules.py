@@ -148,7 +148,8 @@ class RuleSettings(Section):
 
     def stalled_or(self, otherwise: StalledSettings) -> StalledSettings:
         """Return when a queue is stalled; what the rule does not set is as in `otherwise`."""
-        return otherwise.model_copy(update={name: value for name, value in self.stalled if value is not None})
+        own = {name: value for name, value in self.stalled if value is not None}
+        return otherwise.model_copy(update=own) if own else otherwise
 
     @model_validator(mode="after")
     def _ignores_or_sets(self) -> "RuleSettings":
