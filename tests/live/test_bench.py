@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import MEASURES
+from tests.live.turns import skip_unless_its_turn
+
+HALF = len(MEASURES) // 2
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_it_runs(tmp_path: Path, name: str) -> None:
+def test_it_runs(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+    """Half of them a day, all with `--every-choice`."""
+    skip_unless_its_turn(request, name, [*MEASURES], HALF)
     file = tmp_path / "figures.json"
     ran = subprocess.run(
         [sys.executable, "-m", "bench", name, "--quick", "--json", str(file)],

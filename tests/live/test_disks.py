@@ -31,7 +31,7 @@ from tests.live.journal_disks import (
 from tests.live.monitoring import StartMonitor
 from tests.live.receiver import Receiver
 from tests.live.sockets import tcp_pair
-from tests.live.turns import whose_turn
+from tests.live.turns import skip_unless_its_turn
 from tests.live.waiting import until
 
 SMALL = "8m"
@@ -47,10 +47,8 @@ BY_TURNS = (
 
 @pytest.fixture(autouse=True)
 def _in_turn(request: pytest.FixtureRequest) -> None:
-    name = request.node.name
-    is_left_out = name in BY_TURNS and name not in whose_turn(BY_TURNS, 2)
-    if is_left_out and not request.config.getoption("--every-choice"):
-        pytest.skip("another day")
+    if request.node.name in BY_TURNS:
+        skip_unless_its_turn(request, request.node.name, BY_TURNS, 2)
 
 
 @pytest.fixture

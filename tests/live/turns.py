@@ -6,6 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import pytest
+
 DAY_S = 86_400
 
 
@@ -18,3 +20,9 @@ def whose_turn(names: Sequence[str], count: int) -> list[str]:
     """Return so many of these, others tomorrow, each as often as any other."""
     first = today() * count
     return [names[(first + place) % len(names)] for place in range(count)]
+
+
+def skip_unless_its_turn(request: pytest.FixtureRequest, name: str, names: Sequence[str], count: int) -> None:
+    """Skip a test unless it is among so many of these today; never with `--every-choice`."""
+    if name not in whose_turn(names, count) and not request.config.getoption("--every-choice"):
+        pytest.skip("another day")
