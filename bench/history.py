@@ -12,12 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psycopg
 import requests
 from sqlalchemy import insert, text
 from sqlalchemy.engine import Engine
 
 from bench.clickhouse import PATIENCE, SIZES
+from bench.databases import server_cpu_s
 from bench.figure import Figure, median, percentile
 from bench.history_monitor import monitors_part
 from bench.store import serving
@@ -28,7 +28,7 @@ from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.history_rows import Cell
 from sockbpf.store.data.history_tables import CELLS, HISTORY
 from sockbpf.store.data.migration import migrate
-from tests.store.servers import clickhouse, new_database, postgresql
+from tests.store.servers import clickhouse, mysql, new_database, postgresql
 from tests.store.serving import Store, engine_url
 
 SERVICES, QUICK_SERVICES = 1000, 20
@@ -38,6 +38,15 @@ TOLD_S = 60
 """What a monitor tells by one request."""
 ROOM_GOAL, ANSWER_GOAL_MS = 50e6, 100.0
 MADE_AT_ONCE = 500
+OF_MYSQL = """
+    select data_length + index_length from information_schema.tables
+    where table_schema = database() and table_name = 'history'
+"""
+COMPACT = {
+    "postgresql": ("vacuum full analyze history", "select pg_total_relation_size('history')"),
+    "mysql": ("optimize table history", OF_MYSQL),
+}
+"""Has a database write its table anew, and asks it how large that is."""
 OF_CLICKHOUSE = f"""
     insert into history_samples
     select 'web1', concat('service', toString(number % :services), '.service'), 'tcp', 'RECV',
@@ -92,10 +101,10 @@ def _days_earlier(row: dict[str, Any], days: int) -> dict[str, Any]:
     return row | {"digest": digest_of(row, history_rows.CHECKED)}
 
 
-def writing(engine: Engine, services: int, begin_s: int, name: str) -> Figure:
+def writing(engine: Engine, url: str, services: int, begin_s: int, name: str) -> Figure:
     """Measure what an hour of a monitor's requests costs the store, the joining of rows included."""
     chance = random.Random(11)
-    begun = time.process_time()
+    begun, begun_there = time.process_time(), server_cpu_s(url)
     minutes = 30
     made_s = 0.0
     for minute in range(minutes):
@@ -111,22 +120,23 @@ def writing(engine: Engine, services: int, begin_s: int, name: str) -> Figure:
         while history_rows.join_some(connection, begin_s + 2 * CELLS[-1]):
             pass
     used_s = time.process_time() - begun - made_s
+    there_s = server_cpu_s(url) - begun_there
     return Figure(
         f"history of {services} services, {name}: the store's part, each row joined twice",
         "% of a core",
         (100 * used_s / (minutes * TOLD_S),),
+        note=f"and {100 * there_s / (minutes * TOLD_S):.2f} % by its server" if there_s else "",
     )
 
 
-def room_of(url: str, path: Path | None, days: float) -> float:
+def room_of(engine: Engine, path: Path | None, days: float) -> float:
     """Return the bytes a day of a database that holds nothing else."""
     if path:
         return path.stat().st_size / days
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("vacuum full analyze history")
-        row = connection.execute("select pg_total_relation_size('history')").fetchone()
-        assert row
-        return float(row[0]) / days
+    written_anew, size = COMPACT[engine.dialect.name]
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(written_anew)
+        return float(connection.exec_driver_sql(size).scalar_one()) / days
 
 
 def asking(store: Store, services: int, end_s: int, asked: int, name: str) -> Iterator[Figure]:
@@ -188,10 +198,10 @@ def _of_sql(name: str, url: str, path: Path | None, services: int, asked: int) -
     migrate(engine)
     fill(engine, services, end_s)
     engine.dispose()  # SQLite then writes all into its file
-    yield _room(name, services, room_of(url, path, (WEEK_S + end_s % CELLS[-1]) / DAY_S))
+    yield _room(name, services, room_of(engine, path, (WEEK_S + end_s % CELLS[-1]) / DAY_S))
     with serving(url) as store:
         yield from asking(store, services, end_s, asked, name)
-    yield writing(engine, services, end_s + CELLS[-1], name)
+    yield writing(engine, url, services, end_s + CELLS[-1], name)
     engine.dispose()
 
 
@@ -219,8 +229,9 @@ def measure(*, quick: bool) -> list[Figure]:
     with ExitStack() as stack:
         path = Path(stack.enter_context(TemporaryDirectory())) / "alerts.sqlite"
         figures += _of_sql("SQLite", f"sqlite:///{path}", path, services, asked)
-    with postgresql() as server:
-        figures += _of_sql("PostgreSQL", new_database(server), None, services, asked)
+    for name, running in (("PostgreSQL", postgresql), ("MariaDB", mysql)):
+        with running() as server:
+            figures += _of_sql(name, new_database(server), None, services, asked)
     with clickhouse() as server:
         figures += _of_clickhouse(new_database(server), services, asked)
     return figures

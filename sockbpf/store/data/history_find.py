@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sockbpf.store.data.history import Asked, Window
 
 SERIES = [HISTORY.c[name] for name in Series._fields]
+BY_INDEX = "force index (history_of)"
+"""MariaDB would rather read all rows of the host, with their samples."""
 WHOLE = [*(func.max(HISTORY.c[name]) for name in Sample._fields[:3]), func.sum(HISTORY.c.drops)]
 
 
@@ -34,29 +36,36 @@ def find_history(connection: Connection, asked: Asked) -> dict[str, Any]:
     sums = clickhouse_history.sums_of if is_clickhouse(connection) else _sums_of
     services = worst_first(sums(connection, asked.names, begin_s, end_s).items())
     worst = [series for series, _ in services[: asked.top]]
-    return answer_of(
-        asked, services, [(series, steps_of(connection, series, asked.window)) for series in worst]
-    )
+    return answer_of(asked, services, steps_of(connection, worst, asked.window).items())
 
 
-def steps_of(connection: Connection, series: Series, window: Window) -> list[Sample | None]:
-    """Return what a series was in each step of a window, None where all its queues were empty or nobody looked."""
+def steps_of(
+    connection: Connection, chosen: list[Series], window: Window
+) -> dict[Series, list[Sample | None]]:
+    """Return what each of these was in each step, None where all its queues were empty or nobody looked."""
     if is_clickhouse(connection):
-        found = clickhouse_history.samples_of(connection, series, window.begin_s, window.end_s, window.step_s)
-    elif window.step_s % HOUR_S:
-        found = samples_between(connection, series, window.begin_s, window.end_s)
+        begin_s, end_s = window.begin_s, window.end_s
+        found = clickhouse_history.samples_of(connection, chosen, begin_s, end_s, window.step_s)
     else:
-        found = {}
-        for row in _rows(connection, and_(_is(series._asdict()), _touches(window.begin_s, window.end_s))):
-            for hour_s, sample in _hours_of(row).items():
-                found[hour_s] = longer(found[hour_s], sample) if hour_s in found else sample
-    return in_steps(found, window)
+        found = {series: _samples_for(connection, series, window) for series in chosen}
+    return {series: in_steps(samples, window) for series, samples in found.items()}
+
+
+def _samples_for(connection: Connection, series: Series, window: Window) -> Samples:
+    """Return what a series was in the time of a window, by hours if its steps are hours."""
+    if window.step_s % HOUR_S:
+        return samples_between(connection, series, window.begin_s, window.end_s)
+    found: Samples = {}
+    for row in _rows(connection, and_(_is(series._asdict()), _touches(window.begin_s, window.end_s))):
+        for hour_s, sample in _hours_of(row).items():
+            found[hour_s] = longer(found[hour_s], sample) if hour_s in found else sample
+    return found
 
 
 def samples_between(connection: Connection, series: Series, begin_s: int, end_s: int) -> Samples:
     """Return all samples of a series from one Unix time to another, without the latter. Raise AlteredError."""
     if is_clickhouse(connection):
-        return clickhouse_history.samples_of(connection, series, begin_s, end_s)
+        return clickhouse_history.samples_of(connection, [series], begin_s, end_s)[series]
     found: Samples = {}
     which = and_(_is(series._asdict()), _touches(begin_s, end_s))
     for row in connection.execute(select(HISTORY).where(which)).mappings():
@@ -76,6 +85,8 @@ def _sums_of(
         for cell in CELLS
     ]
     chosen = select(*SERIES, *WHOLE).where(_is(names), or_(*inside)).group_by(*SERIES)
+    if "host" in names:
+        chosen = chosen.with_hint(HISTORY, BY_INDEX, "mysql")
     found = {Series(*row[:4]): Sample(*map(int, row[4:])) for row in connection.execute(chosen)}
     for row in _rows(connection, and_(_is(names), _crosses(begin_s))):
         _add(found, row, begin_s, end_s)
