@@ -23,6 +23,7 @@ from bench.history_monitor import monitors_part
 from bench.store import serving
 from sockbpf.record.history import STEP_S, Sample, Samples, Series
 from sockbpf.store.data import history_rows
+from sockbpf.store.data.clickhouse_history import HOUR_S, HOURS
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.history_rows import Cell
@@ -209,15 +210,25 @@ def _of_clickhouse(url: str, services: int, asked: int) -> Iterator[Figure]:
     name, end_s = "ClickHouse", int(time.time()) // STEP_S * STEP_S
     engine = open_engine(engine_url(url + PATIENCE), connections=1)
     migrate(engine)
+    lately_s = end_s - HOUR_S
     with engine.begin() as connection:
-        begin_s = end_s - WEEK_S
-        values = {"services": services, "begin": begin_s, "count": services * WEEK_S // STEP_S}
-        connection.execute(text(OF_CLICKHOUSE), values)
-        for table in ("history_samples", "history_hours"):
+
+        def tell(begin_s: int, length_s: int) -> None:
+            values = {"services": services, "begin": begin_s, "count": services * length_s // STEP_S}
+            connection.execute(text(OF_CLICKHOUSE), values)
+
+        tell(end_s - WEEK_S, WEEK_S - HOUR_S)
+        for table in ("history_samples", HOURS):
             connection.exec_driver_sql(f"optimize table {table} final")
         sizes = {table: size for table, size, _ in connection.execute(SIZES)}
+        for begin_s in range(lately_s, end_s, TOLD_S):  # as monitors do: ClickHouse has not merged it yet
+            tell(begin_s, TOLD_S)
     engine.dispose()
-    yield _room(name, services, sum(size for table, size in sizes.items() if table.startswith("history")) / 7)
+    yield _room(
+        name,
+        services,
+        sum(size for table, size in sizes.items() if table.startswith("history")) * DAY_S / (WEEK_S - HOUR_S),
+    )
     with serving(url) as store:
         yield from asking(store, services, end_s, asked, name)
 

@@ -12,6 +12,7 @@ from typing import Any
 import requests
 from sqlalchemy import text
 
+from sockbpf.store.data.clickhouse_history import HOURS
 from sockbpf.store.data.engine import open_engine
 from tests.live.waiting import until
 from tests.store.asking import is_problem
@@ -101,11 +102,7 @@ def test_a_store_from_before_the_history_gets_it(
     older.stop()
     engine = open_engine(database_of_store(older), connections=1)
     with engine.begin() as connection:
-        names = (
-            ["history"]
-            if database_kind != "clickhouse"
-            else ["history_hours_of", "history_hours", "history_samples"]
-        )
+        names = ["history"] if database_kind != "clickhouse" else [f"{HOURS}_of", HOURS, "history_samples"]
         for name in names:
             connection.execute(text(f"drop table {name}"))
     engine.dispose()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from sqlalchemy.engine import Engine
 
 from sockbpf.record.history import TYPES, Sample, Samples, Series, same_step
 from sockbpf.store.data import history_rows
-from sockbpf.store.data.clickhouse_history import delete_older_history, insert_samples
+from sockbpf.store.data.clickhouse_history import HOURS, OLDER, delete_older_history, history, insert_samples
 from sockbpf.store.data.engine import is_clickhouse, open_engine
 from sockbpf.store.data.history import Asked, in_steps, window_of
 from sockbpf.store.data.history_cells import whole
@@ -30,6 +31,7 @@ from tests.store.serving import engine_url
 BEGIN_S = 1_795_305_600
 """A midnight."""
 DAYS_S = 2 * 86_400
+OLDER_ORDER = "(host, service, protocol, type, hour)"
 EVER = (0, 2**32 - 10)
 Model = dict[Series, Samples]
 
@@ -75,9 +77,11 @@ def check(connection: Any, model: Model, chance: random.Random) -> None:
     """Compare all samples, and the answers of some windows, with the model."""
     for series, samples in model.items():
         assert samples_between(connection, series, *EVER) == dict(sorted(samples.items()))
+    windows = [window_of(BEGIN_S, BEGIN_S + DAYS_S)]
     for _ in range(9):
         from_s = BEGIN_S + chance.randrange(-3600, DAYS_S)
-        window = window_of(from_s, from_s + chance.choice((60, 600, 7200, 40_000, 200_000)))
+        windows.append(window_of(from_s, from_s + chance.choice((60, 600, 7200, 40_000, 200_000))))
+    for window in windows:
         host = chance.choice(("", "h1"))
         answer = find_history(connection, Asked(window, 20, 100, host))
         begin_s, end_s = window.hours
@@ -133,6 +137,38 @@ def test_it_is_what_was_told(engine: Engine, seed: int) -> None:
                     pass
                 cells = set(connection.execute(select(HISTORY.c.cell).distinct()).scalars())
                 assert cells == {CELLS[-1]}
+
+
+def test_sums_of_an_earlier_store_are_taken_over(database_of: Callable[[str], str]) -> None:
+    chance, model = random.Random(5), Model()
+    engine = open_engine(engine_url(database_of("clickhouse")), connections=1)
+    migrate(engine)
+    with engine.begin() as connection:
+        _, *made = history()
+        for statement in made:
+            older = statement.replace(HOURS, OLDER).replace(
+                "(host, hour, service, protocol, type)", OLDER_ORDER
+            )
+            connection.exec_driver_sql(older)
+        for name in (f"{HOURS}_of", HOURS):
+            connection.exec_driver_sql(f"drop table {name}")
+    for _ in range(3):
+        with engine.begin() as connection:
+            for more in (told(chance), told(chance)):
+                keep(connection, more)
+                add(model, more)
+        migrate(engine)
+    with engine.begin() as connection:
+        check(connection, model, chance)
+        kept = set(connection.exec_driver_sql("show tables like 'history%'").scalars())
+        assert kept == {"history_samples", HOURS, f"{HOURS}_of"}
+        connection.exec_driver_sql(f"system stop merges {HOURS}")
+        for at_s in (BEGIN_S, BEGIN_S + 10, BEGIN_S):
+            more = {series: {at_s: Sample(7, 7, 7, 7)} for series in model}
+            keep(connection, more)
+            add(model, more)
+        check(connection, model, chance)
+    engine.dispose()
 
 
 @pytest.mark.not_clickhouse

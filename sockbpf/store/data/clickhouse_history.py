@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 HOUR_S = 3600
 NAMES = (*Series._fields, "at", *Sample._fields)
 TYPES = (*("LowCardinality(String)",) * len(Series._fields), "UInt32", "UInt64", "UInt32", "UInt32", "UInt64")
-AGES = {"history_samples": "at", "history_hours": "hour"}
+HOURS, OLDER = "history_sums", "history_hours"
+"""The table of the sums, and the one of earlier stores. Within a host they are in the order of time, as they come:
+parts that have other hours need not be merged to be read."""
+HAS_OLDER = f"select 1 from system.tables where database = currentDatabase() and name = '{OLDER}'"
+AGES = {"history_samples": "at", HOURS: "hour"}
 """The tables, and the column that has the time of a row, Unix time."""
 MADE = "select create_table_query from system.tables where database = currentDatabase() and name = :name"
 SERIES = listed(Series._fields)
@@ -48,18 +52,26 @@ def history() -> Iterator[str]:
         f"{name} SimpleAggregateFunction(max, {kind})" for name, kind in kinds.items() if name != "drops"
     )
     yield (
-        f"create table if not exists history_hours ({names}, hour UInt32, {whole}, "
+        f"create table if not exists {HOURS} ({names}, hour UInt32, {whole}, "
         "drops SimpleAggregateFunction(maxMap, Map(UInt32, UInt64))) "
-        f"engine = AggregatingMergeTree order by ({SERIES}, hour)"
+        "engine = AggregatingMergeTree order by (host, hour, service, protocol, type)"
     )
     sums = listed(f"max(told.{name}) as {name}" for name in ("size", "fill", "sockets"))
     drops = "maxMap(mapFilter((_, count) -> count > 0, map(told.at, told.drops))) as drops"
     yield handed_on(
-        "history_hours_of",
-        "history_hours",
+        f"{HOURS}_of",
+        HOURS,
         f"{SERIES}, intDiv(told.at, {HOUR_S}) * {HOUR_S} as hour, {sums}, {drops} "
         f"from history_samples as told group by {SERIES}, hour",
     )
+
+
+def hours_of_older() -> Iterator[str]:
+    """Yield what takes over the sums of an earlier store."""
+    names = listed((*Series._fields, "hour", *Sample._fields))
+    yield f"insert into {HOURS} ({names}) select {names} from {OLDER}"
+    yield f"drop view if exists {OLDER}_of"
+    yield f"drop table if exists {OLDER}"
 
 
 def insert_samples(connection: Connection, told: Mapping[Series, Samples]) -> None:
@@ -90,7 +102,7 @@ def samples_of(
     if step_s % HOUR_S:
         table, at, merged, sum_of_drops = "history_samples", "at", "max", "sum(drops)"
     else:
-        table, at, merged, sum_of_drops = "history_hours", "hour", "maxMap", DROPS
+        table, at, merged, sum_of_drops = HOURS, "hour", "maxMap", DROPS
     each = listed(f"max({name}) as {name}" for name in ("size", "fill", "sockets"))
     which = f"({SERIES}) in :chosen and {at} >= :begin and {at} < :end"
     asked = text(
@@ -107,10 +119,13 @@ def samples_of(
 def sums_of(
     connection: Connection, names: Mapping[str, str], begin_s: int, end_s: int
 ) -> dict[Series, Sample]:
-    """Return what each series of these names was between two whole hours, Unix time."""
+    """Return what each series of these names was between two whole hours, Unix time.
+
+    What is asked for is of the key alone, so rows may be left out before they are merged.
+    """
     which = f"hour >= :begin and hour < :end and {_where(names)}"
     asked = text(
-        f"select {SERIES}, {GREATEST}, {DROPS} from history_hours final where {which} group by {SERIES}"
+        f"select {SERIES}, {GREATEST}, {DROPS} from {HOURS} final prewhere {which} group by {SERIES}"
     )
     rows = connection.execute(asked, {**names, "begin": begin_s, "end": end_s})
     return {Series(*row[:4]): Sample(*row[4:]) for row in rows}
@@ -132,4 +147,4 @@ def keep_history_for(connection: Connection, keep_s: float) -> None:
 def delete_older_history(connection: Connection, before_s: float) -> None:
     """Delete samples of before this, Unix time, and the sums of hours that ended before."""
     connection.execute(text("delete from history_samples where at < :before"), {"before": before_s})
-    connection.execute(text("delete from history_hours where hour <= :before"), {"before": before_s - HOUR_S})
+    connection.execute(text(f"delete from {HOURS} where hour <= :before"), {"before": before_s - HOUR_S})

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from sockbpf.store.data.clickhouse_ended import ended_episodes, ended_of_entries
 from sockbpf.store.data.clickhouse_episodes import episodes
-from sockbpf.store.data.clickhouse_history import history
+from sockbpf.store.data.clickhouse_history import HAS_OLDER as HAS_OLDER_HISTORY
+from sockbpf.store.data.clickhouse_history import HOURS, history, hours_of_older
 from sockbpf.store.data.clickhouse_hosts import DROP_OLDER, HAS_OLDER, host_view, hosts, hosts_of_older
 from sockbpf.store.data.clickhouse_sums import HOURS_OF_ENTRIES, hour_sums
 from sockbpf.store.data.clickhouse_tables import INCOMING, columns_of_incoming, entries, listed, pairs
@@ -37,7 +38,7 @@ KEPT = (
     "hours_told",
     "hours_made",
     "history_samples",
-    "history_hours",
+    HOURS,
 )
 """The tables that keep rows."""
 FILLED = "ended_are_there"
@@ -54,6 +55,9 @@ def make_tables(connection: Connection) -> None:
     has_older = connection.exec_driver_sql(HAS_OLDER).first()
     for statement in (*(hosts_of_older() if has_older else ()), host_view(), DROP_OLDER):
         connection.exec_driver_sql(statement)
+    if connection.exec_driver_sql(HAS_OLDER_HISTORY).first():
+        for statement in hours_of_older():
+            connection.exec_driver_sql(statement)
     if connection.exec_driver_sql(NOT_FILLED).first():
         if connection.exec_driver_sql("select 1 from entry_rows where is_report limit 1").first():
             for statement in (*ended_of_entries(), HOURS_OF_ENTRIES):
