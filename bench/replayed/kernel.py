@@ -154,6 +154,9 @@ class Kernel:
     def end_drained(self) -> bool:
         return True
 
+    def skipped(self) -> int:
+        return 0
+
     def close(self) -> None:
         """There is nothing to detach."""
 
