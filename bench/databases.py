@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -14,10 +15,12 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pymysql
-from sqlalchemy import text
+from sqlalchemy import Table, text
 
 from bench.resident import TICKS, cpu_s
+from sockbpf.store.data import bulk
 from sockbpf.store.data.engine import open_engine
+from sockbpf.store.data.migration import migrate
 from tests.store.servers import clickhouse, mysql, new_database, postgresql
 from tests.store.serving import engine_url
 from tests.store.talking import children
@@ -30,6 +33,30 @@ SIZES = {
     "clickhouse": "select sum(bytes_on_disk) from system.parts where active and database = currentDatabase()",
 }
 """Asks a database how many bytes it has."""
+COPIED = 5000
+NUMBER_ON = {
+    "mysql": "update store_turn set next_n = (select max(n) + 1 from entry)",
+    "postgresql": "select setval(pg_get_serial_sequence('entry', 'n'), max(n)) from entry",
+}
+ANALYZE = {"mysql": "analyze table", "postgresql": "vacuum analyze"}
+
+
+def copy_tables(source: Path, database: str, tables: Sequence[Table]) -> None:
+    """Copy tables of SQLite's file, `entry` among them, to a new database of PostgreSQL or MariaDB."""
+    engine = open_engine(engine_url(database), connections=1)
+    migrate(engine)
+    with engine.begin() as new, closing(sqlite3.connect(source)) as old:
+        for table in tables:
+            new.execute(table.delete())
+            names = ", ".join(f'"{column.name}"' for column in table.columns)
+            rows = old.execute(f'select {names} from "{table.name}"')
+            while some := rows.fetchmany(COPIED):
+                bulk.insert(new, table, some)
+        new.exec_driver_sql(NUMBER_ON[engine.dialect.name])
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        names = ", ".join(table.name for table in tables)
+        connection.exec_driver_sql(f"{ANALYZE[engine.dialect.name]} {names}")
+    engine.dispose()
 
 
 @contextmanager

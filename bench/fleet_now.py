@@ -16,8 +16,9 @@ import requests
 from playwright.sync_api import expect, sync_playwright
 from sqlalchemy.engine import Engine
 
+from bench.databases import copy_tables
 from bench.figure import Figure, attempted, median, percentile
-from bench.now import copy_tables
+from bench.now import OF_NOW
 from bench.page import PAINTED, opened
 from bench.store import CHROMIUM, serving
 from sockbpf.store.data.engine import is_clickhouse, open_engine
@@ -176,8 +177,7 @@ def measure(*, quick: bool) -> list[Figure]:
         if quick:  # what is left is the same, on other databases
             return figures
         other = new_database(stack.enter_context(postgresql()))
-        _migrated(other).dispose()
-        copy_tables(file, other)
+        copy_tables(file, other, OF_NOW)
         figures += attempted(
             f"GET /now, {of}PostgreSQL", partial(_asked, other, f"{of}PostgreSQL", cold, asked)
         )

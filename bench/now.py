@@ -5,33 +5,31 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psycopg
 import requests
 from sqlalchemy.engine import Engine
 
+from bench.databases import copy_tables
 from bench.figure import Figure, median, percentile
 from bench.store import MILLION, filled, serving
-from sockbpf.settings.store import StoreSettings
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.entry import Entry, alert_entry
-from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import ENTRY, EPISODE, HOST, PAIR
-from tests.store.servers import new_database, postgresql
-from tests.store.serving import Store, told
+from tests.store.servers import mysql, new_database, postgresql
+from tests.store.serving import Store, engine_url, told
 
 OPEN = 1000
 """Hosts that tell heartbeats, each with one queue that is over."""
 ASKED = 300
 GOAL_MS = 50.0
+OF_NOW = (ENTRY, PAIR, EPISODE, HOST)
 PATHS = ("/now?limit=1000", "/now", "/hosts?limit=1000", "/hosts")
 
 
@@ -103,26 +101,12 @@ def measure(*, quick: bool) -> list[Figure]:
         folder = Path(stack.enter_context(TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp"))))
         shutil.copy(filled(count), folder / "alerts.sqlite")
         urls = {"SQLite": f"sqlite:///{folder}/alerts.sqlite"}
-        urls["PostgreSQL"] = new_database(stack.enter_context(postgresql()))
+        for name, running in (("PostgreSQL", postgresql), ("MariaDB", mysql)):
+            urls[name] = new_database(stack.enter_context(running()))
+            copy_tables(filled(count), urls[name], OF_NOW)
         for name, url in urls.items():
-            engine = open_engine(StoreSettings(database=url).database, connections=1)
-            if name == "PostgreSQL":
-                migrate(engine)
-                copy_tables(filled(count), url)
+            engine = open_engine(engine_url(url), connections=1)
             with serving(url) as store:
                 figures += _asked(store, engine, f"{count} alerts in {name}", asked)
             engine.dispose()
     return figures
-
-
-def copy_tables(source: Path, url: str) -> None:
-    """Copy the tables of SQLite's file to an empty database of PostgreSQL."""
-    with closing(sqlite3.connect(source)) as old, psycopg.connect(url) as new:
-        for table in (ENTRY, PAIR, EPISODE, HOST):
-            names = ", ".join(f'"{name}"' for name in table.c.keys())  # noqa: SIM118
-            with new.cursor().copy(f'copy "{table.name}" ({names}) from stdin') as copying:  # type: ignore[arg-type,unused-ignore]
-                for row in old.execute(f'select {names} from "{table.name}"'):
-                    copying.write_row(row)
-        new.execute("select setval(pg_get_serial_sequence('entry', 'n'), max(n)) from entry")
-    with psycopg.connect(url, autocommit=True) as new:
-        new.execute("vacuum analyze")

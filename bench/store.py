@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +26,7 @@ from sockbpf.store.data.entry import alert_entry
 from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.rows import write
 from sockbpf.store.data.schema import EDITION, ENTRY
-from tests.store.servers import new_database, postgresql
+from tests.store.servers import mysql, new_database, postgresql
 from tests.store.serving import Store, start_store
 from tests.store.talking import memory_mib
 
@@ -261,11 +261,11 @@ def first_paint(store: Store, runs: int) -> Figure:
 def measure(*, quick: bool) -> list[Figure]:
     """Return the figures of the store; quick ones are not to be believed."""
     seconds, count, asked = (1, 5000, 30) if quick else (SECONDS, MILLION, ASKED)
-    with ExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")))
+    with TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         figures = [taking("SQLite", f"sqlite:///{folder}/taken.sqlite", seconds, goal=True)]
-        server = stack.enter_context(postgresql())
-        figures.append(taking("PostgreSQL", new_database(server), seconds, goal=False))
+    for name, running in (("PostgreSQL", postgresql), ("MariaDB", mysql)):
+        with running() as server:
+            figures.append(taking(name, new_database(server), seconds, goal=False))
     with serving(f"sqlite:///{filled(count).absolute()}") as store:
         figures += finding(store, count, asked)
         if not quick:

@@ -1,61 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""How soon the store says what was in 15 minutes, 17 hours, 30 days, among a million alerts, on both databases."""
+"""How soon the store says what was in 15 minutes, 17 hours, 30 days, among a million alerts, by database."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 
-import psycopg
 import requests
-from psycopg import sql
-from sqlalchemy import select
-from sqlalchemy.engine import Engine
 
+from bench.databases import copy_tables
 from bench.figure import Figure, median, percentile
 from bench.store import FIRST_S, MILLION, SPAN_S, filled, serving
-from sockbpf.store.data.engine import open_engine
-from sockbpf.store.data.migration import migrate
 from sockbpf.store.data.schema import ENTRY, EPISODE
 from sockbpf.store.data.timeline_tables import SERIES, STATE, TIMELINE
-from tests.store.servers import new_database, postgresql
+from tests.store.servers import mysql, new_database, postgresql
 from tests.store.serving import Store
 
 ASKED = 100
 GOAL_MS = 50.0
 QUARTER_S, MOST_STEPS_S, MONTH_S = 900, 17 * 3600, 30 * 86_400
-COPIED = 5000
-
-
-def copied(count: int, server: str) -> str:
-    """Return a PostgreSQL database that holds what the SQLite file of `filled` does."""
-    url = new_database(server)
-    target = open_engine(url.replace("postgresql://", "postgresql+psycopg://"), connections=1)
-    migrate(target)
-    target.dispose()
-    source = open_engine(f"sqlite:///{filled(count).absolute()}", connections=1, read_only=True)
-    with psycopg.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute("delete from timeline_state")
-        for table in (ENTRY, EPISODE, SERIES, TIMELINE, STATE):
-            names = [column.name for column in table.columns]
-            columns = sql.SQL(", ").join(map(sql.Identifier, names))
-            into = sql.SQL("copy {} ({}) from stdin").format(sql.Identifier(table.name), columns)
-            with cursor.copy(into) as copy:
-                for row in _rows(source, table):
-                    copy.write_row(row)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("vacuum analyze")
-    source.dispose()
-    return url
-
-
-def _rows(source: Engine, table: object) -> Iterator[tuple[object, ...]]:
-    with source.connect() as connection:
-        rows = connection.execution_options(yield_per=COPIED).execute(select(table))  # type: ignore[call-overload]
-        while some := list(islice(rows, COPIED)):
-            yield from map(tuple, some)
+OF_TIMELINE = (ENTRY, EPISODE, SERIES, TIMELINE, STATE)
 
 
 def asking(store: Store, name: str, asked: int, chance: random.Random) -> list[Figure]:
@@ -114,6 +79,10 @@ def measure(*, quick: bool) -> list[Figure]:
     count, asked = (5000, 7) if quick else (MILLION, ASKED)
     with serving(f"sqlite:///{filled(count).absolute()}") as store:
         figures = asking(store, f"{count} alerts in SQLite", asked, random.Random(count))
-    with postgresql() as server, serving(copied(count, server)) as store:
-        figures += asking(store, f"{count} alerts in PostgreSQL", asked, random.Random(count))
+    for name, running in (("PostgreSQL", postgresql), ("MariaDB", mysql)):
+        with running() as server:
+            database = new_database(server)
+            copy_tables(filled(count), database, OF_TIMELINE)
+            with serving(database) as store:
+                figures += asking(store, f"{count} alerts in {name}", asked, random.Random(count))
     return figures
