@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""The history of a thousand services for a week on each database: its room, its cost, how soon it is answered."""
+"""The history of a thousand services for a week on each database: its room, its cost, how soon it is answered.
+
+How long advice takes that is made of it, too.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import requests
@@ -35,6 +40,7 @@ from tests.store.serving import Store, engine_url
 SERVICES, QUICK_SERVICES = 1000, 20
 DAY_S, WEEK_S = 86_400, 7 * 86_400
 ASKED, QUICK_ASKED = 60, 3
+ADVISED = 5
 TOLD_S = 60
 """What a monitor tells by one request."""
 ROOM_GOAL, ANSWER_GOAL_MS = 50e6, 100.0
@@ -181,6 +187,36 @@ def asking(store: Store, services: int, end_s: int, asked: int, name: str) -> It
         )
 
 
+def advising(store: Store, services: int, end_s: int, asked: int, name: str) -> Iterator[Figure]:
+    """Measure advice for services that were busy at each look, and how long others wait for an answer meanwhile."""
+    took_ms: list[float] = []
+    waited_ms: list[float] = []
+    done = Event()
+
+    def wait() -> None:
+        session = requests.Session()
+        while not done.is_set():
+            begun = time.perf_counter()
+            assert session.get(f"{store.url}/now", timeout=30).ok
+            waited_ms.append((time.perf_counter() - begun) * 1e3)
+
+    with ThreadPoolExecutor(1) as waiting:
+        beside = waiting.submit(wait)
+        for number in range(asked):
+            names = {**series_of(number % services)._asdict(), "from": end_s - WEEK_S, "to": end_s}
+            begun = time.perf_counter()
+            answer = requests.get(f"{store.url}/advice", params=names, timeout=60)
+            took_ms.append((time.perf_counter() - begun) * 1e3)
+            assert answer.json()["tried"], answer.text
+        done.set()
+        beside.result()
+    what = f"a week of one of {services} services, {name}"
+    yield Figure(
+        f"/advice of {what}", "ms", (median(took_ms),), note=f"longest of {asked} {max(took_ms):.0f}"
+    )
+    yield Figure(f"/now while {what} is advised, p99", "ms", (percentile(waited_ms, 0.99),))
+
+
 def _room(name: str, services: int, size: float) -> Figure:
     goal = ROOM_GOAL * services / SERVICES
     return Figure(
@@ -202,6 +238,7 @@ def _of_sql(name: str, url: str, path: Path | None, services: int, asked: int) -
     yield _room(name, services, room_of(engine, path, (WEEK_S + end_s % CELLS[-1]) / DAY_S))
     with serving(url) as store:
         yield from asking(store, services, end_s, asked, name)
+        yield from advising(store, services, end_s, min(asked, ADVISED), name)
     yield writing(engine, url, services, end_s + CELLS[-1], name)
     engine.dispose()
 
@@ -231,6 +268,7 @@ def _of_clickhouse(url: str, services: int, asked: int) -> Iterator[Figure]:
     )
     with serving(url) as store:
         yield from asking(store, services, end_s, asked, name)
+        yield from advising(store, services, end_s, min(asked, ADVISED), name)
 
 
 def measure(*, quick: bool) -> list[Figure]:
