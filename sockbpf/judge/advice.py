@@ -145,11 +145,11 @@ def count(levels: Levels, present: Levels, told: Sequence[Told], looks: Looks) -
         fits = sum(any(_may_tell(each, levels) for each in time) for time in times)
         sure = sum(any(is_told or _surely_tells(each, levels) for each in time) for time in times)
         least = min(max(least, sure), fits)
-        most = fits if most is None else min(fits, most)
+        most = fits if most is None or most < least else min(fits, most)
         if is_told:
             most = least = fits
-    if most is not None:
-        most = max(most, least)  # samples of what was told may be lost
+    if most is not None and most < least:
+        most = None  # samples of what was told are lost
     seen = max(least, len(replay(looks, levels)))
     return Count(least, seen if most is None else min(seen, most), most)
 

@@ -145,9 +145,9 @@ def test_what_other_settings_told_is_not_what_the_present_ones_did() -> None:
     assert count(levels(40), levels(40), told, looks).is_exact
 
 
-def test_what_was_told_counts_where_its_samples_are_lost() -> None:
+def test_looks_bound_nothing_where_samples_of_what_was_told_are_lost() -> None:
     told, none = [Told(100, 160, 90, 40), Told(300, 360, 90, 40)], looks_of({}, STEP_S)
-    assert count(levels(20, 30), levels(40), told, none) == (2, 2, 2)
+    assert count(levels(20, 30), levels(40), told, none) == (2, 2, None)
     assert count(levels(40, 30), levels(40), told, none) == (2, 2, 2)
 
 
