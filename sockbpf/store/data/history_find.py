@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, false, func, or_, select, true
+from sqlalchemy import LargeBinary, and_, cast, false, func, or_, select, true
 
 from sockbpf.record.history import Sample, Series, longer
 from sockbpf.store.data import clickhouse_history
-from sockbpf.store.data.engine import is_clickhouse
+from sockbpf.store.data.engine import is_clickhouse, is_mysql
 from sockbpf.store.data.history import HOUR_S, answer_of, in_steps, worst_first
 from sockbpf.store.data.history_cells import CellError, of_hours
 from sockbpf.store.data.history_rows import CHECKED, KEY, is_sound, samples_of
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 SERIES = [HISTORY.c[name] for name in Series._fields]
 BY_INDEX = "force index (history_of)"
 """MariaDB would rather read all rows of the host, with their samples."""
+AS_BYTES = [cast(column, LargeBinary) for column in SERIES]
+"""For MariaDB, which takes more than twice as long to group by texts."""
 WHOLE = [*(func.max(HISTORY.c[name]) for name in Sample._fields[:3]), func.sum(HISTORY.c.drops)]
 
 
@@ -84,7 +86,8 @@ def _sums_of(
         and_(HISTORY.c.cell == cell, HISTORY.c.begin >= begin_s, HISTORY.c.begin <= end_s - cell)
         for cell in CELLS
     ]
-    chosen = select(*SERIES, *WHOLE).where(_is(names), or_(*inside)).group_by(*SERIES)
+    series = AS_BYTES if is_mysql(connection) else SERIES
+    chosen = select(*SERIES, *WHOLE).where(_is(names), or_(*inside)).group_by(*series)
     if "host" in names:
         chosen = chosen.with_hint(HISTORY, BY_INDEX, "mysql")
     found = {Series(*row[:4]): Sample(*map(int, row[4:])) for row in connection.execute(chosen)}
