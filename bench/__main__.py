@@ -14,6 +14,7 @@ from types import ModuleType
 
 from bench import (
     advice,
+    advice_programs,
     batches,
     bursts,
     causes,
@@ -63,7 +64,7 @@ MEASURES: dict[str, tuple[ModuleType, ...]] = {
     "now": (now,),
     "timeline": (timeline,),
     "history": (history,),
-    "advice": (advice,),
+    "advice": (advice, advice_programs),
     "page": (page,),
 }
 """By name, in the order of the table; quick ones only show that they run."""
