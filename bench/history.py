@@ -28,7 +28,7 @@ from bench.history_monitor import monitors_part
 from bench.store import serving
 from sockbpf.record.history import STEP_S, Sample, Samples, Series
 from sockbpf.store.data import history_rows
-from sockbpf.store.data.clickhouse_history import HOUR_S, HOURS
+from sockbpf.store.data.clickhouse_history import HOUR_S, HOURS, keep_history_for
 from sockbpf.store.data.digest import digest_of
 from sockbpf.store.data.engine import open_engine
 from sockbpf.store.data.history_rows import Cell
@@ -249,6 +249,7 @@ def _of_clickhouse(url: str, services: int, asked: int) -> Iterator[Figure]:
     migrate(engine)
     lately_s = end_s - HOUR_S
     with engine.begin() as connection:
+        keep_history_for(connection, WEEK_S)  # as a store would, for which all rows are written anew
 
         def tell(begin_s: int, length_s: int) -> None:
             values = {"services": services, "begin": begin_s, "count": services * length_s // STEP_S}
