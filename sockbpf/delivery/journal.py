@@ -211,9 +211,11 @@ class Journal:
 
     def _move_on(self, old: Path) -> None:
         """Take over what the edition before this one owed, an SQLite database."""
+        from sockbpf.delivery import edition1_rows
+
         edition1.make_private(old)
         try_disk(self.path)  # SQLite does not tell a fault of the disk from one of the file
-        found, is_whole = edition1.read(old)
+        found, is_whole = edition1_rows.read(old)
 
         def keep() -> None:
             if found.broken:

@@ -74,6 +74,7 @@ LATE = {
         *("store.child", "store.serve", "process.user"),
     },
     "commands.top": {"screen.app"},
+    "delivery.journal": {"delivery.edition1_rows"},
     "delivery.destinations.bigquery_session": {"google"},
     "delivery.destinations.kafka": {"confluent_kafka"},
     "delivery.destinations.otlp_post": {
