@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from sockbpf.store.data.clickhouse_ended import ended_episodes, ended_of_entries
 from sockbpf.store.data.clickhouse_episodes import episodes
 from sockbpf.store.data.clickhouse_history import HAS_OLDER as HAS_OLDER_HISTORY
@@ -22,7 +24,7 @@ from sockbpf.store.data.clickhouse_sums import HOURS_OF_ENTRIES, hour_sums
 from sockbpf.store.data.clickhouse_tables import INCOMING, columns_of_incoming, entries, listed, pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection
 
@@ -52,17 +54,27 @@ def make_tables(connection: Connection) -> None:
     """Make what is missing. Several stores may do so at the same time."""
     for statement in statements():
         connection.exec_driver_sql(statement)
-    has_older = connection.exec_driver_sql(HAS_OLDER).first()
-    for statement in (*(hosts_of_older() if has_older else ()), host_view(), DROP_OLDER):
+    _take_over(connection, HAS_OLDER, hosts_of_older())
+    for statement in (host_view(), DROP_OLDER):
         connection.exec_driver_sql(statement)
-    if connection.exec_driver_sql(HAS_OLDER_HISTORY).first():
-        for statement in hours_of_older():
-            connection.exec_driver_sql(statement)
+    _take_over(connection, HAS_OLDER_HISTORY, hours_of_older())
     if connection.exec_driver_sql(NOT_FILLED).first():
         if connection.exec_driver_sql("select 1 from entry_rows where is_report limit 1").first():
             for statement in (*ended_of_entries(), HOURS_OF_ENTRIES):
                 connection.exec_driver_sql(statement)
         connection.exec_driver_sql(f"create or replace view {FILLED} as select 1 as one")
+
+
+def _take_over(connection: Connection, has_older: str, statements: Iterable[str]) -> None:
+    """Take over a table of earlier stores if it is there: another store may do so meanwhile, and drop it."""
+    if not connection.exec_driver_sql(has_older).first():
+        return
+    try:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    except SQLAlchemyError:
+        if connection.exec_driver_sql(has_older).first():
+            raise
 
 
 def statements() -> Iterator[str]:
