@@ -88,7 +88,7 @@ def _sums_of(
     ]
     series = AS_BYTES if is_mysql(connection) else SERIES
     chosen = select(*SERIES, *WHOLE).where(_is(names), or_(*inside)).group_by(*series)
-    if "host" in names:
+    if names.keys() == {"host"}:
         chosen = chosen.with_hint(HISTORY, BY_INDEX, "mysql")
     found = {Series(*row[:4]): Sample(*map(int, row[4:])) for row in connection.execute(chosen)}
     for row in _rows(connection, and_(_is(names), _crosses(begin_s))):
