@@ -151,12 +151,15 @@ def told_of(receiver: Receiver) -> dict[Kind, list[Told]]:
 
 
 def _with(rung: Rung, before: Sequence[Told], now: Sequence[Told]) -> Rung:
-    """Return the rung with how often it was told: each time of before that has one within, or each time."""
+    """Return the rung with how often it was told: by times of before that have one, and what is in none; or all."""
     threshold, hold_s = present(rung.service)
     is_within = rung.threshold >= threshold and rung.hold_s >= hold_s
     times = [(time[0].start_s, max(each.end_s for each in time)) for time in times_of(before)]
     within = [sum(begins_s <= each.start_s <= ends_s for each in now) > 0 for begins_s, ends_s in times]
-    told = sum(within) if is_within else len(times_of(now))
+    besides = [
+        each for each in now if not any(begins_s <= each.start_s <= ends_s for begins_s, ends_s in times)
+    ]
+    told = sum(within) + len(besides) if is_within else len(times_of(now))
     return Rung(**{**vars(rung), "told": told})
 
 
