@@ -81,7 +81,7 @@ TRACEPOINT(tp_net_dev_start_xmit)
 /*
  * net:netif_receive_skb(skb): it has come through a veth with its sender, which ip_rcv lets go, a softirq
  * later than the driver has had it (net/ipv4/ip_input.c: ip_rcv_core): all that the driver has meanwhile is
- * counted.
+ * counted. Of one that a bridge hands on instead this is early: its last device lets the sender go.
  */
 TRACEPOINT(tp_netif_receive_skb)
 {

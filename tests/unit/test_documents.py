@@ -24,8 +24,8 @@ from tests.unit.copies import ROOT
 from tests.unit.documents import DOCUMENTS, anchors, blocks, commands, links, text_of
 
 CHANGES = Path("CHANGELOG.md")
-REQUIREMENT = Path("docs/requirement.md")
 """Tells of command lines that are refused, too."""
+REQUIREMENT = Path("docs/requirement.md")
 TYPED = [(document, words) for document in DOCUMENTS if document != CHANGES for words in commands(document)]
 RUNBOOK = Path("docs/runbook.md")
 OF_MONITOR = Path("docs/runbook-monitor.md")
