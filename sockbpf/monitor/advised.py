@@ -14,7 +14,7 @@ from sockbpf.monitor.rule_terms import rules_of
 from sockbpf.monitor.terms import decision_of
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.rule import Match, Who
-from sockbpf.settings.advised_rule import rule_of, rules_text, why_not
+from sockbpf.settings.advised_rule import name_of, rule_of, rule_text, why_not
 from sockbpf.settings.fields import Section
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ def _fits(match: Match, series: Series) -> bool | None:
 def advised_rules(config: Config, given: Iterable[Advice]) -> str:
     """Return the rules that are proposed, as YAML for the top of the settings' `rules`, each with its reason."""
     taken = {str(rule.name) for rule in config.rules}
-    rules = []
+    rules = ""
     proposed = [each for each in given if each.proposal.rung]
     # The first rule that matches applies: one for a process goes before that for all of its service.
     for each in sorted(proposed, key=lambda each: not each.proposal.process):
         if rule := _rule(config, each, taken):
             taken.add(str(rule["name"]))
-            rules.append((f"{each.series.service}: {each.proposal.reason}", rule))
-    return rules_text(rules)
+            rules += rule_text(f"{each.series.service}: {each.proposal.reason}", rule)
+    return f"rules:\n{rules}" if rules else "rules: []\n"
 
 
 def _rule(config: Config, advice: Advice, taken: set[str]) -> dict[str, object] | None:
@@ -123,8 +123,8 @@ def _rule(config: Config, advice: Advice, taken: set[str]) -> dict[str, object] 
     now, levels = _rule_of(config, series), rung.levels
     thresholds = _as_written(now.thresholds) if now else {}
     thresholds |= {series.type.lower(): size(levels.threshold)}
-    made = rule_of(series, advice.proposal.process, thresholds, levels.hold_ns / S, taken)
-    return {**(_as_written(now) if now else {}), **made} if made else None
+    made = rule_of(series, advice.proposal.process, thresholds, levels.hold_ns / S)
+    return {**(_as_written(now) if now else {}), "name": name_of(series, taken), **made} if made else None
 
 
 def _as_written(section: Section) -> dict[str, object]:

@@ -13,7 +13,7 @@ from sockbpf.record.text import printable
 from sockbpf.settings.rules import MatchSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
 
     from sockbpf.record.facts import Fill
     from sockbpf.record.history import Series
@@ -45,12 +45,9 @@ def match_of(series: Series) -> dict[str, str | int] | None:
 
 
 def rule_of(
-    series: Series, process: str, thresholds: dict[str, object], hold_s: float, taken: Collection[str] = ()
+    series: Series, process: str, thresholds: dict[str, object], hold_s: float
 ) -> dict[str, object] | None:
-    """Return a rule for a service, or for a process of it; None where no condition can have its name.
-
-    Its name is none of those that are `taken`.
-    """
+    """Return a rule, still without a name, for a service or a process of it; None if no condition can name it."""
     match = match_of(series)
     if match is None:
         return None
@@ -60,20 +57,13 @@ def rule_of(
         MatchSettings.model_validate(match)
     except ValueError:  # a process or a unit can have a name that no condition can have
         return None
-    return {
-        "name": _name(series, taken),
-        "match": match,
-        "thresholds": thresholds,
-        "hold": f"{hold_s:g}s",
-    }
+    hold = f"{hold_s:.3f}".rstrip("0").rstrip(".")
+    return {"match": match, "thresholds": thresholds, "hold": f"{hold}s"}
 
 
-def rules_text(rules: Iterable[tuple[str, dict[str, object]]]) -> str:
-    """Return rules, each behind what is said of it, as YAML for the top of the settings' `rules`."""
-    lines: list[str] = []
-    for said, rule in rules:
-        lines += [f"  # {printable(said)}", f"  - {json.dumps(rule, ensure_ascii=False, default=_share)}"]
-    return "rules:\n" + "\n".join(lines) + "\n" if lines else "rules: []\n"
+def rule_text(said: str, rule: dict[str, object]) -> str:
+    """Return a rule behind what is said of it, as YAML for the top of the list that the settings have as `rules`."""
+    return f"  # {printable(said)}\n  - {json.dumps(rule, ensure_ascii=False, default=_share)}\n"
 
 
 def _share(value: Fill) -> str:
@@ -81,7 +71,8 @@ def _share(value: Fill) -> str:
     return f"{value.percent}%"
 
 
-def _name(series: Series, taken: Collection[str]) -> str:
+def name_of(series: Series, taken: Collection[str]) -> str:
+    """Return a name for the rule of a service that is none of those that are taken."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", f"advised-{series.service}-{series.type}")[:NAME_LENGTH]
     name, number = plain, 1
     while name in taken:

@@ -22,7 +22,7 @@ NOBODY = 65_534
 BACKUP = Series("web1", "873", "tcp", "SEND")._asdict()
 WEB = BACKUP | {"service": "nginx.service"}
 RARE = BACKUP | {"service": "5432"}
-OF_THE_STORE = {"from", "to", "present", "assumed", "rules", *Series._fields}
+OF_THE_STORE = {"from", "to", "present", "assumed", "rule", *Series._fields}
 
 
 def advice(store: Store, **asked: object) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def test_it_is_what_the_command_says_of_the_same_settings(
     assert (backup["told"], backup["process"], backup["present"]) == (
         NIGHTS, "rsync", {"threshold": MIB, "hold": 10},
     )  # fmt: skip
-    assert '"process": "rsync"' in backup["rules"]
-    assert '"thresholds": {"send": "8MiB"}' in backup["rules"]
+    assert '"process": "rsync"' in backup["rule"]
+    assert '"thresholds": {"send": "8MiB"}' in backup["rule"]
     assert "02:00 and 03:00" in backup["reason"]
     assert "04:00 and 05:00" in advice(emptied, utc_offset=ahead_s + 7200, **BACKUP)["reason"]
     other = advice(emptied, threshold=4 * MIB, hold=0, **BACKUP)

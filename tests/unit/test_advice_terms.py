@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,13 @@ import pytest
 from sockbpf.judge.advice import Told
 from sockbpf.judge.advice_known import LONGEST_S, Known
 from sockbpf.judge.advice_service import Terms
-from sockbpf.record.history import Series
+from sockbpf.record.event import Protocol
+from sockbpf.record.history import Sample, Series
+from sockbpf.settings.advised_rule import rule_of
+from sockbpf.settings.config import load
+from sockbpf.settings.fields import DURATIONS, quantity
 from sockbpf.store.data.values import EntryError
-from sockbpf.store.web.advice import Asked, asked_by, terms_of
+from sockbpf.store.web.advice import Asked, answer_of, asked_by, terms_of
 from tests.unit.policies import S
 
 MIB = 2**20
@@ -68,7 +73,46 @@ def test_the_time_is_bounded() -> None:
         assert asked(**said).begin_s == NOW_S - LONGEST_S
     assert (asked(to=5).begin_s, asked(to=5).end_s) == (0, 5)
     assert asked(**{"from": NOW_S + 9}).begin_s == NOW_S
+    pairs = list(WEB._asdict().items())
+    assert asked_by(pairs, NOW_S, 3600).begin_s == NOW_S - 3600, "no longer than all is kept"
+    assert asked_by([*pairs, ("to", "5")], NOW_S, 3600).begin_s == 5
     assert asked(to=1e30).end_s == 2**32
+
+
+def looked(series: Series, size: int, told: list[Told]) -> dict[str, Any]:
+    """Return the answer where each look of an hour found this, and this was told."""
+    known = Known.between(NOW_S - 3600, NOW_S)
+    known.samples[series] = {
+        at_s: Sample(size, 1, 1, 0) for at_s in range(known.begin_s, known.begin_s + 3600, 10)
+    }
+    known.told[series] = told
+    pairs = [(name, str(value)) for name, value in series._asdict().items()]
+    return answer_of(asked_by(pairs, NOW_S), known, 10)
+
+
+def test_nothing_is_advised_by_settings_that_the_looks_disprove() -> None:
+    found = looked(WEB, 5 * MIB, [])
+    assert (found["tried"], found["rule"], found["told"], found["by_looks"]) == ([], None, 0, 1)
+    assert found["reason"].startswith(
+        "not advised: by the looks these settings would have told 1 times, and told 0:"
+    )
+    begin_s = NOW_S - 3600
+    assert looked(WEB, 5 * MIB, [Told(begin_s, begin_s + 3600, 5 * MIB, MIB)])["tried"]
+
+
+def test_rules_for_both_protocols_of_a_service_can_be_copied_together(tmp_path: Path) -> None:
+    texts = [looked(WEB._replace(protocol=protocol), 20_000, [])["rule"] for protocol in ("tcp", "udp")]
+    file = tmp_path / "config.yaml"
+    file.write_text("url: http://127.0.0.1/\nrules:\n" + "".join(texts))
+    assert [rule.match.protocol for rule in load(file).rules] == [(Protocol.TCP,), (Protocol.UDP,)]
+
+
+@pytest.mark.parametrize("hold_s", [0.001, 0.5, 10, 86_400, 12_345.678])
+def test_a_hold_is_written_as_settings_read_it(hold_s: float) -> None:
+    rule = rule_of(WEB, "", {"send": "1MiB"}, hold_s)
+    assert rule
+    assert float(quantity(str(rule["hold"]), DURATIONS) or 0) == hold_s
+    assert asked(hold=0.0000123).hold_s == 0
 
 
 @pytest.mark.parametrize(

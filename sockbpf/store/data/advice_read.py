@@ -13,13 +13,15 @@ from sockbpf.store.data.history import HOUR_S, Asked, window_of
 from sockbpf.store.data.history_find import find_history
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
     from sockbpf.record.history import Samples, Series
 
 BESIDE = 20
 """So many series of a host, the fullest, show how often it is looked at."""
-MOST_EPISODES = 50_000
+MOST_EPISODES = 10_000
 ENOUGH_S = 4.0
 """After so long no further episodes are read."""
 
@@ -38,22 +40,24 @@ def looks_at(connection: Connection, host: str, samples: Samples) -> list[list[i
     return [sorted(samples), *beside]
 
 
-def episodes_like(
-    connection: Connection, series: Series, begin_s: int, end_s: int
-) -> tuple[list[dict[str, Any]], bool]:
-    """Return the episodes of a host of this protocol and type between two times, and whether these are all.
+def read_episodes(
+    connection: Connection, series: Series, begin_s: int, end_s: int, take: Callable[[dict[str, Any]], None]
+) -> bool:
+    """Have `take` called with each episode of a host of this protocol and type between two times; return if with all.
 
     Of which service each is, it says itself: a unit within another one is told under its own name.
     """
     names = [(name, getattr(series, name)) for name in ("host", "protocol", "type")]
     times = [("from", str(begin_s)), ("to", str(end_s)), ("limit", str(MOST_ROWS))]
     wanted = parse([*names, *times], episodes=True)
-    begun_s, rows = time.monotonic(), list[dict[str, Any]]()
+    begun_s, count = time.monotonic(), 0
     while True:
         page, place = find_page(connection, wanted)
-        rows += page
+        for row in page:
+            take(row)
+        count += len(page)
         if place is None:
-            return rows, True
-        if len(rows) >= MOST_EPISODES or time.monotonic() - begun_s > ENOUGH_S:
-            return rows, False
+            return True
+        if count >= MOST_EPISODES or time.monotonic() - begun_s > ENOUGH_S:
+            return False
         wanted = replace(wanted, behind=place)

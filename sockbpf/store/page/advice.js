@@ -100,7 +100,7 @@ function Answer({ of }) {
   return html`
     <dl class="facts">${facts.map(([name, text]) => html`<div key=${name}><dt>${name}</dt><dd>${text}</dd></div>`)}</dl>
     <p class="why">${capital(visible(of.reason))}.</p>
-    ${of.rules && html`<${Rules} text=${of.rules} />`}
+    ${of.rule && html`<${Rule} key=${of.rule} text=${of.rule} />`}
     ${of.tried.length > 0 && html`<${Tried} of=${of} />`}
     <p class="empty">From ${clock(of.from)} to ${clock(of.to)}. ${assumption(of)}</p>`;
 }
@@ -117,14 +117,14 @@ function assumption({ assumed, by_looks: byLooks, told, service }) {
   return `The store is not told the settings of a host. Assumed: ${visible(assumed)}; no rule that is for some of these sockets alone.${differs} ${host}`;
 }
 
-function Rules({ text }) {
+function Rule({ text }) {
   const code = useRef(null);
   return html`
     <div class="rules">
       <pre tabindex="0" role="region" aria-label="The rule, as YAML"><code ref=${code}>${text.split("\n").map((line) => visible(line, Infinity)).join("\n")}</code></pre>
       <button type="button" class="quiet" onClick=${(event) => copy(code.current, event.currentTarget)}>Copy</button>
     </div>
-    <p class="empty">For the top of <code>rules:</code> in the host’s config.yaml. What else the rule sets that applies there now is not known here: set it in this one too.</p>`;
+    <p class="empty">To be the first below <code>rules:</code> in the host’s config.yaml. What else the rule sets that applies there now is not known here: set it in this one too.</p>`;
 }
 
 function Tried({ of: { tried, present } }) {

@@ -7,11 +7,12 @@ default, or as the request says.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,14 @@ from starlette.responses import Response
 
 from sockbpf.judge.advice import S, grain_of
 from sockbpf.judge.advice_known import LONGEST_S, Known
-from sockbpf.judge.advice_proposal import MOST, size
+from sockbpf.judge.advice_proposal import MOST, MOST_TIMES, Proposal, size
 from sockbpf.judge.advice_service import Terms, advice_for, shown_advice
 from sockbpf.judge.levels import levels_by_direction
 from sockbpf.record.event import Direction
 from sockbpf.record.history import Series
-from sockbpf.settings.advised_rule import rule_of, rules_text, why_not
+from sockbpf.settings.advised_rule import rule_of, rule_text, why_not
 from sockbpf.settings.config import Config, by_default
-from sockbpf.store.data.advice_read import episodes_like, looks_at
+from sockbpf.store.data.advice_read import looks_at, read_episodes
 from sockbpf.store.data.history_find import samples_between
 from sockbpf.store.data.values import EntryError, read_seconds, read_time
 from sockbpf.store.web.guard import TRUSTED
@@ -46,6 +47,8 @@ WEEK_S = 7 * 86_400.0
 MOST_HOLD_S = 86_400
 MOST_OFFSET_S = 86_400
 OFFSET = "^-?(0|[1-9][0-9]{0,4})$"
+REST = 3
+"""So many times as long as one that is not trusted was computed for, the next one waits."""
 OWN = ("from", "to", "threshold", "hold", "utc_offset")
 
 
@@ -64,19 +67,21 @@ class Asked:
 
 async def advice(store: RunningStore, request: Request) -> Response:
     """Answer `GET /advice`."""
-    asked = asked_by(parameters(request.scope), time.time())
+    asked = asked_by(parameters(request.scope), time.time(), store.kept_s)
     is_trusted = bool(request.scope.get(TRUSTED))
-
-    def made(connection: Connection) -> bytes:
-        return json.dumps(advice_asked(connection, asked), separators=(",", ":")).encode()
-
-    async with store.advising[is_trusted]:  # one at a time: each may take a second of a core
-        body = await store.search(made, is_trusted=is_trusted)
+    line = store.advising[is_trusted]
+    async with line.lock:  # one at a time: each may take seconds of a core
+        await asyncio.sleep(line.free_s - time.monotonic())
+        known, grain_s = await store.search(lambda connection: read(connection, asked), is_trusted=is_trusted)
+        begun_s = time.monotonic()
+        body = await store.compute(lambda: _encoded(asked, known, grain_s))
+        if not is_trusted:
+            line.free_s = time.monotonic() + REST * (time.monotonic() - begun_s)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def asked_by(pairs: list[tuple[str, str]], now_s: float) -> Asked:
-    """Return what these parameters ask for; raise EntryError."""
+def asked_by(pairs: list[tuple[str, str]], now_s: float, kept_s: float = math.inf) -> Asked:
+    """Return what these parameters ask for, of the last `kept_s` seconds alone; raise EntryError."""
     given = given_once(pairs, {*Series._fields, *OWN})
     names = series_names(given)
     if missing := [name for name in Series._fields if name not in names]:
@@ -88,10 +93,10 @@ def asked_by(pairs: list[tuple[str, str]], now_s: float) -> Asked:
         raise EntryError(f"hold: expected 0 to {MOST_HOLD_S} seconds")
     return Asked(
         Series(**names),
-        min(max(from_s, to_s - LONGEST_S, 0.0), to_s),
+        min(max(from_s, to_s - LONGEST_S, now_s - kept_s, 0.0), to_s),
         to_s,
         number("threshold", given, None, 0, MOST),
-        hold_s,
+        None if hold_s is None else round(hold_s, 3),
         _offset(given.get("utc_offset", "0")),
     )
 
@@ -102,18 +107,25 @@ def _offset(text: str) -> int:
     return int(text)
 
 
-def advice_asked(connection: Connection, asked: Asked) -> dict[str, Any]:
-    """Return the answer, as JSON has it. Raise AlteredError."""
-    series = asked.series
-    known = Known.between(asked.begin_s, asked.end_s)
+def read(connection: Connection, asked: Asked) -> tuple[Known, int]:
+    """Return what is known of the service, and the time from one look to the next, seconds. Raise AlteredError."""
+    series, known = asked.series, Known.between(asked.begin_s, asked.end_s)
     samples = samples_between(connection, series, known.begin_s, known.end_s)
     known.samples[series] = samples
-    rows, known.is_whole = episodes_like(connection, series, known.begin_s, known.end_s)
-    for row in rows:
-        known.add_episode(row)
+    known.is_whole = read_episodes(connection, series, known.begin_s, known.end_s, known.add_episode)
+    return known, grain_of(looks_at(connection, series.host, samples))
+
+
+def _encoded(asked: Asked, known: Known, grain_s: int) -> bytes:
+    return json.dumps(answer_of(asked, known, grain_s), separators=(",", ":")).encode()
+
+
+def answer_of(asked: Asked, known: Known, grain_s: int) -> dict[str, Any]:
+    """Return the answer, as JSON has it."""
+    series = asked.series
     terms, assumed = terms_of(asked, known)
-    grain_s = grain_of(looks_at(connection, series.host, samples))
     made = advice_for(series, known, grain_s, terms, lambda at_s: int(at_s + asked.ahead_s) // 3600 % 24)
+    made = _unless_disproved(made)
     present = None if isinstance(terms, str) else terms.present
     return {
         "from": known.begin_s,
@@ -122,8 +134,19 @@ def advice_asked(connection: Connection, asked: Asked) -> dict[str, Any]:
         **shown_advice(made),
         "present": {"threshold": present.threshold, "hold": present.hold_ns / S} if present else None,
         "assumed": assumed,
-        "rules": _rules(made),
+        "rule": _rule(made),
     }
+
+
+def _unless_disproved(made: Advice) -> Advice:
+    """Return the advice without what was tried where the looks show that other settings must apply than these."""
+    if made.by_looks <= 2 * made.times + (MOST_TIMES if made.times else 0):
+        return made
+    reason = (
+        f"not advised: by the looks these settings would have told {made.by_looks} times, and told {made.times}: "
+        "say the threshold and the hold of the host, unless a rule or a silence keeps this quiet"
+    )
+    return replace(made, rungs=[], proposal=Proposal(reason))
 
 
 def terms_of(asked: Asked, known: Known) -> tuple[Terms | str, str]:
@@ -170,15 +193,15 @@ def _hold(asked: Asked, told: list[Told], usual: Config, threshold: int) -> tupl
     return 0.0, "without a hold"
 
 
-def _rules(made: Advice) -> str | None:
-    """Return what is proposed as YAML for the host's settings."""
+def _rule(made: Advice) -> str | None:
+    """Return what is proposed as YAML for the list of rules in the host's settings, which names it by its place."""
     series, proposal = made.series, made.proposal
     if not proposal.rung:
         return None
     levels = proposal.rung.levels
     thresholds: dict[str, object] = {series.type.lower(): size(levels.threshold)}
     rule = rule_of(series, proposal.process, thresholds, levels.hold_ns / S)
-    return rules_text([(f"{series.service}: {proposal.reason}", rule)]) if rule else None
+    return rule_text(f"{series.service}: {proposal.reason}", rule) if rule else None
 
 
 @cache

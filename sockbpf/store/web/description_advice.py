@@ -64,7 +64,7 @@ ANSWER = _object(
     reason=TEXT,
     present=_or_null(_object(threshold=WHOLE, hold=SECONDS)),
     assumed=TEXT,
-    rules=_or_null({**TEXT, "description": "YAML for the settings of the host"}),
+    rule=_or_null({**TEXT, "description": "YAML for the list of rules of the host"}),
 )
 ADVICE: dict[str, Any] = {
     "summary": "What other thresholds would have told of one service, and what is proposed.",

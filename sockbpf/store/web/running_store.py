@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -53,6 +55,14 @@ SEARCHES, TRUSTED_SEARCHES = 4, 2
 """Searches at the same time of clients that are not trusted, and of those that are; further ones wait."""
 
 
+@dataclass
+class Line:
+    """Clients of whom one at a time has something; the next one not before `free_s`, monotonic."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    free_s: float = 0.0
+
+
 class RunningStore:
     """One for the whole process; `start`, `end_streams` and `stop` are called by the server."""
 
@@ -72,8 +82,10 @@ class RunningStore:
         """Held while a body of alerts is read, of clients that are not trusted or of those that are."""
         self.keeping_history = asyncio.Lock()
         """Held while samples are read and written."""
-        self.advising = {False: asyncio.Lock(), True: asyncio.Lock()}
-        """Held while advice is made, of clients that are not trusted or of those that are."""
+        self.kept_s = min((each for each in (keep_s, history_s) if each), default=math.inf)
+        """Of so long ago both alerts and samples are kept."""
+        self.advising = {False: Line(), True: Line()}
+        """Of those for whom advice is made: clients that are not trusted, and those that are."""
         self.readers_of_alerts = ThreadPoolExecutor(len(self.reading_alerts) + 1, "batches")
         """The threads that do it, and read samples: for those of asyncio anybody's long answers may be waiting."""
         self.reader: Reader | None = None
@@ -128,6 +140,10 @@ class RunningStore:
         """Return the result of a query, in a thread of its own; raise Problem."""
         async with self._places[is_trusted]:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._search, query)
+
+    async def compute(self, work: Callable[[], Any]) -> Any:
+        """Return the result of what takes long and asks no database, in a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _search(self, query: Callable[[Connection], Any]) -> Any:
         for _ in range(MOST_TRIES):
