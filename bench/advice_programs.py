@@ -12,17 +12,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
+from bench.advised import advised
 from bench.figure import Figure
-from sockbpf.cli import main
 from sockbpf.record.history import STEP_S
 from tests.live.monitoring import start
 from tests.live.programs import loads, more_hangs
@@ -86,8 +85,7 @@ def tried(
         kept = {"destinations": [{"type": "store", "url": store.url}]}
         before = watched(folder / "before", {**settings, **kept}, well, hangs, seconds)
         config = folder / "before" / "config.yaml"
-        services = json.loads(_said("advise", "-c", str(config), "--since", "1h", "--json"))["services"]
-        rules = yaml.safe_load(_said("advise", "-c", str(config), "--since", "1h", "--write"))["rules"]
+        services, rules = advised(config, "1h")
     finally:
         store.stop()
     after = watched(folder / "after", {**settings, "rules": rules}, well, hangs, seconds)
@@ -148,13 +146,6 @@ def _wait_for_ends(receiver: Receiver, netns: str) -> None:
         if events["exceeded"] == events["cleared"]:
             return
         time.sleep(0.1)
-
-
-def _said(*words: str) -> str:
-    said = StringIO()
-    with redirect_stdout(said):
-        assert main([*words]) == 0
-    return said.getvalue()
 
 
 def measure(*, quick: bool) -> list[Figure]:

@@ -7,22 +7,18 @@ service at a port of its own, in the same run.
 
 from __future__ import annotations
 
-import json
-import socket
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from bench.advised import advised
 from bench.replayed.days import SETTINGS, Days, rules
 from bench.replayed.host import Played, play
 from bench.replayed.record import Service
-from sockbpf.cli import main
 from sockbpf.judge.advice import Told, times_of
 from sockbpf.settings.config import load
 from tests.live.receiver import Receiver, receiving
@@ -104,11 +100,10 @@ def tried(folder: Path, days: Days, begins_s: int, seconds: int, changed: Mappin
             config = _written(folder / "first.yaml", receiver, settings, store)
             first = play(load(config), days.services, begins_s, seconds)
             told = told_of(receiver)
-            advice = json.loads(_said("-c", str(config), "--since", "14d", "--json"))
-            written = yaml.safe_load(_said("-c", str(config), "--since", "14d", "--write"))["rules"]
+            advice, written = advised(config, "14d")
         finally:
             store.stop()
-    rungs = list(_rungs(days, advice["services"]))
+    rungs = list(_rungs(days, advice))
     copies = [days.sockets.copied(rung.service, FIRST_COPY + place) for place, rung in enumerate(rungs)]
     of_copies = [_rule(rung, copy) for rung, copy in zip(rungs, copies, strict=True)]
     with receiving() as receiver:
@@ -119,7 +114,7 @@ def tried(folder: Path, days: Days, begins_s: int, seconds: int, changed: Mappin
     trial = Trial(first, again, told)
     for rung, copy in zip(rungs, copies, strict=True):
         trial.rungs.append(_with(rung, told[_kind(rung.service)], told_again[_kind(copy)]))
-    for each in advice["services"]:
+    for each in advice:
         service = _service(days, each["service"])
         if not each["tried"]:
             trial.unadvised[service.name] = each["reason"]
@@ -210,11 +205,3 @@ def _written(path: Path, receiver: Receiver, settings: Mapping[str, Any], store:
     kept = {"destinations": [{"type": "store", "url": store.url}], "history": {"keep": KEPT}} if store else {}
     path.write_text(yaml.safe_dump({"url": receiver.url, "history": {"keep": 0}, **settings, **kept}))
     return path
-
-
-def _said(*words: str) -> str:
-    """Return what `sockbpf advise` says of this host."""
-    said = StringIO()
-    with redirect_stdout(said):
-        assert main(["advise", "--host", socket.gethostname(), *words]) == 0
-    return said.getvalue()

@@ -117,8 +117,8 @@ def run_raw_tracepoint(program: int, *arguments: int) -> None:
 def skipped_runs(program: int) -> int:
     """Return how often the kernel skipped a program as it interrupted itself on its CPU; raise OSError.
 
-    Before 5.12 (9ed9e9ba2337, "bpf: Count the number of times recursion was prevented") no kernel says so, and older
-    ones do not of all kinds of hooks: 0.
+    It is 0 before 5.12 (9ed9e9ba2337, "bpf: Count the number of times recursion was prevented"), and of some kinds
+    of hooks in later kernels too.
     """
     info = ctypes.create_string_buffer(SKIPPED_AT + NUMBER.size)
     _bpf(INFO_BY_FD, INFO.pack(program, len(info), ctypes.addressof(info)))
