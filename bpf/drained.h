@@ -83,7 +83,8 @@ HOOK(look_at_queue)(struct bpf_raw_tracepoint_args *ctx)
 	u64 protocol = ctx->args[1], direction = ctx->args[2], since_ns = ctx->args[3];
 
 	if (protocol == PROTOCOL_UDP)
-		return direction == SEND ? end_if_drained_of(ctx, sk, PROTOCOL_UDP, SEND, since_ns) : 0;
+		return direction == SEND ? end_if_drained_of(ctx, sk, PROTOCOL_UDP, SEND, since_ns)
+					 : end_if_drained_of(ctx, sk, PROTOCOL_UDP, RECV, since_ns);
 	return direction == SEND ? end_if_drained_of(ctx, sk, PROTOCOL_TCP, SEND, since_ns)
 				 : end_if_drained_of(ctx, sk, PROTOCOL_TCP, RECV, since_ns);
 }

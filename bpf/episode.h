@@ -215,7 +215,7 @@ static __always_inline bool follow(void *ctx, const struct queue *q, struct epis
 		end(ctx, key, &event, 0);
 		return false;
 	}
-	least = least_of(q, event.filled_to, *size);
+	least = least_of(q, event.filled_to, *size, settings);
 	if (HAS_RULES && event.what == UNSURE && !settings->unsure)
 		return become_sure(ctx, q, key, &event, least, size, settings);
 	if (HAS_RULES && event.what != UNSURE && settings->unsure)

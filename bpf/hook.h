@@ -37,11 +37,12 @@ static __always_inline int judge_udp(void *ctx, const struct sock *sk, u8 direct
 	return 0;
 }
 
-/* A TCP queue to which something was added, by a hook that misses no addition to it. */
-static __always_inline int judge_grown(void *ctx, const struct sock *sk, u8 direction, bool caller_owns)
+/* A queue to which something was added, by a hook that misses no addition to it. */
+static __always_inline int judge_grown(void *ctx, const struct sock *sk, u8 protocol, u8 direction,
+				       bool caller_owns)
 {
 	struct queue q = {.sk = sk,
-			  .protocol = PROTOCOL_TCP,
+			  .protocol = protocol,
 			  .direction = direction,
 			  .caller_owns = caller_owns,
 			  .just_grown = true};
@@ -55,9 +56,9 @@ static __always_inline int judge_received(void *ctx, const struct sock *sk)
 	u32 kind = sock_kind(sk);
 
 	if (kind == KIND_TCP)
-		return judge_grown(ctx, sk, RECV, false);
+		return judge_grown(ctx, sk, PROTOCOL_TCP, RECV, false);
 	if (kind == KIND_UDP)
-		return judge_udp(ctx, sk, RECV, false);
+		return judge_grown(ctx, sk, PROTOCOL_UDP, RECV, false);
 	return 0;
 }
 

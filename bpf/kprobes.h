@@ -23,7 +23,7 @@ KPROBE(kp_release_sock)
 {
 	if (sock_kind(SK_PARM1) != KIND_TCP || mark_if_own(SK_PARM1))
 		return 0;
-	judge_grown(ctx, SK_PARM1, SEND, true);
+	judge_grown(ctx, SK_PARM1, PROTOCOL_TCP, SEND, true);
 	return judge_tcp(ctx, SK_PARM1, RECV, true);
 }
 

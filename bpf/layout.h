@@ -87,6 +87,12 @@
 #define OFF_udp_forward_deficit offsetof(struct udp_sock, forward_deficit)
 #endif
 
+/* What proves that a UDP queue has drained: before 5.10 what sees that is always attached. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 10, 0)
+#define OFF_sk_receive_queue offsetof(struct sock, sk_receive_queue)
+#define OFF_udp_reader_queue offsetof(struct udp_sock, reader_queue)
+#endif
+
 #define OFF_skb_sk offsetof(struct sk_buff, sk)
 #define OFF_skb_destructor offsetof(struct sk_buff, destructor)
 #define OFF_skb_truesize offsetof(struct sk_buff, truesize)

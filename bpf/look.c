@@ -59,14 +59,6 @@ static __always_inline u64 mixed(u64 mark, u64 word)
 	return mark ^ mark >> 32;
 }
 
-/* net/ipv4/udp.c: __skb_recv_udp; 0 where the list is empty */
-static __always_inline u64 first_of(const void *list)
-{
-	u64 skb = READ_FIELD(u64, list, 0);
-
-	return skb == (u64)list ? 0 : skb;
-}
-
 /*
  * Which datagram is the first of a UDP receive queue: a number that stays while that datagram does; 0 where
  * there is none. The memory of a datagram that was read soon serves for another one, at the same place: so
@@ -77,11 +69,11 @@ static __always_inline u64 udp_first(const struct sock *sk)
 	struct datagram first = {};
 	u64 mark = 0;
 
-#ifdef OFF_udp_reader_queue /* 4.12 (2276f58ac589, "udp: use a separate rx queue for packet reception") */
-	first.skb = first_of((const void *)sk + OFF_udp_reader_queue);
+#ifdef OFF_udp_reader_queue
+	first.skb = skb_at((const void *)sk + OFF_udp_reader_queue, OFF_FIRST);
 #endif
 	if (!first.skb)
-		first.skb = first_of((const void *)sk + OFF_sk_receive_queue);
+		first.skb = skb_at((const void *)sk + OFF_sk_receive_queue, OFF_FIRST);
 	if (!first.skb)
 		return 0;
 	first.data = READ_FIELD(u64, first.skb, OFF_skb_data);

@@ -100,8 +100,9 @@ struct settings {
 	u32 gate[KINDS]; /* no queue of the kind has a lower threshold: at or under it nothing else is asked
 			  */
 	u32 gate_fill[KINDS]; /* the least share that one has, if all have one, percent; 0: not compared */
-	u32 rules;	      /* which rules apply, see place_of_rules; 0: there are none */
-	u32 rule;   /* of a copy that a queue is judged by: the rule that applies, from 1; 0: none */
+	u32 sees_udp_drain; /* has every drain of a UDP receive queue been seen? Else its growth proves it. */
+	u32 rules;	    /* which rules apply, see place_of_rules; 0: there are none */
+	u32 rule;	    /* of a copy that a queue is judged by: the rule that applies, from 1; 0: none */
 	u32 unsure; /* of such a copy: user space has to say whose the socket is, `threshold` is the gate */
 };
 

@@ -12,7 +12,7 @@ struct queue {
 	u8 protocol;
 	u8 direction;
 	bool caller_owns; /* the hook runs in the context of the system call on this socket */
-	bool just_grown;  /* of TCP: the hook runs behind an addition, the only one since it ran before */
+	bool just_grown;  /* the hook runs behind an addition, of TCP the only one since it ran before */
 	u32 leaving;	  /* bytes that the hook knows to leave in a moment and that are still counted */
 };
 
@@ -52,17 +52,24 @@ static __always_inline u32 filled_to(const struct queue *q)
 }
 
 /*
- * The least that the queue has held since it was judged before. Hooks that see a TCP queue shrink are
- * attached on demand, so it may have drained unseen; behind the one addition since, the sequence numbers
- * prove it.
+ * The least that the queue has held since it was judged before. Hooks that see a queue shrink are attached on
+ * demand, so it may have drained unseen; behind the one addition since, TCP's sequence numbers prove it. A
+ * UDP queue held the datagram that came last less. What another CPU adds or takes off at the same moment is
+ * not told apart from that one: so this is asked only until the hooks are there.
  */
-static __always_inline u32 least_of(const struct queue *q, u32 filled_to_before, u32 size)
+static __always_inline u32 least_of(const struct queue *q, u32 filled_to_before, u32 size,
+				    const struct settings *settings)
 {
-	s32 least;
+	s32 least = size;
 
 	if (!q->just_grown)
 		return size;
-	least = filled_to_before - tcp_drained_to(q->sk, q->direction);
+	if (q->protocol == PROTOCOL_TCP)
+		least = filled_to_before - tcp_drained_to(q->sk, q->direction);
+#ifdef OFF_sk_receive_queue
+	else if (!settings->sees_udp_drain)
+		least -= udp_last_charged(q->sk);
+#endif
 	return least > 0 ? least : 0;
 }
 

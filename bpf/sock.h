@@ -117,6 +117,36 @@ static __always_inline u32 udp_recv_queue(const struct sock *sk)
 	return held > 0 ? held : 0;
 }
 
+/* The two ends of a list of packets, as include/linux/skbuff.h has them: struct sk_buff_head. */
+#define OFF_FIRST 0
+#define OFF_LAST 8
+
+/* The packet at this end of a list; 0 where the list is empty. */
+static __always_inline u64 skb_at(const void *list, u32 end)
+{
+	u64 skb = READ_FIELD(u64, list, end);
+
+	return skb == (u64)list ? 0 : skb;
+}
+
+#ifdef OFF_sk_receive_queue
+/*
+ * What the datagram is charged for that was put last into a UDP receive queue, 0 where there is none. A
+ * reader moves the whole list to one of its own (net/ipv4/udp.c: __skb_recv_udp). If it was read and freed
+ * meanwhile this is anything, but then so was all that lay before it.
+ */
+static __always_inline u32 udp_last_charged(const struct sock *sk)
+{
+	u64 last = skb_at((const void *)sk + OFF_sk_receive_queue, OFF_LAST);
+
+#ifdef OFF_udp_reader_queue
+	if (!last)
+		last = skb_at((const void *)sk + OFF_udp_reader_queue, OFF_LAST);
+#endif
+	return last ? READ_FIELD(u32, last, OFF_skb_truesize) : 0;
+}
+#endif
+
 /* What it is at most: what forward_deficit says was read already. */
 static __always_inline u32 udp_recv_bound(const struct sock *sk)
 {

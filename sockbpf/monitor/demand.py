@@ -26,6 +26,7 @@ QUEUES: dict[str, Queues] = {
     "TCP send shrinks": (Protocol.TCP, Direction.SEND),
     "TCP receive shrinks": (Protocol.TCP, Direction.RECV),
     "UDP send shrinks": (Protocol.UDP, Direction.SEND),
+    "UDP receive shrinks": (Protocol.UDP, Direction.RECV),
 }
 """What hooks on demand see, as kernel/build/hooks.py names it, and the queues whose episodes need it."""
 

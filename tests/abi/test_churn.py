@@ -99,10 +99,16 @@ def tides(stack: ExitStack) -> dict[Queues, Tide]:
         udp.send(b"")
         sink.recv(CORKED)
 
+    full, sender = udp_socket(stack), udp_socket(stack)
+    sender.connect(full.getsockname())
+
     return {
         (Protocol.TCP, Direction.SEND): Tide(writer, send, acknowledge),
         (Protocol.TCP, Direction.RECV): Tide(server, receive, lambda: drain(server, RECEIVED)),
         (Protocol.UDP, Direction.SEND): Tide(udp, lambda: udp.send(bytes(CORKED), socket.MSG_MORE), uncork),
+        (Protocol.UDP, Direction.RECV): Tide(
+            full, lambda: sender.send(bytes(RECEIVED)), lambda: full.recv(RECEIVED)
+        ),
     }
 
 

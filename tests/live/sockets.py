@@ -67,7 +67,11 @@ def ss_all(netns: str = "") -> dict[int, Queues]:
     """Return what `ss` shows of all TCP and UDP sockets, by inode; in a named network namespace if given."""
     inside = ["ip", "netns", "exec", netns] if netns else []
     shown = subprocess.run(
-        [*inside, "ss", "-H", "-n", "-a", "-e", "-t", "-u"], capture_output=True, text=True, check=True
+        [*inside, "ss", "-H", "-n", "-a", "-e", "-t", "-u"],
+        capture_output=True,
+        check=True,
+        text=True,
+        errors="replace",  # a cgroup may have any name
     )
     found: dict[int, Queues] = {}
     for line in shown.stdout.splitlines():

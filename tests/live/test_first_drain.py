@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
-from tests.live.bursting import tcp_receive
+from tests.live.bursting import tcp_receive, truesize, udp_receive
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair, unsent
@@ -31,6 +32,12 @@ def send(stack: ExitStack) -> socket.socket:
     return client
 
 
+def receive_udp(stack: ExitStack) -> socket.socket:
+    reader, burst = udp_receive(stack, "ipv4", THRESHOLD // truesize(stack) + 1)
+    burst()
+    return reader
+
+
 def assert_no_sweep_ended_it(monitor: Monitor) -> None:
     monitor.stop()
     counts = monitor.counters()
@@ -38,13 +45,17 @@ def assert_no_sweep_ended_it(monitor: Monitor) -> None:
     assert counts["begun_by_sweep"] == counts["ended_by_sweep"] == counts["recovered"] == 0
 
 
-@pytest.mark.parametrize("direction", ["RECV", "SEND"])
+@pytest.mark.parametrize(("direction", "make"), [("RECV", receive), ("SEND", send), ("RECV", receive_udp)])
 def test_the_first_episode_ends(
-    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack, direction: str
+    start_monitor: StartMonitor,
+    receiver: Receiver,
+    stack: ExitStack,
+    direction: str,
+    make: Callable[[ExitStack], socket.socket],
 ) -> None:
     levels = {"send": "100MB", "recv": "100MB"} | {direction.lower(): THRESHOLD}
     monitor = start_monitor(thresholds=levels)
-    sock = {"RECV": receive, "SEND": send}[direction](stack)
+    sock = make(stack)
     queue = {"local_port": port(sock), "type": direction}
     receiver.count(1, event="cleared", **queue)
     (cleared,) = receiver.alerts(event="cleared", **queue)

@@ -74,19 +74,19 @@ def test_what_was_refused_is_not_taken_again() -> None:
     )
 
 
-def test_the_hooks_of_tcp_drains_are_attached_on_demand_only_where_no_earlier_drain_is_missed() -> None:
+def test_the_hooks_of_drains_are_attached_on_demand_only_where_no_earlier_drain_is_missed() -> None:
     """Not on 6.3 to 6.15 without kprobes: a sending call is seen when it returns, after what was freed in it."""
 
     def demanded(kinds: frozenset[HookKind], symbols: dict[str, int], *, can_look: bool = True) -> set[str]:
         return set(on_demand(choose(kinds, symbols, lacking(symbols)), can_look=can_look))
 
-    tcp, udp = {"TCP receive shrinks", "TCP send shrinks"}, {"UDP send shrinks"}
+    both, sent = {"TCP receive shrinks", "TCP send shrinks", "UDP receive shrinks"}, {"UDP send shrinks"}
     newest = TRACED | {"sock_wfree": 1}
     older = {name: at for name, at in newest.items() if not name.endswith("tcp_sendmsg_locked")}
     blind = {name: at for name, at in newest.items() if not name.endswith("sk_data_ready")}
-    assert demanded(BOTH, FUNCTIONS | TRACED) == tcp, "a kprobe sees UDP"
-    assert demanded(KPROBES, FUNCTIONS) == tcp
-    assert demanded(TRACEPOINTS, newest) == tcp | udp
-    assert demanded(TRACEPOINTS, older) == {"TCP receive shrinks"} | udp
-    assert demanded(TRACEPOINTS, blind) == {"TCP send shrinks"} | udp
-    assert demanded(TRACEPOINTS, newest, can_look=False) == udp
+    assert demanded(BOTH, FUNCTIONS | TRACED) == both, "a kprobe sees what UDP has sent"
+    assert demanded(KPROBES, FUNCTIONS) == both
+    assert demanded(TRACEPOINTS, newest) == both | sent
+    assert demanded(TRACEPOINTS, older) == both - {"TCP send shrinks"} | sent
+    assert demanded(TRACEPOINTS, blind) == {"TCP send shrinks"} | sent
+    assert demanded(TRACEPOINTS, newest, can_look=False) == sent

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UDP_DRAINS = "UDP receive shrinks"
+"""As kernel/build/hooks.py names it."""
+
 
 class Probes:
     """The loaded programs and their tables. Not safe from several threads."""
@@ -75,10 +78,11 @@ class Probes:
 
     def demand(self, things: Iterable[str] | None = None, *, wanted: bool) -> bool:
         """Attach or detach the hooks on demand that see these things, or all; return whether that could be done."""
-        hooks = {
-            hook for thing in (self.on_demand if things is None else things) for hook in self.on_demand[thing]
-        }
+        things = set(self.on_demand if things is None else things)
+        hooks = {hook for thing in things for hook in self.on_demand[thing]}
         if not wanted:
+            if UDP_DRAINS in things:
+                self.tables.set_sees_udp_drain(sees=False)
             self._attachments.detach(hooks)
             return True
         refused = self._attachments.attach(hooks)
@@ -92,10 +96,13 @@ class Probes:
         A queue that was judged in the last milliseconds is left to the hooks. Return False where the kernel cannot
         do this: the next look at the sockets finds them.
         """
-        return self._can_look and all(
+        is_done = self._can_look and all(
             self._run_look(entry.address, entry.socket.protocol, entry.direction, entry.since_ns)
             for entry in self.tables.open_episodes()
         )
+        seen_by = self.on_demand.get(UDP_DRAINS, ())
+        self.tables.set_sees_udp_drain(sees=all(hook in self._attachments for hook in seen_by))
+        return is_done
 
     def _run_look(self, address: int, protocol: int = 0, direction: int = 0, since_ns: int = 0) -> bool:
         """Have the kernel look at one queue; False where it cannot: such programs are run from 5.10 on."""

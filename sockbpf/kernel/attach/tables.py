@@ -76,6 +76,7 @@ SETTINGS_FIELDS = (
     ("lookers", "2I"),
     ("gate", "4I"),
     ("gate_fill", "4I"),
+    ("sees_udp_drain", "I"),
     ("rules", "I"),
     ("rule", "I"),
     ("unsure", "I"),
@@ -126,6 +127,7 @@ class Tables:
         self._reaped = 0
         self._levels = KernelLevels((0, 0), (0, 0))
         self._lookers = (0, 0)
+        self._sees_udp_drain = True
         self.rules = RuleTables(tables) if "rows" in tables else None
         """The tables of the rules; None where the programs judge by none."""
 
@@ -139,6 +141,11 @@ class Tables:
         self._lookers = (one, other)
         self._write_settings()
 
+    def set_sees_udp_drain(self, *, sees: bool) -> None:
+        """Set whether every drain of a UDP receive queue was seen so far; if not, its growth proves one."""
+        self._sees_udp_drain = sees
+        self._write_settings()
+
     def _write_settings(self) -> None:
         levels = self._levels
         settings = SETTINGS.pack(
@@ -149,7 +156,7 @@ class Tables:
             *(self._reaped, levels.own_pid, *self._lookers),
             *(levels.gate or 2 * levels.threshold),
             *(levels.gate_fill or 2 * levels.fill),
-            *(levels.rules, 0, 0),
+            *(self._sees_udp_drain, levels.rules, 0, 0),
         )
         write(self._tables["settings"], FIRST, settings)
 

@@ -119,14 +119,14 @@ SEEN: dict[str, tuple[Candidate, ...]] = {
         Candidate((_kp("tcp_rcv_space_adjust"),), attached=Attached.WHILE_OVER_IF_PROVED),
     ),
     "UDP receive grows": (
-        Candidate((_tp("sk_data_ready"),)),
-        Candidate((_kp("sock_def_readable"),)),
+        Candidate((_tp("sk_data_ready"),), proves_drains=True),
+        Candidate((_kp("sock_def_readable"),), proves_drains=True),
     ),
     "UDP receive shrinks": (
         # 6.3: as a receiving call returns.
-        Candidate((_tp("sock_recv_length"),)),
+        Candidate((_tp("sock_recv_length"),), attached=Attached.WHILE_OVER_IF_PROVED),
         # 4.10: frees a datagram that was read (7c13f97ffde6, "udp: do fwd memory scheduling on dequeue").
-        Candidate((_kp("skb_consume_udp"),)),
+        Candidate((_kp("skb_consume_udp"),), attached=Attached.WHILE_OVER_IF_PROVED),
         # Before 4.10: the destructor of a received datagram, which UDP does not call any more.
         Candidate((_kp("sock_rfree"),)),
     ),

@@ -26,6 +26,7 @@ FIELDS = {
     "sk_sndbuf": "sock.sk_sndbuf",
     "sk_wmem_queued": "sock.sk_wmem_queued",
     "sk_drops": "sock.sk_drops",
+    "sk_receive_queue": "sock.sk_receive_queue",
     "sk_protocol": "sock.sk_protocol",
     "sk_type": "sock.sk_type",
     "sk_socket": "sock.sk_socket",
@@ -50,6 +51,7 @@ OPTIONAL = {
     "sk_ino": "sock.sk_ino",  # 6.18: the inode number in the sock itself
     "tcp_is_mptcp": "tcp_sock.is_mptcp",  # 5.6, CONFIG_MPTCP
     "udp_forward_deficit": "udp_sock.forward_deficit",  # 4.10
+    "udp_reader_queue": "udp_sock.reader_queue",  # 4.12 (2276f58ac589)
     "sk_drop_counters": "sock.sk_drop_counters",  # 6.18
     "drops0": "numa_drop_counters.drops0",
     "drops1": "numa_drop_counters.drops1",
@@ -77,8 +79,6 @@ LOOKED_AT = {
     "sk_cgroup_word": "sock.sk_cgrp_data.val",  # before
     "cgroup_kn": "cgroup.kn",
     "kernfs_id": "kernfs_node.id",
-    "sk_receive_queue": "sock.sk_receive_queue",
-    "udp_reader_queue": "udp_sock.reader_queue",  # 4.12
     "skb_data": "sk_buff.data",
 }
 """What only bpf/look.c reads, which needs BTF, so that layout.h has none of it; those with a number are optional."""

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Receive queues of UDP, whose drains nobody sees at first: their growth proves them, by what came last."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from sockbpf.counters import Counters
+from sockbpf.kernel.attach.arm import arm
+from sockbpf.kernel.attach.maps import look_up
+from sockbpf.kernel.attach.probes import UDP_DRAINS, Probes
+from sockbpf.kernel.attach.tables import FIRST, SETTINGS_FIELDS, KernelLevels
+from sockbpf.record.event import Direction, Protocol, What
+from sockbpf.settings.config import Config
+from tests.abi.armed_sockets import dumped, inode
+from tests.live.sockets import udp_socket
+from tests.live.waiting import until, wait_until
+from tests.unit.drains import Rule, steps
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
+
+THRESHOLD, CLEAR = 20_011, 10_007
+ROOM = 180_001
+"""Less than a receive buffer: twice as much as a datagram's bytes it is charged for at most."""
+
+SETTLED_S = 0.003
+"""Longer than SETTLED_NS of bpf/drained.h."""
+
+BURSTS, SOCKETS = 1009, 3
+LARGE, SMALL = (30_011,), 13 * (1009,)
+"""Bytes of the datagrams of a burst: one that crosses alone, and such as each are charged for little."""
+
+STEPS = steps(most=40_009, threshold=THRESHOLD, clear=CLEAR)
+
+
+@pytest.fixture(scope="module")
+def probes() -> Iterator[Probes]:
+    made = arm(Config(url="http://127.0.0.1:9/"), KernelLevels(2 * (THRESHOLD,), 2 * (CLEAR,)), Counters())
+    assert UDP_DRAINS in made.on_demand
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+def said(probes: Probes, sock: socket.socket) -> list[What]:
+    """Return what the hooks have said of a receive queue since the last call."""
+    of_sock = [event for event in probes.read() if event.socket.inode == inode(sock)]
+    return [event.what for event in sorted(of_sock, key=lambda e: e.ns) if event.direction is Direction.RECV]
+
+
+def look(probes: Probes) -> None:
+    wait_until(time.monotonic() + SETTLED_S)
+    assert probes.end_drained()
+
+
+def burst(writer: socket.socket, reader: socket.socket, sizes: tuple[int, ...]) -> None:
+    for size in sizes:
+        writer.sendto(bytes(size), reader.getsockname())
+    for size in sizes:
+        assert len(reader.recv(65_536)) == size
+
+
+def play(probes: Probes, taken: list[tuple[str, int]], writer: socket.socket, reader: socket.socket) -> Rule:
+    """Do the same to a real receive queue and to the rule, in what the datagrams are charged for."""
+    rule, charged = Rule(THRESHOLD, CLEAR), list[int]()
+    for step, size in taken:
+        if step == "grow" and rule.size + 2 * size <= ROOM:
+            writer.sendto(bytes(size), reader.getsockname())
+            charged.append(dumped(reader, Protocol.UDP, Direction.RECV) - rule.size)
+            rule.grow(charged[-1])
+        elif step == "drain":
+            off = 0
+            while charged and off < size:
+                off += charged[0]
+                reader.recv(65_536)
+                rule.drain(charged.pop(0))
+        elif step == "look":
+            look(probes)
+            rule.look()
+        elif step in ("attach", "detach"):
+            rule.attached = step == "attach"
+            assert probes.demand([UDP_DRAINS], wanted=rule.attached)
+            if rule.attached:  # as the monitor does
+                look(probes)
+                rule.look()
+    return rule
+
+
+@settings(max_examples=101, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(taken=STEPS)
+def test_a_receive_queue_follows_the_rule(probes: Probes, taken: list[tuple[str, int]]) -> None:
+    probes.demand(wanted=False)
+    with ExitStack() as stack:
+        writer, reader = udp_socket(stack), udp_socket(stack)
+        rule = play(probes, [*taken, ("look", 0)], writer, reader)
+        assert said(probes, reader) == rule.said
+
+
+@pytest.mark.parametrize("sizes", [LARGE, SMALL], ids=["one datagram", "many datagrams"])
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_bursts_are_told_apart_without_the_hook_of_drains(
+    probes: Probes, stack: ExitStack, family: str, sizes: tuple[int, ...]
+) -> None:
+    probes.demand(wanted=False)
+    writer, reader = udp_socket(stack, family), udp_socket(stack, family)
+    found = []
+    for _ in range(BURSTS):
+        burst(writer, reader, sizes)
+        found += said(probes, reader)
+    look(probes)
+    assert found + said(probes, reader) == [What.OVER, What.BACK] * BURSTS
+
+
+def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
+    probes: Probes, stack: ExitStack
+) -> None:
+    """Several sockets at once, and what user space does at any moment of theirs."""
+    probes.demand(wanted=False)
+    pairs = [(udp_socket(stack), udp_socket(stack)) for _ in range(SOCKETS)]
+    begun = threading.Barrier(SOCKETS + 1)
+
+    def cross(writer: socket.socket, reader: socket.socket) -> None:
+        begun.wait()
+        for number in range(BURSTS):
+            burst(writer, reader, SMALL if number % 2 else LARGE)
+
+    threads = [threading.Thread(target=cross, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    begun.wait()
+    events, rounds = [], 0
+    while any(thread.is_alive() for thread in threads):
+        probes.demand([UDP_DRAINS], wanted=rounds % 2 == 0)
+        assert probes.end_drained()
+        events += probes.read()
+        rounds += 1
+    look(probes)
+    events += probes.read()
+    for _, reader in pairs:
+        told = sorted(
+            (e for e in events if e.socket.inode == inode(reader)), key=lambda e: (e.since_ns, e.ns)
+        )
+        assert [event.what for event in told] == [What.OVER, What.BACK] * BURSTS
+        assert all(over.since_ns == back.since_ns for over, back in zip(told[::2], told[1::2], strict=True))
+    assert probes.tables.tally().lost == 0
+    print(f"{rounds} rounds")
+
+
+def test_the_look_ends_nothing_that_is_over_or_was_just_judged(probes: Probes, stack: ExitStack) -> None:
+    probes.demand(wanted=False)
+    writer, reader = udp_socket(stack), udp_socket(stack)
+    writer.sendto(bytes(30_011), reader.getsockname())
+    events = until(lambda: said(probes, reader), "the beginning")
+    look(probes)
+    assert (events, said(probes, reader)) == ([What.OVER], [])
+    reader.recv(65_536)
+    assert said(probes, reader) == [], "nobody saw it drain"
+    look(probes)
+    assert said(probes, reader) == [What.BACK]
+    look(probes)
+    assert said(probes, reader) == []
+
+
+def test_growth_proves_drains_until_the_look_behind_the_attaching(probes: Probes) -> None:
+    """No longer: another processor may take off a datagram while one comes. No shorter: one may have drained."""
+    names = [name for name, _ in SETTINGS_FIELDS]
+    at = struct.calcsize("=" + "".join(code for _, code in SETTINGS_FIELDS[: names.index("sees_udp_drain")]))
+
+    def sees() -> int:
+        value = look_up(probes.tables._tables["settings"], FIRST)
+        assert value
+        return struct.unpack_from("=I", value, at)[0]  # type: ignore[no-any-return]
+
+    probes.demand(wanted=False)
+    probes.end_drained()
+    found = [sees()]
+    probes.demand([UDP_DRAINS], wanted=True)
+    found.append(sees())
+    probes.end_drained()
+    found.append(sees())
+    probes.demand([UDP_DRAINS], wanted=False)
+    assert [*found, sees()] == [0, 0, 1, 0]
