@@ -72,9 +72,20 @@ def counting() -> Iterator[None]:
 
 def run_ns(names: tuple[str, ...]) -> tuple[int, int]:
     """Return the runs and the nanoseconds so far of loaded programs whose names begin so."""
+    mine = runs_of(names).values()
+    return sum(runs for runs, _ in mine), sum(ns for _, ns in mine)
+
+
+def runs_of(names: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    """Return the same by the programs' names, of which the kernel keeps 15 characters."""
     shown = subprocess.run(["bpftool", "-j", "prog", "show"], capture_output=True, check=True)
-    mine = [each for each in json.loads(shown.stdout) if each.get("name", "").startswith(names)]
-    return sum(each.get("run_cnt", 0) for each in mine), sum(each.get("run_time_ns", 0) for each in mine)
+    found: dict[str, tuple[int, int]] = {}
+    for each in json.loads(shown.stdout):
+        name = each.get("name", "")
+        if name.startswith(names):
+            runs, ns = found.get(name, (0, 0))
+            found[name] = runs + each.get("run_cnt", 0), ns + each.get("run_time_ns", 0)
+    return found
 
 
 def message_ns(program: Path, kind: str, count: int, standing: int = 0) -> float:
