@@ -39,8 +39,12 @@ take 40 s on each."""
 RATES = (
     "tests/live/test_counter_rates.py::test_drops_are_told_as_nstat_counts_them_with_the_socket_and_its_owner"
 )
+UDP_DRAINS = (
+    "tests/abi/test_udp_drains.py::test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for"
+)
 IN_TURNS = {
     "5.10": (
+        UDP_DRAINS,
         "tests/live/test_fill.py::test_limit_and_fill_are_those_of_ss",
         "tests/live/test_rules.py::test_two_services_have_thresholds_of_their_own",
     ),
@@ -50,11 +54,12 @@ IN_TURNS = {
     ),
     "6.12": (f"'{RATES}[ipv4]'", "tests/live/test_rules.py::test_a_process_and_an_ignored_one"),
     "7": (
+        UDP_DRAINS,
         "'tests/live/test_fill.py::test_the_share_is_exact[auto]'",
         "tests/live/test_rules.py::test_a_prefix_decides",
     ),
 }
-"""Fill, accept queues, rates and rules: a part of them on each kernel, since all of them take two minutes on each.
+"""Drains of UDP, fill, accept queues, rates, rules: a part on each kernel, since all take two minutes.
 Another processor takes no part in these, nor in causes: what they depend on is the kernel's version."""
 
 CHECK = "python3 -m sockbpf check -c config.yaml"
