@@ -145,7 +145,7 @@ def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
     events, rounds = [], 0
     while any(thread.is_alive() for thread in threads):
         probes.demand([UDP_DRAINS], wanted=rounds % 2 == 0)
-        assert probes.end_drained()
+        look(probes)  # a while later, as the monitor does: what was judged just before the hook came is left out
         events += probes.read()
         rounds += 1
     look(probes)
