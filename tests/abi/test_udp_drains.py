@@ -19,9 +19,10 @@ from sockbpf.kernel.attach.arm import arm
 from sockbpf.kernel.attach.maps import look_up
 from sockbpf.kernel.attach.probes import UDP_DRAINS, Probes
 from sockbpf.kernel.attach.tables import FIRST, SETTINGS_FIELDS, KernelLevels
-from sockbpf.record.event import Direction, Protocol, What
+from sockbpf.record.event import Direction, What
 from sockbpf.settings.config import Config
-from tests.abi.armed_sockets import dumped, inode
+from tests.abi.armed_sockets import inode
+from tests.live.bursting import Post, stay_on_one_cpu
 from tests.live.sockets import udp_socket
 from tests.live.waiting import until, wait_until
 from tests.unit.drains import Rule, steps
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs need
 
 THRESHOLD, CLEAR = 20_011, 10_007
 ROOM = 180_001
-"""Less than a receive buffer: twice as much as a datagram's bytes it is charged for at most."""
+"""Less than a receive buffer."""
 
 SETTLED_S = 0.003
 """Longer than SETTLED_NS of bpf/drained.h."""
@@ -53,6 +54,7 @@ def probes() -> Iterator[Probes]:
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as made:
+        made.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
         yield made
 
 
@@ -67,26 +69,25 @@ def look(probes: Probes) -> None:
     assert probes.end_drained()
 
 
-def burst(writer: socket.socket, reader: socket.socket, sizes: tuple[int, ...]) -> None:
+def burst(post: Post, sizes: tuple[int, ...]) -> None:
+    post.put(sizes)
     for size in sizes:
-        writer.sendto(bytes(size), reader.getsockname())
-    for size in sizes:
-        assert len(reader.recv(65_536)) == size
+        assert len(post.reader.recv(65_536)) == size
 
 
-def play(probes: Probes, taken: list[tuple[str, int]], writer: socket.socket, reader: socket.socket) -> Rule:
+def play(probes: Probes, taken: list[tuple[str, int]], post: Post) -> Rule:
     """Do the same to a real receive queue and to the rule, in what the datagrams are charged for."""
     rule, charged = Rule(THRESHOLD, CLEAR), list[int]()
     for step, size in taken:
-        if step == "grow" and rule.size + 2 * size <= ROOM:
-            writer.sendto(bytes(size), reader.getsockname())
-            charged.append(dumped(reader, Protocol.UDP, Direction.RECV) - rule.size)
+        if step == "grow" and rule.size + post.charge(size) <= ROOM:
+            post.put((size,))
+            charged.append(post.charge(size))
             rule.grow(charged[-1])
         elif step == "drain":
             off = 0
             while charged and off < size:
                 off += charged[0]
-                reader.recv(65_536)
+                post.reader.recv(65_536)
                 rule.drain(charged.pop(0))
         elif step == "look":
             look(probes)
@@ -105,9 +106,9 @@ def play(probes: Probes, taken: list[tuple[str, int]], writer: socket.socket, re
 def test_a_receive_queue_follows_the_rule(probes: Probes, taken: list[tuple[str, int]]) -> None:
     probes.demand(wanted=False)
     with ExitStack() as stack:
-        writer, reader = udp_socket(stack), udp_socket(stack)
-        rule = play(probes, [*taken, ("look", 0)], writer, reader)
-        assert said(probes, reader) == rule.said
+        post = Post(udp_socket(stack), udp_socket(stack))
+        rule = play(probes, [*taken, ("look", 0)], post)
+        assert said(probes, post.reader) == rule.said
 
 
 @pytest.mark.parametrize("sizes", [LARGE, SMALL], ids=["one datagram", "many datagrams"])
@@ -116,13 +117,13 @@ def test_bursts_are_told_apart_without_the_hook_of_drains(
     probes: Probes, stack: ExitStack, family: str, sizes: tuple[int, ...]
 ) -> None:
     probes.demand(wanted=False)
-    writer, reader = udp_socket(stack, family), udp_socket(stack, family)
-    found = []
+    stay_on_one_cpu()
+    post, found = Post(udp_socket(stack, family), udp_socket(stack, family)), []
     for _ in range(BURSTS):
-        burst(writer, reader, sizes)
-        found += said(probes, reader)
+        burst(post, sizes)
+        found += said(probes, post.reader)
     look(probes)
-    assert found + said(probes, reader) == [What.OVER, What.BACK] * BURSTS
+    assert found + said(probes, post.reader) == [What.OVER, What.BACK] * BURSTS
 
 
 def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
@@ -130,27 +131,30 @@ def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
 ) -> None:
     """Several sockets at once, and what user space does at any moment of theirs."""
     probes.demand(wanted=False)
-    pairs = [(udp_socket(stack), udp_socket(stack)) for _ in range(SOCKETS)]
+    posts = [Post(udp_socket(stack), udp_socket(stack)) for _ in range(SOCKETS)]
     begun = threading.Barrier(SOCKETS + 1)
 
-    def cross(writer: socket.socket, reader: socket.socket) -> None:
+    def cross(number: int, post: Post) -> None:
+        stay_on_one_cpu(number)
         begun.wait()
-        for number in range(BURSTS):
-            burst(writer, reader, SMALL if number % 2 else LARGE)
+        for each in range(BURSTS):
+            burst(post, SMALL if each % 2 else LARGE)
 
-    threads = [threading.Thread(target=cross, args=pair) for pair in pairs]
+    threads = [threading.Thread(target=cross, args=each) for each in enumerate(posts)]
     for thread in threads:
         thread.start()
     begun.wait()
     events, rounds = [], 0
     while any(thread.is_alive() for thread in threads):
         probes.demand([UDP_DRAINS], wanted=rounds % 2 == 0)
-        look(probes)  # a while later, as the monitor does: what was judged just before the hook came is left out
+        look(
+            probes
+        )  # a while later, as the monitor does: what was judged just before the hook came is left out
         events += probes.read()
         rounds += 1
     look(probes)
     events += probes.read()
-    for _, reader in pairs:
+    for reader in (post.reader for post in posts):
         told = sorted(
             (e for e in events if e.socket.inode == inode(reader)), key=lambda e: (e.since_ns, e.ns)
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sockbpf.kernel.look.netns import inside
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver
-from tests.live.sockets import drain, port, ss, tcp_pair, udp_socket, unread, unsent
+from tests.live.sockets import charged, drain, port, ss, tcp_pair, udp_socket, unread, unsent
 from tests.live.waiting import until
 
 DATAGRAM = 1009
@@ -37,15 +37,49 @@ def tcp_receive(stack: ExitStack, family: str, size: int) -> tuple[socket.socket
 
 
 def udp_receive(stack: ExitStack, family: str, datagrams: int) -> tuple[socket.socket, Burst]:
+    stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
+    stay_on_one_cpu()
     reader, writer = udp_socket(stack, family), udp_socket(stack, family)
+    post = Post(writer, reader)
 
     def burst() -> None:
-        for _ in range(datagrams):
-            writer.sendto(bytes(DATAGRAM), reader.getsockname()[:2])
+        post.put(datagrams * (DATAGRAM,))
         for _ in range(datagrams):
             reader.recv(DATAGRAM)
 
     return reader, burst
+
+
+def stay_on_one_cpu(number: int = 0) -> None:
+    """Keep this thread on a processor: what queues there what it sends, hooks and all, ends before it goes on."""
+    here = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {here[number % len(here)]})
+
+
+class Post:
+    """Puts datagrams into a UDP receive queue: on a busy machine the kernel does that only after the sending call."""
+
+    def __init__(self, writer: socket.socket, reader: socket.socket) -> None:
+        self.writer, self.reader = writer, reader
+        self._charges: dict[int, int] = {}
+
+    def put(self, sizes: tuple[int, ...]) -> None:
+        """Send datagrams of these sizes, and wait until all of them stand in the queue."""
+        whole = sum(self.charge(size) for size in sizes)
+        before = charged(self.reader)
+        for size in sizes:
+            self.writer.sendto(bytes(size), self.reader.getsockname()[:2])
+        until(lambda: charged(self.reader) - before == whole, "all datagrams in the queue")
+
+    def charge(self, size: int) -> int:
+        """Return what a datagram of this size is charged for."""
+        if size not in self._charges:
+            with ExitStack() as stack:
+                other = stack.enter_context(socket.socket(self.reader.family, socket.SOCK_DGRAM))
+                other.bind((self.reader.getsockname()[0], 0))
+                self.writer.sendto(bytes(size), other.getsockname()[:2])
+                self._charges[size] = until(lambda: charged(other), "a datagram in the queue")
+        return self._charges[size]
 
 
 def tcp_send(stack: ExitStack, size: int) -> tuple[socket.socket, Burst]:

@@ -13,7 +13,7 @@ import subprocess
 import termios
 from contextlib import ExitStack, suppress
 
-SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
+SO_ATTACH_FILTER, SO_DETACH_FILTER, SO_MEMINFO = 26, 27, 55  # asm-generic/socket.h
 
 FAMILIES = ("ipv4", "ipv6", "mapped")
 
@@ -85,6 +85,11 @@ def ss_all(netns: str = "") -> dict[int, Queues]:
 def ss(sock: socket.socket) -> Queues:
     """Return what `ss` shows of this socket."""
     return ss_all()[inode(sock)]
+
+
+def charged(sock: socket.socket) -> int:
+    """Return what the receive buffer is charged for, bytes; of UDP that may include some that was read."""
+    return struct.unpack_from("=I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 64))[0]  # type: ignore[no-any-return]
 
 
 def unread(sock: socket.socket) -> int:
