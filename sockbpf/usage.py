@@ -20,6 +20,26 @@ cannot run it, or another monitor does, 130 interrupted"""
 OF_ALL = {"-h", "--help", "--version"}
 """Options without a command; any other option without a command belongs to `run`."""
 WHICH_CONFIG = "which configuration? -c FILE; a commented example is config.yaml beside the code"
+SAME = {
+    **dict.fromkeys(("help", "usage"), "--help"),
+    "version": "--version",
+    **dict.fromkeys(("monitor", "start", "watch", "daemon"), "run"),
+    **dict.fromkeys(("list", "ls", "ss", "ps", "netstat", "summary"), "sockets"),
+    **dict.fromkeys(("live", "show"), "top"),
+    **dict.fromkeys(("test", "validate"), "check"),
+    "why": "explain",
+    "mute": "silence",
+}
+"""Words that other programs have for what is a command here, or an option without one."""
+SAME_OPTIONS = {
+    "--format": "--json",
+    "--output": "--json",
+    "--protocol": "--tcp",
+    "--file": "--config",
+    "-f": "--config",
+}
+"""The same of options."""
+FILES = (".yaml", ".yml")
 NEXT = """\
 what to do next:
   sudo sockbpf demo                  see an alert arrive; changes nothing
@@ -80,7 +100,7 @@ def parse(commands: Mapping[str, Command], argv: list[str]) -> argparse.Namespac
         door.exit(2, f"{door.format_usage()}sockbpf: error: {WHICH_CONFIG}\n{NEXT}")
     is_run = argv[0].startswith("-") and argv[0] not in OF_ALL
     if not is_run and argv[0] not in commands and argv[0] not in OF_ALL:
-        door.error(f"there is no command {argv[0]!r}{meant(argv[0], commands)}; sockbpf --help")
+        door.error(f"there is no command {argv[0]!r}{_instead(argv[0], commands)}; sockbpf --help")
     arguments, unknown = door.parse_known_args(["run", *argv] if is_run else argv)
     one: argparse.ArgumentParser = arguments.parser
     if unknown:
@@ -93,10 +113,14 @@ def parse(commands: Mapping[str, Command], argv: list[str]) -> argparse.Namespac
     return arguments
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """Return a question for the one of `known` that is nearest to this word, or nothing."""
-    near = get_close_matches(word, known, 1)
-    return f", did you mean {near[0]}?" if near else ""
+def meant(word: str, known: Iterable[str], alike: float = 0.6) -> str:
+    """Return a question for the one of `known` that is nearest to this word, or nothing; case does not matter.
+
+    `alike` is from 0 to 1, as of difflib.
+    """
+    by_lower = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), by_lower, 1, alike)
+    return f", did you mean {by_lower[near[0]]}?" if near else ""
 
 
 def options_of(one: argparse.ArgumentParser) -> list[str]:
@@ -109,16 +133,47 @@ def _by_line(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=27)
 
 
+def _instead(word: str, commands: Mapping[str, Command]) -> str:
+    """Return what was meant by a first word that is no command, as far as that can be told."""
+    if word.endswith(FILES):
+        return f", did you mean -c {word}?"
+    same = SAME.get(word.lower())
+    return f", did you mean {same}?" if same else meant(word, commands)
+
+
 def _hint(word: str, one: argparse.ArgumentParser, commands: Mapping[str, Command]) -> str:
     """Return what was meant by a word that this command does not take, as far as that can be told."""
     if word in commands:
         return f": a command is the first word, as in sockbpf {word}"
+    options = options_of(one)
     option = re.split("[:=]", word)[0]
     if not option.startswith("-"):  # such as `tcp` or `port:443`
-        option = f"--{option}"
-        return f", did you mean {option}?" if option in options_of(one) else ""
+        return _of_value(word, f"--{option}", options)
+    if (same := SAME_OPTIONS.get(option)) in options:
+        return f", did you mean {same}?"
+    if len(option) == 2:  # noqa: PLR2004  such as `-t`
+        first = [each for each in options if each[2] == option[1].lower()]
+        return f", did you mean {first[0]}?" if first else ""
     elsewhere = [name for name, command in commands.items() if option in _options(command)]
-    return f", an option of sockbpf {elsewhere[0]}" if elsewhere else meant(option, options_of(one))
+    if not elsewhere or meant(option, options):
+        return meant(option, [*options, *OF_ALL])
+    return f", an option of sockbpf {elsewhere[0]}"
+
+
+def _of_value(word: str, option: str, options: list[str]) -> str:
+    """Return the option that was left out before a word: by its own name, or by what it looks like."""
+    if option in options:
+        return f", did you mean {option}?"
+    looks = (
+        ("--config", word.endswith(FILES)),
+        ("--port", word.isdigit()),
+        ("--ip", bool(re.fullmatch(r"[0-9.]+(/[0-9]+)?|[0-9a-fA-F]*:[0-9a-fA-F:.]*(/[0-9]+)?", word))),
+        ("--filter", True),
+        ("--process", True),
+    )
+    found = [f"{each} {word}" for each, does in looks if does and each in options]
+    near = meant(option, options, 0.8)
+    return near or (f", did you mean {found[0]}?" if found else "")
 
 
 def _options(command: Command) -> list[str]:

@@ -116,12 +116,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def checked(arguments: argparse.Namespace) -> Verdict:
     """Do what is asked for; raise ValueError for arguments that make no sense, UnsupportedError, OSError."""
+    asks_queues = arguments.tcp or arguments.udp or any(getattr(arguments, name) for name in QUEUE_FILTERS)
+    if arguments.rates is not None and asks_queues:
+        raise ValueError("--rates is of counters: expected no --tcp, --udp, --port or --unit beside it")
     if arguments.rates is not None:
         names = of_counters.checked([name for name in arguments.rates.split(",") if name])
         names = names or of_counters.those_here(of_counters.DEFAULT)
         ranges = Ranges(*(_ranges(each, names, names) for each in (arguments.warning, arguments.critical)))
         return of_counters.judged(names, ranges, arguments.verbose)
-    if arguments.tcp or arguments.udp or any(getattr(arguments, name) for name in QUEUE_FILTERS):
+    if asks_queues:
         return _of_queues(arguments)
     metrics = tuple(of_monitor.WORDS)
     warning, critical = (
@@ -152,7 +155,9 @@ def _ranges(texts: Iterable[str], known: Sequence[str], without_name: Sequence[s
     for text in ",".join(texts).split(",") if texts else ():
         name, equals, range_ = text.rpartition("=")
         if equals and name not in known:
-            raise ValueError(f"{name!r} is not checked, expected one of {', '.join(known)}")
+            raise ValueError(
+                f"{name!r} is not checked, expected one of {', '.join(known)}{meant(name, known)}"
+            )
         found |= dict.fromkeys([name] if equals else without_name, range_of(range_))
     return found
 

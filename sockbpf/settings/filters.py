@@ -12,6 +12,7 @@ from sockbpf.record.rule import Match
 from sockbpf.record.socket_row import Asked
 from sockbpf.record.text import printable
 from sockbpf.settings.rules import MatchSettings
+from sockbpf.usage import meant
 
 EITHER_END = {"port": ("local_port", "remote_port"), "ip": ("local_ip", "remote_ip")}
 """Options that ask for one of two conditions."""
@@ -87,4 +88,5 @@ def _states(given: Sequence[str], faults: list[str]) -> Iterator[int]:
         if name in numbers:
             yield numbers[name]
         else:
-            faults.append(f"--state: expected one of {', '.join(numbers)}, got {printable(repr(each))}")
+            expected, got = ", ".join(numbers), printable(repr(each))
+            faults.append(f"--state: expected one of {expected}, got {got}{meant(each, numbers)}")

@@ -14,6 +14,7 @@ from sockbpf.record.silence import Silence
 from sockbpf.record.text import printable
 from sockbpf.settings.fields import DURATIONS, quantity
 from sockbpf.settings.rules import MatchSettings
+from sockbpf.usage import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -128,7 +129,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
     for each in error.errors():
         key = printable(str(each["loc"][0])) if each["loc"] else ""
         if each["type"] == "extra_forbidden":
-            yield f"--match: unknown condition {key}, expected one of {', '.join(MatchSettings.model_fields)}"
+            known = MatchSettings.model_fields
+            yield f"--match: unknown condition {key}, expected one of {', '.join(known)}{meant(key, known)}"
             continue
         expected = each["ctx"]["error"] if "error" in each.get("ctx", {}) else "expected another value"
         of_key = f"{key}: " if key else ""

@@ -10,6 +10,7 @@ from sockbpf.errors import ConfigError
 from sockbpf.record.event import Protocol
 from sockbpf.record.socket_row import Asked
 from sockbpf.settings.filters import FILTERS, asked_of
+from sockbpf.usage import meant
 
 MOST = 200
 """So many characters are read."""
@@ -42,7 +43,7 @@ def typed(text: str) -> Typed:
         elif not colon or not re.fullmatch(r"[A-Za-z-]+", key):  # an address has colons too
             words.append(word.lower())
         elif name is None:
-            faults.append(f"no such filter: {key}")
+            faults.append(f"no such filter: {key}{meant(key, NAMES)}")
         elif value and (fault := _fault(name, value)):
             faults.append(f"{key}: {fault}")
         elif value:

@@ -15,9 +15,13 @@ import select
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import yaml
+
+from sockbpf.record.text import printable
+from sockbpf.usage import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +34,10 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 8  # PyYAML takes minutes for 64 KiB of nothing but opening brackets
 MAX_SHOWN = 60
 WAIT_S = 5.0
+ALIKE = 0.8
+SUFFIXES = (".yaml", ".yml")
+MOST_NAMES = 1000
+"""So many files beside one that is not there are looked at for one that may be meant."""
 
 
 class Refused:
@@ -116,7 +124,8 @@ def read(path: Path) -> Source:
         raw = _content(path)
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None)
-        return _unreadable(0, f"cannot be read: {os.strerror(number) if number else error}")
+        near = _beside(path) if number == errno.ENOENT else ""
+        return _unreadable(0, f"cannot be read: {os.strerror(number) if number else error}{near}")
     if len(raw) > MAX_BYTES:
         return _unreadable(0, f"expected at most {MAX_BYTES} bytes, got more")
     try:
@@ -124,6 +133,14 @@ def read(path: Path) -> Source:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         return _unreadable(line, f"expected UTF-8 text, got the byte 0x{raw[error.start]:02x}")
+
+
+def _beside(path: Path) -> str:
+    """Return a question for the file that may be meant instead of one that is not there, or nothing."""
+    with suppress(OSError):
+        beside = islice(path.parent.iterdir(), MOST_NAMES)
+        return meant(path.name, (printable(each.name) for each in beside if each.suffix in SUFFIXES), ALIKE)
+    return ""
 
 
 def _content(path: Path) -> bytes:

@@ -91,7 +91,7 @@ def test_one_that_does_not_answer_is_critical_in_time(capsys: pytest.CaptureFixt
     [
         ["-w", "x"], ["-w", "over=x"], ["-w", "nothing=1"], ["-c", "5:1"], ["-c", ""], ["-t", "0"], ["-t", "x"],
         ["--nothing"], ["what"], ["--rates", "NoSuchCounter"], ["--rates", "-w", "UdpNoSuch=1"],
-        ["--unseen", "never"],
+        ["--unseen", "never"], ["--rates", "--tcp"], ["--rates", "UdpRcvbufErrors", "--port", "53"],
     ],
 )  # fmt: skip
 def test_bad_arguments_are_unknown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

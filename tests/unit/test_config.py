@@ -114,6 +114,9 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             load(path)
         assert caught.value.faults == [f"{path}: {reason}"]
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(ConfigError, match=r"No such file or directory, did you mean config\.yaml\?"):
+        load(tmp_path / "config.yml")
 
 
 def test_defaults(file: Path) -> None:

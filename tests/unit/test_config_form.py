@@ -24,7 +24,7 @@ BAD_VALUES = {
     ),
     "hooks-case": (
         "kernel:\n  hooks: Auto",
-        "3: kernel > hooks: expected one of auto, tracepoints, kprobes, none, got 'Auto'",
+        "3: kernel > hooks: expected one of auto, tracepoints, kprobes, none, got 'Auto', did you mean auto?",
     ),
     "types": ("kernel:\n  types: 1", "3: kernel > types: expected one of auto, btf, headers, got '1'"),
     "log": ("log: verbose", "2: log: expected one of debug, info, warning, error, got 'verbose'"),

@@ -36,12 +36,12 @@ RULE_KEYS = (
 
 BAD_CONDITIONS = {
     "protocol: sctp": ("protocol", "expected one of tcp, udp, got 'sctp'"),
-    "protocol: TCP": ("protocol", "expected one of tcp, udp, got 'TCP'"),
+    "protocol: TCP": ("protocol", "expected one of tcp, udp, got 'TCP', did you mean tcp?"),
     "protocol: []": ("protocol", "expected a value, or a list with something in it, got []"),
     "protocol: [tcp, x]": ("protocol > item 2", "expected one of tcp, udp, got 'x'"),
     "protocol: [[tcp]]": ("protocol > item 1", "expected one of tcp, udp, got ['tcp']"),
     "type: BOTH": ("type", "expected one of SEND, RECV, ACCEPT, got 'BOTH'"),
-    "type: [SEND, recv]": ("type > item 2", "expected one of SEND, RECV, ACCEPT, got 'recv'"),
+    "type: [SEND, recv]": ("type > item 2", "expected one of SEND, RECV, ACCEPT, got 'recv', did you mean RECV?"),
     "type: {a: b}": ("type", "expected one of SEND, RECV, ACCEPT, got {'a': ...}"),
     "local_port: 65536": ("local_port", f"{PORT}, got '65536'"),
     "local_port: -1": ("local_port", f"{PORT}, got '-1'"),

@@ -198,7 +198,7 @@ destinations:
         ":7: delivery > rate: expected a number such as 10, got 'fast'",
         f":11: destinations > item 1 > path: {ABSOLUTE}, got 'here'",
         ":12: destinations > item 1 > rate: expected a number from 0 to 1000000, got '-1'",
-        f":13: destinations > item 2 > type: expected one of {TYPES}, got 'fiel'",
+        f":13: destinations > item 2 > type: expected one of {TYPES}, got 'fiel', did you mean file?",
         f":15: destinations > item 3 > url: {WEB}",
         ":16: destinations > item 3 > nmae: unknown key, did you mean 'name'?",
         f":17: destinations > item 4 > name: {NAMESAKE}, got 'slack'",

@@ -233,8 +233,8 @@ BAD_ITEMS = {
     "empty": ("-", ": expected keys (type, ...) with their values"),
     "no-type": ("- {path: /x}", f" > type: required, one of {TYPES}"),
     "no-type-but-name": ("- {name: file, path: x}", f" > type: required, one of {TYPES}"),
-    "type": ("- {type: slak, url: x}", f" > type: expected one of {TYPES}, got 'slak'"),
-    "type-case": ("- {type: File}", f" > type: expected one of {TYPES}, got 'File'"),
+    "type": ("- {type: slak, url: x}", f" > type: expected one of {TYPES}, got 'slak', did you mean slack?"),
+    "type-case": ("- {type: File}", f" > type: expected one of {TYPES}, got 'File', did you mean file?"),
     "type-list": ("- {type: [file]}", f" > type: expected one of {TYPES}"),
     "type-empty": ("- {type: }", f" > type: expected one of {TYPES}, got ''"),
     "key-near": ("- {type: file, path: /x, evnts: []}", " > evnts: unknown key, did you mean 'events'?"),
@@ -285,7 +285,7 @@ BAD_ITEMS = {
     ),
     "types-case": (
         "- {type: syslog, types: [send]}",
-        " > types > item 1: expected one of SEND, RECV, ACCEPT, RATE, got 'send'",
+        " > types > item 1: expected one of SEND, RECV, ACCEPT, RATE, got 'send', did you mean SEND?",
     ),
     "types-word": ("- {type: syslog, types: SEND}", " > types: expected a list such as [SEND, RECV]"),
     "rate": (
@@ -332,7 +332,7 @@ BAD_ITEMS = {
     ),
     "facility": (
         "- {type: syslog, facility: local8}",
-        f" > facility: expected one of {', '.join(FACILITIES)}, got 'local8'",
+        f" > facility: expected one of {', '.join(FACILITIES)}, got 'local8', did you mean local7?",
     ),
     "alertmanager-query": (
         "- {type: alertmanager, url: 'http://h/?s3cret'}",

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from sockbpf.errors import ConfigError
 from sockbpf.monitor.silences import SUMMARY_CHARACTERS, Silences
 from sockbpf.monitor.silences_file import MOST, beside
+from sockbpf.settings.rules import MatchSettings
 from sockbpf.settings.silences import FORM, conditions_of, reason_of, seconds_of, shown
 
+CONDITIONS = ", ".join(MatchSettings.model_fields)
 RSYNC = {"process": ["rsync*"], "local_port": ["873", "8000-8100"]}
 
 
@@ -77,6 +79,7 @@ def test_what_is_typed() -> None:
     [
         ("rsync", f"{FORM}, got 'rsync'"),
         ("", f"{FORM}, got ''"),
+        ("proces=x", f"--match: unknown condition proces, expected one of {CONDITIONS}, did you mean process?"),
         ("port=873", "--match: unknown condition port, expected one of protocol, type, local_port"),
         ("local_port=87x", "--match: local_port: expected a port from 0 to 65535, or a range such as 8000-8100"),
         ("listener=true,listener=false", "--match: listener: expected true or false, got "),

@@ -61,6 +61,14 @@ def test_what_is_wrong_is_said_and_the_rest_still_counts(text: str) -> None:
     assert found(f"{text} unit:nginx") == [NGINX]
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("prot:443", "port"), ("unti:nginx", "unit"), ("state:closewait", "CLOSE-WAIT"), ("STATUS:x", "state")],
+)
+def test_of_what_is_mistyped_it_says_what_was_meant(text: str, meant: str) -> None:
+    assert typed(text).faults[0].endswith(f", did you mean {meant}?")
+
+
 def test_every_beginning_of_a_filter_can_be_typed() -> None:
     whole = "port:8000-8100 unit:nginx* state:CLOSE-WAIT ip:2001:db8::/32 container:0123456789ab user:root netns:blue"
     for length in range(len(whole)):
