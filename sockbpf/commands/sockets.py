@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from sockbpf.kernel.look.row import Look
-    from sockbpf.monitor.sockets_now import Shown
-    from sockbpf.record.socket_row import Asked
+    from sockbpf.record.socket_row import Asked, SocketRow
     from sockbpf.settings.config import Config
 
 NOT_OF_SUMMARY = ("listen", "all", "csv", "limit")
@@ -94,10 +93,19 @@ def sockets(config: Config, wish: Wish) -> int:
     limit = (TABLE_ROWS if wish.form == "table" else 0) if wish.limit is None else wish.limit
     now = SocketsNow(config)
     shown = now.first(seen, wish.asked, empties=wish.empties or wish.listeners, limit=limit)
+    from sockbpf.monitor.rows_closely import MOST, RowsClosely  # `top` imports this module, and does without
+
+    closely = RowsClosely(config.status.socket)
+    rows = closely.of(shown.rows)
     if wish.form == "table":
-        _print_table(shown, wish)
+        _print_table(list(rows), wish, are_more=shown.are_more)
     else:
-        write((json_lines if wish.form == "json" else csv_lines)(shown.rows))
+        write((json_lines if wish.form == "json" else csv_lines)(rows))
+    if closely.left_out:
+        print(
+            f"age and cause of the first {MOST} alone: {closely.left_out} more hold something",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -148,8 +156,7 @@ def _print(out: Console, parts: Iterable[RenderableType]) -> None:
     write(line.rstrip() + "\n" for line in captured.get().splitlines())
 
 
-def _print_table(shown: Shown, wish: Wish) -> None:
-    rows = list(shown.rows)
+def _print_table(rows: Sequence[SocketRow], wish: Wish, *, are_more: bool) -> None:
     if not rows:
         hint = "" if wish.empties or wish.listeners else " that holds anything; --all shows empty ones too"
         print(f"no such socket{hint}", file=sys.stderr)
@@ -158,7 +165,7 @@ def _print_table(shown: Shown, wish: Wish) -> None:
     table, left_out = sockets_table(rows, out.width)
     _print(out, [table])
     notes = []
-    if shown.are_more:
+    if are_more:
         notes.append(f"the first {len(rows)}; --limit 0 shows all")
     if left_out:
         notes.append(f"no room for {', '.join(left_out)}: a wider screen, --json or --csv shows them")

@@ -129,7 +129,7 @@ class Causes:
         seen = _with_drops(notice, now, told.first if told else None)
         if notice.event == ONGOING:  # of `exceeded` they are those of the crossing
             notice = seen
-        threads = _readers(notice, socket) if notice.direction is not Direction.SEND else ()
+        threads = readers(notice, socket) if notice.direction is not Direction.SEND else ()
         peer = self._peers.peer(notice, search=notice.event == ONGOING)
         why = judged(Symptoms(seen, now, told.before if told else None, threads, peer))
         if not why.cause.is_known and notice.crossing:
@@ -166,7 +166,7 @@ class Causes:
         return False
 
 
-def _readers(notice: Notice, socket: Socket) -> tuple[Thread, ...]:
+def readers(notice: Notice, socket: Socket) -> tuple[Thread, ...]:
     """Return the threads of the owner; if it is stopped, of the processes too that have inherited the socket.
 
     Of a listener always: a server's workers accept, not the process that has made it.

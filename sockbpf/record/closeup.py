@@ -20,6 +20,10 @@ class Timer(IntEnum):
     """It asks the peer again and again whether its window is still closed."""
 
 
+CONNECTED = frozenset({1, 4, 5, 8, 9, 11})
+"""The states of TCP in which payload was or could be sent: the kernel has the times of a connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What the buffers are charged, and their sizes, bytes; SK_MEMINFO_* of include/uapi/linux/sock_diag.h."""
@@ -63,6 +67,10 @@ class Tcp:
     rwnd_limited_us: int | None = None
     sndbuf_limited_us: int | None = None
     snd_wnd: int | None = None
+    last_sent_ms: int | None = None
+    """How long ago payload was last sent, again too."""
+    last_recv_ms: int | None = None
+    """How long ago payload last came."""
 
     @property
     def in_flight(self) -> int:
@@ -92,6 +100,19 @@ class Closeup:
         if direction is Direction.SEND:
             return self.tcp.acked
         return None if self.tcp.received is None else self.tcp.received - self.recv
+
+    def age_ms(self, direction: Direction) -> int | None:
+        """Return how long ago payload last came in; of SEND, how long ago any was sent or the peer acknowledged.
+
+        Of these two it is the longer time: while its window is closed a peer acknowledges again and again, and what
+        it does not acknowledge is sent again and again. None where that is not known.
+        """
+        if self.tcp is None or self.state not in CONNECTED:
+            return None
+        if direction is Direction.RECV:
+            return self.tcp.last_recv_ms
+        sent, acknowledged = self.tcp.last_sent_ms, self.tcp.last_ack_ms
+        return None if sent is None or acknowledged is None else max(sent, acknowledged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from sockbpf.record.facts import UNKNOWN, Condition, Facts
 from sockbpf.record.rule import Match
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sockbpf.record.event import Direction, Socket
+    from sockbpf.record.why import Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,13 @@ class Whose:
 NOBODY = Whose()
 
 
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+"""One for all: there are very many rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class SocketRow:
-    """One row of a list of sockets. What a later look adds, such as the cause of a full queue, is a field more."""
+    """One row of a list of sockets."""
 
     socket: Socket
     state: int
@@ -73,6 +79,10 @@ class SocketRow:
     whose: Whose = NOBODY
     left: Mapping[Direction, int] = field(default_factory=dict)
     """How many bytes have left each queue, from any beginning, where the look shows it."""
+    age_ms: Mapping[Direction, int] = field(default_factory=lambda: NOTHING)
+    """How long ago each queue last moved, where a close look has shown it."""
+    whys: Mapping[Direction, Why] = field(default_factory=lambda: NOTHING)
+    """Why a queue is over, where a close look has been taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Few cgroups have many sockets.
 _unit_of, _container_of = lru_cache(1024)(unit_of), lru_cache(1024)(container_of)
+UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 RECV, SEND, ACCEPT = Direction.RECV, Direction.SEND, Direction.ACCEPT
 
 
@@ -48,6 +49,10 @@ def _queue_fields(direction: Direction) -> Iterator[tuple[str, Callable[[SocketR
     yield f"{name}_limit", _queue(direction, _backlog if direction is ACCEPT else _limit)
     yield f"{name}_fill", _queue(direction, lambda queue: queue.facts.fill)
     yield f"{name}_threshold", _queue(direction, lambda queue: queue.threshold)
+    if direction is not ACCEPT:
+        yield f"{name}_age_ms", lambda row: row.age_ms.get(direction)
+    yield f"{name}_cause", lambda row: row.whys[direction].cause.value if direction in row.whys else None
+    yield f"{name}_reason", lambda row: row.whys[direction].reason or None if direction in row.whys else None
 
 
 def _over(row: SocketRow) -> str | None:
@@ -144,6 +149,20 @@ def process_text(row: SocketRow) -> str:
     return f"{printable(row.whose.comm)}/{row.whose.pid}" if row.whose.pid else ""
 
 
+def short_span(seconds: float) -> str:
+    """Return a time span in few characters: 45s, 12m, 5h, 2d."""
+    unit, size = next((each for each in UNITS if seconds >= 2 * each[1]), UNITS[-1])
+    return f"{int(seconds / size)}{unit}"
+
+
+def _age(row: SocketRow) -> str:
+    return short_span(max(row.age_ms.values()) / 1000) if row.age_ms else ""
+
+
+def _cause(row: SocketRow) -> str:
+    return " ".join(dict.fromkeys(why.cause.value for why in row.whys.values()))
+
+
 def _user(row: SocketRow) -> str:
     uid = row.socket.uid
     return printable(row.whose.user) or ("" if uid == NO_UID else str(uid))
@@ -159,6 +178,8 @@ COLUMNS = (
     Column("proto", lambda row: row.socket.protocol.name.lower(), 3),
     Column("state", lambda row: STATES.get(row.state, ""), 7),
     Column("over", lambda row: _over(row) or "", 5),
+    Column("cause", _cause, 3, may_be_cut=True),
+    Column("age", _age, 6, is_number=True),
     Column("recv", _number(_queue(RECV, lambda queue: queue.size)), 0, is_number=True),
     Column("send", _number(_queue(SEND, lambda queue: queue.size)), 0, is_number=True),
     Column("accept", accept_text, 0, is_number=True),
@@ -175,4 +196,4 @@ COLUMNS = (
     Column("send limit", _number(_queue(SEND, _limit)), 13, is_number=True),
     Column("cgroup", lambda row: printable(row.whose.cgroup), 14, may_be_cut=True),
 )
-"""In their order. A cause is to stand behind `over`, once a look finds causes."""
+"""In their order."""

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sockbpf.record.text import printable
-from sockbpf.view.columns import end_text, fields, process_text
+from sockbpf.view.columns import end_text, fields, process_text, short_span
 from sockbpf.view.sockets_table import OVER
-from sockbpf.view.top_frame import line, reason, short_span
+from sockbpf.view.top_frame import line, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from sockbpf.judge.tracks import counters_over, size_of
 from sockbpf.record.event import Direction
 from sockbpf.record.facts import STATES, Condition
 from sockbpf.record.text import printable
-from sockbpf.view.columns import COLUMNS, Column, accept_text, end_text, fill_text
+from sockbpf.view.columns import COLUMNS, Column, accept_text, end_text, fill_text, short_span
 from sockbpf.view.sockets_table import OVER, sockets_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sockbpf.record.socket_row import SocketRow
 
 ENDED = "dim"
-NOT_OF_TOP = ("over", "recv", "send", "accept", "fill", "recv limit", "send limit", "cgroup")
+NOT_OF_TOP = ("over", "cause", "age", "recv", "send", "accept", "fill", "recv limit", "send limit", "cgroup")
 """Columns of the list that are left out or put otherwise."""
 NARROW = 60
 OF_NARROW = ("recv", "send", "local", "remote")
@@ -34,13 +34,6 @@ OF_NARROW = ("recv", "send", "local", "remote")
 SIZE_WIDTH = 6
 DIGITS = 100_000
 SIZE_UNITS = (("", 1), ("k", 1000), ("M", 1_000_000))
-UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-
-
-def short_span(seconds: float) -> str:
-    """Return a time span in few characters: 45s, 12m, 5h, 2d."""
-    unit, size = next((each for each in UNITS if seconds >= 2 * each[1]), UNITS[-1])
-    return f"{int(seconds / size)}{unit}"
 
 
 def reason(track: Track, now_unix_s: float) -> str:

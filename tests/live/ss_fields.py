@@ -12,19 +12,29 @@ Key = tuple[str, str, int, str, int]
 
 Seen = dict[str, Any]
 
+AGES = "ages"
+"""What is another a moment later."""
+
+WITHOUT_TIMES = {"LISTEN", "SYN-SENT", "SYN-RECV", "TIME-WAIT"}
+
 
 def ss_fields(netns: str = "") -> dict[Key, Seen]:
     """Return what it shows of each TCP and UDP socket; in a named network namespace if given."""
-    inside = ["ip", "netns", "exec", netns] if netns else []
-    shown = subprocess.run(
-        [*inside, "ss", "-HOtuanpemi"], capture_output=True, text=True, check=True
-    ).stdout  # fmt: skip
     found: dict[Key, Seen] = {}
-    for line in shown.splitlines():
+    for line in _lines(netns):
         key, seen = _parsed(line)
         assert key not in found, line
         found[key] = seen
     return found
+
+
+def _lines(netns: str) -> list[str]:
+    inside = ["ip", "netns", "exec", netns] if netns else []
+    command = [*inside, "ss", "-HOtuanpemi"]
+    shown = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout
+    return [
+        line for line in shown.split("\n") if line.startswith(("tcp ", "udp "))
+    ]  # names can have line breaks
 
 
 def _parsed(line: str) -> tuple[Key, Seen]:
@@ -50,11 +60,21 @@ def _parsed(line: str) -> tuple[Key, Seen]:
     if state == "LISTEN":
         return key, seen | {"accept": recv, "accept_limit": send}
     seen |= {"recv": recv, "send": send}
+    if protocol == "tcp" and state not in WITHOUT_TIMES:
+        seen[AGES] = _ages(recv, send, more)
     if memory:
         charged = memory["w"] if protocol == "tcp" else memory["t"]
         seen |= {"recv_limit": memory["rb"], "recv_fill": memory["r"] * 100 // memory["rb"]}
         seen |= {"send_limit": memory["tb"], "send_fill": charged * 100 // memory["tb"]}
     return key, seen
+
+
+def _ages(recv: int, send: int, more: str) -> dict[str, int]:
+    """Return how long ago queues moved that hold something, milliseconds, by lastrcv, lastsnd and lastack."""
+    times = dict.fromkeys(("rcv", "snd", "ack"), 0)  # those that are 0 are not shown
+    times |= {name: int(ms) for name, ms in re.findall(r"\blast(\w{3}):(\d+)", more)}
+    ages = {"recv_age_ms": times["rcv"], "send_age_ms": max(times["snd"], times["ack"])}
+    return {name: age for (name, age), held in zip(ages.items(), (recv, send), strict=True) if held}
 
 
 def _memory(text: str) -> str:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pwd
+import re
 import resource
 import socket
 import subprocess
@@ -20,18 +21,22 @@ import pytest
 import yaml
 
 from sockbpf.kernel.look.netns import inside
+from sockbpf.monitor.rows_closely import MOST
 from tests.live.command_line import run, write_config
 from tests.live.every_kind import fill_up, make_every_kind
 from tests.live.monitoring import sockbpf
 from tests.live.network import namespace
 from tests.live.receiver import Receiver
 from tests.live.sockets import FAMILIES, inode, listener, port, tcp_pair, udp_socket
-from tests.live.ss_fields import Key, Seen, key_of, ss_fields
+from tests.live.ss_fields import AGES, Key, Seen, key_of, ss_fields
 from tests.live.waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="looking at all sockets needs root")
 
 COUNT = 5003
+
+TICK_MS = 11
+"""By so much times may differ: the kernel counts them in ticks."""
 
 COMM = Path("/proc/self/comm").read_text().strip()
 """The name of the process that runs the tests."""
@@ -71,7 +76,7 @@ def objects(*arguments: str) -> list[Seen]:
 
 def compare(ours: Seen, theirs: Seen) -> None:
     """Compare every field that `ss` shows."""
-    expected = {name: value for name, value in theirs.items() if name not in {"pids", "comms"}}
+    expected = {name: value for name, value in theirs.items() if name not in {"pids", "comms", AGES}}
     if expected.get("cgroup") == "/":  # nobody uses cgroup2 here, perhaps: then the path is that of version 1
         assert str(ours["cgroup"]).startswith("/"), ours
         del expected["cgroup"]
@@ -108,9 +113,8 @@ def test_5003_sockets_of_every_kind_are_shown_as_ss_shows_them(
         return {"": here} | {name: ss_fields(name) for name in names}
 
     def at_rest() -> bool:
-        before = of_ss()
-        shown = objects("--all", "-c", str(config))
-        if before != of_ss():
+        before, shown, after = of_ss(), objects("--all", "-c", str(config)), of_ss()
+        if not are_alike(before, after):
             return False
         assert mine <= {row.get("inode") for row in shown}
         for name, theirs in before.items():
@@ -120,9 +124,26 @@ def test_5003_sockets_of_every_kind_are_shown_as_ss_shows_them(
                 assert {seen["state"] for seen in theirs.values() if "state" in seen} == STATES
             for key, seen in theirs.items():
                 compare(ours[key], seen)
+                compare_ages(ours[key], seen.get(AGES, {}), after[name][key].get(AGES, {}))
+        assert all(f"{way.lower()}_cause" in row for row in shown for way in row.get("over", "").split())
         return True
 
     until(at_rest, "the same before and after in ss", 60)
+
+
+def are_alike(before: dict[str, dict[Key, Seen]], after: dict[str, dict[Key, Seen]]) -> bool:
+    """Tell whether nothing but ages is another."""
+
+    def without_ages(all_: dict[str, dict[Key, Seen]]) -> list[dict[Key, Seen]]:
+        return [{key: seen | {AGES: None} for key, seen in each.items()} for each in all_.values()]
+
+    return without_ages(before) == without_ages(after)
+
+
+def compare_ages(ours: Seen, least: Seen, most: Seen) -> None:
+    ages = {name: age for name, age in ours.items() if name.endswith("_age_ms")}
+    assert ages.keys() == least.keys(), ours
+    assert all(least[name] - TICK_MS <= age <= most[name] + TICK_MS for name, age in ages.items()), ours
 
 
 def of_namespace(shown: list[Seen], name: str) -> dict[Key, Seen]:
@@ -147,11 +168,22 @@ def test_what_is_over_comes_first_and_empty_sockets_are_not_shown(
     assert [(row["local_port"], row.get("over")) for row in found] == [
         (port(over[1]), "RECV"), (port(under[1]), None),
     ]  # fmt: skip
+    assert (found[0]["recv_cause"], "recv_cause" in found[1]) == ("reader-not-reading", False)
     assert "over" not in objects(*asked)[0]
     every = objects("--all", "-c", str(config), "--process", f"{COMM[:4]}*", *asked)
     assert {row["local_port"] for row in every if row["state"] == "ESTAB"} == ports
     assert objects("-c", str(config), "--process", "nobody-has-this", *asked) == []
     assert len(objects("-c", str(config), "--limit", "1", *asked)) == 1
+
+
+def test_of_very_many_sockets_the_first_have_a_cause_and_an_age(stack: ExitStack) -> None:
+    stack.enter_context(many_files(2 * COUNT))
+    for _ in range(MOST + 7):
+        sock = udp_socket(stack)
+        sock.sendto(b"x", sock.getsockname())
+    said = run("sockets", "--json", "--udp", "--process", f"{COMM[:4]}*").stderr
+    (left_out,) = re.findall(r"age and cause of the first 1000 alone: (\d+) more hold something", said)
+    assert int(left_out) >= 7
 
 
 def held(sock: socket.socket) -> int:

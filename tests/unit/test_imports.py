@@ -73,6 +73,7 @@ LATE = {
         *("commands.silence", "commands.sockets", "commands.status", "commands.top"),
         *("store.child", "store.serve", "process.user"),
     },
+    "commands.sockets": {"monitor.rows_closely"},
     "commands.top": {"screen.app"},
     "delivery.journal": {"delivery.edition1_rows"},
     "delivery.destinations.bigquery_session": {"google"},

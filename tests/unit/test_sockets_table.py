@@ -7,13 +7,15 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from sockbpf.record.event import Protocol
+from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.socket_row import SocketRow, Whose
+from sockbpf.record.why import Cause, Confidence, Why
 from sockbpf.view.columns import COLUMNS, FIELDS
 from sockbpf.view.fitting import fitted
 from sockbpf.view.lines import csv_lines, json_lines
@@ -27,6 +29,11 @@ ROWS = [
     a_row(protocol=Protocol.UDP, recv=MIB, remote_ip="0.0.0.0", remote_port=0, drops=31),
     a_row(send=7, local_ip="2001:db8:1111:2222:3333:4444:5555:6666", remote_ip="::ffff:198.51.100.123"),
     a_listener(3, 128),
+    replace(
+        a_row(recv=3 * MIB, send=5),
+        age_ms={Direction.RECV: 41_000, Direction.SEND: 7},
+        whys={Direction.RECV: Why(Cause.READER_STOPPED, Confidence.HIGH, "nginx (pid 17) is stopped")},
+    ),
 ]
 
 
@@ -49,6 +56,16 @@ def test_no_line_is_wider_than_the_screen_and_each_socket_is_one_line(width: int
     if width == 400:
         assert not left_out
         assert all(heading in lines[0] for heading in headings)
+
+
+def test_cause_and_age_are_of_each_queue_and_short_in_the_table() -> None:
+    found = json.loads(next(json_lines(ROWS[-1:])))
+    assert (found["recv_age_ms"], found["send_age_ms"]) == (41_000, 7)
+    assert (found["recv_cause"], found["recv_reason"]) == ("reader-stopped", "nginx (pid 17) is stopped")
+    assert "send_cause" not in found
+    heading, line = shown(ROWS[-1:], 200)[0]
+    assert heading.split()[2:5] == ["over", "cause", "age"]
+    assert line.split()[2:5] == ["RECV", "reader-stopped", "41s"]
 
 
 def test_what_is_of_least_use_is_left_out_first() -> None:
@@ -84,7 +101,7 @@ def test_no_name_reaches_the_screen_raw(comm: str) -> None:
 
 
 def test_json_has_what_is_known_by_the_names_of_alerts() -> None:
-    first, second, _, listener = (json.loads(line) for line in json_lines(ROWS))
+    first, second, _, listener, _ = (json.loads(line) for line in json_lines(ROWS))
     assert {key: first[key] for key in ("over", "recv", "recv_limit", "recv_fill", "recv_threshold", "send")} == {
         "over": "RECV", "recv": 3 * MIB, "recv_limit": 4 * MIB, "recv_fill": 75, "recv_threshold": MIB, "send": 5,
     }  # fmt: skip
@@ -100,7 +117,7 @@ def test_csv_has_a_line_of_names_and_a_cell_for_each() -> None:
     names, *rows = csv.reader(io.StringIO("".join(csv_lines(ROWS))))
     assert names == [name for name, _ in FIELDS]
     assert [len(row) for row in rows] == [len(names)] * len(ROWS)
-    assert [row[names.index("recv")] for row in rows] == [str(3 * MIB), str(MIB), "0", ""]
+    assert [row[names.index("recv")] for row in rows] == [str(3 * MIB), str(MIB), "0", "", str(3 * MIB)]
 
 
 def test_the_document_has_every_field_and_no_other() -> None:

@@ -38,8 +38,9 @@ PATIENCE_S = 1.0
 
 INFO = (
     ("retransmits", 2, "B"), ("backoff", 4, "B"), ("rto_us", 8, "I"), ("mss", 16, "I"), ("unacked", 24, "I"),
-    ("sacked", 28, "I"), ("lost", 32, "I"), ("retrans", 36, "I"), ("last_ack_ms", 56, "I"), ("rtt_us", 68, "I"),
-    ("cwnd", 80, "I"), ("total_retrans", 100, "I"),
+    ("sacked", 28, "I"), ("lost", 32, "I"), ("retrans", 36, "I"), ("last_sent_ms", 44, "I"),
+    ("last_recv_ms", 52, "I"), ("last_ack_ms", 56, "I"), ("rtt_us", 68, "I"), ("cwnd", 80, "I"),
+    ("total_retrans", 100, "I"),
 )  # fmt: skip
 """Where struct tcp_info has what every kernel knows: name, offset, code."""
 
