@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.tracks import size_of, steady
-from sockbpf.record.cgroup import unit_of
+from sockbpf.record.cgroup import container_of, shown_container, unit_of
 from sockbpf.record.event import Direction
 from sockbpf.record.facts import STATES
 
@@ -28,13 +28,19 @@ TEXTS: Mapping[str, Callable[[SocketRow], tuple[str, int]]] = {
     "remote": lambda row: (row.socket.remote_ip, row.socket.remote_port),
     "process": lambda row: (row.whose.comm, row.whose.pid),
     "unit": lambda row: (unit_of(row.whose.home), 0),
+    "container": lambda row: (shown_container(container_of(row.whose.home)), 0),
     "user": lambda row: (row.whose.user, row.socket.uid),
+    "netns": lambda row: (row.whose.netns_name or str(row.socket.netns), row.socket.netns),
 }
 COLUMNS = (WORST, *NUMBERS, *TEXTS)
 """What rows can be sorted by."""
 GROUPS = ("nothing", "process", "unit", "service", "peer")
-OF_OWNERS = {"process", "unit", "user"}
+OF_OWNERS = {"process", "unit", "container", "user", "netns"}
 """Columns and groups that ask whose a socket is."""
+
+
+def _known_first(text: tuple[str, int]) -> tuple[bool, str, int]:
+    return (not text[0], *text)
 
 
 class Order:
@@ -49,7 +55,7 @@ class Order:
         if self.column == WORST:
             return list(tracks)
         if text := TEXTS.get(self.column):
-            return sorted(tracks, key=lambda track: text(track.row))
+            return sorted(tracks, key=lambda track: _known_first(text(track.row)))
         if self.column == "still":  # it grows evenly: no row passes another unless something leaves a queue
             return sorted(tracks, key=lambda track: -(track.still_s(now_s) or 0.0))
         self._kept = {

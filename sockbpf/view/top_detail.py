@@ -40,7 +40,8 @@ KEYS = (
     ("up, down", "choose a row; also j, k, PgUp, PgDn, Home, End"),
     ("Enter", "the chosen socket in detail, or the sockets of a group; again: back"),
     ("s, S", "sort by the next column, by the one before: worst, recv, send, fill,"),
-    ("", "still, drops, proto, state, local, remote, process, unit, user"),
+    ("", "still, drops, proto, state, local, remote, process, unit, container,"),
+    ("", "user, netns"),
     ("g", "group by process, unit, service, peer, nothing"),
     ("/", "filter as you type; Enter keeps it, Esc ends it:"),
     ("", "port:443 unit:nginx state:CLOSE-WAIT tcp text"),
@@ -51,7 +52,7 @@ KEYS = (
     ("", ""),
     ("why", "why it is over: since when, queue, condition; held: no alert so far"),
     ("still", "how long nothing has left a queue, as far as this session saw"),
-    ("recv, send", "bytes; k: 1000, M: a million; 3/128: 3 of at most 128 wait for accept"),
+    ("recv, send", "bytes; k: 1000, M: a million; 3/128: 3 wait for accept, 128 may"),
 )
 
 

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console, Group
 
-from sockbpf.judge.top_order import COLUMNS, GROUPS
+from sockbpf.judge.top_order import COLUMNS, GROUPS, WORST
 from sockbpf.record.event import Protocol
 from sockbpf.record.moment import Moment
 from sockbpf.record.socket_row import SocketRow, Whose
 from sockbpf.screen.state import NAMED, State
 from sockbpf.settings.typed_filter import MOST
+from sockbpf.view.columns import COLUMNS as TABLE
+from sockbpf.view.top_frame import NOT_OF_TOP, SIZES
 from tests.unit.socket_rows import MIB, a_row
 
 NGINX = Whose(17, "nginx", "www-data", "/system.slice/nginx.service")
@@ -83,7 +86,20 @@ def test_each_column_sorts() -> None:
     assert orders["recv"][:2] == [1, 3]
     assert orders["send"][0] == 2
     assert orders["local"] == [4, 1, 2, 3]
-    assert orders["process"] == [4, 1, 2, 3]
+    assert orders["process"] == orders["unit"] == [1, 2, 3, 4]  # the last one is not known
+
+
+def test_every_column_of_the_table_sorts() -> None:
+    shown = {column.heading for column in TABLE if column.heading not in NOT_OF_TOP}
+    assert shown | {column.heading for column in SIZES} | {"still"} == set(COLUMNS) - {WORST}
+
+
+def test_the_page_of_keys_fits_and_names_every_column() -> None:
+    state = a_state()
+    press(state, "?")
+    text = screen(state, 80)
+    assert "…" not in text
+    assert all(re.search(rf"\b{column}\b", text) for column in (*COLUMNS, *GROUPS))
 
 
 def test_each_group_adds_up() -> None:
