@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""What may be typed: help that fits a screen of 80 x 24, and for a mistake what was meant."""
+"""What may be typed: help that fits a screen of 80 x 24 with a prompt, and for a mistake what was meant."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from sockbpf import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-EXITS = """\
-exit codes: 0 ok, 1 unexpected, 2 configuration, 3 this kernel or this user
-cannot run it, or another monitor does, 130 interrupted"""
+EXITS = "exit codes: 0 ok, 1 unexpected, 2 configuration, 3 cannot run, 130 interrupted"
 OF_ALL = {"-h", "--help", "--version"}
 """Options without a command; any other option without a command belongs to `run`."""
 WHICH_CONFIG = "which configuration? -c FILE; a commented example is config.yaml beside the code"
@@ -121,6 +119,12 @@ def meant(word: str, known: Iterable[str], alike: float = 0.6) -> str:
     by_lower = {each.lower(): each for each in known}
     near = get_close_matches(word.lower(), by_lower, 1, alike)
     return f", did you mean {by_lower[near[0]]}?" if near else ""
+
+
+def meant_of(expected: str, value: object) -> str:
+    """Return the same of a fault that begins with `expected one of` and names them with commas."""
+    words = expected.removeprefix("expected one of ")
+    return meant(value, words.split(", ")) if words != expected and isinstance(value, str) else ""
 
 
 def options_of(one: argparse.ArgumentParser) -> list[str]:

@@ -10,14 +10,15 @@ MOST_ROWS = 10_000_000
 
 FILTERS = (
     *("port", "local-port", "remote-port", "ip", "local-ip", "remote-ip"),
-    *("process", "user", "unit", "container", "cgroup", "netns", "state"),
+    *("process", "user", "unit", "container", "cgroup", "netns", "type", "state"),
 )
 
 HELP = """\
 filters, each once or more, of one a value must fit, and all must hold:
   --port, --local-port, --remote-port 443 | 8000-8100    --port: either end
   --ip, --local-ip, --remote-ip 192.0.2.1 | 10.0.0.0/8   --state CLOSE-WAIT
-  --process, --unit, --container, --cgroup 'PATTERN'     --user, --netns NAME"""
+  --process, --unit, --container, --cgroup 'PATTERN'     --user, --netns NAME
+  --type SEND | RECV | ACCEPT: this queue holds something"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 HELP = """\
 --tcp, --udp, --port, --unit: queues, as of `sockbpf sockets`, without a monitor
 METRIC: over, stalled, oldest (seconds), owed or lost; with --rates the counter;
-of queues the fullest: recv, send (bytes), accept (connections)
-RANGE, [@]start:end: 10 alarms above 10 and below 0, 10: below 10, ~:10 above
-10, @10:20 inside of it. Without any: -w over=0,stalled=0,lost=0. A monitor that
-is dead or blind is CRITICAL. Asking it needs root: docs/nagios.md (sudo, NRPE).
+of queues the fullest: recv, send (bytes), accept. RANGE, [@]start:end: 10 is
+above 10 or below 0, 10: below 10, '~:10' above 10, @10:20 inside. Without any:
+-w over=0,stalled=0,lost=0. Dead or blind monitor: CRITICAL. See docs/nagios.md
 examples: check_sockbpf -w over=5 -c stalled=0,oldest=600
           check_sockbpf --tcp --port 5432 -w recv=64000 -c accept=50
           check_sockbpf --rates UdpRcvbufErrors -w 1 -c 100"""

@@ -51,7 +51,8 @@ def range_of(text: str) -> Range:
     """Read a range such as 10, 10:, ~:10, 10:20, @10:20. Raise ValueError."""
     found = _RANGE.fullmatch(text)
     if not found or text in {"", "@", ":", "@:"}:
-        raise ValueError(f"{text!r} is no range, expected one such as 10, 10:, ~:10, 10:20 or @10:20")
+        quoted = "; a shell wants ~ in quotes" if "/" in text else ""  # bash makes a folder of `=~:10`
+        raise ValueError(f"{text!r} is no range, expected one such as 10, 10:, ~:10, 10:20 or @10:20{quoted}")
     inside, start, end = found.groups()
     made = Range(
         text,

@@ -13,7 +13,7 @@ from sockbpf.settings.destinations import MODELS
 from sockbpf.settings.rules import RuleSettings
 from sockbpf.settings.secret import HIDDEN
 from sockbpf.settings.yaml_source import REFUSED, Fault, shown
-from sockbpf.usage import meant
+from sockbpf.usage import meant_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -63,7 +63,7 @@ def fault_of(error: ErrorDetails, source: Source, config: type[BaseModel]) -> Fa
         expected = "expected another kind of value"
     where = where[:-1] if where[-1:] == ("[key]",) else where  # it is the key that is no good, not its value
     got = _got(kind, where, value)
-    return Fault(source.line(where), where, expected + got + (_meant(expected, value) if got else ""))
+    return Fault(source.line(where), where, expected + got + (meant_of(expected, value) if got else ""))
 
 
 def _written(where: Where, source: Source) -> Where:
@@ -84,12 +84,6 @@ def _got(kind: str, where: Where, value: object) -> str:
         ):  # such as a url under the wrong key
             return ""
     return f", got {shown(value)}"
-
-
-def _meant(expected: str, value: object) -> str:
-    """Return which of the words that are expected is nearest to the one that is written, if any is."""
-    words = expected.removeprefix("expected one of ")
-    return meant(value, words.split(", ")) if words != expected and isinstance(value, str) else ""
 
 
 def _known(where: Where, value: object, config: type[BaseModel]) -> list[str]:

@@ -12,7 +12,7 @@ from sockbpf.record.rule import Match
 from sockbpf.record.socket_row import Asked
 from sockbpf.record.text import printable
 from sockbpf.settings.rules import MatchSettings
-from sockbpf.usage import meant
+from sockbpf.usage import meant, meant_of
 
 EITHER_END = {"port": ("local_port", "remote_port"), "ip": ("local_ip", "remote_ip")}
 """Options that ask for one of two conditions."""
@@ -20,6 +20,7 @@ EITHER_END = {"port": ("local_port", "remote_port"), "ip": ("local_ip", "remote_
 CONDITIONS = (
     *("local_port", "remote_port", "local_ip", "remote_ip"),
     *("process", "user", "unit", "container", "cgroup", "netns"),
+    "type",
 )
 """Options that are conditions of a rule, by its keys."""
 
@@ -53,7 +54,8 @@ def asked_of(options: Mapping[str, Sequence[str]], protocols: Sequence[Protocol]
 def _values(name: str, given: Sequence[str]) -> list[str]:
     if name in WITHOUT_COMMAS:
         return list(given)
-    return [part.strip() for each in given for part in each.split(",")]
+    values = [part.strip() for each in given for part in each.split(",")]
+    return [value.upper() for value in values] if name == "type" else values
 
 
 def _every(
@@ -76,8 +78,10 @@ def _match(conditions: dict[str, object], options: Mapping[str, object], faults:
         for each in error.errors():
             key = str(each["loc"][0]) if each["loc"] else ""
             name = key if options.get(key) else key.rpartition("_")[2]
-            expected = each["ctx"]["error"] if "ctx" in each else "expected another value"
-            faults.append(f"--{name.replace('_', '-')}: {expected}, got {printable(repr(each['input']))}")
+            expected = str(each["ctx"]["error"]) if "ctx" in each else "expected another value"
+            of_name = f"--{name.replace('_', '-')}: " if name else ""
+            got = f"got {printable(repr(each['input']))}{meant_of(expected, each['input'])}"
+            faults.append(f"{of_name}{expected}, {got}")
     return Match()
 
 

@@ -168,6 +168,8 @@ def test_what_is_over_comes_first_and_empty_sockets_are_not_shown(
     assert [(row["local_port"], row.get("over")) for row in found] == [
         (port(over[1]), "RECV"), (port(under[1]), None),
     ]  # fmt: skip
+    assert objects("-c", str(config), "--type", "send", *asked) == []
+    assert objects("-c", str(config), "--type", "recv,accept", "--limit", "1", *asked)[0]["recv"] == 20_012
     assert (found[0]["recv_cause"], "recv_cause" in found[1]) == ("reader-not-reading", False)
     assert "over" not in objects(*asked)[0]
     every = objects("--all", "-c", str(config), "--process", f"{COMM[:4]}*", *asked)

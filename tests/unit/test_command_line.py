@@ -34,6 +34,7 @@ OPTIONS: dict[str, dict[str, str | None]] = {
         ),
         **dict.fromkeys(("--process", "--unit", "--container", "--cgroup", "--user", "--netns"), "F"),
         "--state": "F",
+        "--type": "F",
     },
     "top": {"--config": "F", "--once": None, "--filter": "F", "--socket": "F"},
     "demo": {},
@@ -54,7 +55,8 @@ TAKEN: dict[str, object] = {
 WORDS = {"explain": ["127.0.0.1:9"]}
 """What a command takes besides its options."""
 
-LINES, COLUMNS = 24, 80
+LINES, COLUMNS = 23, 80
+"""Of a screen of 80 x 24 a prompt takes a line."""
 EVERY = {name: value for options in OPTIONS.values() for name, value in options.items()}
 FOREIGN = [
     (command, option)

@@ -12,7 +12,8 @@ from rich.console import Console, Group
 from sockbpf.judge.tracks import Tracks
 from sockbpf.record.moment import Moment, OpenEpisode, Rest, Told, ends_of
 from sockbpf.record.socket_row import SocketRow, Whose
-from sockbpf.view.top_frame import frame, short_span
+from sockbpf.view.columns import short_span
+from sockbpf.view.top_frame import frame
 from tests.unit.socket_rows import MIB, a_listener, a_row
 
 HOSTILE = "evil\x1b[31m\n\x9b\x7f[bold]"

@@ -39,6 +39,8 @@ def found(text: str) -> list[SocketRow]:
         ("unit:nginx.service process:ngin", [NGINX]),
         ("process:redis* state:CLOSE-WAIT", [OTHER]),
         ("state:close-wait", [OTHER]),
+        ("type:recv", [NGINX, OTHER, UDP]),
+        ("type:SEND", []),
         ("tcp", [NGINX, OTHER]),
         ("udp port:53", [UDP]),
         ("NGI", [NGINX]),
@@ -63,7 +65,13 @@ def test_what_is_wrong_is_said_and_the_rest_still_counts(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("prot:443", "port"), ("unti:nginx", "unit"), ("state:closewait", "CLOSE-WAIT"), ("STATUS:x", "state")],
+    [
+        ("prot:443", "port"),
+        ("unti:nginx", "unit"),
+        ("state:closewait", "CLOSE-WAIT"),
+        ("STATUS:x", "state"),
+        ("type:rcev", "RECV"),
+    ],
 )
 def test_of_what_is_mistyped_it_says_what_was_meant(text: str, meant: str) -> None:
     assert typed(text).faults[0].endswith(f", did you mean {meant}?")
