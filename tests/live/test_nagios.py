@@ -27,7 +27,7 @@ def version(*command: str) -> str:
 
 
 def test_nagios_and_nrpe(start_monitor: StartMonitor, stack: ExitStack) -> None:
-    print(version("/usr/sbin/nagios4", "-V"), version(CHECK_NRPE, "-V"), sep="\n")
+    print(version("/usr/sbin/nagios4", "-V"), f"NRPE, {version(CHECK_NRPE, '-V')}", sep="\n")
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="sb-")))
     folder.chmod(0o755)
     client, server = tcp_pair(stack)

@@ -27,11 +27,12 @@ from tests.live.zabbix.api import Api
 from tests.live.zabbix.packages import command, unpacked
 from tests.live.zabbix.server import Server, said_by_agent2, start_agent, start_server
 from tests.live.zabbix.templates import AGENT, TRAPPER, names_in
-from tests.store.servers import new_database, postgresql
+from tests.store.servers import POSTGRESQL, new_database, postgresql
 from tests.vm.packages import PackagesError
 
 GIVEN = Path(__file__).parents[2] / "zabbix"
 INSTALLED = "/usr/local/bin/sockbpf status --json"
+POSTGRES = max(POSTGRESQL.glob("*/bin/postgres"), default=POSTGRESQL)
 UNREAD = 2003
 HOST = "watched"
 DEAD, HANGING = "Sockbpf: No monitor answers", "Sockbpf: The monitor hangs"
@@ -81,8 +82,10 @@ class Watched:
 @pytest.fixture
 def watched(programs: Path, folder: Path, stack: ExitStack) -> Watched:
     """Have a server and an agent, import the templates, and make a host with both."""
-    for each in ("zabbix_server", "zabbix_agentd", "zabbix_agent2"):
-        asked = command(programs, f"usr/sbin/{each}", "--version")
+    servers = [
+        command(programs, f"usr/sbin/zabbix_{each}", "--version") for each in ("server", "agentd", "agent2")
+    ]
+    for asked in (*servers, [str(POSTGRES), "--version"]):
         print(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0])
     database = new_database(stack.enter_context(postgresql()))
     server = start_server(programs, folder, database, stack)
