@@ -245,6 +245,7 @@ COMMANDS = {
         _top_options,
         _top,
         needs_config=False,
+        conditions=sockets_options.FILTERS,
     ),
     "demo": Command("see an alert arrive", "sockbpf demo", "sudo sockbpf demo", _no_options, _demo),
     "store": Command(

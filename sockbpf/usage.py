@@ -62,6 +62,8 @@ class Command:
     """What its help says between the options and the example."""
     needs_config: bool = True
     """Whether it cannot do without a configuration, if it has an option for one."""
+    conditions: tuple[str, ...] = ()
+    """What its `--filter` takes and others take as options."""
 
 
 def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
@@ -101,6 +103,8 @@ def parse(commands: Mapping[str, Command], argv: list[str]) -> argparse.Namespac
         door.error(f"there is no command {argv[0]!r}{_instead(argv[0], commands)}; sockbpf --help")
     arguments, unknown = door.parse_known_args(["run", *argv] if is_run else argv)
     one: argparse.ArgumentParser = arguments.parser
+    if arguments.command == "explain" and (arguments.what or "").endswith(FILES):
+        one.error(f"{arguments.what} is no socket, did you mean -c {arguments.what}?")
     if unknown:
         one.error(f"unrecognized arguments: {' '.join(unknown)}{_hint(unknown[0], one, commands)}")
     if arguments.command == "explain" and arguments.what is None:
@@ -155,13 +159,24 @@ def _hint(word: str, one: argparse.ArgumentParser, commands: Mapping[str, Comman
         return _of_value(word, f"--{option}", options)
     if (same := SAME_OPTIONS.get(option)) in options:
         return f", did you mean {same}?"
-    if len(option) == 2:  # noqa: PLR2004  such as `-t`
-        first = [each for each in options if each[2] == option[1].lower()]
-        return f", did you mean {first[0]}?" if first else ""
+    if option[1:2] != "-":
+        return _of_letters(option[1:].lower(), one)
+    if option[2:] in commands[_name_of(one)].conditions:
+        return f", did you mean --filter {option[2:]}:…?"
     elsewhere = [name for name, command in commands.items() if option in _options(command)]
-    if not elsewhere or meant(option, options):
-        return meant(option, [*options, *OF_ALL])
-    return f", an option of sockbpf {elsewhere[0]}"
+    return f", an option of sockbpf {elsewhere[0]}" if elsewhere else meant(option, [*options, *OF_ALL])
+
+
+def _of_letters(letters: str, one: argparse.ArgumentParser) -> str:
+    """Return the options that begin with these letters; of several letters, as in `-tuan`, those without a value."""
+    actions = one._option_string_actions  # noqa: SLF001
+    can = [option for option in options_of(one) if len(letters) == 1 or actions[option].nargs == 0]
+    found = [next((option for option in can if option[2] == letter), "") for letter in letters]
+    return f", did you mean {' '.join(filter(None, found))}?" if any(found) else ""
+
+
+def _name_of(one: argparse.ArgumentParser) -> str:
+    return one.prog.split()[-1]
 
 
 def _of_value(word: str, option: str, options: list[str]) -> str:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
+from contextlib import closing, suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sockbpf.record.event import Socket
     from sockbpf.settings.config import Config
 
+MOST_PORT = 65535
 WORDS = (
     "expected an address with its port, such as 10.0.0.7:443, [::1]:443 or *:443, or the number of a process"
 )
@@ -52,18 +54,25 @@ def _meant(what: str) -> Callable[[Socket], bool]:
         try:
             inodes = frozenset(inodes_of(int(what)))
         except OSError:
-            raise ConfigError([f"{what}: no such process"]) from None
+            port = f"; of a port: *:{what}" if int(what) <= MOST_PORT else ""
+            raise ConfigError([f"{what}: no such process{port}"]) from None
         return lambda socket: socket.inode in inodes
     ip, _, port = what.rpartition(":")
     ip = ip.removeprefix("[").removesuffix("]")
-    if not ip or not re.fullmatch(r"[0-9]{1,5}", port):
-        raise ConfigError([f"{what}: {WORDS}"])
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > MOST_PORT or not _is_address(ip):
+        raise ConfigError([f"{printable(what)}: {WORDS}"])
 
     def is_meant(socket: Socket) -> bool:
         ends = ((socket.local_ip, socket.local_port), (socket.remote_ip, socket.remote_port))
         return any(number == int(port) and ip in {"*", address, _plain(address)} for address, number in ends)
 
     return is_meant
+
+
+def _is_address(ip: str) -> bool:
+    with suppress(ValueError):
+        return ip == "*" or bool(ip_address(ip))
+    return False
 
 
 def _plain(address: str) -> str:

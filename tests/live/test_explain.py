@@ -52,9 +52,10 @@ def test_it_says_which_rule_applies_and_why_none_before_it_does(
     assert "  datagrams: applies, ignored\n" in shown.stdout
     none = run("explain", "-c", config, "127.0.0.1:1")
     assert (none.returncode, none.stdout.count("\n")) == (1, 1)
-    bad = run("explain", "-c", config, "nonsense")
-    assert (bad.returncode, bad.stdout) == (2, "")
-    assert "expected an address with its port" in bad.stderr
+    for nonsense in ("nonsense", "localhost:443", "127.0.0.1:65536"):
+        bad = run("explain", "-c", config, nonsense)
+        assert (bad.returncode, bad.stdout) == (2, "")
+        assert "expected an address with its port" in bad.stderr
 
 
 def test_check_counts_the_sockets_of_each_rule(tmp_path: Path, receiver: Receiver, stack: ExitStack) -> None:
