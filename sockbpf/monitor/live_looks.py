@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sockbpf.kernel.look.row import Look, Row
+    from sockbpf.monitor.rows_closely import OneClosely
     from sockbpf.record.event import Socket
     from sockbpf.record.moment import Told
     from sockbpf.record.socket_row import SocketRow, Whose
@@ -51,6 +52,7 @@ class LiveLooks:
         self._config = config
         self._make = make
         self._look: Look | None = None
+        self._closely: OneClosely | None = None
         self._monitor = monitor
         self._now = SocketsNow(config)
         self._owners: dict[Socket, Whose] = {}
@@ -72,12 +74,26 @@ class LiveLooks:
         rows, rest = self._now.worst(seen, most, is_kept)
         some = rows[: wanted.named]
         rows[: len(some)] = self._named(some)
+        if told is None:
+            rows = [self._explained(row) if row.socket.inode in wanted.inodes else row for row in rows]
         every_s = max((time.thread_time() - cpu_s) / SHARE, EVERY_S)
         notes = (*self._notes, *why_not, *seen.missed)
         return Moment(time.monotonic(), time.time(), rows, told, every_s, notes, rest)
 
+    def _explained(self, row: SocketRow) -> SocketRow:
+        """Return the chosen socket with why it is over, which no monitor says."""
+        if self._closely is None:
+            from sockbpf.monitor.rows_closely import (
+                OneClosely,
+            )  # it takes memory that most sessions can do without
+
+            self._closely = OneClosely()
+        return self._closely.of(row)
+
     def close(self) -> None:
         """Let go of what is held."""
+        if self._closely:
+            self._closely.close()
         if self._look:
             self._look.close()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Looks closely at the first sockets of a list: how long ago their queues moved, and why what is over is over."""
+"""Looks closely at the first sockets of a list, or at one: how long ago queues moved, why what is over is over."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sockbpf.record.closeup import Closeup
+    from sockbpf.record.event import Socket
     from sockbpf.record.moment import Ends
     from sockbpf.record.socket_row import SocketRow
 
@@ -99,6 +100,34 @@ def _with_told(row: SocketRow, told: Mapping[tuple[Ends, str], Why]) -> SocketRo
         for direction, why in row.whys.items()
     }
     return replace(row, whys=whys)
+
+
+@dataclass(slots=True)
+class OneClosely:
+    """Looks at one socket again and again, as long as it is the same."""
+
+    _look: CloseLook = field(default_factory=CloseLook)
+    _socket: Socket | None = None
+    _before: Closeup | None = None
+    """The first look since which nothing has left a queue that is over."""
+
+    def of(self, row: SocketRow) -> SocketRow:
+        """Return the row with why it is over, if it is."""
+        over = [direction for direction, queue in row.queues.items() if queue.is_over]
+        now = self._look.look(row.socket, row.whose.pid) if over else None
+        if now is None:
+            return row
+        if row.socket != self._socket:
+            self._socket, self._before = row.socket, None
+        row = _with_causes(row, now, self._before)
+        before = self._before
+        if before is None or any(now.left(each) != before.left(each) for each in over):
+            self._before = now
+        return row
+
+    def close(self) -> None:
+        """Let go of what looks."""
+        self._look.close()
 
 
 def _with_ages(row: SocketRow, seen: Closeup) -> SocketRow:

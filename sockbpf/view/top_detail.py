@@ -71,6 +71,9 @@ def _texts(track: Track, tracks: Tracks, width: int) -> Iterator[tuple[str, str]
     for episode in track.episodes:
         if episode.reason and not track.has_ended:
             yield printable(episode.reason), ""
+    for why in track.row.whys.values():
+        if why.reason and not track.has_ended and not track.episodes:
+            yield printable(why.reason), ""
     for direction, queue in track.row.queues.items():
         yield _bar(direction, queue, width), ""
         for text in _history(track, direction, tracks.now_s, width):

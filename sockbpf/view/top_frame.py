@@ -42,8 +42,13 @@ def reason(track: Track, now_unix_s: float) -> str:
         return "ended"
     if track.episodes:
         return ", ".join(_told(each, now_unix_s) for each in track.episodes)
-    queues = track.row.queues.items()
-    return ", ".join(_of(each.name, queue.condition.value) for each, queue in queues if queue.is_over)
+    queues, whys = track.row.queues.items(), track.row.whys
+    causes = {direction: f": {why.cause.value}" for direction, why in whys.items() if why.cause.is_known}
+    return ", ".join(
+        f"{_of(each.name, queue.condition.value)}{causes.get(each, '')}"
+        for each, queue in queues
+        if queue.is_over
+    )
 
 
 def _told(episode: OpenEpisode, now_unix_s: float) -> str:

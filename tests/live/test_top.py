@@ -109,7 +109,13 @@ def test_keys_are_answered(size: tuple[int, int], before: str, opened: Open, her
     seen.shows(f"filter: port:{here}_", "RECV size", "5003")
     assert bool(COLOUR.search(seen.screen("-e"))) == (not before)
     seen.press("Enter", "Down", "Enter")
-    seen.shows("RECV", "threshold 5001", f"127.0.0.1:{here} to")
+    seen.shows(
+        "RECV",
+        "threshold 5001",
+        f"127.0.0.1:{here} to",
+        "RECV size: reader-not-reading",
+        "has read nothing for",
+    )
     seen.press("Escape", "g")
     seen.shows("grouped by process", " 1       1    5003")
     seen.press("Enter")

@@ -74,6 +74,7 @@ LATE = {
         *("store.child", "store.serve", "process.user"),
     },
     "commands.sockets": {"monitor.rows_closely"},
+    "monitor.live_looks": {"monitor.rows_closely"},
     "commands.top": {"screen.app"},
     "delivery.journal": {"delivery.edition1_rows"},
     "delivery.destinations.bigquery_session": {"google"},
