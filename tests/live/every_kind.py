@@ -8,11 +8,12 @@ import socket
 from contextlib import ExitStack
 
 from tests.live.filling import fill_tcp, fill_udp_receive
-from tests.live.sockets import FAMILIES, deafen, listener, tcp_pair, udp_socket
+from tests.live.sockets import FAMILIES, deafen, listener, tcp_pair, udp_socket, undeafen
+from tests.live.waiting import until
 
 
 def make_every_kind(stack: ExitStack, family: str) -> list[socket.socket]:
-    """Return sockets of one family in all states but CLOSING; what has no file is made beside them."""
+    """Return sockets of one family in all states; what has no file is made beside them."""
     made = [fill_tcp(stack, family, role, way, 30_011).sock for role in ("client", "server") for way in WAYS]
     made += [fill_udp_receive(stack, family, role, 31).sock for role in ("client", "server")]
     made += _closing(stack, family)
@@ -20,6 +21,7 @@ def make_every_kind(stack: ExitStack, family: str) -> list[socket.socket]:
     return made
 
 
+CLOSING = 11
 WAYS = ("RECV", "SEND")
 
 
@@ -34,6 +36,13 @@ def _closing(stack: ExitStack, family: str) -> list[socket.socket]:
     closed.shutdown(socket.SHUT_WR)
     deafen(last_ack)
     last_ack.shutdown(socket.SHUT_WR)
+    closing, still_deaf = tcp_pair(stack, family)
+    deafen(closing)
+    deafen(still_deaf)
+    closing.shutdown(socket.SHUT_WR)
+    still_deaf.shutdown(socket.SHUT_WR)
+    undeafen(closing)  # it hears the other's FIN when that is sent again, which acknowledges nothing
+    until(lambda: closing.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSING, "CLOSING")
     time_wait, other = tcp_pair(stack, family)
     time_wait.close()
     other.close()
@@ -43,6 +52,8 @@ def _closing(stack: ExitStack, family: str) -> list[socket.socket]:
         fin_wait_1,
         deaf_peer,
         last_ack,
+        closing,
+        still_deaf,
     ]  # `closed` is in TIME-WAIT, without a file
 
 
