@@ -22,6 +22,8 @@ SURE_TIMEOUTS = 2
 """From so many timeouts on it is sure that nothing is acknowledged."""
 LATE_MS = 200
 """An acknowledgement that is by so much later than twice the round trip may never come."""
+MOSTLY = 75
+"""Percent of what is not acknowledged that are still on this host: some of it is on the wire, or its answer is."""
 SURE_PROBES = 3
 """After so many probes, each after twice the time, a window that stays closed is not that of a slow reader."""
 
@@ -104,11 +106,13 @@ def _silence_ms(timeouts: int, rto_us: int, backoff: int, expires_ms: int) -> fl
 
 
 def _device_queue(of: Symptoms) -> Found:
-    """Tell whether what is not acknowledged has not left this host: UDP's queue is nothing else."""
+    """Tell whether most of what is not acknowledged has not left this host: UDP's queue is nothing else."""
     tcp, memory = of.now.tcp, of.now.memory
     held = memory.wmem if memory else of.now.send
-    if not of.is_udp and not (tcp and tcp.notsent is not None and 0 < of.now.send - tcp.notsent <= held):
-        return None
+    if not of.is_udp:
+        sent = of.now.send - tcp.notsent if tcp and tcp.notsent is not None else 0
+        if not 0 < sent * MOSTLY <= held * 100:
+            return None
     return MEDIUM, f"the device, or the queue in front of it, holds {size(held)} of what was sent"
 
 
