@@ -28,5 +28,5 @@ def _thread(folder: str) -> Thread | None:
     with suppress(OSError, IndexError):  # it has ended
         state = text_of(f"{folder}/stat").rpartition(")")[2].split()[0]
         where = text_of(f"{folder}/wchan") if state in "SD" else ""
-        return Thread(state, "" if where == "0" else where)
+        return Thread(state, "" if where == "0" else where, folder)
     return None
