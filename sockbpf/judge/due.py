@@ -53,5 +53,18 @@ class Waiting(Generic[T]):
             taken.append(heapq.heappop(self._heap)[2])
         return taken
 
+    def until(self, ns: int, most: int) -> list[T]:
+        """Return items that are due up to this instant, so many at most, and leave them."""
+        found: list[T] = []
+        places = [0]  # of the heap, where what is due before an entry is above it
+        while places and len(found) < most:
+            place = places.pop()
+            if place < len(self._heap) and self._heap[place][0] <= ns:
+                due_ns, _, item = self._heap[place]
+                if self._waits(item, due_ns):
+                    found.append(item)
+                places += (2 * place + 1, 2 * place + 2)
+        return found
+
     def __len__(self) -> int:
         return len(self._heap)

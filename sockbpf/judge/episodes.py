@@ -29,6 +29,9 @@ Identity = tuple[object, ...]
 Key = tuple[object, ...]
 OwnerOf = Callable[[int], tuple[int, str]]
 
+SOON_NS, MOST_SOON = 3 * 10**9, 256
+"""Those whose hold ends so soon have their owners sought too, so many at most: the next search has to wait."""
+
 ENDED = -1
 """In place of an episode's `last_alert_ns`: the episode has ended, no `ongoing` is due."""
 
@@ -231,7 +234,9 @@ class Episodes:
         """Return the notices that are due: `exceeded` where a hold has ended, `ongoing` where a repeat is due."""
         notices: list[Notice] = []
         begun, repeated = self._held.take(now_ns), self._repeats.take(now_ns)
-        self.seek({episode.socket.inode for episode in begun + repeated} - {0})
+        if begun or repeated:
+            soon = self._held.until(now_ns + SOON_NS, MOST_SOON)
+            self.seek({episode.socket.inode for episode in begun + repeated + soon} - {0})
         for episode in begun:
             if episode.held:  # an episode that was missed and then found has two entries
                 episode.held = False

@@ -33,6 +33,9 @@ MOST = 32_768
 KEPT_NS = 600 * 10**9
 """So long a queue is remembered that no look was taken at: its network namespace could not be entered, or is gone."""
 
+FRESH_NS = 3 * 10**9
+"""A look that was taken so long ago says nothing of now; what is over is looked at each second."""
+
 SYN_SENT, FIN_WAIT_1, CLOSE_WAIT, LAST_ACK, CLOSING = 2, 4, 8, 9, 11
 FIN_IN = {
     Direction.SEND: frozenset({FIN_WAIT_1, LAST_ACK, CLOSING}),
@@ -156,6 +159,13 @@ class Stalls(OwnEpisodes):
     def _forget(self, key: Key, size: int, ns: int) -> list[Notice]:
         self._standing.pop(key, None)
         return self.episodes.end(key, size, ns) if key in self.episodes.open else []
+
+    def stood_still_ns(self, socket: Socket, direction: Direction, now_ns: int) -> int:
+        """Return for how long looks have shown that nothing has left a queue, up to one that was taken just now."""
+        standing = self._standing.get((identity(socket), direction))
+        if standing is None or standing.absent or now_ns - standing.seen_ns > FRESH_NS:
+            return 0
+        return standing.seen_ns - standing.since_ns
 
     # as a judge, and for the schedule of sweeps
 

@@ -38,6 +38,9 @@ class Symptoms:
     watched: int | None = None
     """The events that the epolls in which the owner sleeps watch this socket for; None: not known, or in none."""
 
+    stood_still_s: float = 0.0
+    """For how long looks at all sockets have shown that nothing has left the queue, where they have."""
+
     @property
     def direction(self) -> Direction:
         return self.notice.direction
@@ -83,7 +86,9 @@ class Symptoms:
         """Return how long certainly nothing has left the queue; None if something did, or that is not known."""
         if self.is_stalled:
             return self.held_s
-        return self.looked_for_s if self.left() == 0 else None
+        if self.before is None:
+            return self.stood_still_s if self.stood_still_s * 1e9 >= STILL_NS else None
+        return max(self.looked_for_s, self.stood_still_s) if self.left() == 0 else None
 
     @property
     def looked_for_s(self) -> float:

@@ -149,7 +149,7 @@ def build(
     for storm, members in left.folds():
         stages.take_up(storm, members)
     losses = Losses(counters, probes, own)
-    causes = Causes(counters, owners.owner, owners.known)
+    causes = Causes(counters, owners.owner, owners.known, stalls.stood_still_ns)
     status = Status(
         run=run,
         probes=probes, no_hooks=no_hooks, look=look.name, rates=rates, rules=rules,

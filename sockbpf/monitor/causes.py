@@ -21,7 +21,7 @@ from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice
 from sockbpf.record.event import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sockbpf.counters import Counters
     from sockbpf.judge.episodes import OwnerOf
@@ -75,12 +75,22 @@ class _Told:
 class Causes:
     """Gives each notice of one queue its cause. For the loop's thread."""
 
-    def __init__(self, counters: Counters, owner_of: OwnerOf, known_owner_of: OwnerOf) -> None:
-        """Both return pid and comm of the process that holds the socket of an inode; the latter without a search."""
+    def __init__(
+        self,
+        counters: Counters,
+        owner_of: OwnerOf,
+        known_owner_of: OwnerOf,
+        stood_still_ns: Callable[[Socket, Direction, int], int] = lambda _socket, _direction, _now_ns: 0,
+    ) -> None:
+        """Begin with nothing told. `stood_still_ns` is that of Stalls.
+
+        The others return pid and comm of the process that holds the socket of an inode; the latter without a search.
+        """
         self._counters = counters
         self._look = CloseLook()
         self._peers = Peers(self._look, owner_of, known_owner_of)
         self._readers = Readers()
+        self._stood_still_ns = stood_still_ns
         self._told: OrderedDict[str, _Told] = OrderedDict()
         self._second = 0
         self._took_ns = dict.fromkeys(MOST_NS, 0)
@@ -130,7 +140,8 @@ class Causes:
             notice = seen
         threads, watched = self._readers.of(notice, socket.inode, now.ns)
         peer = self._peers.peer(notice, search=notice.event == ONGOING)
-        why = judged(Symptoms(seen, now, told.before if told else None, threads, peer, watched))
+        still_s = self._stood_still_ns(socket, notice.direction, now.ns) / 1e9
+        why = judged(Symptoms(seen, now, told.before if told else None, threads, peer, watched, still_s))
         if not why.cause.is_known and notice.crossing:
             why = judged(Symptoms(seen, notice.crossing, None, threads, peer, watched))
         notice = replace(notice, peer=peer, why=why)

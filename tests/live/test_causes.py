@@ -102,6 +102,17 @@ def test_each_cause_is_told(
     assert right.total() >= RIGHT * rounds * len(makers)
 
 
+def test_the_first_alert_of_what_was_held_says_why(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    """By the looks that were taken meanwhile, and by what the reader waits for."""
+    start_monitor(thresholds=thresholds(ABOVE), hold="5s", repeat="60s", stalled={"after": "15s"})
+    made = [make(stack, "ipv4") for make in why_scenes.HELD]
+    for scene in made:
+        told = receiver.first(event="exceeded", condition="size", **scene.queue)
+        assert is_told(scene, [told]), (scene, told)
+
+
 def one_round(
     stack: ExitStack, receiver: Receiver, makers: Makers, right: Counter[str], wrong: list[str]
 ) -> None:

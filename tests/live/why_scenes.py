@@ -244,6 +244,9 @@ def not_accepting(stack: ExitStack, family: str) -> Scene:
     return Scene(queue, "not-accepting", "high", "has accepted nothing for")
 
 
+HELD: tuple[MakeScene, ...] = (peer_not_reading, reader_not_reading, reader_unwatching)
+"""Those of which it is known after some seconds of looks at all sockets."""
+
 SCENES: tuple[MakeScene, ...] = (
     *(peer_not_reading, peer_stopped, half_closed, peer_slow, no_acknowledgement, orphaned),
     *(not_accepted, peer_closed, reader_stopped, reader_in_disk_wait, reader_at_a_lock),

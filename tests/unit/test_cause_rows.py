@@ -60,13 +60,13 @@ def why(
     direction: Direction, look: Closeup, before: Closeup | None = None, *threads: Thread, **changed: Any
 ) -> Why:
     protocol, watched = changed.pop("protocol", Protocol.TCP), changed.pop("watched", None)
-    since_ns = changed.pop("since_ns", 7 * SECOND)
+    since_ns, still_s = changed.pop("since_ns", 7 * SECOND), changed.pop("stood_still_s", 0.0)
     made = notice(ONGOING, 1, 10 * SECOND, size=SIZE, direction=direction, comm="reader", pid=17, **changed)
     assert made.socket
     made = replace(made, since_ns=since_ns, socket=replace(made.socket, protocol=protocol))
     if protocol is Protocol.UDP:
         look = replace(look, tcp=None)
-    return judged(Symptoms(made, look, before, threads, watched=watched))
+    return judged(Symptoms(made, look, before, threads, watched=watched, stood_still_s=still_s))
 
 
 def said(*given: Any, **changed: Any) -> tuple[str, str]:
@@ -228,6 +228,14 @@ def test_a_stall_needs_no_look_before() -> None:
     assert (found.cause, found.reason) == (
         Cause.READER_NOT_READING, "reader (pid 17) has read nothing for 3.0 s; it sleeps in do_epoll_wait"
     )  # fmt: skip
+
+
+def test_looks_before_the_first_alert_show_what_stands_still() -> None:
+    found = why(RECV, NOW, None, ASLEEP, stood_still_s=8.0)
+    assert found.reason == "reader (pid 17) has read nothing for 8.0 s; it sleeps in do_epoll_wait"
+    assert said(RECV, NOW, None, ASLEEP, stood_still_s=0.9) == UNKNOWN
+    assert said(RECV, NOW, SOME, ASLEEP, stood_still_s=8.0) == ("reader-slow", "high")
+    assert said(SEND, SHUT, None, stood_still_s=8.0) == SHUT_SURELY
 
 
 def test_what_is_gone_is_not_explained() -> None:

@@ -24,9 +24,11 @@ def test_they_are_sought_once_and_before_each_is_asked_for() -> None:
 
     episodes = Episodes(Counters(), "salt", owner_of)
     episodes.seek = calls.append
-    for inode in (0, 8191, 8209):
+    for inode, since_ns in {0: S, 8191: S, 8209: S, 8219: 3 * S, 8221: 5 * S}.items():
         socket = replace(SOCKET, inode=inode, local_port=inode)
-        at_first = Episode(socket, Direction.RECV, Mode.POLL, 0, S, S, 2003, 2003, 1009, HELD)
+        at_first = Episode(socket, Direction.RECV, Mode.POLL, 0, since_ns, S, 2003, 2003, 1009, HELD)
         assert episodes.begin((inode,), at_first) == []
+    assert episodes.due(5 * S) == []
+    assert calls == []
     assert len(episodes.due(6 * S)) == 3
-    assert calls == [{8191, 8209}, 0, 8191, 8209]
+    assert calls == [{8191, 8209, 8219}, 0, 8191, 8209]  # the hold of the last but one ends soon

@@ -106,6 +106,19 @@ def test_what_is_not_above_any_more_has_ended(after: tuple[Reading, ...]) -> Non
     assert not rules.open
 
 
+def test_how_long_it_stands_still_is_known_before_it_is_stalled() -> None:
+    rules = judge()
+    for second in (1, 2, 9):
+        look(rules, second, reading())
+    assert rules.stood_still_ns(TCP, RECV, 10 * S) == 8 * S
+    assert rules.stood_still_ns(TCP, SEND, 10 * S) == 0
+    assert rules.stood_still_ns(TCP, RECV, 13 * S) == 0  # the last look is too long ago
+    look(rules, 10, reading(mark=8))
+    assert rules.stood_still_ns(TCP, RECV, 11 * S) == 0
+    look(rules, 11)
+    assert rules.stood_still_ns(TCP, RECV, 11 * S) == 0
+
+
 def test_one_look_may_miss_it() -> None:
     rules = judge()
     look(rules, 5, reading())

@@ -25,6 +25,9 @@ def test_what_waits_is_taken_earliest_first_and_once(entries: list[tuple[int, bo
         assert len(waiting) <= 2 * len(waits) + SWEPT_OUT_FROM
     expected = sorted(waits, key=lambda thing: (entries[thing][0], thing))
     assert waiting.first_ns() == (entries[expected[0]][0] if expected else None)
+    soon = waiting.until(until_ns, len(entries) + 1)
+    assert sorted(soon) == sorted(thing for thing in expected if entries[thing][0] <= until_ns)
+    assert len(waiting.until(until_ns, 3)) == min(3, len(soon))
     taken = waiting.take(until_ns)
     assert taken == [thing for thing in expected if entries[thing][0] <= until_ns]
     assert taken + waiting.take(50) == expected

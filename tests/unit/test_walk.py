@@ -172,7 +172,7 @@ def monitor(config: Config, raw: bytes) -> Monitor:
         probes=probes, reap=lambda _address, _direction: False, demands=(), judges=(), watches=(),
         own=Own(None, lambda: None), rules=Rules(config, Owners(), None, counters),
         policy=policy, stages=Stages(settings_of(config), counters, policy.is_open), counters=counters,
-        causes=Causes(counters, *[lambda _inode: (4711, "reader")] * 2), naming=naming,
+        causes=Causes(counters, lambda _inode: (4711, "reader"), lambda _inode: (4711, "reader")), naming=naming,
         silencing=Silencing(Silences(None, lambda: None), naming, counters),
         dispatch=Dispatch(config, counters, lambda: 0, StorePort(config.store), "r1"),
         schedule=Schedule(timing_of(config, is_blind=False), 0.0), **others,
