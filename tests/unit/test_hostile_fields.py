@@ -6,15 +6,24 @@ from __future__ import annotations
 import json
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from sockbpf.delivery.destinations.alertmanager import alert_of
+from sockbpf.delivery.destinations.bigquery_rows import insert_id, row
 from sockbpf.delivery.destinations.json_lines import line_of
+from sockbpf.delivery.destinations.otlp_wire import logs_request
+from sockbpf.delivery.destinations.pagerduty import payload_of
 from sockbpf.delivery.destinations.slack import text_of
 from sockbpf.delivery.destinations.syslog_message import rfc5424, syslog3
+from sockbpf.delivery.destinations.values import MOST_CHARACTERS
+from sockbpf.delivery.destinations.webhook import values
 from sockbpf.delivery.destinations.zabbix_message import VALUE_BYTES, value_of
 from sockbpf.record.alert import log_line
 from sockbpf.record.cell import harmless
 from sockbpf.record.fields import FIELDS
+from sockbpf.record.incident import incident_of
+from sockbpf.record.template import filled
+from tests.unit.otlp_receiver import attributes
 
 TOLD = {
     "timestamp": "1795343123.482913", "event": "exceeded", "protocol": "tcp", "local_ip": "10.0.0.1",
@@ -33,6 +42,10 @@ HOSTILE = {
     "long": "x" * 4096,
 }
 SYSLOG_BYTES = 2048
+MARKUP = ("<!channel", "@channel", "<b>", "<http", "*b*", "`c`")
+"""What a chat would take for more than text."""
+CHAT = {"title": "{incident}", "text": "{summary}"}
+"""The body of a webhook that docs/told.md begins with."""
 
 
 def fields_with(name: str, case: str) -> dict[str, str]:
@@ -62,7 +75,7 @@ def test_no_destination_is_misled(name: str, case: str) -> None:
     slack = text_of(fields)
     assert slack.replace("\n", "").isprintable()
     assert slack.count("\n") <= 2
-    assert not [each for each in ("<!channel", "@channel", "<b>", "<http", "*b*", "`c`") if each in slack]
+    assert not [each for each in MARKUP if each in slack]
     posted = alert_of(fields)
     for text in posted["labels"].values():
         assert text.isprintable()
@@ -70,3 +83,24 @@ def test_no_destination_is_misled(name: str, case: str) -> None:
     assert len(value_of(fields)) <= VALUE_BYTES
     assert value_of(fields).isascii()
     assert not harmless(HOSTILE["formula"]).startswith("=")
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("name", CHOSEN)
+def test_no_receiver_of_json_is_misled(name: str, case: str) -> None:
+    """Their texts are text, of one line and of a bounded length; what people read first has no markup."""
+    fields = fields_with(name, case)
+    chat = filled(CHAT, values(fields, {"incident": incident_of(TOLD)}))
+    assert chat.keys() == CHAT.keys()
+    assert not [each for each in MARKUP if each in chat["text"]]
+    payload = payload_of(fields)
+    made = ExportLogsServiceRequest.FromString(logs_request([fields], {}, 1))
+    ((record,),) = [scope.log_records for of in made.resource_logs for scope in of.scope_logs]
+    told = attributes(record.attributes)
+    texts = [*chat.values(), payload["summary"], payload["source"], *payload["custom_details"].values()]
+    texts += [*values(fields, {}).values(), *row(fields).values(), record.body.string_value, *told.values()]
+    for text in texts:
+        assert not isinstance(text, str) or (text.isprintable() and len(text) <= MOST_CHARACTERS)
+    assert len(payload["summary"]) <= 1024
+    assert len(insert_id(fields)) <= 128
+    assert json.loads(json.dumps(payload)) == payload

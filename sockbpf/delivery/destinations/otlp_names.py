@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from sockbpf.delivery.destinations.values import value_of
+from sockbpf.delivery.destinations.values import cut, value_of
 from sockbpf.record.alert import CLEARED, EVENTS
 from sockbpf.record.event import Direction
 from sockbpf.record.facts import Severity
@@ -79,7 +79,7 @@ def severity(fields: Mapping[str, str]) -> tuple[int, str]:
 
 def body(fields: Mapping[str, str]) -> str:
     """Return why it is over, where that is known; else the alert in words."""
-    return str(value_of("reason", fields["reason"])) if "reason" in fields else sentence(fields)
+    return str(value_of("reason", fields["reason"])) if "reason" in fields else cut(sentence(fields))
 
 
 def unix_ns(timestamp: str) -> int:

@@ -13,13 +13,19 @@ from sockbpf.delivery.destinations.values import cut, values_of
 from sockbpf.record.alert import CLEARED, EVENTS
 from sockbpf.record.incident import service_of
 from sockbpf.record.template import filled
-from sockbpf.record.text import sentence
+from sockbpf.record.text import sentence, without_markup
 from sockbpf.settings.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sockbpf.delivery.destinations.values import Value
     from sockbpf.settings.destinations import WebhookSettings
+
+
+def values(fields: Mapping[str, str], of_incident: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what a body can have in it. In `summary`, which people read, no name is markup; a field is as it is."""
+    return values_of(fields) | {"summary": cut(sentence(without_markup(fields)))} | dict(of_incident)
 
 
 class Webhook:
@@ -39,17 +45,16 @@ class Webhook:
     def send(self, fields: Mapping[str, str]) -> None:
         """Post the alert. Raise TransportError, a permanent one if the receiver will never take it."""
         if not self._incidents or fields["event"] not in EVENTS:
-            self._post.post(self._formed(values_of(fields) | {"summary": sentence(fields)}))
+            self._post.post(self._formed(values(fields, {})))
             return
         standing = self._open.standing(fields)
         if fields["event"] != CLEARED or not standing.others:
-            of_incident = {
+            of_incident: dict[str, Value] = {
                 "incident": standing.incident,
                 "open": standing.open_after(fields["event"]),
                 "service": service_of(fields) or None,
-                "summary": cut(sentence(fields)),
             }
-            self._post.post(self._formed(values_of(fields) | of_incident))
+            self._post.post(self._formed(values(fields, of_incident)))
         self._open.told(fields, standing.incident, time.monotonic())
 
     def close(self) -> None:
