@@ -21,13 +21,14 @@ from typing import Any
 import pytest
 import requests
 
+from sockbpf.record.text import printable
 from tests.live.command_line import run
 from tests.live.monitoring import Monitor, launch, thresholds
 from tests.live.ports import free_port
-from tests.live.posting import posting
 from tests.live.receiver import Receiver, receiving
 from tests.live.systemd import CGROUP
 from tests.live.waiting import until
+from tests.store.everywhere import Everywhere, everywhere
 
 THRESHOLD = 20_011
 LONG = 250
@@ -70,7 +71,7 @@ class Watched:
     folder: Path
     listen: int
     datagrams: list[bytes]
-    posted: dict[str, list[bytes]]
+    everywhere: Everywhere
     ports: dict[str, str]
     """Of each case the port of its server."""
 
@@ -87,13 +88,8 @@ def watched() -> Iterator[Watched]:
         folder = Path(stack.enter_context(TemporaryDirectory(dir="/var/tmp")))
         folder.chmod(0o755)
         receiver = stack.enter_context(receiving())
-        posted: dict[str, list[bytes]] = {}
         datagrams: list[bytes] = []
-
-        def take(path: str, body: bytes) -> None:
-            posted.setdefault(path.split("/")[1], []).append(body)
-
-        url, listen = stack.enter_context(posting(take)), free_port()
+        listen, all_others = free_port(), stack.enter_context(everywhere())
         sink = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         sink.bind(("127.0.0.1", 0))
         threading.Thread(target=_receive, args=(sink, datagrams), daemon=True).start()
@@ -107,15 +103,15 @@ def watched() -> Iterator[Watched]:
                 {"type": "http", "name": "other", "url": receiver.url},
                 {"type": "file", "path": str(folder / "alerts.jsonl")},
                 {"type": "syslog", "address": f"udp://127.0.0.1:{sink.getsockname()[1]}"},
-                {"type": "slack", "url": f"{url}/slack/x"},
-                {"type": "alertmanager", "url": f"{url}/alertmanager"},
+                {"type": "store", "url": f"http://127.0.0.1:{listen}"},
+                *all_others.destinations,
             ],
         }
         monitor = launch(folder / "monitor", f"http://127.0.0.1:{listen}/alert", settings)
         try:
             monitor.wait_armed()
             ports = {case: stack.enter_context(held(case, *NAMES[case])) for case in NAMES}
-            yield Watched(monitor, receiver, folder, listen, datagrams, posted, ports)
+            yield Watched(monitor, receiver, folder, listen, datagrams, all_others, ports)
         finally:
             monitor.stop()
             sink.sendto(b"", sink.getsockname())
@@ -172,17 +168,35 @@ def test_programs_get_the_names_as_they_are(watched: Watched, case: str) -> None
     assert until(of_store, "an object of the store with these names")
     assert_no_formula(requests.get(url, headers={"Accept": "text/csv"}, timeout=9).text)
 
-    def of_slack() -> list[str]:
-        return [
-            json.loads(body)["text"]
-            for body in watched.posted.get("slack", [])
-            if f":{port}".encode() in body
-        ]
+    for name in ("slack", "chat"):
 
-    for text in until(of_slack, "the message for Slack"):
-        assert text.replace("\n", "").isprintable()
-        assert len(text) < 4096
-        assert not [each for each in MARKUP if each in text]
+        def messages(name: str = name) -> list[str]:
+            return [body["text"] for body in watched.everywhere.bodies(name) if f":{port}" in body["text"]]
+
+        for text in until(messages, f"the message for {name}"):
+            assert text.replace("\n", "").isprintable()
+            assert len(text) <= 4096
+            assert not [each for each in MARKUP if each in text]
+
+
+def test_collectors_get_the_names_as_they_are(watched: Watched) -> None:
+    """Or, of what is no text, the escape."""
+
+    def untold() -> set[tuple[str, str]]:
+        missing = set()
+        for name, alerts in watched.everywhere.alerts().items():
+            told = {(str(each.get("local_port")), each.get("comm")) for each in alerts}
+            for case, (comm, _) in NAMES.items():
+                port, text = watched.ports[case], shown(comm)
+                if not told & {(port, text), (port, printable(text))}:
+                    missing.add((name, case))
+        return missing
+
+    until(lambda: not untold(), lambda: f"the alerts of {untold()}")
+    events = watched.everywhere.bodies("pagerduty")
+    pages = [event["payload"]["summary"] for event in events if event["event_action"] == "trigger"]
+    assert len(pages) >= len(NAMES)
+    assert all(page.isprintable() and len(page) <= 1024 for page in pages)
 
 
 def test_who_reads_a_terminal_or_a_log_is_not_misled(watched: Watched) -> None:
@@ -224,9 +238,10 @@ def test_alertmanager_gets_texts_of_a_bounded_length(watched: Watched) -> None:
     for case in NAMES:
         port = watched.ports[case]
         watched.receiver.first(local_port=port, type="RECV")
-    until(lambda: len(watched.posted.get("alertmanager", [])) >= len(NAMES), "the alerts for Alertmanager")
-    for body in watched.posted["alertmanager"]:
-        for each in json.loads(body):
+    posted = watched.everywhere.posted["alertmanager"]
+    until(lambda: len(posted) >= len(NAMES), "the alerts for Alertmanager")
+    for body in watched.everywhere.bodies("alertmanager"):
+        for each in body:
             assert max(map(len, each["labels"].values())) <= 1024
             assert max(map(len, each["annotations"].values())) <= 4096
 

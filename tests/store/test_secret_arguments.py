@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from socket import gethostname
 
 import requests
 
@@ -16,7 +18,9 @@ from tests.live.monitoring import Monitor
 from tests.live.ports import free_port
 from tests.live.receiver import receiving
 from tests.live.reloading import hang_up
+from tests.live.waiting import until
 from tests.store.both import StartBoth
+from tests.store.everywhere import POSTED, Everywhere, everywhere
 
 SECRET, HARMLESS = "hunter2Zq9mWv4", "harmless4711"
 OVER = """
@@ -40,16 +44,48 @@ def over(program: Path) -> Iterator[tuple[str, int]]:
         holder.communicate("\n")
 
 
-def said_by(monitor: Monitor, at: Path, listen: int, port: str) -> dict[str, str | bytes]:
+COLLECTORS = ("splunk", "kafka", "bigquery", "otlp", "zabbix", "logstash")
+OF_STORE = {
+    "store": "store.json?port={port}",
+    "store, CSV": "store.json?port={port}&event=exceeded",
+    "episodes": "episodes?port={port}",
+    "now": "now?open=true",
+    "hosts": "hosts",
+    "timeline": "timeline",
+    "history": "history",
+    "advice": "advice?host={host}&protocol=udp&type=RECV&service={port}",
+    "store's metrics": "metrics",
+}
+"""What the store answers, and its page shows."""
+
+
+def said_by(monitor: Monitor, at: Path, listen: int, metrics: str, port: str) -> dict[str, str | bytes]:
     """Return what is said of the socket in each place where it is."""
     found: dict[str, str | bytes] = {"log": monitor.log()}
-    found["store"] = requests.get(f"http://127.0.0.1:{listen}/store.json?port={port}", timeout=9).text
-    found["episodes"] = requests.get(f"http://127.0.0.1:{listen}/episodes?port={port}", timeout=9).text
-    for name, options in {"status": (), "status --json": ("--json",)}.items():
-        found[name] = run("status", *options, "--socket", at).stdout
-    for name, options in {"sockets": (), "sockets --json": ("--json",), "sockets --csv": ("--csv",)}.items():
-        found[name] = run("sockets", *options, f"--local-port={port}").stdout
-    found["top"] = run("top", "--once").stdout
+    for name, asked in OF_STORE.items():
+        headers = {"Accept": "text/csv"} if "CSV" in name else {}
+        url = f"http://127.0.0.1:{listen}/{asked.format(port=port, host=gethostname())}"
+        answer = requests.get(url, headers=headers, timeout=9)
+        assert answer.status_code == 200, (name, answer.text)
+        found[name] = answer.text
+    found["metrics"] = requests.get(f"http://{metrics}/metrics", timeout=9).text
+    config = str(monitor.log_file.with_name("config.yaml"))
+    commands: dict[str, tuple[str, ...]] = {
+        "status": ("status", "--socket", str(at)),
+        "status --json": ("status", "--json", "--socket", str(at)),
+        "silence": ("silence", "--list", "--socket", str(at)),
+        "explain": ("explain", "-c", config, f"127.0.0.1:{port}"),
+        "advise": ("advise", "-c", config),
+        "sockets": ("sockets", f"--local-port={port}"),
+        "sockets --json": ("sockets", "--json", f"--local-port={port}"),
+        "sockets --csv": ("sockets", "--csv", f"--local-port={port}"),
+        "sockets --summary": ("sockets", "--summary"),
+        "top": ("top", "--once", "--socket", str(at)),
+    }
+    for name, command in commands.items():
+        done = run(*command)
+        assert done.returncode <= (name == "advise"), (name, done.stderr)  # there is hardly any history yet
+        found[name] = done.stdout + done.stderr
     for file in monitor.log_file.parent.iterdir():
         if file.is_file() and file.stat().st_size:
             found[file.name] = file.read_bytes()
@@ -64,15 +100,22 @@ def assert_kept(found: dict[str, str | bytes], *, told: bool) -> None:
         assert b"hunter2" not in raw, name
         assert told or HARMLESS.encode() not in raw, name
     if told:
-        for name in ("log", "store", "status --json", "alerts.jsonl", "journal", "requests"):
+        for name in ("log", "store", "status --json", "alerts.jsonl", "journal", "requests", *COLLECTORS):
             raw = raws[name]
             assert HARMLESS.encode() in raw, name
             assert b"--password=***" in raw or b"--password%3D%2A%2A%2A" in raw, name
 
 
+def have_all(all_others: Everywhere, port: str) -> bool:
+    """Tell whether each receiver has got an alert of the socket; what tells people has it in its text."""
+    alerts = all_others.alerts().values()
+    told = all(any(str(each.get("local_port")) == port for each in each_of) for each_of in alerts)
+    return told and all(port.encode() in b"".join(all_others.posted[name]) for name in POSTED)
+
+
 def test_a_secret_argument_is_nowhere(start_both: StartBoth, folder: Path) -> None:
-    listen, at = free_port(), folder / "m.sock"
-    with receiving() as receiver:
+    listen, at, metrics = free_port(), folder / "m.sock", f"127.0.0.1:{free_port()}"
+    with receiving() as receiver, everywhere() as all_others:
         settings = {
             "status": {"socket": str(at)},
             "repeat": "1s",
@@ -80,7 +123,9 @@ def test_a_secret_argument_is_nowhere(start_both: StartBoth, folder: Path) -> No
                 {"type": "http", "name": "other", "url": receiver.url},
                 {"type": "http", "name": "nobody", "url": "http://127.0.0.1:9/"},
                 {"type": "file", "path": str(folder / "monitor0" / "alerts.jsonl")},
+                *all_others.destinations,
             ],
+            "metrics": {"listen": metrics},
         }
         monitor = start_both(listen, **settings)
         file = monitor.log_file.with_name("config.yaml")
@@ -90,6 +135,7 @@ def test_a_secret_argument_is_nowhere(start_both: StartBoth, folder: Path) -> No
             hang_up(monitor)
             with over(folder / "app.py") as (port, pid):
                 receiver.count(2, local_port=port, pid=pid)
-                found = said_by(monitor, at, listen, port)
+                until(partial(have_all, all_others, port), "each collector has it")
+                found = said_by(monitor, at, listen, metrics, port) | all_others.raws()
                 found["requests"] = "\n".join(map(str, receiver.alerts(local_port=port)))
                 assert_kept(found, told=cmdline)
