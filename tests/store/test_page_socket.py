@@ -15,6 +15,14 @@ from tests.store.serving import Store
 
 MIB = 2**20
 HOUR_S = 3600
+WHOSE = {
+    "container": "0123456789ab", "container_name": "shop-web-1", "cgroup": "/system.slice/docker-01.scope",
+    "netns_name": "blue", "cmdline": "nginx: worker process",
+}  # fmt: skip
+OWNED = (
+    *("Containershop-web-1, 0123456789ab", "Cgroup/system.slice/docker-01.scope"),
+    *("Namespaceblue, ", "Command linenginx: worker process"),
+)
 COLOURED = """names => {
   const probe = document.body.appendChild(document.createElement("i"));
   const colours = names.map((name) => {
@@ -48,7 +56,9 @@ def test_limit_and_fill_are_drawn_read_out_and_listed(
 ) -> None:
     for seq, (size, fill) in enumerate(((2 * MIB, 51), (3 * MIB, 76), (3 * MIB + 1, 77)), 1):
         about = {"seq": seq, "size": size, "peak": size, "duration": seq, "event": "ongoing"}
-        send(one, 1, age_s=30 - seq, id="1", limit=4 * MIB, fill=fill, drops=17, crossings=19, **about)
+        send(
+            one, 1, age_s=30 - seq, id="1", limit=4 * MIB, fill=fill, drops=17, crossings=19, **about, **WHOSE
+        )
     page = open_page(one)
     socket = chosen(page, "192.0.2.1:8443")
     chart = socket.get_by_role(
@@ -59,7 +69,7 @@ def test_limit_and_fill_are_drawn_read_out_and_listed(
     drawn = page.evaluate(COLOURED, ["accept", "text", "over", "good"])
     assert min(len(each) for each in drawn[:3]) > 20
     assert not drawn[3]
-    for fact in ("Limit4 MiB", "Full77 %", "Crossed19 times", "Dropped17"):
+    for fact in ("Limit4 MiB", "Full77 %", "Crossed19 times", "Dropped17", *OWNED):
         expect(socket).to_contain_text(fact)
     socket.get_by_text("As a table").click()
     expect(socket.get_by_role("row").nth(3)).to_have_text(

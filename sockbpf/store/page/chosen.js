@@ -108,9 +108,11 @@ function facts(row, alert) {
     ["Host", brief(row.host), visible(row.host)],
     ["Process", owner(row), visible(row.comm)],
     ["Unit", brief(row.unit), visible(row.unit)],
-    ["Container", brief(row.container), visible(row.container)],
+    ["Container", both(row.container_name, row.container), visible(row.container_name)],
+    ["Cgroup", brief(row.cgroup), visible(row.cgroup)],
     ["User", brief(row.user), visible(row.user)],
-    ["Cause", [brief(row.cause), brief(row.confidence)].filter(Boolean).join(", "), visible(row.evidence)],
+    ["Command line", brief(row.cmdline), visible(row.cmdline)],
+    ["Cause", both(row.cause, row.confidence), visible(row.evidence)],
     ["Now", row.end === null ? size(row.size, row.type) : "", bytes(row.size, row.type)],
     ["Peak", size(row.peak, row.type), bytes(row.peak, row.type)],
     ["Threshold", size(row.threshold, row.type), bytes(row.threshold, row.type)],
@@ -124,12 +126,16 @@ function facts(row, alert) {
     ["Start", number(row.start) === null ? "" : clock(row.start), utc(row.start)],
     ["End", row.end ? clock(row.end) : row.end === null ? "still over" : "", row.end ? utc(row.end) : ""],
     ["Last alert", number(row.last) === null ? "" : ago(row.last), utc(row.last)],
-    ["Namespace", brief(row.netns), ""],
+    ["Namespace", both(row.netns_name, row.netns), visible(row.netns_name)],
     ["Seen by", brief(row.mode), ""],
     ["In common", brief(row.fold), visible(row.fold)],
     ["Worst", brief(row.worst), visible(row.worst)],
     ["Episode", brief(row.id), visible(row.id)],
   ].filter(([, text]) => text);
+}
+
+function both(one, other) {
+  return [brief(one), brief(other)].filter(Boolean).join(", ");
 }
 
 /** Change only what differs, so that a text which the operator has selected stays selected. */
