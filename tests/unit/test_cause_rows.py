@@ -142,6 +142,8 @@ STILL, SOME = earlier(NOW, 2), earlier(NOW, 2, received=SIZE - 7)
 READERS: dict[str, tuple[Closeup, Closeup | None, tuple[Thread, ...], tuple[str, str]]] = {
     "not accepted": (now(inode=0), None, (), ("not-accepted", "high")),
     "not accepted, closed": (now(inode=0, state=8), None, (), ("not-accepted", "high")),
+    "not accepted, but closed on our side": (now(inode=0, state=5), None, (), UNKNOWN),
+    "closed on our side": (now(state=5), None, (ASLEEP,), UNKNOWN),
     "stopped": (NOW, None, (STOPPED, STOPPED), ("reader-stopped", "high")),
     "frozen": (NOW, None, (FROZEN, FROZEN), ("reader-stopped", "high")),
     "frozen, by version 1": (NOW, None, (Thread("D", "__refrigerator"),), ("reader-stopped", "high")),
