@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 from sockbpf.kernel.look.epolls import watched_for
-from sockbpf.kernel.look.threads import threads_of
+from sockbpf.kernel.look.threads import threads_of, top_of_stack
 from sockbpf.record.closeup import Thread
 
 PROGRAM = """
@@ -67,6 +67,8 @@ def test_what_is_watched(case: str) -> None:
         end = time.monotonic() + 9
         while not all(thread.is_in_epoll for thread in threads_of(process.pid)):
             assert time.monotonic() < end
+        for thread in threads_of(process.pid):
+            assert top_of_stack(thread.path) == thread.where  # which some kernels say there alone
         assert watched_for(threads_of(process.pid), os.fstat(sock.fileno()).st_ino) == expected
 
 

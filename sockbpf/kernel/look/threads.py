@@ -27,6 +27,21 @@ def threads_of(pid: int) -> tuple[Thread, ...]:
 def _thread(folder: str) -> Thread | None:
     with suppress(OSError, IndexError):  # it has ended
         state = text_of(f"{folder}/stat").rpartition(")")[2].split()[0]
-        where = text_of(f"{folder}/wchan") if state in "SD" else ""
-        return Thread(state, "" if where == "0" else where, folder)
+        return Thread(state, _where(folder) if state in "SD" else "", folder)
     return None
+
+
+def _where(folder: str) -> str:
+    where = text_of(f"{folder}/wchan")
+    return where if where != "0" else top_of_stack(folder)
+
+
+def top_of_stack(folder: str) -> str:
+    """Return the function in which a thread sleeps by its stack, for CAP_SYS_ADMIN; empty if that is not known.
+
+    From Linux 5.10 on, with stacks that are unwound by ORC, until 5.16 wchan is 0: kernel commit 54354c6a9f73.
+    """
+    with suppress(OSError):
+        top = text_of(f"{folder}/stack").partition("\n")[0]  # [<0>] ep_poll+0x2f1/0x360
+        return top.rpartition("] ")[2].partition("+")[0]
+    return ""
