@@ -27,11 +27,12 @@ ONCE = (
 """A look at all sockets, what it finds stalled and that it takes none for the monitor's own are tried once for each
 kernel, with the hooks that it would choose itself."""
 
-OF_CAUSES = " tests/live/test_causes.py --causes '{causes}'"
+OF_CAUSES = " tests/live/test_causes.py::test_each_cause_is_told --causes '{causes}'"
 
 CAUSES = (
     *("peer_not_reading", "no_acknowledgement", "orphaned", "not_accepted", "peer_closed", "reader_stopped"),
     *("reader_not_reading", "udp_buffer_full", "accept_queue_full", "not_accepting", "lossy_path"),
+    *("peer_stopped", "reader_at_a_lock", "reader_unwatching", "reader_slow", "send_buffer_small"),
 )
 """Every second one is tried on a kernel, the others on the next one, and each day the other way round: all of them
 take 40 s on each."""
