@@ -12,7 +12,7 @@ from sockbpf.kernel.look.whose import Cgroups, cgroup_of_process, cgroup_root
 from sockbpf.record.rule import Who
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sockbpf.kernel.attach.rule_tables import RuleTables
     from sockbpf.kernel.look.owner import Owners
@@ -47,6 +47,12 @@ class FoundOut:
             self._say_process(inode)
         for number in self._paths:
             self._say_cgroup(number)
+
+    def seek(self, sockets: Iterable[Socket]) -> None:
+        """Search for the processes of all these at once: one by one each would wait for the rest after a search."""
+        inodes = {each.inode for each in sockets if self._ask & ASK_INODE or not each.cgroup}
+        if unknown := inodes - self._processes.keys() - {0}:
+            self._owners.seek(unknown)
 
     def who(self, socket: Socket) -> tuple[Who, bool]:
         """Return whose a socket is, and whether that is all known: else it may be known when it is asked again."""

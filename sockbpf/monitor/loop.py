@@ -159,7 +159,9 @@ class Monitor:
     def _read(self) -> None:
         if self.probes is None:
             return
-        for event in self.probes.read():
+        events = self.probes.read()
+        self.rules.seek(events)
+        for event in events:
             now_s = monotonic_s()
             self.schedule.heard(now_s)
             if event.socket in self.own:

@@ -139,6 +139,12 @@ class Rules:
         self.use(self._config)
         return True
 
+    def seek(self, events: Iterable[Event]) -> None:
+        """Search for whose the sockets of these events are, of those that have to be decided, before they are."""
+        unsure = [event.socket for event in events if event.what in {What.UNSURE, What.UNSURE_BACK}]
+        if unsure:
+            self._found_out.seek(unsure)
+
     def decided(self, event: Event) -> list[Event]:
         """Return what an event of the hooks is to the policy: itself, or, of an UNSURE, what is found out now."""
         if event.what is What.UNSURE_BACK:
@@ -151,6 +157,8 @@ class Rules:
 
     def sure(self, entries: Iterable[Event], now_ns: int) -> tuple[list[Event], list[Event]]:
         """Divide the kernel's table of open episodes: what is sure by now, the events of what just became so."""
+        entries = list(entries)
+        self.seek(entries)
         sure: list[Event] = []
         new: list[Event] = []
         unsure = set()

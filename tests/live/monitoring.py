@@ -55,9 +55,20 @@ class Monitor:
         return self.process.wait(DEADLINE_S)
 
     def counters(self) -> dict[str, int]:
-        """Return the counters of its last line that has them: stop it first, or signal SIGUSR1."""
+        """Return the counters of its last line that has them: stop it first, or use `counted`."""
         lines = [line for line in self.log().splitlines() if " stopped, " in line or " counters: " in line]
         return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", lines[-1])}
+
+    def counted(self) -> dict[str, int]:
+        """Return the counters as they stand, of a line that is there to its end."""
+
+        def shown() -> int:
+            return len(re.findall(r" counters: .*\n", self.log()))
+
+        before = shown()
+        os.kill(self.pid, signal.SIGUSR1)
+        until(lambda: shown() > before, "the counters in the log")
+        return self.counters()
 
 
 def sockbpf(*arguments: str) -> list[str]:

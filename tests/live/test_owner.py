@@ -8,16 +8,22 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sockbpf.counters import Counters
 from sockbpf.kernel.look import owner
 from sockbpf.kernel.look.holders import sockets_of
 from sockbpf.kernel.look.owner import Owners
+from sockbpf.monitor.rules import Rules
 from sockbpf.process.clock import monotonic_ns
+from sockbpf.record.event import What
+from sockbpf.settings.config import Config
 from tests.live.sockets import udp_socket
 from tests.live.waiting import until
+from tests.unit.policies import TCP, event
 
 HOLD = """
 import os, socket, sys
@@ -106,6 +112,19 @@ def test_many_that_are_sought_at_once_take_one_scan(stack: ExitStack) -> None:
     assert not all(one_by_one.owner(inode)[0] for inode in inodes)
     owners.seek(set(inodes))
     assert all(owners.owner(inode)[0] for inode in inodes)
+
+
+def test_those_that_rules_ask_for_are_sought_at_once(stack: ExitStack) -> None:
+    """So that each is judged by its own rule as soon as the first is."""
+    holders = [Holder(stack) for _ in range(3)]
+    sockets = [replace(TCP, inode=holder.open()) for holder in holders]
+    events = [event(What.UNSURE, 0, 0, 1, socket=each) for each in sockets]
+    asking = [{"match": {"process": "reader"}, "ignore": True}]
+    config = Config.model_validate({"url": "http://192.0.2.1/", "rules": asking})
+    rules = Rules(config, Owners(), None, Counters())
+    rules.use(config)
+    rules.seek(events)
+    assert [rules.who(each).process for each in sockets] == [holder.known[1] for holder in holders]
 
 
 def test_nobody_owns_what_was_closed(stack: ExitStack) -> None:

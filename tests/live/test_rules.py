@@ -26,6 +26,7 @@ with open("/proc/self/comm", "w") as comm:
 listener = socket.create_server(("127.0.0.1", 0))
 print(listener.getsockname()[1], flush=True)
 accepted, _ = listener.accept()
+print("accepted", flush=True)
 sys.stdin.read()
 """
 
@@ -37,6 +38,7 @@ def reader(stack: ExitStack, name: str) -> tuple[subprocess.Popen[str], int]:
             [sys.executable, "-c", READER, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
     )
+    stack.callback(process.kill)  # it may wait for a connection that does not come
     assert process.stdout
     return process, int(process.stdout.readline())
 
@@ -106,19 +108,28 @@ def test_a_process_and_an_ignored_one(
     named, of_named = reader(stack, "slow-reader")
     ignored, of_ignored = reader(stack, "noisy")
     other, of_other = reader(stack, "third")
+    ours = [of_named, of_ignored, of_other]
     monitor = start_monitor(
         thresholds=thresholds(FILL - 1),
         rules=[
-            {"name": "slow", "match": {"process": "slow-*"}, "thresholds": {"recv": LOW}},
-            {"name": "noise", "match": {"process": "noisy"}, "ignore": True},
+            {
+                "name": "slow",
+                "match": {"process": "slow-*", "local_port": ours},
+                "thresholds": {"recv": LOW},
+            },
+            {"name": "noise", "match": {"process": "noisy", "local_port": [*ours]}, "ignore": True},
         ],
     )
-    clients = {number: tcp_client(stack, number) for number in (of_named, of_ignored, of_other)}
+    clients = {number: tcp_client(stack, number) for number in ours}
+    for process in (named, ignored, other):  # whom nobody has accepted yet is of no process
+        assert process.stdout
+        assert process.stdout.readline() == "accepted\n"
     for client in clients.values():
         client.sendall(bytes(LOW + 1))
     told = receiver.first(event="exceeded", local_port=of_named, type="RECV")
     assert (told["rule"], told["threshold"], told["size"]) == ("slow", str(LOW), str(LOW + 1))
     assert told["comm"] == "slow-reader"
+    until(lambda: monitor.counted()["unsure_dropped"] == 2, "the processes of the others known")
     for client in clients.values():
         client.sendall(bytes(FILL))
     told = receiver.first(event="exceeded", local_port=of_other, type="RECV")

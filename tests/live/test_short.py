@@ -107,13 +107,13 @@ def test_what_was_looked_at_before_is_told_and_ends_once(watch: Watch, stack: Ex
     sender.join()
     ended(watch, recv)
     ended(watch, send)
-    assert counted(watch.monitor)["own"] == 0, "what was looked at was taken for the monitor's own"
+    assert watch.monitor.counted()["own"] == 0, "what was looked at was taken for the monitor's own"
 
 
 def looks_pass(watch: Watch) -> None:
     """Wait until three more looks were taken: the first of them may be under way already."""
-    before = counted(watch.monitor)["sweeps"]
-    until(lambda: counted(watch.monitor)["sweeps"] >= before + 3, "three more looks")
+    before = watch.monitor.counted()["sweeps"]
+    until(lambda: watch.monitor.counted()["sweeps"] >= before + 3, "three more looks")
 
 
 def test_parity(watch: Watch, stack: ExitStack) -> None:
@@ -293,7 +293,7 @@ def test_missed_returns(watch: Watch, stack: ExitStack) -> None:
 
     def missed() -> bool:
         writer.send(bytes(DATAGRAM))
-        return counted(watch.monitor)["unreturned"] > 0
+        return watch.monitor.counted()["unreturned"] > 0
 
     until(missed, "a return that was missed")
     for _ in range(31):
@@ -302,25 +302,13 @@ def test_missed_returns(watch: Watch, stack: ExitStack) -> None:
     assert told["mode"] == "poll"
 
 
-def counted(monitor: Monitor) -> dict[str, int]:
-    """Return the counters as they stand, of a line that is there to its end."""
-
-    def shown() -> int:
-        return len(re.findall(r" counters: .*\n", monitor.log()))
-
-    before = shown()
-    os.kill(monitor.pid, signal.SIGUSR1)
-    until(lambda: shown() > before, "the counters in the log")
-    return monitor.counters()
-
-
 def test_nothing_is_left(watch: Watch) -> None:
     """All that began has ended, nothing was lost; and after SIGKILL no program of ours is in the kernel."""
     pid = watch.monitor.pid
     outside = shows_ids(pid)
     if outside:
         until(lambda: not open_episodes(pid), "the kernel's table empty")
-    counts = counted(watch.monitor)
+    counts = watch.monitor.counted()
     assert counts["lost_submit"] == counts["lost_ring"] == counts["undecodable"] == counts["dropped"] == 0
     missed = watch.receiver.alerts(mode="poll", pid=os.getpid())
     if counts["unreturned"]:
