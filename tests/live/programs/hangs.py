@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.live.programs.place import LOOPBACK, Place, road
+from tests.live.programs.place import LOOPBACK, Place, Road, road
 from tests.live.programs.servers import Server, asyncio_server, nginx, ssh, ssh_daemon, stop
 from tests.live.sockets import fill
 from tests.live.waiting import until
@@ -112,12 +112,39 @@ def of_asyncio(place: Place) -> Iterator[Hang]:
     yield hang(full, "never accepts, its accept queue is full", "ACCEPT")
 
 
+def _stops_with(place: Place, server: Server, sessions: list[int]) -> bool:
+    """Stop the sessions; return whether bytes wait for them, else have them go on.
+
+    ssh sends no more than its own window, and all of that can have been read.
+    """
+    stop(sessions, signal.SIGSTOP)
+    if _waiting(place, server.port, 0) > SOME:
+        return True
+    stop(sessions, signal.SIGCONT)
+    return False
+
+
+def _swallows_some(way: Road, server: Server) -> bool:
+    """Swallow what is sent; return whether something was on its way. Else it arrives again."""
+    way.swallow()
+    if _waiting(way.near, server.port, 1) > SOME:
+        return True
+    way.swallow(end=True)
+    return False
+
+
+def _waiting(place: Place, port: int, column: int) -> int:
+    """Return the Recv-Q or Send-Q, by its column, of the connections of this local port."""
+    shown = place.run("ss", "-Htn", "state", "established", f"sport = :{port}")
+    return max((int(line.split()[column]) for line in shown.splitlines()), default=0)
+
+
 def of_ssh(place: Place) -> Iterator[Hang]:
     server = ssh_daemon(place)
     place.start("sh", "-c", f"cat /dev/zero | {' '.join(ssh(server, 'cat', '>/dev/null'))}")
     until_flowing(place, server.port)
     sessions = [pid for pid in server.pids() if pid != server.process.pid]
-    stop(sessions, signal.SIGSTOP)
+    until(lambda: _stops_with(place, server, sessions), "a session that is stopped with bytes unread")
     yield hang(server, "SIGSTOP of a session that is sent a file", "RECV", sessions)
     other = ssh_daemon(place)
     client = place.start(*ssh(other, "cat", "/dev/zero"))
@@ -129,5 +156,5 @@ def of_ssh(place: Place) -> Iterator[Hang]:
     third = ssh_daemon(place)
     way.far.start(*ssh(third, "cat", "/dev/zero", address=way.near_ip))
     until_flowing(place, third.port, way.far_ip)
-    way.swallow()
+    until(lambda: _swallows_some(way, third), "a session whose bytes are swallowed")
     yield hang(third, "a session that sends a file, blackhole route", "SEND", remote_ip=way.far_ip)

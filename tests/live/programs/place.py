@@ -137,9 +137,9 @@ class Road:
         """Set the far device down: nothing arrives any more, neither way."""
         ip("-n", self.far.netns, "link", "set", "road", "down")
 
-    def swallow(self) -> None:
-        """Have the far end send its packets, acknowledgements too, nowhere."""
-        ip("-n", self.far.netns, "route", "add", "blackhole", f"{self.near_ip}/32")
+    def swallow(self, *, end: bool = False) -> None:
+        """Have the far end send its packets, acknowledgements too, nowhere; or where they belong again."""
+        ip("-n", self.far.netns, "route", "del" if end else "add", "blackhole", f"{self.near_ip}/32")
 
 
 def road(near: Place) -> Road:
