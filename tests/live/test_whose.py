@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def where(alert: Told) -> tuple[str, str, str]:
     return alert.get("unit", ""), alert.get("container", ""), alert.get("cgroup", "")
 
 
-def alone(match: dict[str, object]) -> dict[str, object]:
+def alone(match: dict[str, object]) -> dict[str, Any]:
     """Return settings by which no other sockets of this machine are over."""
     return {
         "thresholds": thresholds(1 << 30),
@@ -62,7 +63,10 @@ def test_unit_container_and_cgroup_are_right(
     place = os.stat(f"/proc/{systemd.pid}/ns/net").st_ino
     api = homes.podman_service()
     listen = f"127.0.0.1:{free_port()}"
-    start_monitor(**alone({"netns": place}), owner={"containers": str(api)}, metrics={"listen": listen})
+    settings = alone({"netns": place})
+    contained = {"name": "contained", "match": {"netns": place, "container": ["*"]}}
+    settings["rules"].insert(0, contained | {"thresholds": thresholds(THRESHOLD)})
+    start_monitor(**settings, owner={"containers": str(api)}, metrics={"listen": listen})
 
     orphans = receiver.count(MANY, event="exceeded", type="SEND", remote_port=DEAF_PORT)
     assert {where(each) for each in orphans} == {("orphans.service", "", f"{system}/orphans.service")}
@@ -90,6 +94,8 @@ def test_unit_container_and_cgroup_are_right(
     }
     for comm, right in expected.items():
         assert {where(each) for each in of_process(receiver, comm)} == {right}
+    rules = {comm: {each["rule"] for each in of_process(receiver, comm)} for comm in (*expected, "web")}
+    assert rules == {comm: {"contained" if comm in (*ids, "nspawn") else "rule-2"} for comm in rules}
     for name in ("podman", "web"):
         receiver.count(MANY, container_name=name)
         assert {each["container"] for each in receiver.alerts(container_name=name)} == {ids[name]}
