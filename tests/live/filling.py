@@ -26,16 +26,31 @@ class Filled:
 
 def fill_tcp(stack: ExitStack, family: str, role: str, direction: str, size: int) -> Filled:
     """Leave bytes unread at a socket, or unsent for a peer that does not read."""
-    client, server = tcp_pair(stack, family)
-    writer, reader = (client, server) if (role == "client") == (direction == "SEND") else (server, client)
-    writer.setblocking(False)
-    if direction == "RECV":
-        writer.send(bytes(size))
-        return Filled(f"tcp {family} {role}", reader, direction)
+    if direction == "SEND":
+        return fill_both_ends(stack, family, role)[0]
+    writer, reader = _ends(stack, family, role == "server")
+    writer.send(bytes(size))
+    return Filled(f"tcp {family} {role}", reader, direction)
+
+
+def fill_both_ends(stack: ExitStack, family: str, role: str) -> list[Filled]:
+    """Write to a peer that does not read until nothing more goes in; return the sender, then the peer."""
+    writer, reader = _ends(stack, family, role == "client")
     with suppress(BlockingIOError):
         while True:
             writer.send(bytes(1 << 20))
-    return Filled(f"tcp {family} {role}", writer, direction)
+    return [
+        Filled(f"tcp {family} {role}", writer, "SEND"),
+        Filled(f"tcp {family} of a {role}", reader, "RECV"),
+    ]
+
+
+def _ends(stack: ExitStack, family: str, client_writes: bool) -> tuple[socket.socket, socket.socket]:
+    """Return the ends of a connection: the one that writes, which never blocks, and the one that reads."""
+    client, server = tcp_pair(stack, family)
+    writer, reader = (client, server) if client_writes else (server, client)
+    writer.setblocking(False)
+    return writer, reader
 
 
 def fill_udp_receive(stack: ExitStack, family: str, role: str, datagrams: int) -> Filled:

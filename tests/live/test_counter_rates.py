@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from sockbpf.kernel.look.netns import inside
+from tests.live.dropping import Full, nstat
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import namespace
 from tests.live.receiver import Receiver
 from tests.live.reloading import change, hang_up
-from tests.live.sockets import FAMILIES, port, udp_socket
+from tests.live.sockets import FAMILIES, port
 from tests.live.waiting import until, wait_until
 
 DROPS = "UdpRcvbufErrors"
@@ -26,35 +26,12 @@ LIMITS = {DROPS: {"warning": "1/s", "critical": "100000/s"}}
 BURSTS = 3
 
 
-def nstat(name: str, netns: str = "") -> int:
-    """Return what `nstat` says of a counter since the namespace was made."""
-    where = ["ip", "netns", "exec", netns] if netns else []
-    told = subprocess.run([*where, "nstat", "-asz", name], capture_output=True, text=True, check=True).stdout
-    return int(next(line.split()[1] for line in told.splitlines() if line.startswith(name)))
-
-
 def place_of(name: str) -> str:
     return f"/run/netns/{name}"
 
 
 def number_of(name: str) -> int:
     return Path(place_of(name)).stat().st_ino
-
-
-class Full:
-    """A UDP socket that is full: what is sent to it is dropped."""
-
-    def __init__(self, stack: ExitStack, family: str = "ipv4") -> None:
-        self.reader = udp_socket(stack, family)
-        self.reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        self.sender = stack.enter_context(socket.socket(self.reader.family, socket.SOCK_DGRAM))
-        self.sender.connect(self.reader.getsockname()[:2])
-        for _ in range(20):  # all but the first few are dropped
-            self.sender.send(bytes(1009))
-
-    def drop(self, number: int) -> None:
-        for _ in range(number):
-            self.sender.send(bytes(1009))
 
 
 def threads(monitor: Monitor) -> int:

@@ -6,47 +6,22 @@ A TCP reader that hangs stands at about 126 000 bytes, far below any threshold i
 
 from __future__ import annotations
 
-import re
 import socket
-import subprocess
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 
 import pytest
 
 from sockbpf.kernel.look.netns import inside
-from tests.live.filling import Filled, fill_tcp, fill_udp_receive, fill_udp_send
+from tests.live.filling import Filled, fill_both_ends, fill_udp_receive, fill_udp_send
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.network import slow_link
 from tests.live.receiver import Receiver, Told
 from tests.live.reloading import change
+from tests.live.skmem import Memory, memory
 from tests.live.sockets import FAMILIES, inode, port, tcp_pair, udp_socket
 from tests.live.waiting import until
 
 FILLED = {"send": "80%", "recv": "80%"}
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The skmem of `ss -m`: bytes in use and the size of the buffer, by direction; drops."""
-
-    recv: tuple[int, int]
-    send: tuple[int, int]
-    drops: int
-
-
-def memory(netns: str = "") -> dict[int, Memory]:
-    """Return what `ss -m` shows of all TCP and UDP sockets, by inode."""
-    enter = ["ip", "netns", "exec", netns] if netns else []
-    shown = subprocess.run([*enter, "ss", "-HnaemtuO"], capture_output=True, text=True, check=True)
-    found = {}
-    for line in shown.stdout.splitlines():
-        numbers = re.search(r"skmem:\(r(\d+),rb(\d+),t(\d+),tb(\d+),f-?\d+,w(\d+),o\d+,bl\d+,d(\d+)\)", line)
-        ino = re.search(r"\bino:(\d+)", line)
-        if numbers and ino:
-            r, rb, t, tb, w, d = map(int, numbers.groups())
-            found[int(ino[1])] = Memory((r, rb), (w if line.startswith("tcp") else t, tb), d)
-    return found
 
 
 def of_each_kind(stack: ExitStack) -> tuple[list[Filled], str]:
@@ -55,8 +30,7 @@ def of_each_kind(stack: ExitStack) -> tuple[list[Filled], str]:
     filled = []
     for family in FAMILIES:
         for role in ("client", "server"):
-            sender = fill_tcp(stack, family, role, "SEND", 0)
-            filled.append(sender)
+            filled += fill_both_ends(stack, family, role)
             filled.append(fill_udp_receive(stack, family, role, 100))
             with inside(f"/run/netns/{link.sender}"):
                 filled.append(fill_udp_send(stack, family, role, 90, link.far[family]))
@@ -80,15 +54,15 @@ def test_limit_and_fill_are_those_of_ss(
     equal = 0
     for one in filled:
 
-        def at_rest(one: Filled = one) -> tuple[Memory, Told]:
+        def at_rest(one: Filled = one) -> tuple[Memory, Told] | None:
             number = inode(one.sock)
             before = (memory() | memory(elsewhere))[number]
             receiver.told.clear()
             told = until(lambda: latest(one), "an ongoing alert")
-            return until(lambda: (memory() | memory(elsewhere))[number] == before, "rest") and (before, told)
+            return (before, told) if (memory() | memory(elsewhere))[number] == before else None
 
-        shown, told = at_rest()
-        charged, limit = shown.recv if one.direction == "RECV" else shown.send
+        shown, told = until(at_rest, "rest")
+        charged, limit = shown.of(one.direction)
         assert told["condition"] == "fill"
         assert (int(told["limit"]), int(told["fill"])) == (limit, charged * 100 // limit), one
         assert charged * 100 > limit * 80

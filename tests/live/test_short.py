@@ -29,8 +29,9 @@ from tests.live.filling import Filled, fill_tcp, fill_udp_receive, fill_udp_send
 from tests.live.homes import in_version_1, running_in
 from tests.live.monitoring import BLOCKED_UNSEEN, Monitor, launch, thresholds
 from tests.live.network import DISCARD, ip, slow_link
-from tests.live.receiver import Receiver, receiving
-from tests.live.sockets import FAMILIES, drain, inode, port, ss_all, tcp_pair, unsent
+from tests.live.receiver import Receiver, Told, receiving
+from tests.live.skmem import memory
+from tests.live.sockets import FAMILIES, drain, inode, port, tcp_pair, unsent
 from tests.live.waiting import until
 
 THRESHOLD = 20_011
@@ -117,7 +118,7 @@ def looks_pass(watch: Watch) -> None:
 
 
 def test_parity(watch: Watch, stack: ExitStack) -> None:
-    """Every kind of socket at rest: the latest `ongoing` is the number `ss` shows before and after it."""
+    """Every kind of socket at rest: the latest `ongoing` has what `ss -m` shows before and after it."""
     chance = random.Random(11)
     link = stack.enter_context(slow_link(rate="100bit"))  # a packet in 80 s
     filled: list[Filled] = []
@@ -130,24 +131,28 @@ def test_parity(watch: Watch, stack: ExitStack) -> None:
             with inside(f"/run/netns/{link.sender}"):
                 filled.append(fill_udp_send(stack, family, role, chance.randrange(31, 60), link.far[family]))
     for _ in range(3):  # a packet may leave the slow link at any time
-        before, told = ss_all() | ss_all(link.sender), len(watch.receiver.told)
+        before, told = memory() | memory(link.sender), len(watch.receiver.told)
 
-        def latest(told: int = told) -> dict[str, int]:
+        def latest(told: int = told) -> dict[str, Told]:
             return {
-                f"{alert['type']} {alert['protocol']} {alert['local_port']}": int(alert["size"])
+                f"{alert['type']} {alert['protocol']} {alert['local_port']}": alert
                 for _, alert in watch.receiver.told[told:]
                 if alert["event"] == "ongoing"
             }
 
         names = {f"{one.direction} {one.kind[:3]} {port(one.sock)}": one for one in filled}
         until(lambda: names.keys() <= latest().keys(), "an ongoing alert of each socket")  # noqa: B023, called here
-        reported, after = latest(), ss_all() | ss_all(link.sender)
+        reported, after = latest(), memory() | memory(link.sender)
         moved = []
         for name, one in names.items():
-            if before[inode(one.sock)] != after[inode(one.sock)]:
+            shown = before[inode(one.sock)]
+            if shown != after[inode(one.sock)]:
                 moved.append(one)
                 continue
-            assert reported[name] == before[inode(one.sock)][one.column], f"{one.kind} {one.direction}"
+            charged, limit = shown.of(one.direction)
+            alert = {key: int(reported[name][key]) for key in ("size", "limit", "fill")}
+            wanted = {"size": shown.queues[one.column], "limit": limit, "fill": charged * 100 // limit}
+            assert alert == wanted, f"{one.kind} {one.direction}"
             filled.remove(one)
         if not moved:
             return

@@ -21,11 +21,11 @@ COMMAND = (
 )
 ONCE = (
     " tests/live/test_own.py::test_requests_and_answers"
-    " tests/abi/test_crossing.py tests/live/test_short_stalls.py tests/live/test_progress.py tests/live/test_look.py"
+    " tests/abi/test_crossing.py tests/live/test_short_looks.py tests/live/test_progress.py tests/live/test_look.py"
     " --deselect tests/live/test_look.py::test_what_a_full_table_left_out_is_found_soon"
 )
-"""A look at all sockets, what it finds stalled and that it takes none for the monitor's own are tried once for each
-kernel, with the hooks that it would choose itself."""
+"""A look at all sockets, what it finds stalled, that it takes none for the monitor's own, accept queues and rates are
+tried once for each kernel, with the hooks that it would choose itself."""
 
 OF_CAUSES = " tests/live/test_causes.py::test_each_cause_is_told --causes '{causes}'"
 
@@ -37,30 +37,17 @@ CAUSES = (
 """Every second one is tried on a kernel, the others on the next one, and each day the other way round: all of them
 take 40 s on each."""
 
-RATES = (
-    "tests/live/test_counter_rates.py::test_drops_are_told_as_nstat_counts_them_with_the_socket_and_its_owner"
-)
 UDP_DRAINS = (
     "tests/abi/test_udp_drains.py::test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for"
 )
+FILL = "'tests/live/test_fill.py::test_the_share_is_exact[auto]'"
 IN_TURNS = {
-    "5.10": (
-        UDP_DRAINS,
-        "tests/live/test_fill.py::test_limit_and_fill_are_those_of_ss",
-        "tests/live/test_rules.py::test_two_services_have_thresholds_of_their_own",
-    ),
-    "6.1": (
-        "'tests/live/test_accept_queues.py::test_a_listener_from_which_nobody_accepts[ipv4]'",
-        "tests/live/test_accept_queues.py::test_an_overflow_is_told_with_what_was_dropped",
-    ),
-    "6.12": (f"'{RATES}[ipv4]'", "tests/live/test_rules.py::test_a_process_and_an_ignored_one"),
-    "7": (
-        UDP_DRAINS,
-        "'tests/live/test_fill.py::test_the_share_is_exact[auto]'",
-        "tests/live/test_rules.py::test_a_prefix_decides",
-    ),
+    "5.10": (UDP_DRAINS, FILL, "tests/live/test_rules.py::test_two_services_have_thresholds_of_their_own"),
+    "6.1": ("tests/live/test_rules.py::test_a_cgroup_decides",),
+    "6.12": ("tests/live/test_rules.py::test_a_process_and_an_ignored_one",),
+    "7": (UDP_DRAINS, FILL, "tests/live/test_rules.py::test_a_prefix_decides"),
 }
-"""Drains of UDP, fill, accept queues, rates, rules: a part on each kernel, since all take two minutes.
+"""Drains of UDP, a threshold that is a share, rules: a part on each kernel, since all take two minutes.
 Another processor takes no part in these, nor in causes: what they depend on is the kernel's version."""
 
 CHECK = "python3 -m sockbpf check -c config.yaml"
