@@ -24,7 +24,7 @@ from sockbpf.kernel.look.choice import Choice
 from sockbpf.monitor.explaining import matched_now
 from sockbpf.monitor.rates import unknown_counters
 from sockbpf.monitor.rehearsal import rehearse
-from sockbpf.monitor.rules import NO_RULES
+from sockbpf.monitor.rules import no_rules
 from sockbpf.monitor.terms import thresholds_of
 from sockbpf.record.event import Direction, Event, What
 
@@ -106,7 +106,7 @@ def check(config: Config) -> int:
     if config.rules:
         _report_rules(out, matched)
         if not takes_rules():
-            raise UnsupportedError(NO_RULES)
+            raise UnsupportedError(no_rules([str(rule.name) for rule in config.rules]))
     if failed:
         raise UnsupportedError(
             "the probes do not report what the self-test did; " + REMEDY[config.kernel.hooks == "auto"]

@@ -22,7 +22,7 @@ from sockbpf.monitor.terms import NEVER, decision_of, kernel_levels_of
 from sockbpf.record.event import What
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sockbpf.counters import Counters
     from sockbpf.kernel.attach.tables import Tables
@@ -32,15 +32,23 @@ if TYPE_CHECKING:
     from sockbpf.record.rule import StallSettings, Who
     from sockbpf.settings.config import Config
 
-NO_RULES = (
-    "the configuration has rules, by which this kernel cannot judge: they need Linux 5.3. "
-    "Remedy: no rules, or `kernel: {hooks: none}` to poll"
-)
+NAMED = 7
+"""So many rules are named where this kernel can judge by none."""
+
 WAITING = Levels(*NEVER, hold_ns=0, repeat_ns=0)
 """The levels of a queue of which it is not known which rule applies."""
 
 PATIENCE_NS = 3 * 10**9
 """So long whose a socket is may stay unknown; then it is judged as one of no known process and no known cgroup."""
+
+
+def no_rules(names: Sequence[str]) -> str:
+    """Return why rules are refused, with their names, and the remedy."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return (
+        f"this kernel cannot judge by rules, which needs Linux 5.3: {', '.join(names[:NAMED])}{more}. "
+        "Remedy: no rules, or `kernel: {hooks: none}` to poll"
+    )
 
 
 class Rules:
@@ -119,7 +127,7 @@ class Rules:
             tables.set_levels(levels)
             return 0
         if tables.rules is None:
-            raise UnsupportedError(NO_RULES)
+            raise UnsupportedError(no_rules([rule.decision.applied.rule for rule in book.rules]))
         made = ruleset_of(
             book.rules,
             book.otherwise,
