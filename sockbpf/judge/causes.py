@@ -25,7 +25,7 @@ ROWS: dict[Direction, tuple[Row, ...]] = {
 
 def judged(symptoms: Symptoms) -> Why:
     """Return the cause, with its sentence and the facts."""
-    facts = facts_of(symptoms.direction, symptoms.now, symptoms.threads, symptoms.watched)
+    facts = facts_of(symptoms.direction, symptoms.now, symptoms.threads)
     if symptoms.is_there:
         for cause, fits in ROWS.get(symptoms.direction, ()):
             if found := fits(symptoms):

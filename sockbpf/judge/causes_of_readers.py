@@ -6,18 +6,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.evidence import is_stopped, seconds, size
-from sockbpf.judge.watching import described, waits_for_a_lock
 from sockbpf.record.event import Direction
 from sockbpf.record.why import Cause, Confidence
 
 if TYPE_CHECKING:
     from sockbpf.judge.symptoms import Found, Row, Symptoms
+    from sockbpf.record.closeup import Thread
 
 HIGH, MEDIUM, _ = Confidence
 
 ESTABLISHED, CLOSE_WAIT = 1, 8
-AWHILE_S = 1.0
-"""So long a queue is over before a program that does not ask for its data is why: it may pause."""
+LOCKS = ("futex", "mutex", "rwsem", "down_")
+"""What is in the names of the kernel's functions in which a thread waits for a lock."""
 FULL_PERCENT = 90
 """A receive buffer in which so much is charged has no room for the next datagram."""
 
@@ -64,20 +64,16 @@ def _reader_blocked(of: Symptoms) -> Found:
     if in_disk_wait and (len(of.threads) == 1 or of.still_for_s() is not None):
         where = in_disk_wait[0].where or "the kernel"
         return MEDIUM, f"{_who(of)} waits for a disk or a device in {where}{_drops(of)}"
-    if of.threads and all(waits_for_a_lock(thread) for thread in of.threads):
+    if of.threads and all(_waits_for_a_lock(thread) for thread in of.threads):
         return MEDIUM, f"{_who(of)} waits for a lock in {of.threads[0].where}{_drops(of)}"
     return None
 
 
 def _reader_not_reading(of: Symptoms) -> Found:
     unread_s = of.still_for_s()
-    if not of.threads:
+    if not of.threads or unread_s is None:
         return None
-    if unread_s is not None:
-        return MEDIUM, f"{_who(of)} has read nothing for {seconds(unread_s)}{_doing(of)}"
-    if of.is_unwatched and of.held_s >= AWHILE_S:
-        return MEDIUM, f"{_who(of)} does not ask for what has come{_doing(of)}"
-    return None
+    return MEDIUM, f"{_who(of)} has read nothing for {seconds(unread_s)}{_doing(of)}"
 
 
 def _not_accepting(of: Symptoms) -> Found:
@@ -111,11 +107,12 @@ def _doing(of: Symptoms) -> str:
         return f"; of the {len(of.threads)} threads that share it {stopped} are stopped"
     if any(thread.state == "R" for thread in of.threads):
         return "; it runs"
-    if of.watched is not None:
-        where = next((thread.where for thread in of.threads if thread.is_in_epoll), "an epoll")
-        return f"; it sleeps in {where}{described(of.watched)}"
     one = of.threads[0]
     return f"; it sleeps in {one.where}" if one.where and set(of.threads) == {one} else ""
+
+
+def _waits_for_a_lock(thread: Thread) -> bool:
+    return thread.state == "S" and any(lock in thread.where for lock in LOCKS)
 
 
 def _drops(of: Symptoms) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.watching import names_of
 from sockbpf.record.event import Direction
 from sockbpf.record.facts import STATES
 
@@ -39,7 +38,7 @@ OF_MEMORY = {
 
 
 def facts_of(
-    direction: Direction, now: Closeup, threads: tuple[Thread, ...], watched: int | None
+    direction: Direction, now: Closeup, threads: tuple[Thread, ...]
 ) -> tuple[tuple[str, int | str], ...]:
     """Return what was seen of a queue, by the kernel's names; what this kernel does not say is not there."""
     facts: list[tuple[str, int | str]] = []
@@ -56,8 +55,6 @@ def facts_of(
         facts.append(
             ("threads", ",".join(sorted({f"{each.state}:{each.where}".rstrip(":") for each in threads})))
         )
-    if watched is not None:
-        facts.append(("epoll", names_of(watched)))
     return tuple(facts)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sockbpf.judge.watching import reads
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.record.facts import Condition
 from sockbpf.record.why import Cause, Confidence
@@ -35,8 +34,6 @@ class Symptoms:
     """Of the process that holds the socket, where it is known."""
     peer: Peer | None = None
     """The other end, where it is on this host."""
-    watched: int | None = None
-    """The events that the epolls in which the owner sleeps watch this socket for; None: not known, or in none."""
 
     stood_still_s: float = 0.0
     """For how long looks at all sockets have shown that nothing has left the queue, where they have."""
@@ -62,11 +59,6 @@ class Symptoms:
     def held(self) -> int:
         """What stands in the queue now."""
         return self.now.send if self.direction is Direction.SEND else self.now.recv
-
-    @property
-    def is_unwatched(self) -> bool:
-        """Whether the owner waits for events, and data on this socket are none of them."""
-        return self.watched is not None and not reads(self.watched)
 
     @property
     def is_there(self) -> bool:

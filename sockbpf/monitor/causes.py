@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sockbpf.judge.causes import judged
+from sockbpf.judge.evidence import is_stopped
 from sockbpf.judge.symptoms import Symptoms
 from sockbpf.kernel.look.close import CloseLook
+from sockbpf.kernel.look.sharers import sharers_of
+from sockbpf.kernel.look.threads import threads_of
 from sockbpf.monitor.peers import Peers
-from sockbpf.monitor.readers import Readers
 from sockbpf.process.clock import monotonic_ns
 from sockbpf.record.alert import CLEARED, EXCEEDED, ONGOING, Folded, Notice
 from sockbpf.record.event import Direction
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from sockbpf.counters import Counters
     from sockbpf.judge.episodes import OwnerOf
-    from sockbpf.record.closeup import Closeup
+    from sockbpf.record.closeup import Closeup, Thread
     from sockbpf.record.event import Socket
     from sockbpf.record.peer import Peer
     from sockbpf.record.why import Cause, Why
@@ -89,7 +91,6 @@ class Causes:
         self._counters = counters
         self._look = CloseLook()
         self._peers = Peers(self._look, owner_of, known_owner_of)
-        self._readers = Readers()
         self._stood_still_ns = stood_still_ns
         self._told: OrderedDict[str, _Told] = OrderedDict()
         self._second = 0
@@ -138,12 +139,12 @@ class Causes:
         seen = _with_drops(notice, now, told.first if told else None)
         if notice.event == ONGOING:  # of `exceeded` they are those of the crossing
             notice = seen
-        threads, watched = self._readers.of(notice, socket.inode, now.ns)
+        threads = readers(notice, socket) if notice.direction is not Direction.SEND else ()
         peer = self._peers.peer(notice, search=notice.event == ONGOING)
         still_s = self._stood_still_ns(socket, notice.direction, now.ns) / 1e9
-        why = judged(Symptoms(seen, now, told.before if told else None, threads, peer, watched, still_s))
+        why = judged(Symptoms(seen, now, told.before if told else None, threads, peer, still_s))
         if not why.cause.is_known and notice.crossing:
-            why = judged(Symptoms(seen, notice.crossing, None, threads, peer, watched))
+            why = judged(Symptoms(seen, notice.crossing, None, threads, peer))
         notice = replace(notice, peer=peer, why=why)
         self._note(notice, why, now)
         return notice
@@ -174,6 +175,17 @@ class Causes:
             return True
         self._counters.add("unexplained")
         return False
+
+
+def readers(notice: Notice, socket: Socket) -> tuple[Thread, ...]:
+    """Return the threads of the owner; if it is stopped, of the processes too that have inherited the socket.
+
+    Of a listener always: a server's workers accept, not the process that has made it.
+    """
+    threads = threads_of(notice.pid) if notice.pid else ()
+    if is_stopped(threads) or (threads and notice.direction is Direction.ACCEPT):
+        threads += tuple(each for pid in sharers_of(notice.pid, socket.inode) for each in threads_of(pid))
+    return threads
 
 
 def _with_drops(notice: Notice, now: Closeup, first: Closeup | None) -> Notice:

@@ -15,7 +15,7 @@ from sockbpf.judge.ranking import is_empty
 from sockbpf.judge.symptoms import STILL_NS, Symptoms
 from sockbpf.kernel.look.close import CloseLook
 from sockbpf.monitor.asking import ask
-from sockbpf.monitor.readers import Readers
+from sockbpf.monitor.causes import readers
 from sockbpf.monitor.told_over import told_over
 from sockbpf.process.clock import monotonic_ns
 from sockbpf.record.alert import EXCEEDED, Notice
@@ -49,7 +49,6 @@ class RowsClosely:
     """Where the running monitor is asked for a cause that a look does not show."""
     left_out: int = 0
     _look: CloseLook = field(default_factory=CloseLook)
-    _readers: Readers = field(default_factory=Readers)
 
     def of(self, rows: Iterable[SocketRow]) -> Iterator[SocketRow]:
         """Yield the rows; it takes a second more where neither one look nor the monitor says why a queue is over."""
@@ -66,8 +65,7 @@ class RowsClosely:
         before = [None if is_empty(row) else self._look.look(row.socket, row.whose.pid) for row in rows]
         rows = [_with_ages(row, seen) if seen else row for row, seen in zip(rows, before, strict=True)]
         rows = [
-            _with_causes(row, seen, None, self._readers) if seen else row
-            for row, seen in zip(rows, before, strict=True)
+            _with_causes(row, seen, None) if seen else row for row, seen in zip(rows, before, strict=True)
         ]
         if any(map(_is_unsaid, rows)) and (told := self._told()):
             rows = [_with_told(row, told) for row in rows]
@@ -76,7 +74,7 @@ class RowsClosely:
             time.sleep(max(begun_ns + AGAIN_NS - monotonic_ns(), 0) / 1e9)
         for place in unsaid:
             if now := self._look.look(rows[place].socket, rows[place].whose.pid):
-                rows[place] = _with_causes(rows[place], now, before[place], self._readers)
+                rows[place] = _with_causes(rows[place], now, before[place])
         return rows
 
     def _told(self) -> dict[tuple[Ends, str], Why]:
@@ -109,7 +107,6 @@ class OneClosely:
     """Looks at one socket again and again, as long as it is the same."""
 
     _look: CloseLook = field(default_factory=CloseLook)
-    _readers: Readers = field(default_factory=Readers)
     _socket: Socket | None = None
     _before: Closeup | None = None
     """The first look since which nothing has left a queue that is over."""
@@ -122,7 +119,7 @@ class OneClosely:
             return row
         if row.socket != self._socket:
             self._socket, self._before = row.socket, None
-        row = _with_causes(row, now, self._before, self._readers)
+        row = _with_causes(row, now, self._before)
         before = self._before
         if before is None or any(now.left(each) != before.left(each) for each in over):
             self._before = now
@@ -141,27 +138,26 @@ def _with_ages(row: SocketRow, seen: Closeup) -> SocketRow:
     return replace(row, age_ms=known)
 
 
-def _with_causes(row: SocketRow, now: Closeup, before: Closeup | None, readers: Readers) -> SocketRow:
+def _with_causes(row: SocketRow, now: Closeup, before: Closeup | None) -> SocketRow:
     """Return the row with the cause of each queue that is over; one that was found before stays."""
     over = [direction for direction, queue in row.queues.items() if queue.is_over]
     found = {
-        direction: _why(row, direction, now, before, readers)
+        direction: _why(row, direction, now, before)
         for direction in over
         if direction not in row.whys or not row.whys[direction].cause.is_known
     }
     return replace(row, whys={**row.whys, **found})
 
 
-def _why(row: SocketRow, direction: Direction, now: Closeup, before: Closeup | None, readers: Readers) -> Why:
+def _why(row: SocketRow, direction: Direction, now: Closeup, before: Closeup | None) -> Why:
     queue, whose = row.queues[direction], row.whose
     facts = replace(queue.facts, drops=_dropped(row, direction, now, before))
-    since_ns = before.ns if before else now.ns
     notice = Notice(
-        EXCEEDED, "", now.ns, since_ns, row.socket, direction, Mode.POLL, queue.size, queue.size,
+        EXCEEDED, "", now.ns, now.ns, row.socket, direction, Mode.POLL, queue.size, queue.size,
         queue.threshold or 0, whose.pid, whose.comm, condition=queue.condition, facts=facts,
     )  # fmt: skip
-    threads, watched = readers.of(notice, row.socket.inode, now.ns)
-    return judged(Symptoms(notice, now, before, threads, watched=watched))
+    threads = readers(notice, row.socket) if direction is not Direction.SEND else ()
+    return judged(Symptoms(notice, now, before, threads))
 
 
 def _dropped(row: SocketRow, direction: Direction, now: Closeup, before: Closeup | None) -> int | None:

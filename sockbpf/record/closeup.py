@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from sockbpf.record.event import Direction
@@ -121,10 +121,3 @@ class Thread:
 
     state: str
     where: str = ""
-    path: str = field(default="", compare=False)
-    """Its folder in /proc."""
-
-    @property
-    def is_in_epoll(self) -> bool:
-        """Tell whether it waits for events: ep_poll of fs/eventpoll.c, or what that was made a part of."""
-        return self.state == "S" and ("ep_poll" in self.where or "epoll" in self.where)

@@ -22,14 +22,6 @@ LOCKED = "import threading as t; l = t.Lock(); l.acquire(); print(flush=True); l
 VFORKED = "import ctypes, time; p = ctypes.CDLL(None).vfork(); p or (print(flush=True), time.sleep(600))"
 """The parent of vfork waits in the state of a disk wait until its child calls exec or ends: kernel/fork.c."""
 ASLEEP = "import time; print(flush=True); time.sleep(600)"
-IN_EPOLL = """
-import select, sys
-epoll, number = select.epoll(), int(sys.argv[1])
-epoll.register(number, select.EPOLLIN)
-{before}
-print(flush=True)
-while True: epoll.poll()
-"""
 SLOW = """
 import sys, socket, time
 s = socket.socket(fileno=int(sys.argv[1]))
@@ -149,29 +141,6 @@ def reader_not_reading(stack: ExitStack, family: str) -> Scene:
     return Scene(queue, "reader-not-reading", "medium", f"(pid {pid}) has read nothing for")
 
 
-def reader_unwatching(stack: ExitStack, family: str) -> Scene:
-    """Have the reader wait for other sockets alone, and one of its threads for work, as a worker does."""
-    before = (
-        "import threading as t; l = t.Lock(); l.acquire(); t.Thread(target=l.acquire, daemon=True).start()\n"
-    )
-    program = IN_EPOLL.format(before=f"{before}epoll.unregister(number)")
-    _, queue, _ = _reader(stack, family, program)
-    return Scene(queue, "reader-not-reading", "medium", "epoll_wait, which does not watch this socket")
-
-
-def reader_watching_output(stack: ExitStack, family: str) -> Scene:
-    program = IN_EPOLL.format(before="epoll.modify(number, select.EPOLLOUT | select.EPOLLET)")
-    _, queue, _ = _reader(stack, family, program)
-    return Scene(queue, "reader-not-reading", "medium", "which watches this socket, but not for data")
-
-
-def reader_watching_edges(stack: ExitStack, family: str) -> Scene:
-    """Have the reader ask for data, and not read those that came: the nearest to one that does not ask."""
-    program = IN_EPOLL.format(before="epoll.modify(number, select.EPOLLIN | select.EPOLLET)")
-    _, queue, _ = _reader(stack, family, program)
-    return Scene(queue, "reader-not-reading", "medium", "which tells of new data alone (EPOLLET)")
-
-
 def reader_slow(stack: ExitStack, family: str) -> Scene:
     client, queue, pid = _reader(stack, family, SLOW)
     client.sendall(bytes(3 * UNREAD))
@@ -244,13 +213,12 @@ def not_accepting(stack: ExitStack, family: str) -> Scene:
     return Scene(queue, "not-accepting", "high", "has accepted nothing for")
 
 
-HELD: tuple[MakeScene, ...] = (peer_not_reading, reader_not_reading, reader_unwatching)
+HELD: tuple[MakeScene, ...] = (peer_not_reading, reader_not_reading)
 """Those of which it is known after some seconds of looks at all sockets."""
 
 SCENES: tuple[MakeScene, ...] = (
     *(peer_not_reading, peer_stopped, half_closed, peer_slow, no_acknowledgement, orphaned),
     *(not_accepted, peer_closed, reader_stopped, reader_in_disk_wait, reader_at_a_lock),
-    *(reader_not_reading, reader_unwatching, reader_watching_output, reader_watching_edges, reader_slow),
-    *(udp_buffer_full, udp_reader_stopped, udp_shared),
+    *(reader_not_reading, reader_slow, udp_buffer_full, udp_reader_stopped, udp_shared),
     *(accept_queue_full, not_accepting),
 )

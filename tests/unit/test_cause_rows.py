@@ -10,7 +10,6 @@ import pytest
 
 from sockbpf.judge.causes import ROWS, judged
 from sockbpf.judge.symptoms import Symptoms
-from sockbpf.judge.watching import names_of
 from sockbpf.record.alert import ONGOING
 from sockbpf.record.closeup import Closeup, Memory, Tcp, Thread, Timer
 from sockbpf.record.event import Direction, Protocol
@@ -59,14 +58,13 @@ def earlier(look: Closeup, s: float, **tcp: Any) -> Closeup:
 def why(
     direction: Direction, look: Closeup, before: Closeup | None = None, *threads: Thread, **changed: Any
 ) -> Why:
-    protocol, watched = changed.pop("protocol", Protocol.TCP), changed.pop("watched", None)
-    since_ns, still_s = changed.pop("since_ns", 7 * SECOND), changed.pop("stood_still_s", 0.0)
+    protocol, still_s = changed.pop("protocol", Protocol.TCP), changed.pop("stood_still_s", 0.0)
     made = notice(ONGOING, 1, 10 * SECOND, size=SIZE, direction=direction, comm="reader", pid=17, **changed)
     assert made.socket
-    made = replace(made, since_ns=since_ns, socket=replace(made.socket, protocol=protocol))
+    made = replace(made, since_ns=7 * SECOND, socket=replace(made.socket, protocol=protocol))
     if protocol is Protocol.UDP:
         look = replace(look, tcp=None)
-    return judged(Symptoms(made, look, before, threads, watched=watched, stood_still_s=still_s))
+    return judged(Symptoms(made, look, before, threads, stood_still_s=still_s))
 
 
 def said(*given: Any, **changed: Any) -> tuple[str, str]:
@@ -120,10 +118,6 @@ SENDERS: dict[str, tuple[Closeup, Closeup | None, tuple[str, str]]] = {
     "all is sent, no room": (now(queued=1 << 20, **ALL), None, SMALL),
     "all is sent, was held up": (now(sndbuf_limited_us=5, **ALL), None, SMALL),
     "not left the host": (now(notsent=SIZE - 14_480, wmem=20_000, **UNDER_WAY), None, ("device-queue", "medium")),
-    "most has not left": (
-        now(notsent=SIZE - 14_480, wmem=13_000, **UNDER_WAY), None, ("device-queue", "medium"),
-    ),
-    "a third has left": (now(notsent=SIZE - 14_480, wmem=9700, **UNDER_WAY), None, PATH),
     "half has left": (now(notsent=SIZE - 14_480, wmem=7000, cwnd=99, **UNDER_WAY), None, UNKNOWN),
     "no file": (now(state=4, inode=0, timer=Timer.PERSIST, **CLOSED), None, ("orphaned", "high")),
     "closing, file held": (now(state=4, timer=Timer.PERSIST, **CLOSED), None, SHUT_NOW),
@@ -168,33 +162,6 @@ READERS: dict[str, tuple[Closeup, Closeup | None, tuple[Thread, ...], tuple[str,
 def test_of_readers(name: str) -> None:
     look, before, threads, expected = READERS[name]
     assert said(RECV, look, before, *threads) == expected
-
-
-DATA, OUTPUT, ONESHOT, EDGES = 0x1, 0x4 | 0x18, 1 << 30, 1 << 31
-NOT_READING = ("reader-not-reading", "medium")
-WATCHED: dict[str, tuple[Closeup | None, tuple[Thread, ...], int | None, int, tuple[str, str], str]] = {
-    "not at all": (None, (ASLEEP,), 0, 7, NOT_READING, ", which does not watch this socket"),
-    "not at all, idle workers": (None, (AT_LOCK, ASLEEP), 0, 7, NOT_READING, "does not watch this socket"),
-    "for output": (None, (ASLEEP,), OUTPUT, 7, NOT_READING, "does not ask for what has come; it sleeps in do_epoll_"),
-    "once, and not again": (None, (ASLEEP,), ONESHOT, 7, NOT_READING, "until it asks again (EPOLLONESHOT)"),
-    "not at all, over for a moment": (None, (ASLEEP,), 0, 9, UNKNOWN, ""),
-    "for data": (None, (ASLEEP,), DATA, 7, UNKNOWN, ""),
-    "for edges": (None, (ASLEEP,), DATA | EDGES, 7, UNKNOWN, ""),
-    "not known": (None, (ASLEEP,), None, 7, UNKNOWN, ""),
-    "for edges, nothing read": (STILL, (ASLEEP,), DATA | EDGES, 7, NOT_READING, "new data alone (EPOLLET)"),
-    "for data, nothing read": (STILL, (ASLEEP,), DATA, 7, NOT_READING, "it sleeps in do_epoll_wait"),
-    "not at all, but read": (SOME, (ASLEEP,), 0, 7, ("reader-slow", "high"), "reads, but more slowly"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", WATCHED)
-def test_of_readers_in_an_epoll(name: str) -> None:
-    before, threads, watched, since_s, expected, says = WATCHED[name]
-    given: dict[str, Any] = {"watched": watched, "since_ns": since_s * SECOND + 1}
-    assert said(RECV, NOW, before, *threads, **given) == expected
-    found = why(RECV, NOW, before, *threads, **given)
-    assert says in found.reason
-    assert dict(found.evidence).get("epoll") == (None if watched is None else names_of(watched))
 
 
 def test_of_udp_readers() -> None:

@@ -27,7 +27,7 @@ def threads_of(pid: int) -> tuple[Thread, ...]:
 def _thread(folder: str) -> Thread | None:
     with suppress(OSError, IndexError):  # it has ended
         state = text_of(f"{folder}/stat").rpartition(")")[2].split()[0]
-        return Thread(state, _where(folder) if state in "SD" else "", folder)
+        return Thread(state, _where(folder) if state in "SD" else "")
     return None
 
 
