@@ -78,7 +78,7 @@ class Symptoms:
         """Return how long certainly nothing has left the queue; None if something did, or that is not known."""
         if self.is_stalled:
             return self.held_s
-        if self.before is None:
+        if self.before is None or self.now.left(self.direction) is None:
             return self.stood_still_s if self.stood_still_s * 1e9 >= STILL_NS else None
         return max(self.looked_for_s, self.stood_still_s) if self.left() == 0 else None
 

@@ -159,9 +159,8 @@ class Monitor:
     def _read(self) -> None:
         if self.probes is None:
             return
-        events = self.probes.read()
-        self.rules.seek(events)
-        for event in events:
+        others = []
+        for event in self.probes.read():
             now_s = monotonic_s()
             self.schedule.heard(now_s)
             if event.socket in self.own:
@@ -170,6 +169,9 @@ class Monitor:
             for demand in self.demands:
                 if demand.on_event(event, now_s):
                     self.schedule.settle(monotonic_s())  # attaching has taken its time
+            others.append(event)
+        self.rules.seek(others)
+        for event in others:
             with setting_aside(self.counters, event.socket):
                 for decided in self.rules.decided(event):
                     self._alert(self.policy.on_event(decided))

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from sockbpf.record.socket_row import SocketRow
 
 MOST = 1000
-"""So many sockets are looked at closely, each for some 50 µs: the first, which are the worst."""
+"""So many sockets are looked at closely: the first, which are the worst. Each takes some 50 µs, or, where those who
+share it are looked for too, of a listener or a stopped process, some ms."""
 ANSWER_S = 0.5
 """So long the monitor is waited for."""
 CAUSES = {each.value for each in Cause}

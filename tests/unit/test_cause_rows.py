@@ -207,6 +207,13 @@ def test_looks_before_the_first_alert_show_what_stands_still() -> None:
     assert said(SEND, SHUT, None, stood_still_s=8.0) == SHUT_SURELY
 
 
+def test_of_udp_they_show_it_at_later_alerts_too() -> None:
+    standing = ("reader-not-reading", "medium")
+    for before in (None, earlier(NOW, 3)):
+        assert said(RECV, NOW, before, ASLEEP, protocol=Protocol.UDP, stood_still_s=8.0) == standing
+        assert said(RECV, NOW, before, ASLEEP, protocol=Protocol.UDP, stood_still_s=0.9) == UNKNOWN
+
+
 def test_what_is_gone_is_not_explained() -> None:
     """A burst that has been read until the look: the facts are not those of the crossing."""
     assert said(RECV, replace(NOW, recv=SIZE // 2), None, STOPPED) == UNKNOWN

@@ -100,8 +100,9 @@ class Probes:
             self._run_look(entry.address, entry.socket.protocol, entry.direction, entry.since_ns)
             for entry in self.tables.open_episodes()
         )
-        seen_by = self.on_demand.get(UDP_DRAINS, ())
-        self.tables.set_sees_udp_drain(sees=all(hook in self._attachments for hook in seen_by))
+        if UDP_DRAINS in self.on_demand:
+            is_attached = all(hook in self._attachments for hook in self.on_demand[UDP_DRAINS])
+            self.tables.set_sees_udp_drain(sees=is_done and is_attached)
         return is_done
 
     def _run_look(self, address: int, protocol: int = 0, direction: int = 0, since_ns: int = 0) -> bool:
