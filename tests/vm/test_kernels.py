@@ -32,9 +32,9 @@ OF_CAUSES = " tests/live/test_causes.py::test_each_cause_is_told --causes '{caus
 CAUSES = (
     *("peer_not_reading", "no_acknowledgement", "orphaned", "not_accepted", "peer_closed", "reader_stopped"),
     *("reader_not_reading", "udp_buffer_full", "accept_queue_full", "not_accepting", "lossy_path"),
-    *("peer_stopped", "reader_at_a_lock", "reader_slow", "send_buffer_small"),
 )
-"""Every third one is tried on a kernel, others on the next one, and each day others: all take a minute each."""
+"""Every second one is tried on a kernel, the others on the next one, and each day the other way round: all of them
+take 40 s on each. Emulation is too slow for those that depend on how fast a reader or a stopped peer is."""
 
 UDP_DRAINS = (
     "tests/abi/test_udp_drains.py::test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for"
@@ -55,7 +55,7 @@ CHECK = "python3 -m sockbpf check -c config.yaml"
 def causes_of(kernel: str) -> str:
     """Return the scenes of causes that are this kernel's today."""
     turn = list(IN_TURNS).index(kernel) + today()
-    return " ".join(CAUSES[turn % 3 :: 3])
+    return " ".join(CAUSES[turn % 2 :: 2])
 
 
 def run(choice: Choice, command: str) -> tuple[int | None, str]:
