@@ -59,6 +59,13 @@ def port(sock: socket.socket) -> int:
     return int(sock.getsockname()[1])
 
 
+def hand_over(stack: ExitStack, sock: socket.socket) -> None:
+    """Have another process hold the socket, alone, and never read: of one with many threads no cause is told."""
+    process = stack.enter_context(subprocess.Popen(["sleep", "1000"], pass_fds=[sock.fileno()]))
+    stack.callback(process.kill)
+    sock.close()
+
+
 Queues = tuple[int, int]
 """Recv-Q and Send-Q."""
 

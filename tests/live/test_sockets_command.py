@@ -27,7 +27,7 @@ from tests.live.every_kind import fill_up, make_every_kind
 from tests.live.monitoring import sockbpf
 from tests.live.network import namespace
 from tests.live.receiver import Receiver
-from tests.live.sockets import FAMILIES, inode, listener, port, tcp_pair, udp_socket
+from tests.live.sockets import FAMILIES, hand_over, inode, listener, port, tcp_pair, udp_socket
 from tests.live.ss_fields import AGES, Key, Seen, key_of, ss_fields
 from tests.live.waiting import until
 
@@ -185,9 +185,7 @@ def test_what_is_over_has_its_cause(tmp_path: Path, receiver: Receiver, stack: E
     client.sendall(bytes(20_012))
     until(lambda: held(server) == 20_012, "all of it there")
     number = port(server)
-    reader = stack.enter_context(subprocess.Popen(["sleep", "1000"], pass_fds=[server.fileno()]))
-    stack.callback(reader.kill)
-    server.close()
+    hand_over(stack, server)
     (row,) = objects("-c", str(config), "--local-port", str(number))
     assert (row["comm"], row["recv_cause"]) == ("sleep", "reader-not-reading")
 

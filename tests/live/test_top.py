@@ -20,7 +20,7 @@ import pytest
 from tests.live.command_line import run
 from tests.live.monitoring import StartMonitor, sockbpf, thresholds
 from tests.live.receiver import Receiver
-from tests.live.sockets import port, tcp_pair
+from tests.live.sockets import hand_over, port, tcp_pair
 from tests.live.terminals import Terminal, terminal
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="looking at all sockets needs root")
@@ -97,7 +97,9 @@ def here(stack: ExitStack) -> int:
     """Return the local port of a socket that is not read, over its threshold."""
     ours, theirs = tcp_pair(stack)
     ours.sendall(bytes(UNREAD))
-    return port(theirs)
+    number = port(theirs)
+    hand_over(stack, theirs)
+    return number
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 50)])
