@@ -149,7 +149,7 @@ def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
         probes.demand([UDP_DRAINS], wanted=rounds % 2 == 0)
         look(
             probes
-        )  # a while later, as the monitor does: what was judged just before the hook came is left out
+        )  # a while later, as the monitor does: what was just judged when the hook came is left out
         events += probes.read()
         rounds += 1
     look(probes)
@@ -161,7 +161,7 @@ def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
         assert [event.what for event in told] == [What.OVER, What.BACK] * BURSTS
         assert all(over.since_ns == back.since_ns for over, back in zip(told[::2], told[1::2], strict=True))
     assert probes.tables.tally().lost == 0
-    print(f"{rounds} rounds")
+    print(f"{rounds} rounds, {probes.skipped()} runs skipped")
 
 
 def test_the_look_ends_nothing_that_is_over_or_was_just_judged(probes: Probes, stack: ExitStack) -> None:

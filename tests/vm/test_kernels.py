@@ -37,7 +37,7 @@ CAUSES = (
 take 40 s on each. Emulation is too slow for those that depend on how fast a reader or a stopped peer is."""
 
 UDP_DRAINS = (
-    "tests/abi/test_udp_drains.py::test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for"
+    "'tests/abi/test_udp_drains.py::test_bursts_are_told_apart_without_the_hook_of_drains[ipv4-one datagram]'"
 )
 FILL = "'tests/live/test_fill.py::test_the_share_is_exact[auto]'"
 IN_TURNS = {
