@@ -83,9 +83,8 @@ class LiveLooks:
     def _explained(self, row: SocketRow) -> SocketRow:
         """Return the chosen socket with why it is over, which no monitor says."""
         if self._closely is None:
-            from sockbpf.monitor.rows_closely import (
-                OneClosely,
-            )  # it takes memory that most sessions can do without
+            # It takes memory that most sessions can do without.
+            from sockbpf.monitor.rows_closely import OneClosely
 
             self._closely = OneClosely()
         return self._closely.of(row)

@@ -10,7 +10,6 @@ import random
 import resource
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -26,9 +25,10 @@ from sockbpf.monitor.demand import KEPT_S, QUEUES, Demand, Queues
 from sockbpf.record.event import Direction, Protocol
 from sockbpf.settings.config import Config
 from tests.abi.armed_sockets import SIOCINQ, SIOCOUTQ, inode, queued
+from tests.abi.draining import look
 from tests.live.bpf import bpf_ids
 from tests.live.sockets import drain, tcp_pair, udp_socket
-from tests.live.waiting import until, wait_until
+from tests.live.waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
 
@@ -45,9 +45,6 @@ LEAST = 13
 
 OPEN_S, APART_S = 7, 89
 """How long an episode is open, and the time between two of them, on average: often longer than hooks are kept."""
-
-SETTLED_S = 0.003
-"""Longer than SETTLED_NS of bpf/drained.h."""
 
 
 @dataclass
@@ -178,8 +175,7 @@ class Churn:
         over = {(e.socket.protocol, e.direction) for e in entries if e.socket.inode in self._inodes}
         attached += [demand.rest(over, now_s) for demand in self._demands]
         if any(attached):
-            wait_until(time.monotonic() + SETTLED_S)
-            assert self.probes.end_drained()
+            look(self.probes)
 
 
 @pytest.fixture

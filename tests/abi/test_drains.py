@@ -22,9 +22,10 @@ from sockbpf.kernel.attach.probes import Probes
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.record.event import Direction, What
 from sockbpf.settings.config import Config
-from tests.abi.armed_sockets import SIOCINQ, SIOCOUTQ, inode, queued
+from tests.abi.armed_sockets import SIOCINQ, SIOCOUTQ, queued
+from tests.abi.draining import assert_told_apart, look, said
 from tests.live.sockets import drain, tcp_pair
-from tests.live.waiting import until, wait_until
+from tests.live.waiting import until
 from tests.unit.drains import Rule, steps
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
@@ -32,9 +33,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs need
 THRESHOLD, CLEAR, MOST = 20_011, 10_007, 60_013
 ROOM = 1 << 20
 """A receive buffer whose window never closes: many small segments are charged for more than they hold."""
-
-SETTLED_S = 0.003
-"""Longer than SETTLED_NS of bpf/drained.h."""
 
 BURSTS, SOCKETS = 1009, 3
 DRAINS = {Direction.RECV: "TCP receive shrinks", Direction.SEND: "TCP send shrinks"}
@@ -54,17 +52,6 @@ def probes() -> Iterator[Probes]:
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as made:
         yield made
-
-
-def said(probes: Probes, sock: socket.socket, direction: Direction) -> list[What]:
-    """Return what the hooks have said of a queue since the last call."""
-    of_sock = [event for event in probes.read() if event.socket.inode == inode(sock)]
-    return [event.what for event in sorted(of_sock, key=lambda e: e.ns) if event.direction is direction]
-
-
-def look(probes: Probes) -> None:
-    wait_until(time.monotonic() + SETTLED_S)
-    assert probes.end_drained()
 
 
 def play(probes: Probes, taken: list[tuple[str, int]], client: socket.socket, server: socket.socket) -> Rule:
@@ -155,11 +142,7 @@ def test_bursts_are_told_apart_while_hooks_come_and_go_and_are_looked_for(
     look(probes)
     events += probes.read()
     for _, server in pairs:
-        told = sorted(
-            (e for e in events if e.socket.inode == inode(server)), key=lambda e: (e.since_ns, e.ns)
-        )
-        assert [event.what for event in told] == [What.OVER, What.BACK] * BURSTS
-        assert all(over.since_ns == back.since_ns for over, back in zip(told[::2], told[1::2], strict=True))
+        assert_told_apart(events, server, BURSTS)
     assert probes.tables.tally().lost == 0
     print(f"{rounds} rounds")
 

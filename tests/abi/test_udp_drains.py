@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -21,10 +19,10 @@ from sockbpf.kernel.attach.probes import UDP_DRAINS, Probes
 from sockbpf.kernel.attach.tables import FIRST, SETTINGS_FIELDS, KernelLevels
 from sockbpf.record.event import Direction, What
 from sockbpf.settings.config import Config
-from tests.abi.armed_sockets import inode
+from tests.abi.draining import assert_told_apart, look, said
 from tests.live.bursting import Post, stay_on_one_cpu
 from tests.live.sockets import udp_socket
-from tests.live.waiting import until, wait_until
+from tests.live.waiting import until
 from tests.unit.drains import Rule, steps
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
@@ -32,9 +30,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs need
 THRESHOLD, CLEAR = 20_011, 10_007
 ROOM = 130_003
 """Less than three quarters of a receive buffer: the rest may be charged for what was read."""
-
-SETTLED_S = 0.003
-"""Longer than SETTLED_NS of bpf/drained.h."""
 
 BURSTS, SOCKETS = 1009, 3
 LARGE, SMALL = (30_011,), 13 * (1009,)
@@ -56,17 +51,6 @@ def stack() -> Iterator[ExitStack]:
     with ExitStack() as made:
         made.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
         yield made
-
-
-def said(probes: Probes, sock: socket.socket) -> list[What]:
-    """Return what the hooks have said of a receive queue since the last call."""
-    of_sock = [event for event in probes.read() if event.socket.inode == inode(sock)]
-    return [event.what for event in sorted(of_sock, key=lambda e: e.ns) if event.direction is Direction.RECV]
-
-
-def look(probes: Probes) -> None:
-    wait_until(time.monotonic() + SETTLED_S)
-    assert probes.end_drained()
 
 
 def burst(post: Post, sizes: tuple[int, ...]) -> None:
@@ -108,7 +92,7 @@ def test_a_receive_queue_follows_the_rule(probes: Probes, taken: list[tuple[str,
     with ExitStack() as stack:
         post = Post(udp_socket(stack), udp_socket(stack))
         rule = play(probes, [*taken, ("look", 0)], post)
-        assert said(probes, post.reader) == rule.said
+        assert said(probes, post.reader, Direction.RECV) == rule.said
 
 
 @pytest.mark.parametrize("sizes", [LARGE, SMALL], ids=["one datagram", "many datagrams"])
@@ -121,9 +105,9 @@ def test_bursts_are_told_apart_without_the_hook_of_drains(
     post, found = Post(udp_socket(stack, family), udp_socket(stack, family)), []
     for _ in range(BURSTS):
         burst(post, sizes)
-        found += said(probes, post.reader)
+        found += said(probes, post.reader, Direction.RECV)
     look(probes)
-    assert found + said(probes, post.reader) == [What.OVER, What.BACK] * BURSTS
+    assert found + said(probes, post.reader, Direction.RECV) == [What.OVER, What.BACK] * BURSTS
 
 
 def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
@@ -147,19 +131,13 @@ def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
     events, rounds = [], 0
     while any(thread.is_alive() for thread in threads):
         probes.demand([UDP_DRAINS], wanted=rounds % 2 == 0)
-        look(
-            probes
-        )  # a while later, as the monitor does: what was just judged when the hook came is left out
+        look(probes)
         events += probes.read()
         rounds += 1
     look(probes)
     events += probes.read()
-    for reader in (post.reader for post in posts):
-        told = sorted(
-            (e for e in events if e.socket.inode == inode(reader)), key=lambda e: (e.since_ns, e.ns)
-        )
-        assert [event.what for event in told] == [What.OVER, What.BACK] * BURSTS
-        assert all(over.since_ns == back.since_ns for over, back in zip(told[::2], told[1::2], strict=True))
+    for post in posts:
+        assert_told_apart(events, post.reader, BURSTS)
     assert probes.tables.tally().lost == 0
     print(f"{rounds} rounds, {probes.skipped()} runs skipped")
 
@@ -168,15 +146,15 @@ def test_the_look_ends_nothing_that_is_over_or_was_just_judged(probes: Probes, s
     probes.demand(wanted=False)
     writer, reader = udp_socket(stack), udp_socket(stack)
     writer.sendto(bytes(30_011), reader.getsockname())
-    events = until(lambda: said(probes, reader), "the beginning")
+    events = until(lambda: said(probes, reader, Direction.RECV), "the beginning")
     look(probes)
-    assert (events, said(probes, reader)) == ([What.OVER], [])
+    assert (events, said(probes, reader, Direction.RECV)) == ([What.OVER], [])
     reader.recv(65_536)
-    assert said(probes, reader) == [], "nobody saw it drain"
+    assert said(probes, reader, Direction.RECV) == [], "nobody saw it drain"
     look(probes)
-    assert said(probes, reader) == [What.BACK]
+    assert said(probes, reader, Direction.RECV) == [What.BACK]
     look(probes)
-    assert said(probes, reader) == []
+    assert said(probes, reader, Direction.RECV) == []
 
 
 def test_growth_proves_drains_until_the_look_behind_the_attaching(probes: Probes) -> None:
