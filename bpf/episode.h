@@ -188,7 +188,7 @@ static __always_inline bool become_sure(void *ctx, const struct queue *q, struct
 	return true;
 }
 
-/* Whose the socket is has to be found out anew: until then its episode goes by the threshold it crossed. */
+/* Whose the socket is has to be found out: until then its episode goes by the threshold it crossed. */
 static __always_inline void keep_levels(const struct queue *q, const struct queue_event *event,
 					struct settings *settings)
 {
@@ -216,9 +216,9 @@ static __always_inline bool follow(void *ctx, const struct queue *q, struct epis
 		return false;
 	}
 	least = least_of(q, event.filled_to, *size, settings);
-	if (HAS_RULES && event.what == UNSURE && !settings->unsure)
+	if (MATCHES_RULES && event.what == UNSURE && !settings->unsure)
 		return become_sure(ctx, q, key, &event, least, size, settings);
-	if (HAS_RULES && event.what != UNSURE && settings->unsure)
+	if (HAS_RULES && (event.what == UNSURE || settings->unsure))
 		keep_levels(q, &event, settings);
 	if (is_back(q, least, settings)) {
 		read_facts(q, &event);
@@ -272,7 +272,7 @@ static __always_inline bool is_quiet(const struct queue *q)
 	fill = settings->gate_fill[kind];
 	reaped = settings->reaped;
 	rules = settings->rules;
-	if (bound > gate && !(HAS_RULES && rules && bound <= floor_of(q->sk, kind, rules)) &&
+	if (bound > gate && !is_below_its_ports(q->sk, kind, rules, bound) &&
 	    (!fill || is_filled_beyond(q, fill)))
 		return false;
 	return none_open(reaped) || none_open_at((u64)q->sk);

@@ -8,7 +8,7 @@
 
 #include "hook.h"
 
-#ifdef WITH_RULES
+#if HAS_RULES
 static __always_inline int rule_of_queue(const struct sock *sk, u8 protocol, u8 direction)
 {
 	struct settings settings;

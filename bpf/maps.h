@@ -32,6 +32,7 @@ struct episode_key {
 #define RULE_WORDS 16
 #define MOST_RULES (64 * RULE_WORDS)
 #define MOST_ROWS 4096
+#define MOST_ANSWERS 16384
 #define PORTS_IN_PART 256
 #define PORT_PARTS 256
 #define KINDS 4 /* of queues: protocol and direction, see kind_of */
@@ -72,6 +73,15 @@ struct decision {
 	u32 clear[2];
 	u32 fill[2];
 	u32 clear_fill[2];
+};
+
+/* Of a socket with these ports: a UDP socket may get others. */
+struct answer_key {
+	u64 inode;
+	u16 local_port;
+	u16 remote_port;
+	u32 kind;
+	u64 rules;
 };
 
 /* What rules have conditions about, besides ports and kinds. */
@@ -141,11 +151,16 @@ static inline long episode_delete(struct episode_key *key);
 static inline u64 *held_at(u32 *place);
 static inline u64 *reaped_at(u32 *place);
 
+#if defined(WITH_RULES) || defined(WITH_ANSWERS)
+static inline struct decision *decision_at(u32 *index);
+#endif
+#ifdef WITH_ANSWERS
+static inline u32 *answer_lookup(struct answer_key *key); /* the rule, from 1; 0: none applies */
+#endif
 #ifdef WITH_RULES
 /* NULL where there is no such row; `index` is row_index of rules.h. */
 static inline struct row *row_at(u32 *index);
 static inline struct port_rows *port_rows_at(u32 *index);
-static inline struct decision *decision_at(u32 *index);
 static inline u32 *prefix_lookup(struct prefix_key *key);
 static inline u32 *fact_lookup(struct fact_key *key);	   /* of a namespace or a user */
 static inline u32 *found_out_lookup(struct fact_key *key); /* of a cgroup or an inode, by user space */

@@ -15,10 +15,15 @@ BPF_HASH(own, u64, u64, 16384);			   /* inode of a socket of ours -> 1 */
 BPF_HASH(sending, struct sending_call, u64, 4096); /* its socket, for the return probe */
 BPF_ARRAY(paid, u64, USERS_TOLD_APART);		   /* see admit_event */
 BPF_PERF_OUTPUT(events);
+#if defined(WITH_RULES) || defined(WITH_ANSWERS)
+BPF_ARRAY(decisions, struct decision, 2 * (MOST_RULES + 1));
+#endif
+#ifdef WITH_ANSWERS
+BPF_HASH(answers, struct answer_key, u32, MOST_ANSWERS);
+#endif
 #ifdef WITH_RULES
 BPF_ARRAY(rows, struct row, 2 * MOST_ROWS);
 BPF_ARRAY(port_rows, struct port_rows, 2 * 2 * PORT_PARTS); /* by rules, side, port */
-BPF_ARRAY(decisions, struct decision, 2 * (MOST_RULES + 1));
 BPF_LPM_TRIE(prefixes, struct prefix_key, u32, 65536);
 BPF_HASH(facts, struct fact_key, u32, 16384);
 BPF_TABLE("lru_hash", struct fact_key, u32, found_out, 16384);
@@ -85,6 +90,20 @@ static inline u64 *reaped_at(u32 *place)
 	return reaped.lookup(place);
 }
 
+#if defined(WITH_RULES) || defined(WITH_ANSWERS)
+static inline struct decision *decision_at(u32 *index)
+{
+	return decisions.lookup(index);
+}
+#endif
+
+#ifdef WITH_ANSWERS
+static inline u32 *answer_lookup(struct answer_key *key)
+{
+	return answers.lookup(key);
+}
+#endif
+
 #ifdef WITH_RULES
 static inline struct row *row_at(u32 *index)
 {
@@ -94,11 +113,6 @@ static inline struct row *row_at(u32 *index)
 static inline struct port_rows *port_rows_at(u32 *index)
 {
 	return port_rows.lookup(index);
-}
-
-static inline struct decision *decision_at(u32 *index)
-{
-	return decisions.lookup(index);
 }
 
 static inline u32 *prefix_lookup(struct prefix_key *key)

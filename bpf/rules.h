@@ -7,6 +7,9 @@
  * Of what only user space can find out, the process and the path of the cgroup, it writes what it has found
  * into a map. Until then a queue over the gate is UNSURE, unless it is sure which rule applies all the same.
  *
+ * Matching takes a loop (Linux 5.3) and a trie (4.11). Before, WITH_ANSWERS, user space matches: once for
+ * each socket of which a queue was over the gate, which is UNSURE until the answer is in a map.
+ *
  * sockbpf/judge/rules.py says what is meant by a rule; tests/abi compares the two.
  */
 #ifndef SOCKBPF_RULES_H
@@ -20,7 +23,7 @@ static __always_inline u32 kind_of(u8 protocol, u8 direction)
 	return (protocol == PROTOCOL_UDP ? 2 : 0) + direction;
 }
 
-#ifdef WITH_RULES
+#if defined(WITH_RULES) || defined(WITH_ANSWERS)
 #define HAS_RULES 1
 
 /*
@@ -32,6 +35,35 @@ static __always_inline u32 place_of_rules(u32 rules)
 {
 	return rules & 1;
 }
+
+/* It is not known yet which rule applies: the queue goes by the gate. */
+static __always_inline void use_gate(u32 kind, struct settings *settings)
+{
+	settings->unsure = 1;
+	settings->threshold[kind & 1] = settings->clear[kind & 1] = settings->gate[kind];
+	settings->fill[kind & 1] = settings->clear_fill[kind & 1] = 0;
+}
+
+/* Put what the rule decides, 0 if none applies, in the copy of the settings by which a queue is judged. */
+static __always_inline void use_rule(u32 rule, u32 kind, struct settings *settings)
+{
+	u32 index = place_of_rules(settings->rules) * (MOST_RULES + 1) + rule;
+	struct decision *decision = decision_at(&index);
+
+	settings->rule = rule;
+	if (decision) {
+		settings->threshold[kind & 1] = decision->threshold[kind & 1];
+		settings->clear[kind & 1] = decision->clear[kind & 1];
+		settings->fill[kind & 1] = decision->fill[kind & 1];
+		settings->clear_fill[kind & 1] = decision->clear_fill[kind & 1];
+	}
+}
+#else
+#define HAS_RULES 0
+#endif
+
+#ifdef WITH_RULES
+#define MATCHES_RULES 1
 
 static __always_inline u32 asked_by_rules(u32 rules)
 {
@@ -64,16 +96,20 @@ static __always_inline struct row *row_of_remote_port(const struct sock *sk, u32
 	return row_of_port(rules, 1, __builtin_bswap16(HOT_FIELD(u16, AS(sock, sk), OFF_skc_dport)));
 }
 
-/* A threshold that the queue surely has at least: by each of its ports alone. */
-static __always_inline u32 floor_of(const struct sock *sk, u32 kind, u32 rules)
+/* Is a queue of this size surely not over, by a port of its socket alone? */
+static __always_inline bool is_below_its_ports(const struct sock *sk, u32 kind, u32 rules, u32 size)
 {
-	struct row *row = row_of_local_port(sk, rules);
-	u32 floor = row ? row->floor[kind] : 0;
+	struct row *row;
+	u32 floor;
 
+	if (!rules)
+		return false;
+	row = row_of_local_port(sk, rules);
+	floor = row ? row->floor[kind] : 0;
 	row = row_of_remote_port(sk, rules);
 	if (row && row->floor[kind] > floor)
 		floor = row->floor[kind];
-	return floor;
+	return size <= floor;
 }
 
 static __always_inline struct row *row_of_address(const struct sock *sk, u32 rules, bool is_remote)
@@ -231,38 +267,43 @@ static __always_inline u32 first_rule(const struct asked *asked, u32 *unsure)
 /* Put the levels of this queue in the copy of the settings by which it is judged. */
 static __always_inline void use_rules(const struct sock *sk, u32 kind, struct settings *settings)
 {
-	u32 rules = settings->rules, index, unsure = 0;
+	u32 rules = settings->rules, rule, unsure = 0;
 	struct asked asked = {};
-	struct decision *decision;
 
 	if (!rules || !ask(sk, kind, rules, &asked))
 		return;
-	settings->rule = first_rule(&asked, &unsure);
-	settings->unsure = unsure;
-	if (unsure) {
-		settings->threshold[kind & 1] = settings->clear[kind & 1] = settings->gate[kind];
-		settings->fill[kind & 1] = settings->clear_fill[kind & 1] = 0;
-		return;
-	}
-	index = place_of_rules(rules) * (MOST_RULES + 1) + settings->rule;
-	decision = decision_at(&index);
-	if (decision) {
-		settings->threshold[kind & 1] = decision->threshold[kind & 1];
-		settings->clear[kind & 1] = decision->clear[kind & 1];
-		settings->fill[kind & 1] = decision->fill[kind & 1];
-		settings->clear_fill[kind & 1] = decision->clear_fill[kind & 1];
-	}
+	rule = first_rule(&asked, &unsure);
+	if (unsure)
+		use_gate(kind, settings);
+	else
+		use_rule(rule, kind, settings);
 }
 #else
-#define HAS_RULES 0
+#define MATCHES_RULES 0
 
-static __always_inline u32 floor_of(const struct sock *sk, u32 kind, u32 rules)
+static __always_inline bool is_below_its_ports(const struct sock *sk, u32 kind, u32 rules, u32 size)
 {
-	return 0;
+	return false;
 }
 
+/* Without an inode, not accepted yet or closed, a socket has no answer: user space decides each time. */
 static __always_inline void use_rules(const struct sock *sk, u32 kind, struct settings *settings)
 {
+#ifdef WITH_ANSWERS
+	struct answer_key key = {.inode = sock_inode(sk), .kind = kind, .rules = settings->rules};
+	u32 *rule;
+
+	if (!settings->rules)
+		return;
+	key.local_port = READ_FIELD(u16, sk, OFF_skc_num);
+	key.remote_port = __builtin_bswap16(READ_FIELD(u16, sk, OFF_skc_dport));
+	use_gate(kind, settings);
+	rule = answer_lookup(&key);
+	if (!rule)
+		return;
+	settings->unsure = 0;
+	use_rule(*rule, kind, settings);
+#endif
 }
 #endif
 

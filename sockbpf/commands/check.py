@@ -16,7 +16,7 @@ from rich.table import Table
 
 from sockbpf.counters import Counters
 from sockbpf.errors import UnsupportedError
-from sockbpf.kernel.attach.arm import arm, need_root, takes_rules
+from sockbpf.kernel.attach.arm import arm, need_root
 from sockbpf.kernel.attach.legacy import what_costs, what_is_left_out
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.kernel.look.buffers import buffers, out_of_reach
@@ -75,7 +75,7 @@ def check(config: Config) -> int:
         closing(arm(config, levels, Counters())) as probes,
     ):
         probes.demand(wanted=True)
-        sights = probes.sights
+        sights, judges_by_rules = probes.sights, bool(probes.tables.rules)
         with closing(choice.take(Counters())) as look:
             way = look.name
             matched = matched_now(config, look) if config.rules else {}
@@ -105,7 +105,7 @@ def check(config: Config) -> int:
             out.print(f"[yellow]{mark}:[/] {escape(text)}", soft_wrap=True)
     if config.rules:
         _report_rules(out, matched)
-        if not takes_rules():
+        if not judges_by_rules:
             raise UnsupportedError(no_rules([str(rule.name) for rule in config.rules]))
     if failed:
         raise UnsupportedError(

@@ -50,9 +50,15 @@ class FoundOut:
 
     def seek(self, sockets: Iterable[Socket]) -> None:
         """Search for the processes of all these at once: one by one each would wait for the rest after a search."""
+        if not self._ask:
+            return
         inodes = {each.inode for each in sockets if self._ask & ASK_INODE or not each.cgroup}
         if unknown := inodes - self._processes.keys() - {0}:
             self._owners.seek(unknown)
+
+    def is_known(self, socket: Socket) -> bool:
+        """Tell whether all that the rules ask about a socket is known."""
+        return not self._ask or self.who(socket)[1]
 
     def who(self, socket: Socket) -> tuple[Who, bool]:
         """Return whose a socket is, and whether that is all known: else it may be known when it is asked again."""

@@ -3,7 +3,7 @@
 
 A queue over the least threshold that it may have, of a socket whose process or cgroup is not known, is UNSURE to the
 kernel side. It is found out here and written down, so that from then on the kernel side decides alone; the episode
-becomes one of the policy's or goes, by its own threshold.
+becomes one of the policy's or goes, by its own threshold. A kernel side that cannot match rules asks for each socket.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.levels import Levels
 from sockbpf.judge.rulebook import Rulebook
+from sockbpf.kernel.attach.answers import Answers
 from sockbpf.kernel.attach.ruleset import ASK_CGROUP, ASK_INODE, ruleset_of
 from sockbpf.kernel.look.whose import named_namespaces
 from sockbpf.monitor.found_out import FoundOut
@@ -46,7 +47,7 @@ def no_rules(names: Sequence[str]) -> str:
     """Return why rules are refused, with their names, and the remedy."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return (
-        f"this kernel cannot judge by rules, which needs Linux 5.3: {', '.join(names[:NAMED])}{more}. "
+        f"this kernel refuses programs that judge by rules: {', '.join(names[:NAMED])}{more}. "
         "Remedy: no rules, or `kernel: {hooks: none}` to poll"
     )
 
@@ -58,7 +59,10 @@ class Rules:
         """`tables` are those of the hooks; None where there are no hooks."""
         self._tables = tables
         self._counters = counters
-        self._found_out = FoundOut(owners, tables.rules if tables else None)
+        written = tables.rules if tables else None
+        self._answers = written if isinstance(written, Answers) else None
+        """Where the kernel side cannot match rules: what it is told of each socket that it asks for."""
+        self._found_out = FoundOut(owners, None if isinstance(written, Answers) else written)
         self._config = config
         self.book = Rulebook((), decision_of(config), self._found_out.who, {})
         self._number = 0
@@ -183,13 +187,17 @@ class Rules:
     def _decide(self, event: Event, now_ns: int) -> list[Event]:
         """Find out whose the socket is; return the event by which its episode is the policy's, if it is over."""
         assert self._tables  # noqa: S101  there are events
-        _, is_known = self._found_out.who(event.socket)
-        if not is_known and now_ns - event.since_ns < PATIENCE_NS:
+        is_known = self._found_out.is_known(event.socket)
+        is_new = now_ns - event.since_ns < PATIENCE_NS
+        if not is_known and is_new:
             self._unsure[_key(event)] = event.socket
             return []
         self._unsure.pop(_key(event), None)
         if not is_known:
             self._found_out.give_up(event.socket)
+        elif self._answers and event.socket.inode:
+            place = self.book.place_of(event.socket, event.direction)
+            self._answers.give(event.socket, event.direction, place)
         levels = self.book.levels_of(event.socket, event.direction)
         entry = self._tables.unsure(event)
         if entry is None:  # the kernel side was first: its event says the rest
@@ -197,6 +205,9 @@ class Rules:
         if levels.is_over(entry.size, entry.facts):
             sure = self._begun(entry, levels)
             return [sure] if self._tables.make_sure(sure) else []
+        if self._answers and not event.socket.inode and is_new:  # the next packet would ask again
+            self._unsure[_key(event)] = event.socket
+            return []
         if self._tables.reap(entry.address, entry.direction):
             self._counters.add("unsure_dropped")
             if levels.is_over(entry.peak, entry.facts):

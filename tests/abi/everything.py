@@ -16,7 +16,7 @@ from sockbpf.kernel.build.bytecode import Bytecode, bytecode_from
 from sockbpf.kernel.build.choice import Sight
 from sockbpf.kernel.build.clang import bytecode_of, compiled
 from sockbpf.kernel.build.hooks import SEEN, HookKind
-from sockbpf.kernel.build.order import Order, order_of
+from sockbpf.kernel.build.order import Matching, Order, order_of
 from sockbpf.kernel.build.shortcuts import ALL, Shortcut
 from sockbpf.kernel.build.source import type_source
 
@@ -39,11 +39,14 @@ def all_sights() -> list[Sight]:
 
 @contextmanager
 def every_program(
-    shortcuts: Collection[Shortcut] = ALL, *, rules: bool = True, asked: Collection[str] = ()
+    shortcuts: Collection[Shortcut] = ALL,
+    *,
+    matching: Matching | None = Matching.IN_KERNEL,
+    asked: Collection[str] = (),
 ) -> Iterator[Everything]:
     """Compile and load all, in this process; also the programs `asked`, which are attached to nothing."""
     sights = all_sights()
-    order = order_of(sights, symbols={}, max_episodes=17, shortcuts=shortcuts, rules=rules)
+    order = order_of(sights, symbols={}, max_episodes=17, shortcuts=shortcuts, matching=matching)
     order = replace(
         order,
         flags=(*order.flags, *(f"-DWANT_{name}=1" for name in asked)),

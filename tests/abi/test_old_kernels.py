@@ -37,7 +37,7 @@ def compiled(version: str, source: Path = BPF, text: str = "") -> Any:
     import bcc
 
     flags = [f"-I{source}", f"-I{BPF}/shim/include", f"-DOLD_KERNEL={VERSIONS[version]}"]
-    flags += ["-DWITH_KPROBES", "-DLAYOUT_FROM_HEADERS", "-DMAX_EPISODES=17"]
+    flags += ["-DWITH_KPROBES", "-DWITH_ANSWERS", "-DLAYOUT_FROM_HEADERS", "-DMAX_EPISODES=17"]
     flags += [f"-DWANT_{name}=1" for name in KPROBES]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BCC_KERNEL_SOURCE", str(HEADERS))

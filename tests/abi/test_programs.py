@@ -19,7 +19,7 @@ from sockbpf.kernel.build.btf import Btf
 from sockbpf.kernel.build.bytecode import CALL, INSTRUCTION, Bytecode, MapKind, Program
 from sockbpf.kernel.build.choice import HOOKS
 from sockbpf.kernel.build.hooks import SEEN, Candidate, Hook, HookKind
-from sockbpf.kernel.build.order import LOOK_AT_QUEUE
+from sockbpf.kernel.build.order import LOOK_AT_QUEUE, Matching
 from sockbpf.kernel.build.shortcuts import CAST, OF_KERNEL_FUNCTION, Shortcut, taken_by
 from sockbpf.kernel.build.source import BTF
 from sockbpf.settings.config import Config
@@ -47,8 +47,9 @@ def switch(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def everything(switch: str) -> Iterator[Everything]:
-    # A kernel that takes no direct values, before 5.2, takes no rules.
-    with every_program(SWITCHES[switch], rules=switch != "plain") as made:
+    # A kernel that takes no direct values, before 5.2, matches no rules.
+    matching = Matching.BY_ANSWERS if switch == "plain" else Matching.IN_KERNEL
+    with every_program(SWITCHES[switch], matching=matching) as made:
         yield made
 
 
@@ -186,7 +187,7 @@ def test_a_kernel_that_refuses_rules_gets_programs_without_and_keeps_the_shortcu
 
     def load_spoiled(bytecode: Bytecode) -> Loaded:
         taken.append(taken_by(bytecode))
-        if "rows" not in bytecode.maps:
+        if "decisions" not in bytecode.maps:
             return load(bytecode)
         spoiled = {
             name: replace(each, code=returns_nothing, maps=()) for name, each in bytecode.programs.items()
@@ -197,6 +198,7 @@ def test_a_kernel_that_refuses_rules_gets_programs_without_and_keeps_the_shortcu
     config = Config(url="http://127.0.0.1:9/")
     probes = arm(config, KernelLevels(2 * (THRESHOLD,), clear=2 * (THRESHOLD,)), Counters())
     try:
+        assert "the kernel refuses programs that match rules, user space does: " in caplog.text
         assert "no rules can be had here, the kernel refuses programs that judge by them: " in caplog.text
         assert probes.tables.rules is None
         assert taken[-1] == set(Shortcut)

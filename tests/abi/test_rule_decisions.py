@@ -3,77 +3,45 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
-import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from sockbpf.errors import UnsupportedError
 from sockbpf.judge.rules import first_match, fits_cgroup, fits_process
 from sockbpf.kernel.attach import rule_tables
-from sockbpf.kernel.attach.arm import takes_rules
-from sockbpf.kernel.attach.bpf import NUMBERS
+from sockbpf.kernel.attach.arm import matching_here
 from sockbpf.kernel.attach.rule_sets import KINDS
+from sockbpf.kernel.attach.rule_tables import RuleTables
 from sockbpf.kernel.attach.ruleset import (
     ABOUT_CGROUP,
     ABOUT_INODE,
     ruleset_of,
 )
-from sockbpf.kernel.attach.tables import KernelLevels
+from sockbpf.kernel.build.order import Matching
 from sockbpf.kernel.build.source import BTF
 from sockbpf.record.event import Direction
-from sockbpf.record.rule import Decision, Match, Rule, Who
-from tests.abi.everything import Everything, every_program
+from sockbpf.record.rule import Match, Rule, Who
+from tests.abi.everything import every_program
 from tests.abi.layouts import layout, packed
 from tests.abi.rule_lists import CGROUPS, PROCESSES, random_rules
 from tests.abi.rule_sockets import Placed, many_sockets
+from tests.abi.ruling import ALL, OTHERWISE, UNSURE, Kernel
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root"),
     pytest.mark.skipif(not BTF.exists(), reason="rules need the kernel's types"),
 ]
 
-OTHERWISE = Decision((2**20, 2**20), (2**19, 2**19), 0, 60 * 10**9)
-ALL = KernelLevels(OTHERWISE.threshold, OTHERWISE.clear)
-TEST_RUN, RUN = 10, struct.Struct("=II32xI4xQ16x")
-UNSURE = -1
-
-
-@dataclass
-class Kernel:
-    """The loaded programs, and the sockets to ask them about."""
-
-    everything: Everything
-    placed: list[Placed]
-
-    def rule_of(self, address: int, kind: int) -> int:
-        """Return what the kernel side says: the rule from 1, 0 for none, UNSURE."""
-        given = ctypes.create_string_buffer(struct.pack("=2Q", address, kind), 16)
-        program = self.everything.loaded.programs["rule_of"]
-        union = ctypes.create_string_buffer(RUN.pack(program, 0, 16, ctypes.addressof(given)), RUN.size)
-        result = ctypes.CDLL(None, use_errno=True).syscall(
-            NUMBERS[os.uname().machine], TEST_RUN, union, RUN.size
-        )
-        assert result == 0, os.strerror(ctypes.get_errno())
-        return ctypes.c_int32(struct.unpack_from("=I", union.raw, 4)[0]).value
-
-    def use(self, rules: list[Rule], namespaces: dict[str, int]) -> None:
-        tables = self.everything.probes.tables
-        assert tables.rules
-        made = ruleset_of(rules, OTHERWISE, namespaces=namespaces)
-        number = tables.rules.prepare(made)
-        tables.set_levels(replace(ALL, gate=made.gate, gate_fill=made.gate_fill, rules=number))
-
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    if not takes_rules():
-        pytest.skip("this kernel takes no rules")
+    if matching_here() is Matching.BY_ANSWERS:
+        pytest.skip("this kernel matches no rules")
     with ExitStack() as stack:
         placed = stack.enter_context(many_sockets())
         everything = stack.enter_context(every_program(asked=("rule_of",)))
@@ -142,7 +110,7 @@ Whose = dict[tuple[int, int], str]
 def _find_out(kernel: Kernel, chance: random.Random, rules: list[Rule]) -> Whose:
     """Find out, by chance, what some cgroups and processes are called."""
     tables = kernel.everything.probes.tables.rules
-    assert tables
+    assert isinstance(tables, RuleTables)
     whose: Whose = {}
     for each in (placed.socket for placed in kernel.placed):
         for about, value, names in (

@@ -6,7 +6,10 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +32,15 @@ accepted, _ = listener.accept()
 print("accepted", flush=True)
 sys.stdin.read()
 """
+
+
+BY_ANSWERS = (sys.executable, str(Path(__file__).with_name("by_answers.py")))
+
+
+@pytest.fixture(params=["kernel", "answers"])
+def start_monitor(request: pytest.FixtureRequest, start_monitor: StartMonitor) -> StartMonitor:
+    """Return what starts a monitor that matches rules in the kernel, and one as before Linux 5.3."""
+    return start_monitor if request.param == "kernel" else partial(start_monitor, before=BY_ANSWERS)
 
 
 def reader(stack: ExitStack, name: str) -> tuple[subprocess.Popen[str], int]:
@@ -187,3 +199,42 @@ def test_rules_come_and_go_by_a_reload(
     change(monitor, thresholds=thresholds(HIGH), rules=[])
     until(lambda: len(receiver.alerts(event="cleared", local_port=port(server), type="RECV")) == 2, "its end")
     assert monitor.stop() == 0
+
+
+@pytest.mark.parametrize("start_monitor", ["answers"], indirect=True)
+def test_a_connection_is_judged_by_its_rule_before_it_is_accepted_and_asked_for_once(
+    start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
+) -> None:
+    listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+    monitor = start_monitor(
+        thresholds=thresholds(HIGH),
+        rules=[
+            {"match": {"local_port": 1}, "thresholds": {"recv": LOW}},
+            {"name": "ours", "match": {"local_port": port(listener)}, "thresholds": {"recv": FILL - 1}},
+        ],
+    )
+    client = stack.enter_context(socket.create_connection(listener.getsockname()))
+    for _ in range(FILL // 1000 - 1):
+        client.sendall(bytes(1000))  # over the least threshold from the eleventh on
+    time.sleep(0.2)
+    assert not receiver.alerts(local_port=port(listener))
+    client.sendall(bytes(FILL % 1000 + 1000))
+    told = receiver.first(event="exceeded", local_port=port(listener), type="RECV")
+    assert (told["rule"], told["threshold"], told["mode"]) == ("ours", str(FILL - 1), "ebpf")
+    server, _ = listener.accept()
+    stack.enter_context(server)
+    drain(server, FILL)
+    receiver.first(event="cleared", local_port=port(listener), type="RECV")
+    before = monitor.counted()["events"]
+
+    def cross() -> None:
+        client.sendall(bytes(LOW + 1))
+        drain(server, LOW + 1)
+
+    cross()
+    until(lambda: monitor.counted()["events"] >= before + 2, "that it was asked for, and its end")
+    for _ in range(30):
+        cross()
+    monitor.stop()
+    assert monitor.counters()["events"] == before + 2
+    assert len(receiver.alerts(local_port=port(listener))) == 2

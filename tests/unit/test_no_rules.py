@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Where the kernel side has no maps for rules, they are refused at the start, by name, with the remedy."""
+"""Where the kernel side takes no programs with rules, they are refused at the start, by name, with the remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,5 @@ def test_they_are_refused_by_name(count: int, more: str) -> None:
     with pytest.raises(UnsupportedError) as refused:
         used(count, tables)
     names = ", ".join(f"rule-{number}" for number in range(1, min(count, NAMED) + 1))
-    assert f"cannot judge by rules, which needs Linux 5.3: {names}{more}. Remedy: no rules" in str(
-        refused.value
-    )
+    assert f"refuses programs that judge by rules: {names}{more}. Remedy: no rules" in str(refused.value)
     used(count, None)  # by polling they are taken

@@ -42,9 +42,9 @@ UDP_DRAINS = (
 FILL = "'tests/live/test_fill.py::test_the_share_is_exact[auto]'"
 IN_TURNS = {
     "5.10": (UDP_DRAINS, FILL, "tests/live/test_rules.py::test_two_services_have_thresholds_of_their_own"),
-    "6.1": ("tests/live/test_rules.py::test_a_cgroup_decides",),
-    "6.12": ("tests/live/test_rules.py::test_a_process_and_an_ignored_one",),
-    "7": (UDP_DRAINS, FILL, "tests/live/test_rules.py::test_a_prefix_decides"),
+    "6.1": ("'tests/live/test_rules.py::test_a_cgroup_decides[kernel]'",),
+    "6.12": ("'tests/live/test_rules.py::test_a_process_and_an_ignored_one[answers]'",),
+    "7": (UDP_DRAINS, FILL, "'tests/live/test_rules.py::test_a_prefix_decides[kernel]'"),
 }
 """Drains of UDP, a threshold that is a share, rules: a part on each kernel, since all take two minutes.
 Another processor takes no part in these, nor in causes: what they depend on is the kernel's version."""

@@ -23,7 +23,7 @@ from sockbpf.kernel.build.choice import HOOKS, WANTED_SYMBOLS, choose, lacking
 from sockbpf.kernel.build.compiler import Compiler
 from sockbpf.kernel.build.hooks import KPROBES, TRACEPOINTS
 from sockbpf.kernel.build.making import bytecode_of
-from sockbpf.kernel.build.order import order_of
+from sockbpf.kernel.build.order import Matching, order_of
 from sockbpf.kernel.build.shortcuts import Shortcut, taken_by, trial_of_direct_values, trial_of_rules
 from sockbpf.kernel.build.source import kernel_symbols
 from sockbpf.kernel.libbcc import library
@@ -96,20 +96,25 @@ def arm(
         started = None if cache.is_there() else stack.enter_context(closing(Compiler(kernel.types)))
         symbols = kernel_symbols(WANTED_SYMBOLS)
         refused = lacking(symbols)
-        shortcuts, rules = shortcuts_here(), takes_rules()
+        shortcuts = shortcuts_here()
+        matching: Matching | None = matching_here()
         while True:
             sights = choose(kinds, symbols, refused)
             if not any(sight.candidate and sight.candidate.hooks for sight in sights):
                 raise UnsupportedError("no hook can be attached: " + "; ".join(sorted(set(refused.values()))))
             order = order_of(
-                sights, symbols=symbols, max_episodes=kernel.max_episodes, shortcuts=shortcuts, rules=rules
+                sights,
+                symbols=symbols,
+                max_episodes=kernel.max_episodes,
+                shortcuts=shortcuts,
+                matching=matching,
             )
             bytecode = bytecode_of(order, kernel.types, started, meanwhile)
             loaded = load(bytecode)
             started = None
-            if loaded.refused and (rules or taken_by(bytecode)):
+            if loaded.refused and (matching or taken_by(bytecode)):
                 loaded.close()
-                shortcuts, rules = _with_less(shortcuts, loaded, bytecode, rules=rules)
+                shortcuts, matching = _with_less(shortcuts, matching, loaded, bytecode)
                 continue
             probes = Probes(sights, loaded, levels, perf_pages=kernel.perf_pages, counters=counters)
             now_refused = probes.attach()
@@ -120,9 +125,9 @@ def arm(
 
 
 def _with_less(
-    shortcuts: frozenset[Shortcut], loaded: Loaded, bytecode: Bytecode, *, rules: bool
-) -> tuple[frozenset[Shortcut], bool]:
-    """Return the shortcuts of another try, and whether it judges by rules.
+    shortcuts: frozenset[Shortcut], matching: Matching | None, loaded: Loaded, bytecode: Bytecode
+) -> tuple[frozenset[Shortcut], Matching | None]:
+    """Return the shortcuts of another try, and who finds out which rule applies.
 
     One by one, what newer kernels brought first: the others may not be at fault.
     """
@@ -133,9 +138,12 @@ def _with_less(
                 "each packet costs more here, the kernel refuses shortcuts (%s): %s: %s",
                 *(shortcut.value, *why),
             )
-            return shortcuts - {shortcut}, rules
+            return shortcuts - {shortcut}, matching
+    if matching is Matching.IN_KERNEL:
+        log.warning("the kernel refuses programs that match rules, user space does: %s: %s", *why)
+        return shortcuts_here(), Matching.BY_ANSWERS
     log.warning("no rules can be had here, the kernel refuses programs that judge by them: %s: %s", *why)
-    return shortcuts_here(), False
+    return shortcuts_here(), None
 
 
 def shortcuts_here() -> frozenset[Shortcut]:
@@ -145,14 +153,14 @@ def shortcuts_here() -> frozenset[Shortcut]:
     return frozenset(Shortcut) - ({Shortcut.DIRECT_VALUES} if trial.refused else set())
 
 
-def takes_rules() -> bool:
-    """Tell whether programs that judge by rules can be loaded here."""
+def matching_here() -> Matching:
+    """Return who finds out which rule applies: the kernel side where programs that match can be loaded."""
     try:
         trial = load(trial_of_rules())
     except UnsupportedError:  # an old kernel lacks the maps
-        return False
+        return Matching.BY_ANSWERS
     trial.close()
-    return not trial.refused
+    return Matching.BY_ANSWERS if trial.refused else Matching.IN_KERNEL
 
 
 def log_sight(sight: Sight) -> None:

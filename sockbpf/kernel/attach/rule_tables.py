@@ -52,24 +52,43 @@ MOST_LISTS = 2**24
 """So many lists of rules have numbers of their own."""
 
 
-class RuleTables:
-    """The tables of the rules. Two lists of rules have a place in them: the one that applies, the one before."""
+class RuleLists:
+    """What rules decide. Two lists of rules have a place in the tables: the one that applies, the one before."""
 
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
         self.number = 0
         """Which rules were written last, as settings.rules of bpf/maps.h says it."""
         self._lists = 0
+
+    def prepare(self, made: Ruleset) -> int:
+        """Write these rules beside those that apply, and return the number by which the settings choose them."""
+        self._lists += 1
+        self.number = (self._lists % MOST_LISTS + 1) << 6 | made.ask << 1 | self._slot
+        for place, decision in enumerate(made.decisions):
+            key = INDEX.pack(self._slot * (MOST_RULES + 1) + place)
+            write(self._tables["decisions"], key, _levels(decision))
+        return self.number
+
+    @property
+    def _slot(self) -> int:
+        """The place in the tables of the rules that were written last."""
+        return self._lists & 1
+
+
+class RuleTables(RuleLists):
+    """The tables by which the kernel side finds the rule that applies."""
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        super().__init__(tables)
         self._written: dict[int, list[tuple[str, bytes]]] = {0: [], 1: []}
         """By place, the keys that go when other rules take it."""
         self._made: Ruleset | None = None
         self._rows = 0
 
     def prepare(self, made: Ruleset) -> int:
-        """Write these rules beside those that apply, and return the number by which the settings choose them."""
-        self._lists += 1
-        slot = self._lists & 1
-        self.number = (self._lists % MOST_LISTS + 1) << 6 | made.ask << 1 | slot
+        super().prepare(made)
+        slot = self._slot
         self._made, self._rows = made, 0
         for name, key in self._written[slot]:
             delete(self._tables[name], key)
@@ -78,9 +97,6 @@ class RuleTables:
         for part in range(len(rows) // PORT_ROWS.size):
             key = INDEX.pack(slot * len(rows) // PORT_ROWS.size + part)
             write(self._tables["port_rows"], key, rows[part * PORT_ROWS.size : (part + 1) * PORT_ROWS.size])
-        for place, decision in enumerate(made.decisions):
-            key = INDEX.pack(slot * (MOST_RULES + 1) + place)
-            write(self._tables["decisions"], key, _levels(decision))
         self._write_rows()
         for side, ip, length, row in made.prefixes:
             key = PREFIX.pack(32 + length, 2 * self.number + side, ip)
@@ -97,7 +113,7 @@ class RuleTables:
         if self._made is None:
             return
         for number, row in enumerate(self._made.rows[self._rows :], self._rows):
-            write(self._tables["rows"], INDEX.pack((self._lists & 1) * MOST_ROWS + number), _packed(row))
+            write(self._tables["rows"], INDEX.pack(self._slot * MOST_ROWS + number), _packed(row))
         self._rows = len(self._made.rows)
 
     def find_out(self, about: int, value: int, rules: int) -> None:

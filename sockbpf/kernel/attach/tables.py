@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from sockbpf.errors import UnsupportedError
+from sockbpf.kernel.attach.answers import Answers
 from sockbpf.kernel.attach.maps import INDEX, delete, entries, keys, look_up, rewrite, write
 from sockbpf.kernel.attach.rule_tables import RuleTables
 from sockbpf.record.event import WIRE, Direction, Event, What, decode, over
@@ -115,6 +116,12 @@ def place_of(address: int) -> bytes:
     return INDEX.pack((-address * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF) >> (64 - PLACE_BITS))
 
 
+def _rules_of(tables: Mapping[str, Table]) -> RuleTables | Answers | None:
+    if "answers" in tables:
+        return Answers(tables)
+    return RuleTables(tables) if "rows" in tables else None
+
+
 class Tables:
     """The tables of the loaded programs."""
 
@@ -128,7 +135,7 @@ class Tables:
         self._levels = KernelLevels((0, 0), (0, 0))
         self._lookers = (0, 0)
         self._sees_udp_drain = True
-        self.rules = RuleTables(tables) if "rows" in tables else None
+        self.rules = _rules_of(tables)
         """The tables of the rules; None where the programs judge by none."""
 
     def set_levels(self, levels: KernelLevels) -> None:

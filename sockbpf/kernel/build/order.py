@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.build.choice import ADDRESSES, on_demand
@@ -28,8 +29,22 @@ MAPS = {
 
 LOOK_AT_QUEUE = "look_at_queue"
 """The program of bpf/drained.h. It is attached to nothing: user space runs it."""
-WITH_RULES = "-DWITH_RULES"
-RULE_MAPS = ("rows", "port_rows", "decisions", "prefixes", "facts", "found_out")
+
+
+class Matching(Enum):
+    """Who finds out which rule applies; the value is the compiler's argument."""
+
+    IN_KERNEL = "-DWITH_RULES"
+    """The kernel side, by sets of rules: 5.3."""
+
+    BY_ANSWERS = "-DWITH_ANSWERS"
+    """User space, once for each socket; the kernel side goes by its answers."""
+
+
+RULE_MAPS = {
+    Matching.IN_KERNEL: ("rows", "port_rows", "decisions", "prefixes", "facts", "found_out"),
+    Matching.BY_ANSWERS: ("decisions", "answers"),
+}
 """Further maps of programs that judge by rules."""
 
 ITERATED = {"look_tcp": "bpf_iter_tcp", "look_udp": "bpf_iter_udp"}
@@ -51,7 +66,8 @@ class Order:
     @property
     def maps(self) -> tuple[str, ...]:
         """The names of the maps that the programs have."""
-        return MAPS[self.source] + (RULE_MAPS if WITH_RULES in self.flags else ())
+        of_rules = (maps for matching, maps in RULE_MAPS.items() if matching.value in self.flags)
+        return MAPS[self.source] + next(of_rules, ())
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -69,11 +85,11 @@ def order_of(
     symbols: Mapping[str, int],
     max_episodes: int,
     shortcuts: Collection[Shortcut] = (),
-    rules: bool = False,
+    matching: Matching | None = None,
 ) -> Order:
     """Return the order for these sights: their programs and no others; `symbols` are addresses by name.
 
-    Of `shortcuts` the compiler uses those that the kernel's types allow. `rules`: they judge by rules.
+    Of `shortcuts` the compiler uses those that the kernel's types allow. With `matching` they judge by rules.
     """
     hooks = {hook for sight in sights if sight.candidate for hook in sight.candidate.hooks}
     # A return probe's program is loaded as a kprobe's: the kernel knows no other kind.
@@ -83,7 +99,7 @@ def order_of(
     flags = (
         f"-DMAX_EPISODES={max_episodes}",
         *definitions(shortcuts),
-        *([WITH_RULES] if rules else []),
+        *([matching.value] if matching else []),
         *sorted({"-DWITH_KPROBES" if kind in KPROBES else "-DWITH_TRACEPOINTS" for kind in kinds.values()}),
         *(f"-DWANT_{program}=1" for program in sorted(kinds)),
         *(f"-DSYM_{name}={symbols.get(name, 0):#x}ULL" for name in sorted(ADDRESSES)),
