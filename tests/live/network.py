@@ -86,6 +86,7 @@ def slow_link(rate: str = "8kbit") -> Iterator[Link]:
         _bucket("add", sender, rate, "1600")
         with inside(f"/run/netns/{receiver}"):  # somebody listens: no refusal comes back
             sink = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+            sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nobody reads it: two datagrams
             sink.bind(("::", DISCARD))
         try:
             yield Link(

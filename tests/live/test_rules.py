@@ -9,7 +9,6 @@ import sys
 import time
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +33,7 @@ sys.stdin.read()
 """
 
 
-BY_ANSWERS = (sys.executable, str(Path(__file__).with_name("by_answers.py")))
+BY_ANSWERS = (sys.executable, "-m", "tests.live.by_answers")
 
 
 @pytest.fixture(params=["kernel", "answers"])
