@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from tests.live.sockets import port
@@ -29,9 +29,13 @@ class Scene:
 
 
 def of(sock: socket.socket, kind: str, protocol: str = "tcp") -> dict[str, object]:
-    """Return how the alerts of a queue are known: sockets of two families may have the same port."""
-    address = {} if (ip := sock.getsockname()[0]) in {"0.0.0.0", "::"} else {"local_ip": ip}
-    return {"protocol": protocol, "type": kind, "local_port": port(sock), **address}
+    """Return how the alerts of a queue are known: sockets of two families, or to two servers, may have one port."""
+    known: dict[str, object] = {"protocol": protocol, "type": kind, "local_port": port(sock)}
+    if (ip := sock.getsockname()[0]) not in {"0.0.0.0", "::"}:
+        known["local_ip"] = ip
+    with suppress(OSError):  # it is not connected
+        known["remote_port"] = sock.getpeername()[1]
+    return known
 
 
 MakeScene = Callable[[ExitStack, str], Scene]
