@@ -49,6 +49,7 @@ def given(kernel: Kernel) -> Answers:
 
 def test_every_field_lies_where_it_is_read(kernel: Kernel) -> None:
     assert layout(kernel.everything.bpf["answers"].Key) == packed(answers.ANSWER_FIELDS)
+    assert kernel.everything.bytecode.maps["answers"].max_entries == answers.MOST
 
 
 def test_of_each_queue_the_answer_decides_and_without_one_it_is_unsure(

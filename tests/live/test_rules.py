@@ -6,7 +6,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from functools import partial
 
@@ -215,7 +214,7 @@ def test_a_connection_is_judged_by_its_rule_before_it_is_accepted_and_asked_for_
     client = stack.enter_context(socket.create_connection(listener.getsockname()))
     for _ in range(FILL // 1000 - 1):
         client.sendall(bytes(1000))  # over the least threshold from the eleventh on
-    time.sleep(0.2)
+    until(lambda: monitor.counted()["events"], "that it was asked for")
     assert not receiver.alerts(local_port=port(listener))
     client.sendall(bytes(FILL % 1000 + 1000))
     told = receiver.first(event="exceeded", local_port=port(listener), type="RECV")
