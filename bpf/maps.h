@@ -27,7 +27,7 @@ struct episode_key {
  * Rules are judged by sets of bits, one bit for each rule: of a socket's port, say, the set of the rules
  * whose condition about ports holds. Where all its sets have a bit, that rule matches; the first one applies.
  * Of the rules there are two places in each map, so that new ones are there as a whole before they are used.
- * See rules.h.
+ * See matching.h.
  */
 #define RULE_WORDS 16
 #define MOST_RULES (64 * RULE_WORDS)
@@ -158,7 +158,7 @@ static inline struct decision *decision_at(u32 *index);
 static inline u32 *answer_lookup(struct answer_key *key); /* the rule, from 1; 0: none applies */
 #endif
 #ifdef WITH_RULES
-/* NULL where there is no such row; `index` is row_index of rules.h. */
+/* NULL where there is no such row; `index` as row_of of matching.h makes it. */
 static inline struct row *row_at(u32 *index);
 static inline struct port_rows *port_rows_at(u32 *index);
 static inline u32 *prefix_lookup(struct prefix_key *key);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """From a list of rules to what the kernel side matches by: sets of rules, by port, address, namespace, user.
 
-A set of rules is a number whose bit 0 is the first rule. bpf/rules.h says how the sets are used.
+A set of rules is a number whose bit 0 is the first rule. bpf/matching.h says how the sets are used.
 """
 
 from __future__ import annotations
