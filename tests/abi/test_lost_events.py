@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -14,6 +13,7 @@ from sockbpf.kernel.attach.arm import arm
 from sockbpf.kernel.attach.tables import KernelLevels
 from sockbpf.record.event import What
 from sockbpf.settings.config import Config, Kernel
+from tests.live.running import one_cpu
 from tests.live.sockets import drain, inode, tcp_pair
 from tests.live.waiting import until
 
@@ -24,27 +24,19 @@ CROSSINGS = 101
 """Of a receive queue, there and back: several times what one page takes."""
 
 
-@pytest.fixture
-def one_cpu() -> Iterator[None]:
-    """Stay on one CPU: all that is said is said to one buffer."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    yield
-    os.sched_setaffinity(0, before)
-
-
-def test_lost_events_are_counted_twice(one_cpu: None) -> None:
+def test_lost_events_are_counted_twice() -> None:
     counters = Counters()
     config = Config(url="http://127.0.0.1:9/", kernel=Kernel(perf_pages=1))
     probes = arm(config, KernelLevels((2**32 - 1, THRESHOLD), clear=(0, 0)), counters)
     probes.demand(wanted=True)
     try:
         with ExitStack() as stack:
+            stack.enter_context(one_cpu())  # all that is said is said to one buffer
             client, server = tcp_pair(stack)
             for _ in range(CROSSINGS):
                 client.sendall(bytes(UNREAD))
                 drain(server, UNREAD)
-            tally, said = probes.tables.tally(), probes.read()
+            tally, said = probes.tables.tally(), list(probes.read())
             ours = [event.what for event in said if event.socket.inode == inode(server)]
             print(f"{len(said)} said, {tally.lost} lost")
             assert tally.lost + len(said) == tally.opened + tally.closed >= 2 * CROSSINGS > len(ours) > 0

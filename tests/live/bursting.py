@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from sockbpf.kernel.look.netns import inside
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver
+from tests.live.running import first_to_run
 from tests.live.sockets import charged, drain, port, ss, tcp_pair, udp_socket, unread, unsent
 from tests.live.waiting import until
 
@@ -101,15 +102,6 @@ RATE = "10mbit"
 
 WELL_UNDER = 4096
 """More bytes than one datagram is counted for."""
-
-
-@contextmanager
-def first_to_run() -> Iterator[None]:
-    """Have no other process take the CPU: the monitor's would, as it is woken by the crossing."""
-    with suppress(PermissionError):  # not everywhere is that a right of root
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    yield
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @dataclass

@@ -24,6 +24,7 @@ from tests.live.bursting import (
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver
+from tests.live.running import first_to_run, one_cpu
 from tests.live.sockets import port, unsent
 from tests.live.waiting import until
 
@@ -34,6 +35,9 @@ SENT = 23
 """How many bursts go into the queue of a slow device."""
 
 THRESHOLD = 20_011
+
+LAST, LAST_S = 20_000, 0.2
+"""So little leaves in less than this time, seconds: for so long nothing else runs on the CPU."""
 
 QUIET_S = 600
 """How long the rest of the host may take to be quiet for a minute."""
@@ -48,6 +52,19 @@ def assert_hooks_saw_all(monitor: Monitor) -> None:
     counts = monitor.counters()
     assert counts["lost_submit"] == counts["lost_ring"] == 0
     assert counts["begun_by_sweep"] == counts["ended_by_sweep"] == 0
+
+
+def watch_the_last_leave(writer: socket.socket) -> None:
+    """Wait until the device has all that was written on `one_cpu`; its timers interrupt this thread and no other.
+
+    A kernel may keep its init from being traced: one of 6.18 runs no BPF program where a timer interrupts a thread
+    of process 1, and counts that nowhere. What drains there a look finds.
+    """
+    end_s = time.monotonic() + LAST_S
+    with first_to_run():
+        while unsent(writer) and time.monotonic() < end_s:
+            pass
+    until(lambda: unsent(writer) == 0, "the queue drained")
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
@@ -114,13 +131,15 @@ def test_udp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitSt
     """
     link = stack.enter_context(slow_link(rate="1mbit"))
     start_monitor(thresholds={"send": THRESHOLD, "recv": "100MB"}, clear_ratio=0)
+    stack.enter_context(one_cpu())
     with inside(f"/run/netns/{link.sender}"):
         writer = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     writer.connect((link.far["ipv4"], DISCARD))
     for _ in range(SENT):
         for _ in range(31):
             writer.send(bytes(DATAGRAM))
-        until(lambda: unsent(writer) == 0, "the queue drained")
+        until(lambda: unsent(writer) <= LAST, "nearly all has left")
+        watch_the_last_leave(writer)
     queue = {"local_port": port(writer), "type": "SEND", "mode": "ebpf"}
     receiver.count(SENT, event="cleared", **queue)
     assert (
@@ -138,6 +157,7 @@ def test_udp_send_that_leaves_at_once(
     link = stack.enter_context(slow_link(rate))
     monitor = start_monitor(thresholds={"send": THRESHOLD, "recv": "100MB"}, clear_ratio=0)
     cold = attachments(monitor.pid)
+    stack.enter_context(one_cpu())
     with inside(f"/run/netns/{link.sender}"):
         writer = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     writer.connect((link.far["ipv4"], DISCARD))
@@ -148,7 +168,7 @@ def test_udp_send_that_leaves_at_once(
         receiver.count(number, event="exceeded", **queue)
         until(lambda: attachments(monitor.pid) > cold, "the hooks of drains came")
         link.release()
-        until(lambda: unsent(writer) == 0, "the queue drained")
+        watch_the_last_leave(writer)
         link.hold(rate)
     receiver.count(5, event="cleared", **queue)
     assert_hooks_saw_all(monitor)
