@@ -144,9 +144,9 @@ class Kernel:
 
     # what the hooks report, and the tables
 
-    def read(self) -> list[Event]:
+    def read(self) -> Iterator[Event]:
         events, self._events = self._events, []
-        return events
+        return iter(events)
 
     def fds(self) -> list[int]:
         return []

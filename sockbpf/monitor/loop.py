@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sockbpf.monitor.schedule import IDLE_S, Waits
@@ -40,8 +41,12 @@ if TYPE_CHECKING:
     from sockbpf.monitor.waking import Waking
     from sockbpf.monitor.watch import Judge, Watching
     from sockbpf.record.alert import Folded, Notice
+    from sockbpf.record.event import Event
 
 log = logging.getLogger(__name__)
+
+AT_ONCE = 1024
+"""So many events are made and judged at a time: not all of a storm, an event being larger than its record."""
 
 ARMING_S = 0.05
 """Until all first looks are taken: the interval at which that is asked."""
@@ -159,8 +164,13 @@ class Monitor:
     def _read(self) -> None:
         if self.probes is None:
             return
+        events = self.probes.read()
+        while some := list(islice(events, AT_ONCE)):
+            self._take(some)
+
+    def _take(self, events: list[Event]) -> None:
         others = []
-        for event in self.probes.read():
+        for event in events:
             now_s = monotonic_s()
             self.schedule.heard(now_s)
             if event.socket in self.own:

@@ -10,6 +10,7 @@ import socket
 import struct
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from sys import intern
 from typing import TYPE_CHECKING
 
 from sockbpf.record.facts import UNKNOWN, Condition, Facts
@@ -174,7 +175,7 @@ def over(raw: bytes, event: Event) -> bytes:
 
 def ip_text(family: int, raw: bytes) -> str:
     """Return an address as `ss -n` shows it; IPv4 uses the first four of the bytes."""
-    return socket.inet_ntop(family, raw[:4] if family == socket.AF_INET else raw[:16])
+    return intern(socket.inet_ntop(family, raw[:4] if family == socket.AF_INET else raw[:16]))
 
 
 def _hooked(number: int) -> Direction:

@@ -20,7 +20,7 @@ from sockbpf.counters import Counters
 from sockbpf.kernel.attach.arm import arm
 from sockbpf.kernel.attach.probes import Probes
 from sockbpf.kernel.attach.tables import KernelLevels
-from sockbpf.record.event import Direction, What
+from sockbpf.record.event import Direction, Event, What
 from sockbpf.settings.config import Config
 from tests.abi.armed_sockets import SIOCINQ, SIOCOUTQ, queued
 from tests.abi.draining import assert_told_apart, look, said
@@ -133,7 +133,8 @@ def test_bursts_are_told_apart_while_hooks_come_and_go_and_are_looked_for(
     for thread in threads:
         thread.start()
     begun.wait()
-    events, rounds = [], 0
+    events: list[Event] = []
+    rounds = 0
     while any(thread.is_alive() for thread in threads):
         probes.demand([DRAINS[Direction.RECV]], wanted=rounds % 2 == 0)
         assert probes.end_drained()

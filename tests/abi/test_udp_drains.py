@@ -17,7 +17,7 @@ from sockbpf.kernel.attach.arm import arm
 from sockbpf.kernel.attach.maps import look_up
 from sockbpf.kernel.attach.probes import UDP_DRAINS, Probes
 from sockbpf.kernel.attach.tables import FIRST, SETTINGS_FIELDS, KernelLevels
-from sockbpf.record.event import Direction, What
+from sockbpf.record.event import Direction, Event, What
 from sockbpf.settings.config import Config
 from tests.abi.draining import assert_told_apart, look, said
 from tests.live.bursting import Post, stay_on_one_cpu
@@ -128,7 +128,8 @@ def test_bursts_are_told_apart_while_the_hook_comes_and_goes_and_is_looked_for(
     for thread in threads:
         thread.start()
     begun.wait()
-    events, rounds = [], 0
+    events: list[Event] = []
+    rounds = 0
     while any(thread.is_alive() for thread in threads):
         probes.demand([UDP_DRAINS], wanted=rounds % 2 == 0)
         look(probes)

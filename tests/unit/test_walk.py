@@ -51,13 +51,17 @@ READS_THE_ANSWER = {"sockbpf/delivery/destinations/interim.py"}
 """Begins at about the moment at which the request arrives."""
 
 GIVEN = {
+    ("sockbpf/monitor/loop.py", "sockbpf/kernel/attach/probes.py", "_decoded"),
     ("sockbpf/judge/stages.py", "sockbpf/judge/episodes.py", "identity"),
     ("sockbpf/delivery/outbox.py", "sockbpf/monitor/dispatch.py", "fields"),
     ("sockbpf/delivery/outbox.py", "sockbpf/monitor/dispatch.py", "_log"),
     ("sockbpf/delivery/routes.py", "sockbpf/monitor/dispatch.py", "_wants"),
     ("sockbpf/delivery/worker.py", "sockbpf/delivery/queue.py", "take_all"),
 }
-"""A room, and a function of an earlier room that it calls: the event does not go back by it, the last fetches it."""
+"""A room, and a function of an earlier room that it calls: the event does not go back by it, the last fetches it.
+
+By `_decoded` the loop asks for the event after it.
+"""
 
 
 NETNS = os.stat("/proc/self/ns/net").st_ino

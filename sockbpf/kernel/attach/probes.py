@@ -16,7 +16,7 @@ from sockbpf.kernel.build.order import LOOK_AT_QUEUE
 from sockbpf.record.crossing import decode_told
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from sockbpf.counters import Counters
     from sockbpf.kernel.attach.loading import Loaded
@@ -121,18 +121,21 @@ class Probes:
         """Return the descriptors that become readable when there are events."""
         return self._rings.fds()
 
-    def read(self) -> list[Event]:
-        """Return the events that have come, without waiting."""
+    def read(self) -> Iterator[Event]:
+        """Return the events that have come, without waiting; each is made as it is asked for."""
         taken = self._rings.read()
         self._counters.add("events", len(taken))
-        events = []
-        for raw in taken:
+        return self._decoded(taken)
+
+    def _decoded(self, taken: list[bytes]) -> Iterator[Event]:
+        taken.reverse()
+        while taken:  # a record is let go as its event is made
+            raw = taken.pop()
             try:
-                events.append(decode_told(raw))
+                yield decode_told(raw)
             except ValueError:
                 self._counters.add("undecodable")
                 log.exception("an event of %d bytes makes no sense: %s", len(raw), raw.hex())
-        return events
 
     def skipped(self) -> int:
         """Return how often the kernel skipped a hook since load, as the same was running on that CPU already."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from sys import intern
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.proc_file import text_of
@@ -71,5 +72,5 @@ def is_manager(process: str) -> bool:
 def comm_of(pid: int) -> str:
     """Return the name of a process, as the kernel keeps it; empty if the process is gone."""
     with suppress(OSError):
-        return text_of(f"/proc/{pid}/comm").removesuffix("\n")
+        return intern(text_of(f"/proc/{pid}/comm").removesuffix("\n"))
     return ""

@@ -76,7 +76,7 @@ class Sweeper:
         places = namespaces()
         numbers = frozenset(places) if wanted.namespaces is None else wanted.namespaces
         looked: set[tuple[int, Protocol]] = set()
-        seen: list[tuple[Row, Protocol, int]] = []
+        seen: list[Reading] = []
         own = open_inodes()
         for number in numbers & places.keys():
             for protocol in Protocol:
@@ -84,15 +84,14 @@ class Sweeper:
                 try:
                     with inside(places[number]) as entered:
                         rows = self._look.rows(protocol, wanted.terms)
-                        seen += [(row, protocol, entered) for row in rows]
+                        while rows:  # of very many sockets a row is let go as its reading is made
+                            seen.append(_reading(rows.pop(), protocol, entered))
                 except OSError as fault:  # one protocol's module may be missing, or the namespace just went
                     self._note_failure(number, protocol, fault)
                 else:
                     looked.add((entered, protocol))
         own |= open_inodes()
-        readings = tuple(
-            _reading(row, protocol, netns) for row, protocol, netns in seen if row.inode not in own
-        )
+        readings = tuple(reading for reading in seen if reading.socket.inode not in own)
         self._counters.add("sweeps")
         cpu_s = time.thread_time() - cpu_before_s
         return Sweep(begun_ns, monotonic_ns(), frozenset(looked), numbers - places.keys(), readings, cpu_s)

@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from sys import intern
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.cgroup_handle import handles_work, path_by_handle
@@ -116,7 +117,7 @@ def _folders(root: str) -> Iterator[tuple[int, str]]:
 def cgroup_of_process(pid: int) -> str:
     """Return the path of a process's cgroup; empty if it is not known."""
     with suppress(OSError):
-        return cgroup_in(text_of(f"/proc/{pid}/cgroup", MOST_OF_PROC))
+        return intern(cgroup_in(text_of(f"/proc/{pid}/cgroup", MOST_OF_PROC)))
     return ""
 
 
