@@ -39,6 +39,7 @@ from tests.abi.armed_sockets import (
     queued,
 )
 from tests.live.network import slow_link
+from tests.live.running import one_cpu, watch_the_last_leave
 from tests.live.waiting import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loading programs needs root")
@@ -140,8 +141,10 @@ def test_what_the_last_ack_acknowledges_is_read_from_the_segment(watch: Watch, s
     with inside(f"/run/netns/{link.sender}"):
         client = stack.enter_context(socket.create_connection(listener.getsockname()))
     server = stack.enter_context(listener.accept()[0])
+    stack.enter_context(one_cpu())
     client.sendall(bytes(FILL))
     event = watch.event(What.OVER, client, Direction.SEND)
+    watch_the_last_leave(client)
     back = watch.event(What.BACK, client, Direction.SEND)
     assert back.since_ns == event.since_ns < back.ns
     assert (back.size, back.peak) == (0, FILL)
@@ -205,6 +208,7 @@ def test_the_send_queue_of_udp_is_what_sock_diag_says(watch: Watch, stack: ExitS
         sender = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         sender.connect((address, 9))
+        stack.enter_context(one_cpu())
         for _ in range(DATAGRAMS):
             sender.send(bytes(DATAGRAM))
         event = watch.event(What.OVER, sender, Direction.SEND)
@@ -217,7 +221,7 @@ def test_the_send_queue_of_udp_is_what_sock_diag_says(watch: Watch, stack: ExitS
             return entry is not None and entry.size == dumped(sender, Protocol.UDP, Direction.SEND) > 0
 
         until(agree, "the size read in the kernel is sock_diag's")
+        watch_the_last_leave(sender)
         assert watch.event(What.BACK, sender, Direction.SEND).size == 0
-        # The hook runs ahead of the last packet's freeing.
-        until(lambda: dumped(sender, Protocol.UDP, Direction.SEND) == 0, "0 by sock_diag too")
+        assert dumped(sender, Protocol.UDP, Direction.SEND) == 0
     assert number != netns()

@@ -24,8 +24,8 @@ from tests.live.bursting import (
 from tests.live.monitoring import Monitor, StartMonitor
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver
-from tests.live.running import first_to_run, one_cpu
-from tests.live.sockets import port, unsent
+from tests.live.running import one_cpu, watch_the_last_leave
+from tests.live.sockets import port
 from tests.live.waiting import until
 
 OVER, UNDER = 1009, 10_007
@@ -35,9 +35,6 @@ SENT = 23
 """How many bursts go into the queue of a slow device."""
 
 THRESHOLD = 20_011
-
-LAST, LAST_S = 20_000, 0.2
-"""So little leaves in less than this time, seconds: for so long nothing else runs on the CPU."""
 
 QUIET_S = 600
 """How long the rest of the host may take to be quiet for a minute."""
@@ -52,19 +49,6 @@ def assert_hooks_saw_all(monitor: Monitor) -> None:
     counts = monitor.counters()
     assert counts["lost_submit"] == counts["lost_ring"] == 0
     assert counts["begun_by_sweep"] == counts["ended_by_sweep"] == 0
-
-
-def watch_the_last_leave(writer: socket.socket) -> None:
-    """Wait until the device has all that was written on `one_cpu`; its timers interrupt this thread and no other.
-
-    A kernel may keep its init from being traced: one of 6.18 runs no BPF program where a timer interrupts a thread
-    of process 1, and counts that nowhere. What drains there a look finds.
-    """
-    end_s = time.monotonic() + LAST_S
-    with first_to_run():
-        while unsent(writer) and time.monotonic() < end_s:
-            pass
-    until(lambda: unsent(writer) == 0, "the queue drained")
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
@@ -138,7 +122,6 @@ def test_udp_send(start_monitor: StartMonitor, receiver: Receiver, stack: ExitSt
     for _ in range(SENT):
         for _ in range(31):
             writer.send(bytes(DATAGRAM))
-        until(lambda: unsent(writer) <= LAST, "nearly all has left")
         watch_the_last_leave(writer)
     queue = {"local_port": port(writer), "type": "SEND", "mode": "ebpf"}
     receiver.count(SENT, event="cleared", **queue)
@@ -168,7 +151,7 @@ def test_udp_send_that_leaves_at_once(
         receiver.count(number, event="exceeded", **queue)
         until(lambda: attachments(monitor.pid) > cold, "the hooks of drains came")
         link.release()
-        watch_the_last_leave(writer)
+        watch_the_last_leave(writer, 1 << 20)
         link.hold(rate)
     receiver.count(5, event="cleared", **queue)
     assert_hooks_saw_all(monitor)
