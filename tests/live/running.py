@@ -34,14 +34,13 @@ def first_to_run() -> Iterator[None]:
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def watch_the_last_leave(writer: socket.socket, last: int = LAST) -> None:
-    """Wait until the device has all that was written on `one_cpu`.
+def watch_the_last_leave(writer: socket.socket) -> None:
+    """Wait until the device has all that was written on `one_cpu`; its last timers interrupt no other thread.
 
-    Its timers for the `last` bytes interrupt this thread and no other. A kernel may keep
-    its init from being traced: one of 6.18 runs no BPF program where a timer interrupts a thread of process 1, and
-    counts that nowhere. What drains there a look finds.
+    A kernel may keep its init from being traced: one of 6.18 runs no BPF program where a timer interrupts a thread
+    of process 1, and counts that nowhere. What drains there a look finds.
     """
-    until(lambda: unsent(writer) <= last, "nearly all has left")
+    until(lambda: unsent(writer) <= LAST, "nearly all has left")
     end_s = time.monotonic() + LAST_S
     with first_to_run():
         while unsent(writer) and time.monotonic() < end_s:
