@@ -30,6 +30,8 @@ class OpenBook:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Owed] = OrderedDict()
         """Id -> what the journal holds of it; the one told last is at the end."""
+        self._first: dict[str, str] = {}
+        """Id -> `Left.first`."""
         self._members: dict[str, set[str]] = {}
         """Id of a fold -> those that it told of: they end with it, if not before."""
 
@@ -48,7 +50,7 @@ class OpenBook:
             if owed.destination != NOBODY:
                 continue
             try:
-                left = _left_in(owed)
+                left = left_of(owed.fields.get("left", ""))
             except ValueError:
                 senseless.append(owed)
                 continue
@@ -65,29 +67,27 @@ class OpenBook:
         gone = [before] if before else []
         self._note(left, owed)
         while len(self._kept) > MOST_OPEN:
-            _, oldest = self._kept.popitem(last=False)
+            id_, oldest = self._kept.popitem(last=False)
+            self._first.pop(id_, None)
             gone.append(oldest)
         return gone
 
     def first(self, id_: str) -> str:
         """Return what was kept as `Left.first` of an episode; empty if it is not known."""
-        owed = self._kept.get(id_)
-        return _left_in(owed).first if owed else ""
+        return self._first.get(id_, "")
 
     def end(self, id_: str) -> list[Owed]:
         """Forget an episode, and all of a fold; return what the journal need not hold any more."""
         ids = (id_, *self._members.pop(id_, ()))
+        self._first.pop(id_, None)
         return [owed for one in ids if (owed := self._kept.pop(one, None))]
 
     def _note(self, left: Left, owed: Owed) -> None:
         self._kept[left.id] = owed
+        if left.first:
+            self._first[left.id] = left.first
         if left.fold:
             self._members.setdefault(left.fold, set()).add(left.id)
-
-
-def _left_in(owed: Owed) -> Left:
-    """Return the episode that `open_of` has written. Raise ValueError if it makes no sense."""
-    return left_of(owed.fields.get("left", ""))
 
 
 def open_of(fields: Mapping[str, str], left: Left, n: int, at: tuple[float, str, float]) -> Owed:

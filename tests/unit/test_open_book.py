@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -112,6 +113,14 @@ def test_of_a_fold_all_that_it_told_of_are_kept_until_it_ends(path: Path) -> Non
     then.outbox.put([told_of_several(5, CLEARED)])
     assert then.stop() == 0
     assert list(found(path)) == ["id-0-7"]
+
+
+def test_what_was_told_first_is_known_although_a_fold_told_of_it_since() -> None:
+    book = open_book.OpenBook()
+    told_alone = replace(lefts_of_notice(notice(EXCEEDED, 1, S), "boot", 0)[0], first='{"name":"first"}')
+    for n, left in enumerate((told_alone, replace(told_alone, fold="id-0-0", first=""))):
+        book.keep(left, open_book.open_of(alert(left.id, n), left, n, (0.0, "boot", 0.0)))
+    assert book.first(told_alone.id) == told_alone.first
 
 
 def test_what_makes_no_sense_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
