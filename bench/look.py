@@ -17,14 +17,19 @@ from bench.resident import HELD_BY_ONE, idle_sockets
 from bench.resident import cpu_s as process_cpu_s
 from sockbpf.counters import Counters
 from sockbpf.kernel.look.choice import look_of
+from sockbpf.kernel.look.netns import inside
 from sockbpf.kernel.look.row import Look, Terms, Which
+from sockbpf.kernel.look.sweep import Sweeper, Wanted
 from sockbpf.record.event import Protocol
+from tests.live.network import namespace
+from tests.live.sockets import tcp_pair
 from tests.live.waiting import until
 
 COUNTS = (1000, 10_000, 100_000)
 ROUNDS = 11
 LOOK_GOAL_MS = 50
 """Of CPU, at the greatest count."""
+NAMESPACES = 100
 POLLED = 19_000
 POLLED_S = 20.0
 WINDOWS = 3
@@ -125,6 +130,29 @@ def _figures(name: str, ways: list[Look], rounds: int, count: int) -> list[Figur
     return figures
 
 
+def namespaces(count: int, rounds: int) -> list[Figure]:
+    """Sweep so many network namespaces without a socket, and with two idle ones of TCP in each."""
+    figures = []
+    way, _ = look_of("auto", "auto", Counters())
+    with ExitStack() as stack:
+        sweeper = Sweeper(Counters(), stack.enter_context(closing(way)))
+        places = [f"/run/netns/{stack.enter_context(namespace())}" for _ in range(count)]
+        for what in ("no socket", "one idle connection"):
+            cpu, wall = _took(lambda: sweeper.sweep(Wanted(None, OVER)), time.thread_time, rounds)
+            figures.append(
+                Figure(
+                    f"a sweep of {count} network namespaces with {what} in each, {way.name}, CPU",
+                    "ms",
+                    tuple(cpu),
+                    note=f"by the clock {median(wall):.1f}",
+                )
+            )
+            for place in places:
+                with inside(place):
+                    tcp_pair(stack)
+    return figures
+
+
 def polling(count: int, watched_s: float) -> list[Figure]:
     """Measure the monitor without hooks, a look each second at so many idle UDP sockets."""
     shares: dict[str, tuple[float, ...]] = {}
@@ -184,5 +212,10 @@ def _share(pid: int, watched_s: float) -> float:
 
 def measure(*, quick: bool) -> list[Figure]:
     if quick:
-        return [*looks((100,), 1), *polling(100, 2.0), *stalls(100, 2.0)]
-    return [*looks(COUNTS, ROUNDS), *polling(POLLED, POLLED_S), *stalls(COUNTS[-1], STALLS_S)]
+        return [*looks((100,), 1), *namespaces(3, 1), *polling(100, 2.0), *stalls(100, 2.0)]
+    return [
+        *looks(COUNTS, ROUNDS),
+        *namespaces(NAMESPACES, ROUNDS),
+        *polling(POLLED, POLLED_S),
+        *stalls(COUNTS[-1], STALLS_S),
+    ]

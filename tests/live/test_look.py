@@ -19,6 +19,8 @@ import pytest
 
 from sockbpf.counters import Counters
 from sockbpf.kernel.look.choice import look_of
+from sockbpf.kernel.look.diag import Diag
+from sockbpf.kernel.look.in_use import WhereInUse
 from sockbpf.kernel.look.netns import inside
 from sockbpf.kernel.look.row import Look, Row, Terms, Which
 from sockbpf.kernel.look.sweep import Sweeper, Wanted
@@ -201,6 +203,32 @@ def test_a_sweep_looks_into_every_namespace(
     }
     assert found == held
     assert {(netns, protocol) for netns, _ in held.values() for protocol in Protocol} <= sweep.looked
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_namespace_is_passed_over_until_it_has_a_socket(stack: ExitStack, family: str) -> None:
+    looked: list[Protocol] = []
+
+    class Seen(Diag):
+        def rows(self, protocol: Protocol, terms: Terms) -> list[Row]:
+            looked.append(protocol)
+            return super().rows(protocol, terms)
+
+    def looks() -> set[Protocol]:
+        looked.clear()
+        sweep = Sweeper(Counters(), WhereInUse(Seen())).sweep(Wanted(frozenset({netns})))
+        assert sweep.looked == {(netns, protocol) for protocol in Protocol}
+        return set(looked)
+
+    with inside(f"/run/netns/{stack.enter_context(namespace())}") as netns:
+        assert looks() == set()
+        unheard = udp_socket(stack, family)
+        assert looks() == {Protocol.UDP}
+        unheard.close()
+        with ExitStack() as theirs:
+            tcp_pair(theirs, family)
+            assert looks() == {Protocol.TCP}
+        until(lambda: looks() == set(), "no more than TIME-WAIT")
 
 
 def test_what_a_full_table_left_out_is_found_soon(

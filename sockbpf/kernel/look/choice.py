@@ -12,6 +12,7 @@ from sockbpf.kernel.build.order import order_of_look
 from sockbpf.kernel.build.shortcuts import Shortcut, taken_by
 from sockbpf.kernel.build.source import BTF
 from sockbpf.kernel.look.diag import Diag
+from sockbpf.kernel.look.in_use import WhereInUse
 from sockbpf.kernel.look.iterators import Iterators
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ class Choice:
                 self.reason = str(fault)
             else:
                 log.info("sockets are looked at by %s", look.name)
-                return look
+                return WhereInUse(look)
         counters.add("look_refused")
         log.info("sockets are looked at by sock_diag, no BPF iterators: %s", self.reason)
-        return Diag()
+        return WhereInUse(Diag())
 
     def _iterators(self, making: Making) -> Iterators:
         bytecode = making.bytecode()
