@@ -75,7 +75,7 @@ def test_it_has_no_fault_that_ansible_lint_knows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("suite", SUITES)
 def test_rollout(suite: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     skip_unless_has_turn(suite, pytestconfig)

@@ -51,7 +51,7 @@ dpkg --purge sockbpf 2>&1 | grep -v 'files list file for package'
 ! ls -d /usr/lib/sockbpf /etc/sockbpf /var/lib/sockbpf
 """
 KEPT = re.compile(
-    "/(var/([.]updated|cache|lib/(apt|dpkg|systemd|python)|log)|etc/(alternatives|.*-|[.]updated|inputrc|hosts|networks|python3)"
+    "/(var/([.]updated|backups|cache|lib/(apt|dpkg|systemd|python)|log)|etc/(alternatives|.*-|[.]updated|inputrc|hosts|networks|python3)"
     "|usr/local/lib/python3[.0-9]*)(/.*)?|.*/__pycache__(/.*)?"
 )
 """What apt, dpkg and systemd keep, and what the packages that ours needs have made: Python's, for one."""
@@ -128,7 +128,7 @@ def test_it_has_no_fault_that_lintian_knows(packages: Packages) -> None:
     assert said.returncode == 0, said.stdout
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("suite", SUITES)
 def test_from_installation_to_purge(suite: str, packages: Packages, pytestconfig: pytest.Config) -> None:
     skip_unless_has_turn(suite, pytestconfig)
@@ -198,9 +198,8 @@ def owed_over_an_upgrade(host: Systemd, package: Path) -> None:
     with started(host, HUNG) as hung:
         assert hung.stdout
         port = hung.stdout.readline().strip()
-        until(lambda: f"local_port={port}" in log(host), lambda: log(host))
-        wanted = re.search(rf"event=exceeded .*local_port={port} .*\bid=(\w+)", log(host))
-        assert wanted
+        crossing = rf"event=exceeded .*local_port={port} .*\bid=(\w+)"
+        wanted = until(lambda: re.search(crossing, log(host)), lambda: log(host))
     assert status(host)["owed"]
     put(host, package)
     watches(host, re.findall(r"_([0-9.]+)_", package.name)[0])
@@ -213,7 +212,7 @@ def owed_over_an_upgrade(host: Systemd, package: Path) -> None:
     assert "Traceback" not in log(host)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_on_arm64(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     skip_unless_has_turn("arm64", pytestconfig)
     content = tmp_path / "content"
