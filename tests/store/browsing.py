@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.live.waiting import DEADLINE_S
 from tests.store.serving import Store, tell, told
+
+expect.set_options(timeout=DEADLINE_S * 1000)  # its own 5 s are a busy machine's time for one drawing
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -26,7 +29,9 @@ OpenPage = Callable[..., Page]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS.split())
+        made = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=FLAGS.split(), timeout=DEADLINE_S * 1000
+        )
         yield made
         made.close()
 
