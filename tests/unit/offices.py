@@ -30,7 +30,7 @@ def new(fields: Fields) -> NewAlert:
     return NewAlert(fields["id"], 0, lambda _: fields)
 
 
-def until(condition: Callable[[], bool], deadline_s: float = 20) -> None:
+def until(condition: Callable[[], bool], deadline_s: float = 60) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -162,7 +162,7 @@ def test_a_batch_goes_when_it_gets_full_or_has_waited() -> None:
     until(lambda: asked._goes_s < float("inf"))
     asked.offer([owed(2)])
     asked.offer([owed(3)])
-    waiting.join(20)
+    waiting.join(60)
     assert [numbers(batch) for batch in taken] == [[1, 2, 3]]
     asked.offer([owed(4)])
     begun = time.monotonic()
@@ -182,7 +182,7 @@ def test_the_end_is_not_waited_for(ends: bool) -> None:
         assert numbers(asked.end()) == [1]
     else:
         asked.close(time.monotonic() + LONG_S)
-    waiting.join(20)
+    waiting.join(60)
     assert [numbers(batch) for batch in taken] == ([[]] if ends else [[1]])
 
 
@@ -195,7 +195,7 @@ def test_what_a_shift_gathers_goes_to_the_next_one() -> None:
     until(lambda: asked._goes_s < float("inf"))
     shift = object()
     asked.hand_over(shift, capacity=9, breaker=Breaker(1, 8), bucket=Bucket(0, 1))
-    waiting.join(20)
+    waiting.join(60)
     assert taken == [[]]
     assert numbers(asked.take_all(1, LONG_S, shift)) == [1]
 

@@ -47,19 +47,21 @@ def test_what_ends_in_time_is_not_cut() -> None:
 
 
 def test_one_thread_watches_all_exchanges_of_a_session() -> None:
-    def watching() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name == "http-deadline"]
+    before = set(threading.enumerate())  # others' may end meanwhile
 
-    before = len(watching())
+    def watching() -> list[threading.Thread]:
+        mine = set(threading.enumerate()) - before
+        return [thread for thread in mine if thread.name == "http-deadline"]
+
     with http_server(say(200)) as served:
         with destination(served.url) as http_get:
             for _ in range(20):
                 http_get.send(TOLD)
-            assert len(watching()) == before + 1
-        assert len(watching()) == before
+            assert len(watching()) == 1
+        assert not watching()
         http_get.send(TOLD)
         http_get.close()
-    assert len(watching()) == before
+    assert not watching()
 
 
 def test_a_deadline_before_that_of_the_exchange_before_is_kept() -> None:

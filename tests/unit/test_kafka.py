@@ -125,7 +125,7 @@ def test_a_broker_that_stays_away_is_a_failed_try_within_the_timeout() -> None:
                 TransportError, match="kafka topic sockbpf: not acknowledged within 1 s"
             ) as failed:
                 its.send_all(numbered(1, 2))
-            assert time.monotonic() - begun_s < 5
+            assert time.monotonic() - begun_s < 20
             assert not failed.value.permanent
             at.up(1)
             tries_until_sent(its, range(1, 3))

@@ -98,9 +98,7 @@ def test_a_destination_that_hangs_holds_up_no_other(path: Path, monkeypatch: pyt
         at.put(alert(str(n), n))
     until(lambda: len(quick.took) == 101)
     assert stuck.took == []
-    until(
-        lambda: rows(path) == list(range(1, 102)), 20
-    )  # what the quick one took is forgotten, the rest is not
+    until(lambda: rows(path) == list(range(1, 102)))  # what the quick one took is forgotten, the rest is not
     go.set()
     assert at.stop() == 0
     assert len(stuck.took) == 101

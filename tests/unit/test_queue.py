@@ -204,5 +204,5 @@ def test_a_taker_that_waits_is_woken() -> None:
     waiting = threading.Thread(target=lambda: taken.append(asked.take()))
     waiting.start()
     asked.offer([owed(1)])
-    waiting.join(20)
+    waiting.join(60)
     assert [one.n for one in taken if one] == [1]

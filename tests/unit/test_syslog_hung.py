@@ -105,7 +105,7 @@ def test_a_full_local_socket(tmp_path: Path) -> None:
             taken += some
         begun_s = time.thread_time()
         assert str(failure(destination)) == f"syslog {path}: not taken within 0.2 s"
-        assert time.thread_time() - begun_s < 0.01
+        assert time.thread_time() - begun_s < 0.05
         for _ in range(taken):
             daemon.recv(STREAM_BYTES)
         destination.send(TOLD)

@@ -66,7 +66,7 @@ def watching(
 def test_what_is_seen_comes_to_the_judge_in_the_callers_thread() -> None:
     looks, judge = Looks(), Judge()
     with watching(looks, judge, Counters()) as (watch, woken):
-        assert looks.at_four.wait(10)
+        assert looks.at_four.wait(60)
         assert watch.has_looked
         assert woken.is_set()
         assert judge.seen == []
@@ -77,7 +77,7 @@ def test_what_is_seen_comes_to_the_judge_in_the_callers_thread() -> None:
 def test_a_look_that_fails_is_counted_and_the_next_one_works() -> None:
     looks, judge, counters = Looks(fails=2), Judge(), Counters()
     with watching(looks, judge, counters) as (watch, _):
-        assert looks.at_four.wait(10)
+        assert looks.at_four.wait(60)
     watch.notices()
     assert counters.snapshot()["watch_failed"] == looks.number // 2
     assert [number for number, _ in judge.seen[:2]] == [1, 3]
@@ -87,7 +87,7 @@ def test_until_the_first_look_it_has_not_looked() -> None:
     go_on = threading.Event()
 
     def look() -> int:
-        go_on.wait(10)
+        go_on.wait(60)
         raise OSError(24, "too many")
 
     with watching(look, Judge(), Counters()) as (watch, _):
@@ -99,5 +99,5 @@ def test_until_the_first_look_it_has_not_looked() -> None:
 def test_it_ends_when_asked() -> None:
     looks = Looks()
     with watching(looks, Judge(), Counters()):
-        assert looks.at_four.wait(10)
+        assert looks.at_four.wait(60)
     assert "looks" not in {thread.name for thread in threading.enumerate()}
