@@ -65,12 +65,13 @@ def child(monitor: Monitor) -> int:
 def has(listen: int, *numbers: int) -> bool:
     """Whether the store has alerts about all these ports. Asked for few: what it answers is in a queue itself."""
     try:
-        return all(
-            requests.get(f"http://127.0.0.1:{listen}/store.json?limit=1&port={number}", timeout=9).json()
+        answers = [
+            requests.get(f"http://127.0.0.1:{listen}/store.json?limit=1&port={number}", timeout=9)
             for number in numbers
-        )
-    except requests.ConnectionError:
+        ]
+    except requests.RequestException:
         return False
+    return all(answer.ok and answer.json() for answer in answers)
 
 
 def cross(stack: ExitStack) -> int:

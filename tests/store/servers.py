@@ -174,7 +174,7 @@ def start_clickhouse(folder: Path, port: int) -> ClickHouse:
         assert process.poll() is None, (folder / "log").read_text()
         try:
             return requests.get(f"http://127.0.0.1:{port}/ping", timeout=5).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     until(answers, "ClickHouse answers")

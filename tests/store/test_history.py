@@ -15,7 +15,8 @@ from tests.live.waiting import until
 from tests.store.conftest import StartStore
 from tests.store.serving import TOKEN, find
 
-UNREAD = 30_011
+UNREAD = 37_139
+"""What no other test leaves in a queue, should one run beside this."""
 
 
 def recv_q(port: int) -> int:
@@ -44,7 +45,7 @@ def test_it_says_what_ss_shows(start: StartStore, tmp_path: Path, stack: ExitSta
     stack.callback(monitor.stop)
     monitor.wait_armed()
     time_of_a_look = (time.time() - 5) // 10 * 10 + 15
-    until(lambda: time.time() > time_of_a_look + 0.5, "a look was due")
+    until(lambda: time.time() > time_of_a_look + 2, "a look was due")
     assert monitor.stop() == 0
     assert find(store) == []  # no alert
     host = socket.gethostname()

@@ -155,7 +155,7 @@ def test_programs_get_the_names_as_they_are(watched: Watched, case: str) -> None
     assert told["unit"] == path.rsplit("/", 1)[1]
     assert len(told["cmdline"]) <= 256
 
-    url = f"http://127.0.0.1:{watched.listen}/store.json?port={port}"
+    url = f"http://127.0.0.1:{watched.listen}/store.json?limit=1000&port={port}"
 
     def of_file() -> list[Any]:
         lines = (watched.folder / "alerts.jsonl").read_bytes().split(b"\n")[:-1]
@@ -193,10 +193,13 @@ def test_collectors_get_the_names_as_they_are(watched: Watched) -> None:
         return missing
 
     until(lambda: not untold(), lambda: f"the alerts of {untold()}")
-    events = watched.everywhere.bodies("pagerduty")
-    pages = [event["payload"]["summary"] for event in events if event["event_action"] == "trigger"]
-    assert len(pages) >= len(NAMES)
-    assert all(page.isprintable() and len(page) <= 1024 for page in pages)
+
+    def pages() -> list[str]:
+        events = watched.everywhere.bodies("pagerduty")
+        return [event["payload"]["summary"] for event in events if event["event_action"] == "trigger"]
+
+    until(lambda: len(pages()) >= len(NAMES), lambda: f"{len(pages())} pages")
+    assert all(page.isprintable() and len(page) <= 1024 for page in pages())
 
 
 def test_who_reads_a_terminal_or_a_log_is_not_misled(watched: Watched) -> None:

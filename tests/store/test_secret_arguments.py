@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,6 +114,19 @@ def have_all(all_others: Everywhere, port: str) -> bool:
     return told and all(port.encode() in b"".join(all_others.posted[name]) for name in POSTED)
 
 
+def are_kept(monitor: Monitor, listen: int, port: str, pid: int) -> bool:
+    """Tell whether the store, which may still start, and the file of alerts have one of the socket and its owner."""
+    file = monitor.log_file.with_name("alerts.jsonl")
+    lines = file.read_text().split("\n")[:-1] if file.exists() else []
+    written = [(str(each.get("local_port")), each.get("pid")) for each in map(json.loads, lines)]
+    try:
+        url = f"http://127.0.0.1:{listen}/store.json?limit=1&port={port}&pid={pid}"
+        answer = requests.get(url, timeout=9)
+    except requests.RequestException:
+        return False
+    return (port, pid) in written and answer.ok and bool(answer.json())
+
+
 def test_a_secret_argument_is_nowhere(start_both: StartBoth, folder: Path) -> None:
     listen, at, metrics = free_port(), folder / "m.sock", f"127.0.0.1:{free_port()}"
     with receiving() as receiver, everywhere() as all_others:
@@ -136,6 +150,7 @@ def test_a_secret_argument_is_nowhere(start_both: StartBoth, folder: Path) -> No
             with over(folder / "app.py") as (port, pid):
                 receiver.count(2, local_port=port, pid=pid)
                 until(partial(have_all, all_others, port), "each collector has it")
+                until(partial(are_kept, monitor, listen, port, pid), "the store and the file have it")
                 found = said_by(monitor, at, listen, metrics, port) | all_others.raws()
                 found["requests"] = "\n".join(map(str, receiver.alerts(local_port=port)))
                 assert_kept(found, told=cmdline)

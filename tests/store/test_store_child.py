@@ -41,9 +41,14 @@ def unit_rights() -> list[str]:
     return ["setpriv", f"--bounding-set={only}", "--no-new-privs"]
 
 
-def test_it_has_a_user_of_its_own_and_no_rights(start_both: StartBoth, folder: Path) -> None:
-    monitor = start_both(free_port())
+def test_it_has_a_user_of_its_own_and_no_rights(
+    start_both: StartBoth, folder: Path, stack: ExitStack
+) -> None:
+    port = free_port()
+    monitor = start_both(port)
     store = listens(monitor)
+    number = cross(stack)
+    until(lambda: has(port, number), "the alert in the store")  # whose files come and go no more
     status = Path(f"/proc/{store}/status").read_text()
     uid, gid = user_of(OWN).pw_uid, user_of(OWN).pw_gid
     assert uid not in {user.pw_uid for user in pwd.getpwall() if user.pw_name != OWN}
@@ -54,7 +59,8 @@ def test_it_has_a_user_of_its_own_and_no_rights(start_both: StartBoth, folder: P
         assert f"\nCap{kind}:\t0000000000000000\n" in status
     assert "\nNoNewPrivs:\t1\n" in status
     for task in Path(f"/proc/{store}/task").iterdir():  # each thread has its own
-        assert "\nNoNewPrivs:\t1\n" in (task / "status").read_text()
+        with suppress(ProcessLookupError, FileNotFoundError):  # it has ended
+            assert "\nNoNewPrivs:\t1\n" in (task / "status").read_text()
     limits = Path(f"/proc/{store}/limits").read_text()
     assert re.search(r"Max core file size +0 +0 ", limits)
     assert re.search(r"Max locked memory +0 +0 ", limits)
@@ -97,7 +103,8 @@ def test_it_is_told_its_settings_and_no_other_secret(
     def arrived() -> bool:
         url = f"http://127.0.0.1:{port}/store.json?limit=1&port={number}"
         assert requests.get(url, timeout=9).status_code == 401
-        return bool(requests.get(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=9).json())
+        answer = requests.get(url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=9)
+        return answer.ok and bool(answer.json())
 
     until(arrived, "the alert in the store")
     environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

@@ -115,6 +115,7 @@ def test_what_was_answered_is_there_once(
             assert store.stop(signal.SIGKILL) == -signal.SIGKILL, store.log()
             store = start(database, port=clients.port, healthy=False)
         store.wait_healthy()
+        until(lambda: len(clients.answered) > 10 * kills, "it goes on answering")
     took_s = time.monotonic() - begun
     kept = [alert["seq"] for alert in everything(store)]
     unanswered = sum(clients.again.values())

@@ -119,10 +119,10 @@ def test_no_limit_holds_for_who_makes_the_tables(
 
     with ThreadPoolExecutor(1) as thread, engine.connect() as holder:
         holder.execute(text("do get_lock(concat('sockbpf ', md5(database())), 1)"))
-        monkeypatch.setattr(mysql_schema, "WAIT_S", 1)
-        short = mysql.SESSION.replace("max_statement_time = 30", "max_statement_time = 0.5")
+        monkeypatch.setattr(mysql_schema, "WAIT_S", 2)
+        short = mysql.SESSION.replace("max_statement_time = 30", "max_statement_time = 1.5")
         monkeypatch.setattr(mysql, "SESSION", short)
-        monkeypatch.setitem(mysql.PATIENCE, "read_timeout", 0.5)
+        monkeypatch.setitem(mysql.PATIENCE, "read_timeout", 1.5)
         later = open_engine(engine_url(database), connections=1)
         event.listen(Engine, "before_cursor_execute", listen)
         making = thread.submit(migrate, later)

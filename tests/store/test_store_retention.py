@@ -123,7 +123,7 @@ def test_what_came_too_long_ago_goes_by_itself_soon_after_the_start(start: Start
     make_older(database, 3 * DAY_S, at=4e9)
     make_older(database, 3 * DAY_S, id=told(2)["id"])
     store = start(database, keep="2d")
-    until(lambda: "deleted 2 entries" in store.log(), "the old ones are gone", 20)
+    until(lambda: "deleted 2 entries" in store.log(), "the old ones are gone")
     assert {each.get("n", each.get("id")) for each in get(store)} == {1, 2, told(1)["id"]}
     assert [each["id"] for each in requests.get(f"{store.url}/episodes", timeout=9).json()] == [told(1)["id"]]
 
@@ -142,7 +142,7 @@ def test_old_heartbeats_go_and_what_they_said_of_the_host_stays(start: StartStor
     assert first.stop() == 0
     make_older(database, 3700, event="heartbeat")
     store = start(database, keep=0)
-    until(lambda: get(store, event="heartbeat") == [], "the old ones are gone", 20)
+    until(lambda: get(store, event="heartbeat") == [], "the old ones are gone")
     latest = {**beats[0], "timestamp": "1795349123.0"}
     assert requests.get(f"{store.url}/alert", params=latest, timeout=9).ok
     assert [each["timestamp"] for each in get(store, event="heartbeat")] == [1795349123.0]
@@ -174,13 +174,14 @@ def test_what_came_late_is_kept_as_long_as_everything_else(
         late = told(100 + number, timestamp=f"{at_s:.6f}")
         assert requests.get(f"{store.url}/alert", params=late, timeout=9).json() == {"new": True}
     post(store, [{"timestamp": at_s} for at_s in dates_s])
-    until(lambda: "deleted 1 entries" in store.log(), "what came long ago is gone", 30)
+    until(lambda: "deleted 1 entries" in store.log(), "what came long ago is gone")
+    assert store.stop() == 0  # or its next round might be the one that deletes what is aged below
     again = start(database, keep="2d")  # its first round is over once what is aged here has gone
     assert requests.get(f"{again.url}/alert", params=told(7), timeout=9).ok
     assert again.stop() == 0
     make_older(database, 3 * DAY_S, id=told(7)["id"])
     third = start(database, keep="2d")
-    until(lambda: "deleted 1 entries" in third.log(), "one more round is over", 30)
+    until(lambda: "deleted 1 entries" in third.log(), "one more round is over")
     kept = get(third, limit=1000)
     assert sorted(each["timestamp"] for each in kept) == sorted([*dates_s, *dates_s]), kept
     episodes = requests.get(f"{third.url}/episodes", timeout=9).json()
@@ -262,10 +263,9 @@ def test_who_reads_a_day_that_is_to_be_dropped_holds_up_nobody(
     post(store, [{"n": n, "timestamp": now_s - 5 * DAY_S} for n in range(3)])
     reader = stack.enter_context(psycopg.connect(database))
     reader.execute("select count(*) from entry")  # and its transaction goes on
-    begin_s = time.monotonic()
+    # The reader goes on: who waited for it would wait for ever.
     assert delete(store, older_than="2d").json() == {"deleted": 3}
     assert post(store, {"n": 3}) == 1
-    assert time.monotonic() - begin_s < 10
     assert get(store, n=0) == []
 
 

@@ -149,7 +149,9 @@ def test_a_listener_that_reads_nothing_costs_nobody_anything_and_misses_nothing(
         heard, ends = bytearray(), 0
         while ends < count:
             begin = max(0, len(heard) - 2)
-            heard += slow.recv(1 << 20)
+            got = slow.recv(1 << 20)
+            assert got, "the slow one was let go"
+            heard += got
             ends += heard.count(b"}\n\n", begin)
         ids = [int(line[4:]) for line in heard.split(b"\n") if line.startswith(b"id: ")]
         assert ids == [number for number, _ in quick.events]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.live.waiting import until
+from tests.live.waiting import DEADLINE_S, until
 from tests.store.conftest import StartStore
 from tests.store.serving import Store, start_store, told
 
@@ -143,7 +143,7 @@ def test_who_says_nothing_is_let_go(
 ) -> None:
     store = start(sqlite, **(tls if speaks_tls else {}))
     address = ("127.0.0.1", urlsplit(store.url).port)
-    silent = [socket.create_connection(address, timeout=30) for _ in range(53)]
+    silent = [socket.create_connection(address, timeout=DEADLINE_S) for _ in range(53)]
     for client in silent[::2]:
         client.sendall(HALF_HELLO if speaks_tls else b"GET /alert?event=ex")
 
@@ -154,7 +154,7 @@ def test_who_says_nothing_is_let_go(
             return True
 
     try:
-        until(lambda: all(gone(client) for client in silent), "all let go", 30)
+        until(lambda: all(gone(client) for client in silent), "all let go")
     finally:
         for client in silent:
             client.close()
