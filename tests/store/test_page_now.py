@@ -163,11 +163,11 @@ def test_a_host_that_falls_silent_is_soon_silent_everywhere(one: Store, open_pag
         "run": "r",
         "id": "r",
         "seq": "1",
-        "heartbeat": "2",
+        "heartbeat": "1.6",
         "version": "1",
     }
-    page = open_page(one)  # before: three heartbeats later it is silent
     assert tell(one, **about, timestamp=f"{time.time():.6f}").status_code == 200
+    page = open_page(one)
     expect(page.locator("#hosts tbody tr")).to_contain_text("heard")
     expect(page.locator(".incident .said")).to_contain_text("host is silent")
     expect(page.locator("#hosts tbody tr")).to_contain_text("silent", timeout=4000)
