@@ -109,9 +109,9 @@ def test_a_closed_window(probes: Probes, stack: ExitStack, family: str) -> None:
 
     def is_shut() -> bool:
         now = looked_at(client)
-        return (now.timer, of(now).snd_wnd) == (Timer.PERSIST, 0)
+        return (now.timer, of(now).snd_wnd, of(now).backoff) == (Timer.PERSIST, 0, WAITED_FOR)
 
-    until(is_shut, "the closed window")
+    until(is_shut, "the closed window, and long until it is probed again")
     crossing, now = crossed(probes, client)
     same(crossing, now)
     assert (of(crossing).unacked, crossing.timer) == (0, Timer.PERSIST)

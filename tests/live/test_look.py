@@ -8,11 +8,10 @@ has accepted; listeners and TIME_WAIT are left out.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
@@ -29,11 +28,22 @@ from tests.live.filling import Filled, fill_tcp, fill_udp_receive, fill_udp_send
 from tests.live.monitoring import StartMonitor
 from tests.live.network import namespace, slow_link
 from tests.live.receiver import Receiver
-from tests.live.sockets import FAMILIES, deafen, inode, listener, port, ss_all, tcp_pair, udp_socket
+from tests.live.sockets import (
+    FAMILIES,
+    Queues,
+    deafen,
+    inode,
+    listener,
+    port,
+    ss_all,
+    tcp_pair,
+    udp_socket,
+)
 from tests.live.waiting import until
 
 WAYS = {"iterators": "auto", "sock_diag": "sock_diag"}
 ALL = Terms(Which.ALL)
+Shown = Callable[[], dict[int, Queues]]
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -75,12 +85,16 @@ def test_the_queues_are_those_that_ss_shows(look: Look, stack: ExitStack) -> Non
             with inside(f"/run/netns/{link.sender}"):
                 there.append(fill_udp_send(stack, family, role, 31, link.far[family]))
     for filled, name in ((here, ""), (there, link.sender)):
+        numbers = {inode(one.sock) for one in filled}
 
-        def at_rest(filled: list[Filled] = filled, name: str = name) -> bool:
-            before = ss_all(name)
+        def shown(name: str = name, numbers: set[int] = numbers) -> dict[int, Queues]:
+            return {number: queues for number, queues in ss_all(name).items() if number in numbers}
+
+        def at_rest(filled: list[Filled] = filled, name: str = name, shown: Shown = shown) -> bool:
+            before = shown()
             with inside(f"/run/netns/{name}" if name else "/proc/self/ns/net"):
                 found = by_inode(look, Terms(Which.NOT_EMPTY))
-            if before != ss_all(name):
+            if before != shown():
                 return False
             for one in filled:
                 row = found[inode(one.sock)]
@@ -109,21 +123,21 @@ def test_listeners_and_minisocks_are_left_out(look: Look, stack: ExitStack) -> N
     server = listener(stack, "ipv4")
     client = socket.create_connection(server.getsockname())
     accepted = server.accept()[0]
+    own = port(client)
     client.shutdown(socket.SHUT_WR)
     accepted.close()
     client.close()  # it closed first: TIME_WAIT
     stays, _ = tcp_pair(stack)
 
     def shown() -> str:
-        asked = ["ss", "-Htan", "state", "time-wait", f"dport = :{port(server)}"]
+        asked = ["ss", "-Htan", "state", "time-wait", f"sport = :{own} and dport = :{port(server)}"]
         return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
 
     until(shown, "the connection in TIME_WAIT")
     assert inode(server) not in by_inode(look)
     assert inode(stays) in by_inode(look)
     assert of_port(look, port(server)) == []
-    (own,) = re.findall(r":(\d+)\s+\S+:\d+\s*$", shown().strip())
-    assert of_port(look, int(own)) == []
+    assert of_port(look, own) == []
 
 
 def test_a_connection_that_nobody_accepted_and_one_that_was_closed_have_no_inode(

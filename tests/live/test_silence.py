@@ -80,7 +80,8 @@ def test_a_silence_from_its_beginning_to_its_end(
     assert shown["counters"]["silenced"] > 2
     silenced = {each["local_port"] for each in shown["open"] if each.get("silenced")}
     assert silenced == {port(of_one), port(of_two)}
-    assert f"silence {id_} for 120 min more" in run("status", "--socket", at).stdout
+    page = run("status", "--socket", at).stdout
+    assert re.search(rf"silence {id_} for 1(20|1\d) min more", page), page  # some seconds have passed
 
     drain(of_one, OVER)  # it was told before the silence: so is its end
     receiver.first(event="cleared", id=before["id"])
@@ -106,7 +107,6 @@ def test_a_short_silence_ends_by_itself(
     monitor = start_monitor(thresholds=thresholds(THRESHOLD), status={"socket": str(at)})
     said(at, "--match", f"process=py*,local_port={port(server)}", "--for", "3s")
     client.sendall(bytes(OVER))
-    until(lambda: status(at)["silenced"] == 1, "a queue that is not told")
     told = receiver.first(event="exceeded", local_port=port(server), type="RECV")
     assert not said(at, "--list").count(":")
     assert told["duration"] == "0"
