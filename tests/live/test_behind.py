@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.live.monitoring import Monitor, StartMonitor
+from tests.live.ours import only_ours
 from tests.live.receiver import Receiver, receiving
-from tests.live.sockets import port, tcp_pair
+from tests.live.sockets import port, tcp_pair, udp_socket
 from tests.live.waiting import until
 
 THRESHOLD, DATAGRAM = 20_011, 30_011
@@ -27,18 +28,22 @@ def slow(stack: ExitStack) -> Receiver:
     return stack.enter_context(receiving())
 
 
-def cross(stack: ExitStack, times: int) -> None:
+@pytest.fixture
+def reader(stack: ExitStack) -> socket.socket:
+    return udp_socket(stack)
+
+
+def cross(stack: ExitStack, reader: socket.socket, times: int) -> None:
     """Have one queue cross and come back so often: each time is an episode."""
-    reader = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    reader.bind(("127.0.0.1", 0))
-    writer = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    writer = udp_socket(stack)
     for _ in range(times):
         writer.sendto(bytes(DATAGRAM), reader.getsockname())
         assert len(reader.recv(DATAGRAM)) == DATAGRAM
 
 
-def settings_for(slow: Receiver, tmp_path: Path) -> dict[str, Any]:
+def settings_for(slow: Receiver, tmp_path: Path, *local_ports: int) -> dict[str, Any]:
     return {
+        "rules": only_ours(*local_ports),
         "thresholds": {"send": "1GiB", "recv": THRESHOLD},
         "repeat": "1h",
         "journal": {"path": str(tmp_path / "journal")},
@@ -59,9 +64,8 @@ def still_over(receiver: Receiver) -> set[str]:
     return begun - {id_ for id_, event in events if event == "cleared"}
 
 
-def cross_and_stay(stack: ExitStack, slow: Receiver) -> float:
+def cross_and_stay(client: socket.socket, server: socket.socket, slow: Receiver) -> float:
     """Have another queue cross; return how many seconds later the slow destination got the alert."""
-    client, server = tcp_pair(stack)
     client.sendall(bytes(DATAGRAM))
 
     def arrived() -> list[float]:
@@ -75,13 +79,19 @@ def cross_and_stay(stack: ExitStack, slow: Receiver) -> float:
 
 
 @pytest.mark.timeout(300)
-def test_a_new_incident_is_told_soon_and_what_ended_as_one(
-    start_monitor: StartMonitor, receiver: Receiver, slow: Receiver, stack: ExitStack, tmp_path: Path
+def test_a_new_incident_is_told_soon_and_what_ended_as_one(  # noqa: PLR0917, what it is run with
+    start_monitor: StartMonitor,
+    receiver: Receiver,
+    slow: Receiver,
+    reader: socket.socket,
+    stack: ExitStack,
+    tmp_path: Path,
 ) -> None:
-    monitor = start_monitor(**settings_for(slow, tmp_path))
-    cross(stack, CROSSINGS)
+    client, server = tcp_pair(stack)
+    monitor = start_monitor(**settings_for(slow, tmp_path, port(reader), port(server)))
+    cross(stack, reader, CROSSINGS)
     until(lambda: len(receiver.alerts(event="cleared")) >= CROSSINGS, "all told elsewhere", 120)
-    late_s = cross_and_stay(stack, slow)
+    late_s = cross_and_stay(client, server, slow)
     until(lambda: accounted(slow) >= len(receiver.told), "all sent or counted", 120)
     monitor.stop()
     counts = monitor.counters()
@@ -97,12 +107,17 @@ def test_a_new_incident_is_told_soon_and_what_ended_as_one(
 
 
 @pytest.mark.timeout(300)
-def test_killed_meanwhile_nothing_is_lost(
-    start_monitor: StartMonitor, receiver: Receiver, slow: Receiver, stack: ExitStack, tmp_path: Path
+def test_killed_meanwhile_nothing_is_lost(  # noqa: PLR0917, what it is run with
+    start_monitor: StartMonitor,
+    receiver: Receiver,
+    slow: Receiver,
+    reader: socket.socket,
+    stack: ExitStack,
+    tmp_path: Path,
 ) -> None:
-    settings = settings_for(slow, tmp_path)
+    settings = settings_for(slow, tmp_path, port(reader))
     killed: list[Monitor] = [start_monitor(**settings)]
-    cross(stack, CROSSINGS)
+    cross(stack, reader, CROSSINGS)
     until(lambda: len(receiver.alerts(event="cleared")) >= CROSSINGS // 2, "half of it", 120)
     killed[0].stop(signal.SIGKILL)
     settings["destinations"][0] |= {"rate": 1000, "burst": 1000}

@@ -9,8 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.live.bursting import tcp_receive, truesize, udp_receive
+from tests.live.bursting import Burst, tcp_receive, truesize, udp_receive
 from tests.live.monitoring import Monitor, StartMonitor
+from tests.live.ours import only_ours
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair, unsent
 from tests.live.waiting import until
@@ -18,24 +19,28 @@ from tests.live.waiting import until
 THRESHOLD = 20_011
 
 
-def receive(stack: ExitStack) -> socket.socket:
-    server, burst = tcp_receive(stack, "ipv4", THRESHOLD + 1)
-    burst()
-    return server
+Made = tuple[socket.socket, Burst]
 
 
-def send(stack: ExitStack) -> socket.socket:
+def receive(stack: ExitStack) -> Made:
+    return tcp_receive(stack, "ipv4", THRESHOLD + 1)
+
+
+def send(stack: ExitStack) -> Made:
     client, server = tcp_pair(stack, rcvbuf=8192)
     client.setblocking(False)
-    drain(server, client.send(bytes(100_003)))
-    until(lambda: unsent(client) == 0, "everything acknowledged")
-    return client
+
+    def burst() -> None:
+        drain(server, client.send(bytes(100_003)))
+        # Else a timer may send the last acknowledgement.
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        until(lambda: unsent(client) == 0, "everything acknowledged")
+
+    return client, burst
 
 
-def receive_udp(stack: ExitStack) -> socket.socket:
-    reader, burst = udp_receive(stack, "ipv4", THRESHOLD // truesize(stack) + 1)
-    burst()
-    return reader
+def receive_udp(stack: ExitStack) -> Made:
+    return udp_receive(stack, "ipv4", THRESHOLD // truesize(stack) + 1)
 
 
 def assert_no_sweep_ended_it(monitor: Monitor) -> None:
@@ -51,11 +56,12 @@ def test_the_first_episode_ends(
     receiver: Receiver,
     stack: ExitStack,
     direction: str,
-    make: Callable[[ExitStack], socket.socket],
+    make: Callable[[ExitStack], Made],
 ) -> None:
     levels = {"send": "100MB", "recv": "100MB"} | {direction.lower(): THRESHOLD}
-    monitor = start_monitor(thresholds=levels)
-    sock = make(stack)
+    sock, burst = make(stack)
+    monitor = start_monitor(thresholds=levels, rules=only_ours(port(sock)))
+    burst()
     queue = {"local_port": port(sock), "type": direction}
     receiver.count(1, event="cleared", **queue)
     (cleared,) = receiver.alerts(event="cleared", **queue)

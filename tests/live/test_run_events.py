@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.live.monitoring import Monitor, launch, thresholds
+from tests.live.ours import only_ours
 from tests.live.receiver import Receiver
 from tests.live.sockets import port, tcp_pair
 
@@ -27,15 +28,17 @@ def run_of(receiver: Receiver, number: int) -> str:
 def test_each_run_has_a_name_a_beginning_and_an_end(
     receiver: Receiver, stack: ExitStack, tmp_path: Path
 ) -> None:
+    client, server = tcp_pair(stack)
+    ours = SETTINGS | {"rules": only_ours(port(server))}
+
     def started(name: str) -> Monitor:
-        monitor = launch(tmp_path / name, receiver.url, SETTINGS)
+        monitor = launch(tmp_path / name, receiver.url, ours)
         stack.callback(monitor.stop, signal.SIGKILL)
         monitor.wait_armed()
         return monitor
 
     first = started("first")
     run = run_of(receiver, 1)
-    client, server = tcp_pair(stack)
     client.sendall(bytes(UNREAD))
     over = receiver.first(event="exceeded", type="RECV", local_port=port(server))
     beats = receiver.first(event="heartbeat")
