@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -134,6 +134,17 @@ def compilers(pid: int) -> list[int]:
                 if int(stat.rpartition(")")[2].split()[1]) == pid:
                     found.append(int(entry.name))
     return found
+
+
+@contextmanager
+def stopped(monitor: Monitor) -> Iterator[None]:
+    """Stop a monitor for as long as the block takes: none of its looks comes between what is done there."""
+    monitor.process.send_signal(signal.SIGSTOP)
+    os.waitpid(monitor.pid, os.WUNTRACED)
+    try:
+        yield
+    finally:
+        monitor.process.send_signal(signal.SIGCONT)
 
 
 StartMonitor = Callable[..., Monitor]
