@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sockbpf.record.event import Event, decode
+from tests.live.receiver import Told
 
 TABLES = {"episodes", "held", "reaped", "tally", "settings", "own", "sending"}
 
@@ -51,6 +52,17 @@ def open_episodes(pid: int) -> list[Event]:
         # In place of one that ended while it looked there is an error.
         return [decode(bytes(int(byte, 16) for byte in value)) for value in values if "error" not in value]
     pytest.fail(f"process {pid} holds no table of episodes")
+
+
+def name_of(told: Told) -> tuple[str, ...]:
+    """Return who the socket of an alert is, as `entry` does for one in the kernel's table."""
+    return tuple(told[name] for name in ("netns", "protocol", "local_port", "remote_port", "type"))
+
+
+def entry(episode: Event) -> tuple[str, ...]:
+    sock = episode.socket
+    numbers = str(sock.netns), sock.protocol.name.lower(), str(sock.local_port), str(sock.remote_port)
+    return (*numbers, episode.direction.name)
 
 
 def attachments(pid: int) -> int:

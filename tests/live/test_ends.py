@@ -21,12 +21,11 @@ from contextlib import ExitStack
 import pytest
 
 from sockbpf.kernel.look.netns import inside
-from sockbpf.record.event import Event
-from tests.live.bpf import open_episodes, shows_ids
+from tests.live.bpf import entry, name_of, open_episodes, shows_ids
 from tests.live.ending import THRESHOLD, UNREAD, Watch, recv_over, reset, send_over
 from tests.live.monitoring import launch, thresholds
 from tests.live.network import ip, namespace
-from tests.live.receiver import Told, receiving
+from tests.live.receiver import receiving
 from tests.live.sockets import deafen, drain, port, tcp_pair, udp_socket, undeafen
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -195,7 +194,7 @@ def test_namespace_kept_by_a_socket_alone(watch: Watch, stack: ExitStack) -> Non
     drain(late, UNREAD)
     watch.clears(later)
     assert not watch.receiver.alerts(event="cleared", id=reader["id"])
-    assert len(watch.receiver.alerts(event="ongoing", id=reader["id"])) >= 2
+    watch.receiver.count(2, event="ongoing", id=reader["id"])
     drain(server, UNREAD)
     watch.clears(reader)
 
@@ -218,14 +217,3 @@ def test_nothing_is_left(watch: Watch, stack: ExitStack) -> None:
     drain(server, UNREAD)
     watch.clears(reader)
     assert name_of(reader) not in {entry(episode) for episode in open_episodes(watch.monitor.pid)}
-
-
-def name_of(told: Told) -> tuple[str, ...]:
-    """Return who the socket of an alert is, as `entry` does for one in the kernel's table."""
-    return tuple(told[name] for name in ("netns", "protocol", "local_port", "remote_port", "type"))
-
-
-def entry(episode: Event) -> tuple[str, ...]:
-    sock = episode.socket
-    numbers = str(sock.netns), sock.protocol.name.lower(), str(sock.local_port), str(sock.remote_port)
-    return (*numbers, episode.direction.name)
