@@ -96,7 +96,10 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
     assert load.stdout
     load.stdout.readline()
     sink = stack.enter_context(log.open("ab"))
-    before = orphans("prog"), orphans("map")
+    before = {kind: orphans(kind) for kind in ("prog", "map")}
+
+    def is_left() -> bool:
+        return any(orphans(kind) - known for kind, known in before.items())
 
     def start() -> subprocess.Popen[bytes]:
         command = sockbpf("-c", str(config), "--ready-file", str(ready), "--beside")
@@ -118,9 +121,9 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
         assert monitor.poll() is None, log.read_text()
         monitor.send_signal(signal.SIGKILL)
         assert monitor.wait() == -signal.SIGKILL
-        assert not of_folder(tmp_path)
+        until(lambda: not of_folder(tmp_path), "no process of it goes on")  # one may be between fork and exec
     until(lambda: not compilers(ORPHANED), "no compiler goes on")
-    until(lambda: (orphans("prog"), orphans("map")) == before, "nothing of ours loaded")
+    until(lambda: not is_left(), "nothing of ours loaded")
     assert loading, "none was killed while it compiled"
     print(
         f"killed {KILLS}: {armed} armed, {loading} while loading and attaching, {KILLS - armed - loading} earlier"
@@ -141,5 +144,5 @@ def test_sigkill(receiver: Receiver, stack: ExitStack, tmp_path: Path) -> None:
     receiver.first(event="cleared", id=told["id"])
     monitor.terminate()
     assert monitor.wait(30) == 0
-    until(lambda: (orphans("prog"), orphans("map")) == before, "nothing of ours loaded")
+    until(lambda: not is_left(), "nothing of ours loaded")
     assert not ready.exists()
