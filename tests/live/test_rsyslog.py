@@ -22,7 +22,8 @@ import pytest
 from sockbpf.delivery.destinations.syslog import Syslog
 from sockbpf.delivery.transport import Destination, TransportError
 from sockbpf.record.text import printable, sentence
-from tests.live.daemons import HEARTBEAT, TOLD, free_port, program, running
+from tests.live.daemons import HEARTBEAT, TOLD, program, running
+from tests.live.ports import free_port
 from tests.live.waiting import DEADLINE_S, until
 
 NASTY = [
@@ -117,8 +118,9 @@ class Rsyslog:
 
         def read() -> list[dict[str, Any]]:
             with suppress(FileNotFoundError):
-                lines = (self.folder / "messages").read_text().splitlines()
-                read = [json.loads(line) for line in lines]
+                # The last line may be written in part: it is flushed with each 4 KiB.
+                whole = (self.folder / "messages").read_text(errors="replace").rpartition("\n")[0]
+                read = [json.loads(line) for line in whole.splitlines()]
                 return [message for message in read if message["app"] != "rsyslogd"]
             return []
 
@@ -129,7 +131,8 @@ class Rsyslog:
 @pytest.fixture
 def rsyslog(tmp_path: Path) -> Iterator[Rsyslog]:
     with ExitStack() as stack:
-        made = Rsyslog(tmp_path, free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM), stack)
+        udp = next(port for port in iter(free_port, 0) if not is_bound(port))
+        made = Rsyslog(tmp_path, udp, free_port(), stack)
         made.start()
         yield made
 

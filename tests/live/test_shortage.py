@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.ports import free_port
 from tests.live.receiver import Receiver, receiving
 from tests.live.reloading import change
 from tests.live.sockets import drain, fill, port, tcp_pair
@@ -28,7 +29,7 @@ from tests.live.waiting import until
 def test_a_metrics_port_that_is_taken_is_a_warning_and_is_had_later(
     start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
         listen = f"127.0.0.1:{port(taken)}"
         monitor = start_monitor(metrics={"listen": listen}, thresholds=thresholds(20_011))
         client, _server = tcp_pair(stack)
@@ -99,7 +100,7 @@ def test_new_settings_when_no_thread_can_be_started_are_not_taken_and_nothing_is
         for _ in range(3):
             change(monitor, url=other.url, thresholds=thresholds(1 << 30))
         until(
-            lambda: len(os.listdir(f"/proc/{monitor.pid}/task")) == before, "no thread is left of the tries"
+            lambda: len(os.listdir(f"/proc/{monitor.pid}/task")) <= before, "no thread is left of the tries"
         )
         assert (
             "the settings are kept, the new ones cannot be taken: the thread http-deadline cannot be"
