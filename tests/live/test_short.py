@@ -31,6 +31,7 @@ from tests.live.homes import in_version_1, running_in
 from tests.live.monitoring import BLOCKED_UNSEEN, Monitor, launch, thresholds
 from tests.live.network import DISCARD, ip, slow_link
 from tests.live.receiver import Receiver, Told, receiving
+from tests.live.scene import of
 from tests.live.skmem import memory
 from tests.live.sockets import FAMILIES, drain, inode, port, tcp_pair, unsent
 from tests.live.waiting import until
@@ -143,18 +144,21 @@ def test_parity(watch: Watch, stack: ExitStack) -> None:
     for _ in range(3):  # a packet may leave the slow link at any time
         before, told = memory() | memory(link.sender), len(watch.receiver.told)
 
-        def latest(told: int = told) -> dict[str, Told]:
-            return {
-                f"{alert['type']} {alert['protocol']} {alert['local_port']}": alert
-                for _, alert in watch.receiver.told[told:]
-                if alert["event"] == "ongoing"
-            }
+        names = {  # a port alone may be that of several sockets: of another family, or to another peer
+            f"{one.kind} {one.direction}": (one, of(one.sock, one.direction, one.kind[:3])) for one in filled
+        }
 
-        names = {f"{one.direction} {one.kind[:3]} {port(one.sock)}": one for one in filled}
+        def latest(
+            names: dict[str, tuple[Filled, dict[str, object]]] = names, told: int = told
+        ) -> dict[str, Told]:
+            since = Receiver("", watch.receiver.told[told:])
+            found = {name: since.alerts(event="ongoing", **queue) for name, (_, queue) in names.items()}
+            return {name: alerts[-1] for name, alerts in found.items() if alerts}
+
         until(lambda: names.keys() <= latest().keys(), "an ongoing alert of each socket")  # noqa: B023, called here
         reported, after = latest(), memory() | memory(link.sender)
         moved = []
-        for name, one in names.items():
+        for name, (one, _) in names.items():
             shown = before[inode(one.sock)]
             if shown != after[inode(one.sock)]:
                 moved.append(one)
