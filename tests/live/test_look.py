@@ -19,6 +19,7 @@ import pytest
 from sockbpf.counters import Counters
 from sockbpf.kernel.look.choice import look_of
 from sockbpf.kernel.look.diag import Diag
+from sockbpf.kernel.look.glance import glance
 from sockbpf.kernel.look.in_use import WhereInUse
 from sockbpf.kernel.look.netns import inside
 from sockbpf.kernel.look.row import Look, Row, Terms, Which
@@ -217,6 +218,25 @@ def test_a_sweep_looks_into_every_namespace(
     }
     assert found == held
     assert {(netns, protocol) for netns, _ in held.values() for protocol in Protocol} <= sweep.looked
+
+
+def test_a_namespace_to_which_two_paths_lead_is_looked_at_once(
+    look: Look, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a process was in another one when namespaces were found, and has moved since."""
+    reader = udp_socket(stack)
+    own = "/proc/thread-self/ns/net"
+    two = dict.fromkeys((1, os.stat(own).st_ino), own)
+    monkeypatch.setattr("sockbpf.kernel.look.sweep.open_inodes", set)
+    for module in ("sweep", "glance"):
+        monkeypatch.setattr(f"sockbpf.kernel.look.{module}.namespaces", lambda: two)
+    sweep = Sweeper(Counters(), look).sweep(Wanted(None, ALL))
+    seen = glance(look, tuple(Protocol), empties=True, listeners_only=False)
+    rows = [
+        row for _, protocol, each in seen.handed if protocol is Protocol.UDP for _, row in each.empty_rows()
+    ]
+    assert [reading.socket.inode for reading in sweep.readings].count(inode(reader)) == 1
+    assert [row.inode for row in rows].count(inode(reader)) == 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)

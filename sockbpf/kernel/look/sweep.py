@@ -83,6 +83,8 @@ class Sweeper:
                 beat()
                 try:
                     with inside(places[number]) as entered:
+                        if (entered, protocol) in looked:  # the process of that path has moved to another one
+                            continue
                         rows = self._look.rows(protocol, wanted.terms)
                         while rows:  # of very many sockets a row is let go as its reading is made
                             seen.append(_reading(rows.pop(), protocol, entered))
