@@ -69,7 +69,7 @@ def counted_and_open(probes: Probes) -> tuple[dict[bytes, int], dict[bytes, int]
 def test_an_episode_is_counted_from_its_beginning_to_its_end(probes: Probes, stack: ExitStack) -> None:
     client, server = tcp_pair(stack)
     client.sendall(bytes(UNREAD))
-    (begun,) = about(probes, server)
+    (begun,) = until(lambda: about(probes, server), "the crossing")
     assert probes.tables.counted_open(begun.address) == 1
     drain(server, UNREAD)
     assert [event.what for event in about(probes, server)] == [What.BACK]
@@ -82,7 +82,7 @@ def test_an_episode_that_user_space_deleted_is_counted_off_and_the_next_is_seen(
     client, server = tcp_pair(stack)
     for _ in range(3):
         client.sendall(bytes(UNREAD))
-        (begun,) = about(probes, server)
+        (begun,) = until(lambda: about(probes, server), "the crossing")
         assert probes.tables.reap(begun.address, Direction.RECV)
         assert probes.tables.counted_open(begun.address) == 0
         drain(server, UNREAD)
@@ -95,7 +95,7 @@ def test_an_episode_that_user_space_deleted_is_counted_off_and_the_next_is_seen(
 def test_a_socket_that_is_gone_leaves_no_count(probes: Probes, stack: ExitStack) -> None:
     client, server = tcp_pair(stack)
     client.sendall(bytes(UNREAD))
-    (begun,) = about(probes, server)
+    (begun,) = until(lambda: about(probes, server), "the crossing")
     server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     server.close()
     until(lambda: probes.tables.counted_open(begun.address) == 0, "the end of the episode")

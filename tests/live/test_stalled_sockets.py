@@ -28,8 +28,8 @@ from tests.live.waiting import until, wait_until
 
 AFTER_S = 1.5
 STALLED = {"after": "1500ms", "above": "1KiB"}
-END_S = 2.0
-"""From the moment that a queue moves to the alert that says so."""
+END_S = 10.0
+"""From the moment that a queue moves to the alert that says so: less than to the next sweep of all sockets."""
 
 
 def begun(receiver: Receiver, stall: Stall) -> dict[str, str]:
@@ -63,7 +63,7 @@ def test_whatever_stands_still_is_told(
         told = begun(receiver, stall)
         arrived_s = next(at for at, alert in receiver.told if alert["id"] == told["id"])
         assert arrived_s - float(told["timestamp"]) > AFTER_S
-        assert float(told["timestamp"]) < filled_s + 2
+        assert float(told["timestamp"]) < filled_s + 3
         assert (told["threshold"], told["severity"], told["mode"]) == ("1024", "warning", "poll")
         assert told["duration"] == "0"
         receiver.first(id=told["id"], pid=os.getpid())  # at first the search for owners may have been resting
@@ -76,7 +76,7 @@ def test_whatever_stands_still_is_told(
     for stall in stalls:
         told = begun(receiver, stall)
         # What was not acknowledged is sent again after a while that has grown meanwhile.
-        assert_ended(receiver, told, moved_s, 10 if told["type"] == "SEND" else END_S)
+        assert_ended(receiver, told, moved_s, 30 if told["type"] == "SEND" else END_S)
     assert monitor.stop() == 0
     for stall in stalls:
         events = [alert["event"] for alert in receiver.alerts(**stall.queue)]

@@ -42,7 +42,7 @@ def test_in_a_time_namespace(
     over_s = time.time()
     client.sendall(bytes(UNREAD))
     told = receiver.first(event="exceeded", **quiet)
-    (came_s,) = [at for at, each in receiver.told if each == told]
+    came_s = next(at for at, each in receiver.told if each == told)
     print(f"crossed {float(told['timestamp']) - over_s:+.3f} s, told {came_s - over_s:.3f} s after the write")
     assert over_s - 0.5 <= float(told["timestamp"]) <= came_s - HOLD_S + 0.01
     drain(server, UNREAD)
