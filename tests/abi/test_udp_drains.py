@@ -20,7 +20,8 @@ from sockbpf.kernel.attach.tables import FIRST, SETTINGS_FIELDS, KernelLevels
 from sockbpf.record.event import Direction, Event, What
 from sockbpf.settings.config import Config
 from tests.abi.draining import assert_told_apart, look, said
-from tests.live.bursting import Post, stay_on_one_cpu
+from tests.live.bursting import Post
+from tests.live.running import one_cpu, stay_on_one_cpu
 from tests.live.sockets import udp_socket
 from tests.live.waiting import until
 from tests.unit.drains import Rule, steps
@@ -49,7 +50,6 @@ def probes() -> Iterator[Probes]:
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as made:
-        made.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
         yield made
 
 
@@ -101,7 +101,7 @@ def test_bursts_are_told_apart_without_the_hook_of_drains(
     probes: Probes, stack: ExitStack, family: str, sizes: tuple[int, ...]
 ) -> None:
     probes.demand(wanted=False)
-    stay_on_one_cpu()
+    stack.enter_context(one_cpu())
     post, found = Post(udp_socket(stack, family), udp_socket(stack, family)), []
     for _ in range(BURSTS):
         burst(post, sizes)

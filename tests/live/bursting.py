@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sockbpf.kernel.look.netns import inside
 from tests.live.network import DISCARD, slow_link
 from tests.live.receiver import Receiver
-from tests.live.running import first_to_run
+from tests.live.running import first_to_run, one_cpu
 from tests.live.sockets import charged, drain, port, ss, tcp_pair, udp_socket, unread, unsent
 from tests.live.waiting import until
 
@@ -38,8 +38,7 @@ def tcp_receive(stack: ExitStack, family: str, size: int) -> tuple[socket.socket
 
 
 def udp_receive(stack: ExitStack, family: str, datagrams: int) -> tuple[socket.socket, Burst]:
-    stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
-    stay_on_one_cpu()
+    stack.enter_context(one_cpu())
     reader, writer = udp_socket(stack, family), udp_socket(stack, family)
     post = Post(writer, reader)
 
@@ -49,12 +48,6 @@ def udp_receive(stack: ExitStack, family: str, datagrams: int) -> tuple[socket.s
             reader.recv(DATAGRAM)
 
     return reader, burst
-
-
-def stay_on_one_cpu(number: int = 0) -> None:
-    """Keep this thread on a processor: what queues there what it sends, hooks and all, ends before it goes on."""
-    here = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {here[number % len(here)]})
 
 
 class Post:
@@ -90,6 +83,8 @@ def tcp_send(stack: ExitStack, size: int) -> tuple[socket.socket, Burst]:
 
     def burst() -> None:
         drain(server, client.send(bytes(size)))
+        # Else a timer may send the last acknowledgement.
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         until(lambda: unsent(client) == 0, "everything acknowledged")
 
     return client, burst

@@ -16,13 +16,21 @@ LAST, LAST_S = 20_000, 0.2
 """So little leaves in less than this time, seconds: for so long nothing else runs on the CPU."""
 
 
+def stay_on_one_cpu(number: int = 0) -> None:
+    """Keep this thread on a processor: what queues there what it sends, hooks and all, ends before it goes on."""
+    here = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {here[number % len(here)]})
+
+
 @contextmanager
 def one_cpu() -> Iterator[None]:
-    """Stay on one CPU, for which the kernel's timers of what is sent from there are set too."""
+    """Stay on one for a while: the kernel's timers of what is sent from there are set there too."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    yield
-    os.sched_setaffinity(0, before)
+    stay_on_one_cpu()
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager
@@ -30,8 +38,10 @@ def first_to_run() -> Iterator[None]:
     """Have no other process take the CPU: the monitor's would, as it is woken by the crossing."""
     with suppress(PermissionError):  # not everywhere is that a right of root
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    yield
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def watch_the_last_leave(writer: socket.socket) -> None:
