@@ -54,7 +54,6 @@ SETTINGS: dict[str, Any] = {
     "thresholds": {"send": "1GiB", "recv": 20_011},
     "repeat": "1s",
     "delivery": {
-        "timeout": "500ms",
         "workers": WORKERS,
         "retry_first": "500ms",
         "retry_max": "500ms",
@@ -190,7 +189,8 @@ def test_hell(start_monitor: StartMonitor, stack: ExitStack, tmp_path: Path, *, 
     for place in places:
         place.good.set()
     servers = {place.name: serve(stack, place) for place in places}
-    destinations = [place.settings() for place in places]
+    # Theirs alone: the one that is well may be late on a busy machine.
+    destinations = [place.settings() | {"timeout": "500ms"} for place in places]
     alone = lateness_while_well(start_monitor, stack, [], crossings)
     all_well = lateness_while_well(start_monitor, stack, destinations, crossings)
     for place in places:
