@@ -22,7 +22,7 @@ from tests.live.waiting import until
 
 UNIT = "sockbpf.service"
 TOKEN = "t0kenOfTheService"
-SOON = f"[Service]\nRestartSec=100ms\nWatchdogSec=3s\nInaccessiblePaths={REPOSITORY}\n"
+SOON = f"[Service]\nRestartSec=100ms\nWatchdogSec=5s\nInaccessiblePaths={REPOSITORY}\n"
 SETTINGS = {
     "url": "http://localhost:8080/alert",
     "http": {"token": {"file": "/etc/sockbpf/token"}},
