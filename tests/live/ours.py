@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 
-def only_ours(*local_ports: int) -> list[dict[str, Any]]:
-    """Return the `rules` by which sockets with other local ports are ignored."""
+def only_ours(*local_ports: int, **match: str) -> list[dict[str, Any]]:
+    """Return the `rules` by which all is ignored but sockets with these local ports, and what else `match` says."""
     return [
-        {"name": "ours", "match": {"local_port": [*local_ports]}},
+        {"name": "ours", "match": {"local_port": [*local_ports], **match}},
         {"name": "others", "match": {"local_port": "0-65535"}, "ignore": True},
     ]

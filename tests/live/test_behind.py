@@ -28,11 +28,6 @@ def slow(stack: ExitStack) -> Receiver:
     return stack.enter_context(receiving())
 
 
-@pytest.fixture
-def reader(stack: ExitStack) -> socket.socket:
-    return udp_socket(stack)
-
-
 def cross(stack: ExitStack, reader: socket.socket, times: int) -> None:
     """Have one queue cross and come back so often: each time is an episode."""
     writer = udp_socket(stack)
@@ -79,15 +74,10 @@ def cross_and_stay(client: socket.socket, server: socket.socket, slow: Receiver)
 
 
 @pytest.mark.timeout(300)
-def test_a_new_incident_is_told_soon_and_what_ended_as_one(  # noqa: PLR0917, what it is run with
-    start_monitor: StartMonitor,
-    receiver: Receiver,
-    slow: Receiver,
-    reader: socket.socket,
-    stack: ExitStack,
-    tmp_path: Path,
+def test_a_new_incident_is_told_soon_and_what_ended_as_one(
+    start_monitor: StartMonitor, receiver: Receiver, slow: Receiver, stack: ExitStack, tmp_path: Path
 ) -> None:
-    client, server = tcp_pair(stack)
+    reader, (client, server) = udp_socket(stack), tcp_pair(stack)
     monitor = start_monitor(**settings_for(slow, tmp_path, port(reader), port(server)))
     cross(stack, reader, CROSSINGS)
     until(lambda: len(receiver.alerts(event="cleared")) >= CROSSINGS, "all told elsewhere", 120)
@@ -107,14 +97,10 @@ def test_a_new_incident_is_told_soon_and_what_ended_as_one(  # noqa: PLR0917, wh
 
 
 @pytest.mark.timeout(300)
-def test_killed_meanwhile_nothing_is_lost(  # noqa: PLR0917, what it is run with
-    start_monitor: StartMonitor,
-    receiver: Receiver,
-    slow: Receiver,
-    reader: socket.socket,
-    stack: ExitStack,
-    tmp_path: Path,
+def test_killed_meanwhile_nothing_is_lost(
+    start_monitor: StartMonitor, receiver: Receiver, slow: Receiver, stack: ExitStack, tmp_path: Path
 ) -> None:
+    reader = udp_socket(stack)
     settings = settings_for(slow, tmp_path, port(reader))
     killed: list[Monitor] = [start_monitor(**settings)]
     cross(stack, reader, CROSSINGS)

@@ -18,6 +18,7 @@ import pytest
 
 from tests.live.bigquery_emulator import client, emulator, make_table
 from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.ours import only_ours
 from tests.live.ports import free_port
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
@@ -65,10 +66,7 @@ def test_killed_while_it_tells_all_have_what_the_file_has(
             {"type": "webhook", "url": http.url, "incidents": False},
             {"type": "syslog", "address": f"tcp://127.0.0.1:{syslog_port}", "format": "rfc3164"},
         ],
-        "rules": [
-            {"name": "ours", "match": {"local_port": [port(reader)], "type": "RECV"}},
-            {"name": "others", "match": {"local_port": "0-65535"}, "ignore": True},
-        ],
+        "rules": only_ours(port(reader), type="RECV"),
     }
     monitor = start_monitor(**settings)
     client_end.sendall(bytes(UNREAD))

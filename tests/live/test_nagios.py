@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from tests.live.monitoring import StartMonitor, thresholds
 from tests.live.nagios import CHECK_NRPE, start_nagios, start_nrpe
+from tests.live.ours import only_ours
 from tests.live.sockets import drain, port, tcp_pair
 
 UNREAD = 2003
@@ -35,10 +36,7 @@ def test_nagios_and_nrpe(start_monitor: StartMonitor, stack: ExitStack) -> None:
         thresholds=thresholds(2**30),
         stalled={"after": "1500ms", "above": "1KiB"},
         status={"socket": str(folder / "m.sock")},
-        rules=[
-            {"name": "ours", "match": {"local_port": [port(server)], "type": "RECV"}},
-            {"name": "others", "match": {"local_port": "0-65535"}, "ignore": True},
-        ],
+        rules=only_ours(port(server), type="RECV"),
     )
     sudo = f"sudo -n {CHECK}"
     nrpe = start_nrpe(

@@ -14,6 +14,7 @@ from sockbpf import __version__
 from sockbpf.delivery.destinations.otlp_names import NAMES
 from tests.live.collectors import LOGS, METRICS, attributes, broker, collector, points, records
 from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.ours import only_ours
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import until
 
@@ -55,10 +56,7 @@ def test_both_have_what_the_file_has(tmp_path: Path, start_monitor: StartMonitor
                 "metrics": "1s",
             },
         ],
-        rules=[
-            {"name": "ours", "match": {"local_port": [port(reader)], "type": "RECV"}},
-            {"name": "others", "match": {"local_port": "0-65535"}, "ignore": True},
-        ],
+        rules=only_ours(port(reader), type="RECV"),
     )
 
     def told(number: int) -> list[dict[str, Any]]:
@@ -122,10 +120,7 @@ def test_a_broker_that_has_lost_all_gets_what_comes_after(
         thresholds=thresholds(THRESHOLD),
         delivery={"timeout": "2s", "retry_first": "100ms", "retry_max": "500ms"},
         destinations=[{"type": "kafka", "brokers": [kafka.address], "topic": TOPIC}],
-        rules=[
-            {"name": "ours", "match": {"local_port": [port(reader)], "type": "RECV"}},
-            {"name": "others", "match": {"local_port": "0-65535"}, "ignore": True},
-        ],
+        rules=only_ours(port(reader), type="RECV"),
     )
 
     def events() -> list[str]:  # a try that failed may be there too

@@ -17,6 +17,7 @@ from tests.live.daemons import program
 from tests.live.drawing import Time, page_of, picture
 from tests.live.hung import BACKLOG, UNREAD, Hung, busy_for, scraped, udp_drops
 from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.ours import only_ours
 from tests.live.ports import free_port
 from tests.live.prometheus import (
     DASHBOARD,
@@ -67,10 +68,7 @@ def test_prometheus(
             {"type": "http", "name": "dead", "url": f"http://127.0.0.1:{free_port()}/"},
             {"type": "http", "name": "refusing", "url": refusing.url},
         ],
-        rules=[
-            {"name": "ours", "match": {"local_port": [hung.tcp_port, hung.udp_port, hung.deaf_port]}},
-            {"name": "others", "match": {"local_port": "0-65535"}, "ignore": True},
-        ],
+        rules=only_ours(hung.tcp_port, hung.udp_port, hung.deaf_port),
     )  # fmt: skip
     prometheus = stack.enter_context(prometheus_in(folder, listen))
     promtool("check", "config", folder / "prometheus.yml")

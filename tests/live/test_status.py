@@ -17,6 +17,7 @@ import pytest
 
 from tests.live.command_line import run
 from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.ours import only_ours
 from tests.live.receiver import Receiver
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.stalling import UNREAD
@@ -104,10 +105,7 @@ def test_what_is_stalled_held_and_owed(
     start_monitor(
         thresholds=thresholds(THRESHOLD),
         status={"socket": str(at)},
-        rules=[
-            {"name": "ours", "match": {"local_port": [port(server), port(another)], "type": "RECV"}},
-            {"name": "others", "match": {"local_port": "0-65535"}, "ignore": True},
-        ],
+        rules=only_ours(port(server), port(another), type="RECV"),
         hold="1h",
         stalled={"after": "1500ms", "above": "1KiB"},
         kernel={"hooks": "none"},

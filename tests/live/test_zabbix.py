@@ -20,6 +20,7 @@ from sockbpf.delivery.destinations.zabbix import Zabbix
 from sockbpf.delivery.transport import TransportError
 from tests.live.daemons import TOLD
 from tests.live.monitoring import StartMonitor, thresholds
+from tests.live.ours import only_ours
 from tests.live.sockets import drain, port, tcp_pair
 from tests.live.waiting import DEADLINE_S
 from tests.live.zabbix.answering import HANGS, LOST, MACROS, PROBLEMS, WELL, WRONG, answering
@@ -113,10 +114,7 @@ def test_zabbix(
         stalled={"after": "1500ms", "above": "1KiB"},
         status={"socket": str(folder / "m.sock")},
         destinations=[{"type": "zabbix", "address": f"127.0.0.1:{watched.server.port}", "host": HOST}],
-        rules=[
-            {"name": "ours", "match": {"local_port": [port(other)], "type": "RECV"}},
-            {"name": "others", "match": {"local_port": "0-65535"}, "ignore": True},
-        ],
+        rules=only_ours(port(other), type="RECV"),
     )
     watched.api.until(lambda: watched.value("sockbpf.state") == "watching", watched.server.said)
     assert '"state": "watching"' in said_by_agent2(programs, folder)
