@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ from typing import Any
 
 import requests
 
-from tests.live.daemons import free_port, program, running
+from tests.live.daemons import program, running
+from tests.live.ports import free_port
 from tests.live.posting import posting
 from tests.live.waiting import DEADLINE_S, until
 
@@ -85,7 +85,7 @@ class AlertmanagerDaemon:
 def alertmanager_in(folder: Path) -> Iterator[AlertmanagerDaemon]:
     """Run one with its files in this folder."""
     with ExitStack() as stack:
-        made = AlertmanagerDaemon(free_port(socket.SOCK_STREAM), folder, stack)
+        made = AlertmanagerDaemon(free_port(), folder, stack)
 
         def take(_: str, body: bytes) -> None:
             made.notified.append(json.loads(body))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,12 +28,6 @@ def program(name: str) -> str:
     """Return its path, also where only root has it on the PATH."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     return found or pytest.skip(f"{name} is not installed")
-
-
-def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +15,8 @@ from typing import Any
 import requests
 import yaml
 
-from tests.live.daemons import free_port, program, running
+from tests.live.daemons import program, running
+from tests.live.ports import free_port
 from tests.live.waiting import DEADLINE_S, until
 
 GIVEN = Path(__file__).parents[2] / "prometheus"
@@ -84,7 +84,7 @@ def prometheus_in(folder: Path, target: str) -> Iterator[PrometheusDaemon]:
         "scrape_configs": [{"job_name": "sockbpf", "static_configs": [{"targets": [target]}]}],
     }
     config.write_text(yaml.safe_dump(settings))
-    made = PrometheusDaemon(free_port(socket.SOCK_STREAM), target)
+    made = PrometheusDaemon(free_port(), target)
     options = {
         "config.file": config,
         "storage.tsdb.path": folder / "tsdb",
