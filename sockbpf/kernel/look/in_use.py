@@ -7,6 +7,7 @@ The kernel has one table for the TCP sockets of all namespaces, and goes through
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sockbpf.kernel.look.packed import handed_rows
@@ -18,15 +19,8 @@ if TYPE_CHECKING:
     from sockbpf.kernel.look.row import Look, Row, Terms, Which
 
 FOLDER = "/proc/thread-self/net"
-FILES = {"sockstat": "", "sockstat6": "6"}
-"""What follows a protocol's name there."""
-
-IN_USE = {
-    file: {
-        protocol: re.compile(rf"^{protocol.name}{version}: inuse (\d+)".encode(), re.MULTILINE)
-        for protocol in Protocol
-    }
-    for file, version in FILES.items()
+COUNTS = {
+    protocol: re.compile(rf"^{protocol.name}6?: inuse (\d+)".encode(), re.MULTILINE) for protocol in Protocol
 }
 
 
@@ -36,18 +30,14 @@ def in_use(protocol: Protocol, folder: str = FOLDER) -> bool:
     These are counted as they enter and leave the kernel's tables, those in TIME-WAIT and SYN-RECV are not:
     net/ipv4/proc.c:sockstat_seq_show, net/ipv6/proc.c:sockstat6_seq_show. Where that is not shown there may be some.
     """
-    for file, found in IN_USE.items():
-        try:
-            shown = found[protocol].search(start_of(f"{folder}/{file}"))
-        except FileNotFoundError:
-            if file == "sockstat":
-                return True
-            continue  # a kernel without IPv6
-        except OSError:
-            return True
-        if shown is None or int(shown[1]):
-            return True
-    return False
+    try:
+        shown = start_of(f"{folder}/sockstat")
+        with suppress(FileNotFoundError):  # a kernel without IPv6
+            shown += start_of(f"{folder}/sockstat6")
+    except OSError:
+        return True
+    counts = COUNTS[protocol].findall(shown)
+    return not counts or any(map(int, counts))
 
 
 class WhereInUse:
