@@ -64,12 +64,12 @@ def glance(
     With `progress` each says what has left its queues. `beat` is called now and then.
     """
     which = Which.ALL if empties else Which.NOT_EMPTY
-    seen, visited = Glance(), set[int]()
+    seen = Glance()
     for number, path in places().items():
         with _noting(seen, "sockets", number), _leaving_out(seen), entered(path, number) as netns:
-            if netns in visited:  # the process of that path has moved to another one
+            if netns != number:  # the process has gone into another one
+                seen.left_out += 1
                 continue
-            visited.add(netns)
             for protocol in () if listeners_only else protocols:
                 beat()
                 with _noting(seen, f"{protocol.name} sockets", netns):

@@ -83,7 +83,7 @@ class Sweeper:
                 beat()
                 try:
                     with inside(places[number]) as entered:
-                        if (entered, protocol) in looked:  # the process of that path has moved to another one
+                        if entered != number:  # the process has gone into another one
                             continue
                         rows = self._look.rows(protocol, wanted.terms)
                         while rows:  # of very many sockets a row is let go as its reading is made
