@@ -200,7 +200,7 @@ def test_rules_come_and_go_by_a_reload(
 
 
 @pytest.mark.parametrize("start_monitor", ["answers"], indirect=True)
-def test_a_connection_is_judged_by_its_rule_before_it_is_accepted_and_asked_for_once(
+def test_a_connection_is_judged_by_its_rule_before_it_is_accepted_and_then_asked_for_no_more(
     start_monitor: StartMonitor, receiver: Receiver, stack: ExitStack
 ) -> None:
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
